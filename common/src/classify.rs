@@ -1,0 +1,250 @@
+//! The judgement on one transition: which traces want it, and whether its socket is still worth a record.
+//!
+//! The same code runs in the eBPF program (over maps) and in user space (over slices, for the property tests).
+//! Every function is inlined: to the verifier the program is one straight piece.
+
+use crate::record::{UNKNOWN_NS, flag};
+use crate::rule::{CgroupSets, RuleTable, TraceSet, dimension, family_role_index, transition_index};
+
+/// The tables of one slot beside [`RuleTable`].
+pub trait Tables {
+    /// The entry of a cgroup: (matched, pending), or `None` when it has none.
+    fn cgroup(&self, id: u64) -> Option<(TraceSet, TraceSet)>;
+    /// The traces that select a network namespace by its inode number.
+    fn netns(&self, inode: u32) -> TraceSet;
+    /// The class of a port.
+    fn port_class(&self, peer: bool, port: u16) -> u16;
+    /// The traces that accept a peer address: the set stored for its longest prefix.
+    fn peer_prefix(&self, family: u8, address: &[u8; 16]) -> TraceSet;
+}
+
+/// What a connection is, as far as it is known at this transition.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// cgroup2 id, 0 when it cannot be read.
+    pub cgroup_id: u64,
+    /// Network namespace inode, 0 when it cannot be read.
+    pub netns: u32,
+    /// 4 or 6.
+    pub family: u8,
+    /// See [`crate::record::role`].
+    pub role: u8,
+    /// 0 at CLOSE -> SYN_SENT of an unbound client: not yet known.
+    pub local_port: u16,
+    /// 0 for listeners, and at LISTEN -> SYN_RECV before about 6.15.
+    pub peer_port: u16,
+    /// IPv4 in the first four bytes.
+    pub peer: [u8; 16],
+    /// A listening socket: it has no peer, and its children may be of either family.
+    pub listener: bool,
+}
+
+impl Connection {
+    #[inline(always)]
+    fn local_known(&self) -> bool {
+        self.local_port != 0
+    }
+
+    #[inline(always)]
+    fn peer_known(&self) -> bool {
+        self.peer_port != 0
+    }
+}
+
+/// What the connection's own properties leave of the live traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Traces that may want some transition of this connection or of its children: it is worth a record.
+    pub candidates: TraceSet,
+    /// The candidates whose connection properties all accept, or are undecided.
+    pub accept: TraceSet,
+    /// The part of `accept` that waits for the address or port.
+    pub undecided: TraceSet,
+    /// The part of `accept` that waits for the cgroup's identity.
+    pub pending: TraceSet,
+}
+
+/// Traces that want a transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// For certain.
+    pub traces: TraceSet,
+    /// If the cgroup turns out to be theirs.
+    pub maybe: TraceSet,
+}
+
+impl Wanted {
+    /// No trace wants it.
+    #[inline(always)]
+    pub const fn is_empty(self) -> bool {
+        self.traces | self.maybe == 0
+    }
+}
+
+/// A cgroup's (accepting, pending) traces among those constrained by cgroup. A key absent from the map may be any
+/// pod's: it is pending for all of them.
+#[inline(always)]
+fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceSet, TraceSet) {
+    let (matched, pending) = if id == 0 { (0, 0) } else { tables.cgroup(id).unwrap_or((0, constrained)) };
+    (matched & constrained, pending & !matched & constrained)
+}
+
+/// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
+#[inline(always)]
+fn judge_tuple(
+    tables: &impl Tables,
+    rules: &RuleTable,
+    mut mask: TraceSet,
+    connection: &Connection,
+) -> (TraceSet, TraceSet) {
+    let mut undecided = 0;
+    let early = !connection.listener && !connection.peer_known();
+
+    let by_family = rules.constrained[dimension::FAMILY_ROLE];
+    if mask & by_family != 0 {
+        if early {
+            undecided |= by_family;
+        } else {
+            mask &= rules.family_role[family_role_index(connection.family, connection.role) & 7] | !by_family;
+        }
+    }
+    let by_local = rules.constrained[dimension::LOCAL_PORT];
+    if mask & by_local != 0 {
+        if connection.local_known() {
+            let class = tables.port_class(false, connection.local_port) as usize;
+            mask &= rules.local_port.get(class).copied().unwrap_or(0) | !by_local;
+        } else {
+            undecided |= by_local;
+        }
+    }
+    let by_peer = rules.constrained[dimension::PEER_PORT];
+    if mask & by_peer != 0 {
+        if connection.peer_known() {
+            let class = tables.port_class(true, connection.peer_port) as usize;
+            mask &= rules.peer_port.get(class).copied().unwrap_or(0) | !by_peer;
+        } else {
+            undecided |= by_peer;
+        }
+    }
+    let by_prefix = rules.constrained[dimension::PEER_CIDR];
+    if mask & by_prefix != 0 {
+        if connection.peer_known() {
+            mask &= tables.peer_prefix(connection.family, &connection.peer) | !by_prefix;
+        } else {
+            undecided |= by_prefix;
+        }
+    }
+    (mask, mask & undecided)
+}
+
+/// Judges everything that does not change from transition to transition. `tuple` is the answer an earlier
+/// transition of the same connection got from the same generation, once nothing was undecided.
+#[inline(always)]
+pub fn judge_connection(
+    tables: &impl Tables,
+    rules: &RuleTable,
+    connection: &Connection,
+    tuple: Option<TraceSet>,
+) -> Interest {
+    let mut mask = rules.live;
+    let mut pending = 0;
+    let by_cgroup = rules.constrained[dimension::CGROUP];
+    if by_cgroup != 0 {
+        let (matched, waiting) = judge_cgroup(tables, by_cgroup, connection.cgroup_id);
+        mask &= matched | waiting | !by_cgroup;
+        pending = waiting;
+    }
+    let by_netns = rules.constrained[dimension::NETNS];
+    if mask & by_netns != 0 {
+        mask &= tables.netns(connection.netns) | !by_netns;
+    }
+    if mask == 0 {
+        return Interest { candidates: 0, accept: 0, undecided: 0, pending: 0 };
+    }
+    let (accept, undecided) = match tuple {
+        Some(tuple) => (mask & tuple, 0),
+        None => judge_tuple(tables, rules, mask, connection),
+    };
+    if connection.listener {
+        // A listener has no peer, so a trace that names one never wants its own transitions; its children are
+        // another matter, and inherit the listener's record.
+        return Interest { candidates: mask, accept: accept & !undecided, undecided: 0, pending: pending & accept };
+    }
+    Interest { candidates: accept, accept, undecided, pending: pending & accept }
+}
+
+/// The traces that accept a time in the old state. An unknown time matches none that asks for a minimum; a time
+/// that is a lower bound counts as it is.
+#[inline(always)]
+fn judge_duration(rules: &RuleTable, duration_ns: u64) -> TraceSet {
+    let by_duration = rules.constrained[dimension::DURATION];
+    if by_duration == 0 {
+        return TraceSet::MAX;
+    }
+    if duration_ns == UNKNOWN_NS {
+        return !by_duration;
+    }
+    let mut reached = 0_usize;
+    let mut step = 32_usize;
+    while step > 0 {
+        if rules.duration_threshold.get(reached + step - 1).is_some_and(|threshold| duration_ns >= *threshold) {
+            reached += step;
+        }
+        step >>= 1;
+    }
+    if reached == 63 && duration_ns >= rules.duration_threshold[63] {
+        reached = 64;
+    }
+    rules.duration.get(reached).copied().unwrap_or(0) | !by_duration
+}
+
+/// The traces that want a transition, given what is left of the connection's.
+#[inline(always)]
+pub fn judge_transition(
+    rules: &RuleTable,
+    interest: &Interest,
+    old_state: u8,
+    new_state: u8,
+    duration_ns: u64,
+) -> Wanted {
+    let by_transition = rules.constrained[dimension::TRANSITION];
+    let mut mask = interest.accept;
+    if mask & by_transition != 0 {
+        mask &= match transition_index(old_state, new_state) {
+            Some(index) => rules.transition[index & 255],
+            None => rules.any_transition,
+        } | !by_transition;
+    }
+    if mask != 0 {
+        mask &= judge_duration(rules, duration_ns);
+    }
+    Wanted { traces: mask & !interest.pending, maybe: mask & interest.pending }
+}
+
+/// An IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+#[inline(always)]
+pub fn is_v4_mapped(address: &[u8; 16]) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *address;
+    a | b | c | d | e | f | g | h | i | j == 0 && k == 0xff && l == 0xff
+}
+
+/// Family, addresses and flags of a socket after IPv4-mapped became IPv4. `local` and `peer` are rewritten in
+/// place; a dual-stack socket with one address unspecified follows the other.
+#[inline(always)]
+pub fn normalise(family: &mut u8, local: &mut [u8; 16], peer: &mut [u8; 16]) -> u16 {
+    if *family != 6 || !(is_v4_mapped(peer) || is_v4_mapped(local)) {
+        return 0;
+    }
+    *family = 4;
+    for address in [local, peer] {
+        let [.., a, b, c, d] = *address;
+        *address = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    }
+    flag::V4_MAPPED
+}
+
+/// A cgroup's sets in one slot.
+#[inline(always)]
+pub fn slot_sets(sets: &CgroupSets, slot: u32) -> (TraceSet, TraceSet) {
+    if slot & 1 == 0 { (sets.matched[0], sets.pending[0]) } else { (sets.matched[1], sets.pending[1]) }
+}

@@ -1,0 +1,45 @@
+//! Counters of the kernel program. Together they account for every hit of the hook:
+//! `seen = other_protocol + filtered + pending + ring_full + emitted`, exactly, once the program is detached.
+//! A ring record of two transitions counts two.
+
+/// Index of a counter in the per-CPU array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// The program ran.
+    Seen = 0,
+    /// Not protocol 6: MPTCP's own socket, SCTP, DCCP.
+    OtherProtocol = 1,
+    /// No trace wants the transition.
+    Filtered = 2,
+    /// Kept in the socket's record until its next transition decides (up and down).
+    Pending = 3,
+    /// Wanted, but the ring buffer had no room: lost.
+    RingFull = 4,
+    /// In the ring buffer.
+    Emitted = 5,
+    /// The old state was not the one last recorded.
+    Gap = 6,
+    /// A socket's record could not be made: its durations and owner stay unknown.
+    StorageFailed = 7,
+    /// A state outside 0..16.
+    StateOutOfRange = 8,
+    /// The reader was woken.
+    Wakeup = 9,
+    /// Socket records made.
+    StorageCreated = 10,
+    /// Socket records deleted by the program (hash fallback only).
+    StorageDeleted = 11,
+    /// A cgroup record had no room in its ring: that cgroup is then looked up by id.
+    CgroupRingFull = 12,
+    /// A cgroup's entry in the filter could not be made.
+    CgroupEntryFailed = 13,
+}
+
+/// Slots of the counter array.
+pub const COUNTERS: usize = 16;
+
+/// The value of the per-CPU counter array's only element.
+pub type CounterBlock = [u64; COUNTERS];
+/// The value of the per-CPU array that counts ring-full losses by trace bit.
+pub type TraceCounterBlock = [u64; crate::rule::MAX_TRACES];

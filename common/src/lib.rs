@@ -1,0 +1,13 @@
+//! What the eBPF program and user space must agree on, byte for byte.
+//!
+//! Both sides are built from this crate in one build, so the layouts carry no version. It does no I/O and
+//! needs no allocator.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod classify;
+pub mod counter;
+pub mod offsets;
+pub mod record;
+pub mod rule;
+pub mod state;

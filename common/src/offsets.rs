@@ -1,0 +1,143 @@
+//! Where the running kernel keeps what the program reads, found in its BTF at start and handed over as a
+//! read-only global. [`ABSENT`] marks a field this kernel does not have: the verifier then removes the code that
+//! would read it.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Offset of a field that the running kernel lacks.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets in kernel structures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Offsets {
+    /// `sock.__sk_common.skc_family`, u16.
+    pub family: u32,
+    /// `sock.__sk_common.skc_state`, u8.
+    pub state: u32,
+    /// `sock.__sk_common.skc_num`, u16, host order; 0 at -> CLOSE.
+    pub local_port: u32,
+    /// `sock.__sk_common.skc_dport`, u16, network order.
+    pub peer_port: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`, 4 bytes.
+    pub local_v4: u32,
+    /// `sock.__sk_common.skc_daddr`, 4 bytes.
+    pub peer_v4: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`, 16 bytes.
+    pub local_v6: u32,
+    /// `sock.__sk_common.skc_v6_daddr`, 16 bytes.
+    pub peer_v6: u32,
+    /// `sock.__sk_common.skc_cookie`, u64.
+    pub cookie: u32,
+    /// `sock.__sk_common.skc_net`, pointer to `net`.
+    pub net: u32,
+    /// `sock.sk_protocol`, u16 (since 5.6).
+    pub protocol: u32,
+    /// `sock.sk_err`, int.
+    pub error: u32,
+    /// `inet_sock.inet_sport`, u16, network order; kept at -> CLOSE.
+    pub inet_sport: u32,
+    /// `tcp_sock.is_mptcp`, bool.
+    pub is_mptcp: u32,
+    /// `sock.sk_cgrp_data.cgroup`, pointer (since 5.15).
+    pub cgroup: u32,
+    /// `sock.sk_cgrp_data.val`, u64 (before 5.15): a pointer unless its two low bits are set.
+    pub cgroup_val: u32,
+    /// `cgroup.kn`, pointer to `kernfs_node`.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.id`, u64 (since 5.5).
+    pub kernfs_id: u32,
+    /// `net.ns.inum`, u32.
+    pub net_inum: u32,
+    /// `net.net_cookie`, u64 (since 5.12).
+    pub net_cookie: u32,
+    /// `cgroup.root`, pointer to `cgroup_root`.
+    pub cgroup_root: u32,
+    /// `cgroup_root.hierarchy_id`, int; 0 is the unified hierarchy.
+    pub hierarchy_id: u32,
+    /// `cgroup.self.parent`, pointer to the parent's `self`, its first member.
+    pub cgroup_parent: u32,
+    /// `task_struct.flags`, u32, for `PF_KTHREAD`.
+    pub task_flags: u32,
+    /// `socket.sk`, pointer (for the start dump).
+    pub socket_sk: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl Offsets {
+    /// Nothing is known: a kernel without BTF.
+    pub const NONE: Self = Self {
+        family: ABSENT,
+        state: ABSENT,
+        local_port: ABSENT,
+        peer_port: ABSENT,
+        local_v4: ABSENT,
+        peer_v4: ABSENT,
+        local_v6: ABSENT,
+        peer_v6: ABSENT,
+        cookie: ABSENT,
+        net: ABSENT,
+        protocol: ABSENT,
+        error: ABSENT,
+        inet_sport: ABSENT,
+        is_mptcp: ABSENT,
+        cgroup: ABSENT,
+        cgroup_val: ABSENT,
+        cgroup_kn: ABSENT,
+        kernfs_id: ABSENT,
+        net_inum: ABSENT,
+        net_cookie: ABSENT,
+        cgroup_root: ABSENT,
+        hierarchy_id: ABSENT,
+        cgroup_parent: ABSENT,
+        task_flags: ABSENT,
+        socket_sk: ABSENT,
+        padding: 0,
+    };
+}
+
+/// Byte offsets in the record of the classic tracepoint `sock:inet_sock_set_state`, read from its `format` file:
+/// the layout differs between kernels and distributions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ClassicOffsets {
+    /// `skaddr`, pointer.
+    pub socket: u32,
+    /// `oldstate`, int.
+    pub old_state: u32,
+    /// `newstate`, int.
+    pub new_state: u32,
+    /// `sport`, u16, host order.
+    pub local_port: u32,
+    /// `dport`, u16, host order.
+    pub peer_port: u32,
+    /// `family`, u16.
+    pub family: u32,
+    /// `protocol`, u8 before 5.6, u16 after.
+    pub protocol: u32,
+    /// Size of `protocol`, 1 or 2.
+    pub protocol_size: u32,
+    /// `saddr`, 4 bytes.
+    pub local_v4: u32,
+    /// `daddr`, 4 bytes.
+    pub peer_v4: u32,
+    /// `saddr_v6`, 16 bytes; IPv4 as mapped.
+    pub local_v6: u32,
+    /// `daddr_v6`, 16 bytes; IPv4 as mapped.
+    pub peer_v6: u32,
+}
+
+/// What user space wants of the program, fixed at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Settings {
+    /// Not 0: also record the task on the CPU, for the BCC table.
+    pub want_on_cpu: u32,
+    /// Index of `inet_csk_accept`'s return value among the fexit context's words: its number of arguments.
+    pub accept_return: u32,
+    /// Size of the main ring buffer in bytes.
+    pub ring_bytes: u32,
+    /// Not 0: cgroup entries of the filter follow cgroup creation.
+    pub follow_cgroups: u32,
+}

@@ -1,0 +1,159 @@
+//! What crosses the ring buffers: one [`TransitionRecord`] for each emitted transition (or two, see
+//! [`flag::HELD`]), one [`CgroupRecord`] for each cgroup made or removed.
+
+use bytemuck::{Pod, Zeroable};
+
+/// A duration that is not known.
+pub const UNKNOWN_NS: u64 = u64::MAX;
+/// Length of a task's name with its final NUL (`TASK_COMM_LEN`, `include/linux/sched.h`).
+pub const COMM_LEN: usize = 16;
+/// Longest cgroup path that crosses the ring, with its final NUL. A longer one is cut; user space then looks the
+/// cgroup up by its id.
+pub const CGROUP_PATH_LEN: usize = 512;
+
+/// Bits of [`TransitionRecord::flags`] and of the socket's record in the kernel.
+pub mod flag {
+    /// The socket is `AF_INET6` and both addresses are IPv4-mapped; the record holds them as IPv4.
+    pub const V4_MAPPED: u16 = 1 << 0;
+    /// A subflow of an MPTCP connection (`tcp_sock.is_mptcp`).
+    pub const MPTCP: u16 = 1 << 1;
+    /// The socket was open before the tracer attached: the duration counts from then and is a lower bound.
+    pub const SINCE_ATTACH: u16 = 1 << 2;
+    /// The socket's birth was not seen; `birth_ns` is when it was first seen.
+    pub const BIRTH_UNKNOWN: u16 = 1 << 3;
+    /// The record carries a second, earlier transition of the same socket in the `held_*` fields.
+    pub const HELD: u16 = 1 << 4;
+    /// The old state is not the one last recorded for the socket: a transition was missed.
+    pub const GAP: u16 = 1 << 5;
+}
+
+/// Where an owner was learned.
+pub mod owner {
+    /// No owner known.
+    pub const NONE: u8 = 0;
+    /// The task that called `connect()`.
+    pub const CONNECT: u8 = 1;
+    /// The task that called `listen()`, for the listener and the sockets accepted from it.
+    pub const LISTEN: u8 = 2;
+    /// The task that called `accept()`.
+    pub const ACCEPT: u8 = 3;
+    /// The task that closed the socket, when nothing earlier was seen.
+    pub const CLOSE: u8 = 4;
+    /// A kernel thread made the connection.
+    pub const KERNEL: u8 = 5;
+    /// A task that held the socket's descriptor when the tracer started.
+    pub const DESCRIPTOR: u8 = 6;
+}
+
+/// Side of a connection. The numbers are an index into the rules.
+pub mod role {
+    /// Not known: open before the start and not deducible.
+    pub const UNKNOWN: u8 = 0;
+    /// It sent the first SYN.
+    pub const CLIENT: u8 = 1;
+    /// A listener, or a socket that came out of one.
+    pub const SERVER: u8 = 2;
+}
+
+/// One transition, as the kernel program saw it. Addresses are 16 bytes, IPv4 in the first four; ports in host
+/// order, 0 where there is none (yet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct TransitionRecord {
+    /// `CLOCK_BOOTTIME` of the transition, ns.
+    pub boot_ns: u64,
+    /// Time spent in the old state, ns, or [`UNKNOWN_NS`].
+    pub duration_ns: u64,
+    /// `CLOCK_BOOTTIME` at which this connection was born (or first seen), ns.
+    pub birth_ns: u64,
+    /// Kernel address of the socket.
+    pub socket: u64,
+    /// Socket cookie, 0 where the kernel has not given it one yet.
+    pub cookie: u64,
+    /// cgroup2 id of the cgroup that made the socket, 0 where it cannot be read.
+    pub cgroup_id: u64,
+    /// Cookie of the network namespace, 0 where the kernel has none.
+    pub netns_cookie: u64,
+    /// Traces that want the transition for certain.
+    pub traces: u64,
+    /// Traces that want it if the cgroup turns out to be theirs.
+    pub maybe: u64,
+    /// The held transition's time, ns.
+    pub held_boot_ns: u64,
+    /// The held transition's duration, ns, or [`UNKNOWN_NS`].
+    pub held_duration_ns: u64,
+    /// Traces that want the held transition for certain.
+    pub held_traces: u64,
+    /// Traces that want the held transition if the cgroup turns out to be theirs.
+    pub held_maybe: u64,
+    /// Generation of the rules that judged the record.
+    pub generation: u32,
+    /// Inode number of the network namespace, 0 where it cannot be read.
+    pub netns: u32,
+    /// Process id (thread group) of the socket's owner, in the initial pid namespace; 0 when unknown.
+    pub owner_pid: u32,
+    /// Process id of the task that was on the CPU.
+    pub on_cpu_pid: u32,
+    /// `sk_err` at -> CLOSE, an errno or 0.
+    pub socket_error: u32,
+    /// Local port.
+    pub local_port: u16,
+    /// Peer port.
+    pub peer_port: u16,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Peer address.
+    pub peer: [u8; 16],
+    /// Name of the thread that owns the socket.
+    pub owner_comm: [u8; COMM_LEN],
+    /// Name of the thread that was on the CPU.
+    pub on_cpu_comm: [u8; COMM_LEN],
+    /// See [`flag`].
+    pub flags: u16,
+    /// 4 or 6, after IPv4-mapped addresses became IPv4.
+    pub family: u8,
+    /// See [`role`].
+    pub role: u8,
+    /// State left.
+    pub old_state: u8,
+    /// State entered.
+    pub new_state: u8,
+    /// State left by the held transition.
+    pub held_old_state: u8,
+    /// State entered by the held transition.
+    pub held_new_state: u8,
+    /// See [`owner`].
+    pub owner_source: u8,
+    /// Zero.
+    pub padding: [u8; 7],
+}
+
+/// A cgroup of the unified hierarchy was made or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CgroupRecord {
+    /// cgroup2 id: the inode number of its directory.
+    pub id: u64,
+    /// `CLOCK_BOOTTIME`, ns.
+    pub boot_ns: u64,
+    /// 1 when it was removed, 0 when it was made.
+    pub removed: u32,
+    /// Bytes of `path` in use, the final NUL included; negative when it could not be read.
+    pub path_len: i32,
+    /// Path from the root of the hierarchy, NUL-terminated.
+    pub path: [u8; CGROUP_PATH_LEN],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CgroupRecord, TransitionRecord};
+    use core::mem::{align_of, offset_of, size_of};
+
+    #[test]
+    fn layouts_have_no_hidden_padding_and_fit_eight_byte_slots() {
+        assert_eq!(size_of::<TransitionRecord>(), 208);
+        assert_eq!(align_of::<TransitionRecord>(), 8);
+        assert_eq!(offset_of!(TransitionRecord, local), 124 + 4);
+        assert_eq!(size_of::<CgroupRecord>(), 24 + 512);
+    }
+}

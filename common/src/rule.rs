@@ -1,0 +1,115 @@
+//! The filter tables: bit vectors, one bit for each live trace.
+//!
+//! Each dimension maps a value to the set of traces that accept it; a transition's traces are the AND of the sets
+//! (T. V. Lakshman and D. Stiliadis, SIGCOMM 1998). Two slots exist of everything: the program uses slot
+//! `generation & 1` throughout one run, user space fills the other and flips.
+
+use bytemuck::{Pod, Zeroable};
+
+/// A set of traces.
+pub type TraceSet = u64;
+/// Traces that can be live at once.
+pub const MAX_TRACES: usize = 64;
+/// Slots of every table.
+pub const SLOTS: usize = 2;
+/// Distinct port classes: 64 traces of 32 ranges cut the ports into at most 2 * 64 * 32 + 1 pieces.
+pub const PORT_CLASSES: usize = 4104;
+/// Ports.
+pub const PORTS: usize = 65_536;
+/// Entries in each longest-prefix map: 64 traces of 64 prefixes and the default.
+pub const MAX_PREFIXES: u32 = 4_097;
+/// Entries in the cgroup map.
+pub const MAX_CGROUPS: u32 = 65_536;
+/// Entries in the network namespace map.
+pub const MAX_NETNS: u32 = 16_384;
+
+/// A dimension of the filter, an index into [`RuleTable::constrained`].
+pub mod dimension {
+    /// The socket's cgroup.
+    pub const CGROUP: usize = 0;
+    /// Old and new state.
+    pub const TRANSITION: usize = 1;
+    /// Address family and role.
+    pub const FAMILY_ROLE: usize = 2;
+    /// Local port.
+    pub const LOCAL_PORT: usize = 3;
+    /// Peer port.
+    pub const PEER_PORT: usize = 4;
+    /// Peer address.
+    pub const PEER_CIDR: usize = 5;
+    /// Network namespace.
+    pub const NETNS: usize = 6;
+    /// Time in the old state.
+    pub const DURATION: usize = 7;
+    /// How many there are.
+    pub const COUNT: usize = 8;
+}
+
+/// The part of the rules that every transition may look at: one array element for each slot.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct RuleTable {
+    /// Traces that are loaded.
+    pub live: TraceSet,
+    /// By [`dimension`]: the traces that say something about it. Others accept every value.
+    pub constrained: [TraceSet; dimension::COUNT],
+    /// By `(old << 4 | new)`, see [`transition_index`].
+    pub transition: [TraceSet; 256],
+    /// For a state outside 0..16: the traces that accept any transition.
+    pub any_transition: TraceSet,
+    /// By [`family_role_index`].
+    pub family_role: [TraceSet; 8],
+    /// Minimum durations in ns, ascending, padded with `u64::MAX`.
+    pub duration_threshold: [u64; MAX_TRACES],
+    /// By the number of thresholds reached: the traces that accept.
+    pub duration: [TraceSet; MAX_TRACES + 1],
+    /// By class of the local port.
+    pub local_port: [TraceSet; PORT_CLASSES],
+    /// By class of the peer port.
+    pub peer_port: [TraceSet; PORT_CLASSES],
+}
+
+/// Index into [`RuleTable::transition`], or `None` when a state is outside 0..16.
+#[inline(always)]
+pub const fn transition_index(old_state: u8, new_state: u8) -> Option<usize> {
+    if old_state < 16 && new_state < 16 { Some(((old_state as usize) << 4) | new_state as usize) } else { None }
+}
+
+/// Index into [`RuleTable::family_role`] for family 4 or 6 and a number of [`crate::record::role`].
+#[inline(always)]
+pub const fn family_role_index(family: u8, role: u8) -> usize {
+    (if family == 6 { 4 } else { 0 }) | (role as usize & 3)
+}
+
+/// A cgroup's traces, for both slots, so that pod churn needs no swap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CgroupSets {
+    /// Traces that select this cgroup.
+    pub matched: [TraceSet; SLOTS],
+    /// Traces that could still select it.
+    pub pending: [TraceSet; SLOTS],
+}
+
+/// Index of a port table: `slot * 2 + side`, side 0 local, 1 peer.
+#[inline(always)]
+pub const fn port_table_index(slot: u32, peer: bool) -> u32 {
+    slot * 2 + peer as u32
+}
+
+/// The class of each port.
+pub type PortClasses = [u16; PORTS];
+
+/// What user space and the program share while it runs; mapped into user space.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct Control {
+    /// Generation of the rules; its lowest bit names the slot in use.
+    pub generation: u32,
+    /// 1 while the reader sleeps without limit: the next producer wakes it and sets 0.
+    pub sleeping: u32,
+    /// 1 while the reader rests for some milliseconds: a producer that finds the ring half full wakes it and sets 0.
+    pub resting: u32,
+    /// Zero.
+    pub padding: u32,
+}

@@ -1,0 +1,6 @@
+//! Station 2: bytes from the ring buffer become [`Transition`]s. The only reader of the layout in
+//! `kube-tcpstates-common`.
+
+mod transition;
+
+pub use transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
