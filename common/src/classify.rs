@@ -6,6 +6,21 @@
 use crate::record::{UNKNOWN_NS, flag};
 use crate::rule::{CgroupSets, RuleTable, TraceSet, dimension, family_role_index, transition_index};
 
+/// An address as four words that lie in memory as the address does on the wire; IPv4 in the first, zeros behind.
+pub type Address = [u32; 4];
+
+/// An address's sixteen bytes as words.
+#[inline(always)]
+pub const fn address_words(bytes: [u8; 16]) -> Address {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
 /// The tables of one slot beside [`RuleTable`].
 pub trait Tables {
     /// The entry of a cgroup: (matched, pending), or `None` when it has none.
@@ -15,7 +30,7 @@ pub trait Tables {
     /// The class of a port.
     fn port_class(&self, peer: bool, port: u16) -> u16;
     /// The traces that accept a peer address: the set stored for its longest prefix.
-    fn peer_prefix(&self, family: u8, address: &[u8; 16]) -> TraceSet;
+    fn peer_prefix(&self, family: u8, address: &Address) -> TraceSet;
 }
 
 /// What a connection is, as far as it is known at this transition.
@@ -33,8 +48,8 @@ pub struct Connection {
     pub local_port: u16,
     /// 0 for listeners, and at LISTEN -> SYN_RECV before about 6.15.
     pub peer_port: u16,
-    /// IPv4 in the first four bytes.
-    pub peer: [u8; 16],
+    /// Address of the other end.
+    pub peer: Address,
     /// A listening socket: it has no peer, and its children may be of either family.
     pub listener: bool,
 }
@@ -91,7 +106,7 @@ fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceS
 
 /// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
 #[inline(always)]
-fn judge_tuple(
+fn judge_tuple_of(
     tables: &impl Tables,
     rules: &RuleTable,
     mut mask: TraceSet,
@@ -137,40 +152,57 @@ fn judge_tuple(
     (mask, mask & undecided)
 }
 
-/// Judges everything that does not change from transition to transition. `tuple` is the answer an earlier
-/// transition of the same connection got from the same generation, once nothing was undecided.
+/// What the cgroup and the network namespace leave of the live traces: `(accepting or pending, pending)`. First,
+/// because most sockets of a busy node are nobody's.
 #[inline(always)]
-pub fn judge_connection(
+pub fn judge_identity(
     tables: &impl Tables,
     rules: &RuleTable,
-    connection: &Connection,
-    tuple: Option<TraceSet>,
-) -> Interest {
+    cgroup_id: u64,
+    netns: u32,
+) -> (TraceSet, TraceSet) {
     let mut mask = rules.live;
     let mut pending = 0;
     let by_cgroup = rules.constrained[dimension::CGROUP];
     if by_cgroup != 0 {
-        let (matched, waiting) = judge_cgroup(tables, by_cgroup, connection.cgroup_id);
+        let (matched, waiting) = judge_cgroup(tables, by_cgroup, cgroup_id);
         mask &= matched | waiting | !by_cgroup;
         pending = waiting;
     }
     let by_netns = rules.constrained[dimension::NETNS];
     if mask & by_netns != 0 {
-        mask &= tables.netns(connection.netns) | !by_netns;
+        mask &= tables.netns(netns) | !by_netns;
     }
-    if mask == 0 {
-        return Interest { candidates: 0, accept: 0, undecided: 0, pending: 0 };
-    }
-    let (accept, undecided) = match tuple {
-        Some(tuple) => (mask & tuple, 0),
-        None => judge_tuple(tables, rules, mask, connection),
-    };
-    if connection.listener {
+    (mask, pending & mask)
+}
+
+/// The traces that accept the tuple and role, whatever their cgroup: `(accepting or undecided, undecided)`. Once
+/// nothing is undecided the answer holds for the rest of the connection, as long as the generation stands.
+#[inline(always)]
+pub fn judge_tuple(tables: &impl Tables, rules: &RuleTable, connection: &Connection) -> (TraceSet, TraceSet) {
+    judge_tuple_of(tables, rules, rules.live, connection)
+}
+
+/// Puts the answers of [`judge_identity`] and [`judge_tuple`] together.
+#[inline(always)]
+pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), listener: bool) -> Interest {
+    let (mask, pending) = identity;
+    let accept = mask & tuple.0;
+    let undecided = accept & tuple.1;
+    if listener {
         // A listener has no peer, so a trace that names one never wants its own transitions; its children are
         // another matter, and inherit the listener's record.
-        return Interest { candidates: mask, accept: accept & !undecided, undecided: 0, pending: pending & accept };
+        let accept = accept & !undecided;
+        return Interest { candidates: mask, accept, undecided: 0, pending: pending & accept };
     }
     Interest { candidates: accept, accept, undecided, pending: pending & accept }
+}
+
+/// Judges everything that does not change from transition to transition.
+#[inline(always)]
+pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Connection) -> Interest {
+    let identity = judge_identity(tables, rules, connection.cgroup_id, connection.netns);
+    combine(identity, judge_tuple(tables, rules, connection), connection.listener)
 }
 
 /// The traces that accept a time in the old state. An unknown time matches none that asks for a minimum; a time
@@ -223,23 +255,20 @@ pub fn judge_transition(
 
 /// An IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
 #[inline(always)]
-pub fn is_v4_mapped(address: &[u8; 16]) -> bool {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *address;
-    a | b | c | d | e | f | g | h | i | j == 0 && k == 0xff && l == 0xff
+pub const fn is_v4_mapped(address: &Address) -> bool {
+    address[0] | address[1] == 0 && address[2] == u32::from_ne_bytes([0, 0, 0xff, 0xff])
 }
 
-/// Family, addresses and flags of a socket after IPv4-mapped became IPv4. `local` and `peer` are rewritten in
-/// place; a dual-stack socket with one address unspecified follows the other.
+/// Makes IPv4-mapped addresses IPv4, in place, and returns the flags to set. A dual-stack socket with one address
+/// unspecified follows the other.
 #[inline(always)]
-pub fn normalise(family: &mut u8, local: &mut [u8; 16], peer: &mut [u8; 16]) -> u16 {
+pub fn normalise(family: &mut u8, local: &mut Address, peer: &mut Address) -> u16 {
     if *family != 6 || !(is_v4_mapped(peer) || is_v4_mapped(local)) {
         return 0;
     }
     *family = 4;
-    for address in [local, peer] {
-        let [.., a, b, c, d] = *address;
-        *address = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    }
+    *local = [local[3], 0, 0, 0];
+    *peer = [peer[3], 0, 0, 0];
     flag::V4_MAPPED
 }
 

@@ -61,8 +61,10 @@ pub struct Offsets {
     pub task_flags: u32,
     /// `socket.sk`, pointer (for the start dump).
     pub socket_sk: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `task_struct.tgid`, int.
+    pub task_tgid: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub task_comm: u32,
 }
 
 impl Offsets {
@@ -93,7 +95,8 @@ impl Offsets {
         cgroup_parent: ABSENT,
         task_flags: ABSENT,
         socket_sk: ABSENT,
-        padding: 0,
+        task_tgid: ABSENT,
+        task_comm: ABSENT,
     };
 }
 
