@@ -14,6 +14,7 @@
 #![expect(internal_features, reason = "`counters` needs an atomic add that this target's core does not wrap")]
 #![no_main]
 
+mod accept;
 mod cgroup;
 mod counters;
 mod dump;
