@@ -1,1 +1,51 @@
-fn main() {}
+//! What `./x` runs once there is a toolchain: `./x` brings packages, this crate builds, checks and tests.
+//!
+//! ```text
+//! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
+//!          │                  └────► elf (is everything in the object?)
+//!          ├─────► test ──► layer, libtest
+//!          └─────► check ──► lint, tool (cargo-deny)
+//! ```
+//! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
+
+mod agent;
+mod bpf;
+mod check;
+mod elf;
+mod lint;
+mod step;
+mod test;
+mod tool;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            step::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match arguments {
+        ["bpf"] => bpf::build(&workspace).map(drop),
+        ["build"] => agent::build(&workspace).map(drop),
+        ["test", selection @ ..] => test::run(&workspace, selection),
+        ["check"] => check::check(&workspace),
+        ["audit"] => check::audit(&workspace),
+        [] => bail!("no command: see ./x help"),
+        other => bail!("`{}` is no command: see ./x help", other.join(" ")),
+    }
+}

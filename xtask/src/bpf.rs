@@ -1,0 +1,94 @@
+//! The kernel side: built, checked to be whole, and put where node-agent/build.rs finds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::elf::{self, Section};
+use crate::step;
+use crate::toolchain::{self, Subcommand, TARGET, Toolchain};
+use crate::workspace::{EBPF_PACKAGE, Workspace};
+
+/// What an object must hold, none of it empty: type information, which a linker of another LLVM leaves out without a
+/// word, and a program for each hook.
+const EXPECTED: &[&str] = &[".BTF", ".BTF.ext", "license", "tp_btf/inet_sock_set_state"];
+
+/// Builds the object and returns its path: `bpf/kube-tcpstates.bpf.o` under the target directory.
+pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let toolchain = Toolchain::find()?;
+    let linker = toolchain::linker(workspace)?;
+    step::say("building the kernel side");
+    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Build);
+    step::run(step::quiet_unless_terminal(
+        cargo.args(["--package", EBPF_PACKAGE]),
+    ))?;
+
+    let built = workspace
+        .target
+        .join("bpf")
+        .join(TARGET)
+        .join("release")
+        .join(EBPF_PACKAGE);
+    let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    check(&object).with_context(|| format!("{} is not whole", built.display()))?;
+    let place = workspace.target.join("bpf/kube-tcpstates.bpf.o");
+    put(&object, &place)?;
+    Ok(place)
+}
+
+/// Lints the kernel side for its own target.
+pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    let linker = toolchain::linker(workspace)?;
+    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Clippy);
+    cargo.args(["--package", EBPF_PACKAGE]);
+    step::run(step::quiet_unless_terminal(&mut cargo).args(["--", "-D", "warnings"]))
+}
+
+fn check(object: &[u8]) -> Result<()> {
+    let sections = elf::sections(object)?;
+    let missing = missing(&sections, EXPECTED);
+    ensure!(missing.is_empty(), "missing or empty: {}", missing.join(", "));
+    Ok(())
+}
+
+fn missing<'a>(sections: &[Section<'_>], expected: &[&'a str]) -> Vec<&'a str> {
+    let holds = |name: &str| {
+        sections
+            .iter()
+            .any(|section| section.name == name && section.size > 0)
+    };
+    expected.iter().copied().filter(|name| !holds(name)).collect()
+}
+
+/// Renamed into place, and only when it differs: an unchanged file makes cargo build nothing.
+fn put(object: &[u8], place: &Path) -> Result<()> {
+    if fs::read(place).is_ok_and(|present| present == object) {
+        return Ok(());
+    }
+    let beside = place.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&beside, object).with_context(|| format!("write {}", beside.display()))?;
+    fs::rename(&beside, place).with_context(|| format!("rename {} to {}", beside.display(), place.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::tests::object;
+
+    #[test]
+    fn an_object_with_all_its_sections_is_whole() {
+        let sections: Vec<_> = EXPECTED.iter().map(|name| (*name, 8)).collect();
+        check(&object(&sections)).unwrap();
+    }
+
+    #[test]
+    fn each_missing_or_empty_section_is_named() {
+        let error = check(&object(&[(".BTF", 0), ("license", 4)]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(".BTF, .BTF.ext"), "{error}");
+        assert!(!error.contains("license"), "{error}");
+    }
+}

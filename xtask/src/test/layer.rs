@@ -1,0 +1,177 @@
+//! The layers: what each needs of the machine, and the `cargo test` runs it is made of.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::libtest::{self, Counts};
+use crate::workspace::{self, AGENT_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
+use crate::{agent, bpf};
+
+/// One layer of tests.
+pub(crate) struct Layer {
+    /// As it is asked for.
+    pub name: &'static str,
+    /// Said when it starts.
+    pub what: &'static str,
+    /// Says why this machine cannot run it, or builds what it needs.
+    prepare: fn(&Workspace) -> Result<()>,
+    /// Its runs of `cargo test`, without the name filter.
+    runs: fn(&Workspace) -> Vec<Command>,
+    /// Passed to each test program.
+    test_arguments: &'static [&'static str],
+}
+
+/// In the order they run: what is quick and says most comes first.
+pub(crate) const LAYERS: &[Layer] = &[
+    Layer {
+        name: "unit",
+        what: "the pure parts, in user space",
+        // The agent's crate does not compile without the kernel side.
+        prepare: |workspace| bpf::build(workspace).map(drop),
+        runs: unit,
+        test_arguments: &[],
+    },
+    Layer {
+        name: "kernel",
+        what: "the agent on this machine's kernel",
+        prepare: |workspace| {
+            can_trace()?;
+            agent::build(workspace).map(drop)
+        },
+        runs: kernel,
+        // The tests share one kernel: each counts every transition there is.
+        test_arguments: &["--test-threads=1"],
+    },
+];
+
+impl Layer {
+    /// Runs all of it, or the tests whose name contains `name`, and adds up what ran. Goes on after a failure.
+    pub(crate) fn run(&self, workspace: &Workspace, name: Option<&str>, counts: &mut Counts) -> Result<()> {
+        (self.prepare)(workspace)?;
+        let mut outcome = Ok(());
+        for mut cargo in (self.runs)(workspace) {
+            cargo.args(name).arg("--").args(self.test_arguments);
+            outcome = outcome.and(libtest::run(&mut cargo, counts));
+        }
+        outcome
+    }
+}
+
+fn cargo_test(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--quiet", "--no-fail-fast"]);
+    cargo
+}
+
+fn unit(workspace: &Workspace) -> Vec<Command> {
+    let mut libraries = cargo_test(workspace);
+    libraries.args(workspace::user_space_but(&[AGENT_PACKAGE, KERNEL_TESTS_PACKAGE]));
+    // The agent's tests/ need root and run in the layer below.
+    let mut agent = cargo_test(workspace);
+    agent.args(["--package", AGENT_PACKAGE, "--lib", "--bins"]);
+    let mut examples = cargo_test(workspace);
+    examples.args(["--package", AGENT_PACKAGE, "--doc"]);
+    vec![libraries, agent, examples]
+}
+
+fn kernel(workspace: &Workspace) -> Vec<Command> {
+    let mut tests = cargo_test(workspace);
+    tests.args(["--package", KERNEL_TESTS_PACKAGE]);
+    let mut runs = vec![tests];
+    if has_rust_files(&workspace.root.join("node-agent/tests")) {
+        let mut agent = cargo_test(workspace);
+        agent.args(["--package", AGENT_PACKAGE, "--test", "*"]);
+        runs.push(agent);
+    }
+    for cargo in &mut runs {
+        cargo.env("KUBE_TCPSTATES_BIN", workspace.agent());
+    }
+    runs
+}
+
+fn has_rust_files(directory: &Path) -> bool {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files
+        .into_iter()
+        .any(|file| file.path().extension().is_some_and(|extension| extension == "rs"))
+}
+
+/// What the tests against the kernel need; each that is missing has a reason of its own.
+fn can_trace() -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    ensure!(
+        effective_user(&status) == Some(0),
+        "it needs root: programs, network namespaces and cgroups are made"
+    );
+    ensure!(
+        Path::new("/sys/kernel/btf/vmlinux").exists(),
+        "this kernel has no BTF: /sys/kernel/btf/vmlinux is missing"
+    );
+    let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
+    ensure!(
+        mounts.lines().any(is_cgroup2),
+        "no cgroup2 file system is mounted"
+    );
+    for (places, package) in PROGRAMS {
+        ensure!(
+            places.iter().any(|place| Path::new(place).exists()),
+            "{} is missing: install {package}",
+            places[0]
+        );
+    }
+    Ok(())
+}
+
+/// Programs the tests run, where they may be, and who brings them.
+const PROGRAMS: &[(&[&str], &str)] = &[
+    (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2"),
+    (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools"),
+    (
+        &[
+            "/usr/lib/systemd/systemd-journald",
+            "/lib/systemd/systemd-journald",
+        ],
+        "systemd",
+    ),
+    (
+        &["/usr/sbin/capsh", "/sbin/capsh", "/usr/bin/capsh"],
+        "libcap2-bin",
+    ),
+];
+
+fn effective_user(status: &str) -> Option<u32> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))?
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+fn is_cgroup2(mount: &str) -> bool {
+    mount.split(' ').nth(2) == Some("cgroup2")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effective_user_is_the_second_number() {
+        assert_eq!(
+            effective_user("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t0\t0\t0\t0\n"),
+            Some(0)
+        );
+        assert_eq!(effective_user("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn cgroup_version_2_is_told_by_its_type() {
+        assert!(is_cgroup2("cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nosuid 0 0"));
+        assert!(!is_cgroup2("cgroup2 /sys/fs/cgroup/memory cgroup rw,memory 0 0"));
+    }
+}
