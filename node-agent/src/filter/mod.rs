@@ -4,6 +4,7 @@
 //!  -L 8080, spec.localPorts ─► TraceFilter ─► compile ─► Compiled ─► kernel maps ─► classify (eBPF)
 //!         (text, objects)       (trace)      ports, cidr,    └─────► UserTables ──► classify (user space, tests)
 //!                                   │        duration
+//!                                   └──────► linear: the same answer one trace at a time, for the tests
 //! ```
 //!
 //! Core: no I/O, no clock. Which cgroups a trace selects is not decided here but by identity and cluster; the
@@ -14,11 +15,16 @@ pub mod compile;
 pub mod duration;
 mod error;
 mod explain;
+pub mod linear;
 pub mod ports;
 pub mod states;
 pub mod tables;
 pub mod trace;
 
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod properties;
 
 pub use cidr::Cidr;
 pub use compile::{CompileError, Compiled, compile};
