@@ -3,7 +3,7 @@
 //! The same code runs in the eBPF program (over maps) and in user space (over slices, for the property tests).
 //! Every function is inlined: to the verifier the program is one straight piece.
 
-use crate::record::{UNKNOWN_NS, flag};
+use crate::record::{UNKNOWN_NS, flag, role};
 use crate::rule::{CgroupSets, RuleTable, TraceSet, dimension, family_role_index, transition_index};
 
 /// An address as four words that lie in memory as the address does on the wire; IPv4 in the first, zeros behind.
@@ -60,9 +60,11 @@ impl Connection {
         self.local_port != 0
     }
 
+    /// A client's peer is set before its first transition, even the port 0 that `connect()` lets through; only a
+    /// child of a listener may still be without.
     #[inline(always)]
     fn peer_known(&self) -> bool {
-        self.peer_port != 0
+        self.peer_port != 0 || (self.role == role::CLIENT && !self.listener)
     }
 }
 
@@ -104,6 +106,18 @@ fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceS
     (matched & constrained, pending & !matched & constrained)
 }
 
+/// What family and role leave of the traces they constrain: `(accepting or undecided, undecided)`. The role is
+/// known at once. Without a peer an `AF_INET6` child may yet turn out IPv4-mapped; an `AF_INET` one stays what it is.
+#[inline(always)]
+fn judge_family_role(rules: &RuleTable, constrained: TraceSet, connection: &Connection) -> (TraceSet, TraceSet) {
+    let accept = rules.family_role[family_role_index(connection.family, connection.role) & 7];
+    if connection.listener || connection.peer_known() || connection.family != 6 {
+        return (accept, 0);
+    }
+    let mapped = rules.family_role[family_role_index(4, connection.role) & 7];
+    (accept | mapped, constrained & (accept ^ mapped))
+}
+
 /// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
 #[inline(always)]
 fn judge_tuple_of(
@@ -113,15 +127,11 @@ fn judge_tuple_of(
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
     let mut undecided = 0;
-    let early = !connection.listener && !connection.peer_known();
-
     let by_family = rules.constrained[dimension::FAMILY_ROLE];
     if mask & by_family != 0 {
-        if early {
-            undecided |= by_family;
-        } else {
-            mask &= rules.family_role[family_role_index(connection.family, connection.role) & 7] | !by_family;
-        }
+        let (accept, waiting) = judge_family_role(rules, by_family, connection);
+        mask &= accept | !by_family;
+        undecided |= waiting;
     }
     let by_local = rules.constrained[dimension::LOCAL_PORT];
     if mask & by_local != 0 {
