@@ -5,7 +5,7 @@ use std::{error::Error, os::fd::AsFd as _, path::Path, sync::Arc};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, KProbe, Program, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FExit, Program},
 };
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::offsets::{ABSENT, ClassicOffsets, Offsets, Settings};
