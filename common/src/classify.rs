@@ -3,8 +3,23 @@
 //! The same code runs in the eBPF program (over maps) and in user space (over slices, for the property tests).
 //! Every function is inlined: to the verifier the program is one straight piece.
 
-use crate::record::{UNKNOWN_NS, flag};
+use crate::record::{UNKNOWN_NS, flag, role};
 use crate::rule::{CgroupSets, RuleTable, TraceSet, dimension, family_role_index, transition_index};
+
+/// An address as four words that lie in memory as the address does on the wire; IPv4 in the first, zeros behind.
+pub type Address = [u32; 4];
+
+/// An address's sixteen bytes as words.
+#[inline(always)]
+pub const fn address_words(bytes: [u8; 16]) -> Address {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
 
 /// The tables of one slot beside [`RuleTable`].
 pub trait Tables {
@@ -15,7 +30,7 @@ pub trait Tables {
     /// The class of a port.
     fn port_class(&self, peer: bool, port: u16) -> u16;
     /// The traces that accept a peer address: the set stored for its longest prefix.
-    fn peer_prefix(&self, family: u8, address: &[u8; 16]) -> TraceSet;
+    fn peer_prefix(&self, family: u8, address: &Address) -> TraceSet;
 }
 
 /// What a connection is, as far as it is known at this transition.
@@ -33,8 +48,8 @@ pub struct Connection {
     pub local_port: u16,
     /// 0 for listeners, and at LISTEN -> SYN_RECV before about 6.15.
     pub peer_port: u16,
-    /// IPv4 in the first four bytes.
-    pub peer: [u8; 16],
+    /// Address of the other end.
+    pub peer: Address,
     /// A listening socket: it has no peer, and its children may be of either family.
     pub listener: bool,
 }
@@ -45,9 +60,11 @@ impl Connection {
         self.local_port != 0
     }
 
+    /// A client's peer is set before its first transition, even the port 0 that `connect()` lets through; only a
+    /// child of a listener may still be without.
     #[inline(always)]
     fn peer_known(&self) -> bool {
-        self.peer_port != 0
+        self.peer_port != 0 || (self.role == role::CLIENT && !self.listener)
     }
 }
 
@@ -89,24 +106,32 @@ fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceS
     (matched & constrained, pending & !matched & constrained)
 }
 
+/// What family and role leave of the traces they constrain: `(accepting or undecided, undecided)`. The role is
+/// known at once. Without a peer an `AF_INET6` child may yet turn out IPv4-mapped; an `AF_INET` one stays what it is.
+#[inline(always)]
+fn judge_family_role(rules: &RuleTable, constrained: TraceSet, connection: &Connection) -> (TraceSet, TraceSet) {
+    let accept = rules.family_role[family_role_index(connection.family, connection.role) & 7];
+    if connection.listener || connection.peer_known() || connection.family != 6 {
+        return (accept, 0);
+    }
+    let mapped = rules.family_role[family_role_index(4, connection.role) & 7];
+    (accept | mapped, constrained & (accept ^ mapped))
+}
+
 /// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
 #[inline(always)]
-fn judge_tuple(
+fn judge_tuple_of(
     tables: &impl Tables,
     rules: &RuleTable,
     mut mask: TraceSet,
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
     let mut undecided = 0;
-    let early = !connection.listener && !connection.peer_known();
-
     let by_family = rules.constrained[dimension::FAMILY_ROLE];
     if mask & by_family != 0 {
-        if early {
-            undecided |= by_family;
-        } else {
-            mask &= rules.family_role[family_role_index(connection.family, connection.role) & 7] | !by_family;
-        }
+        let (accept, waiting) = judge_family_role(rules, by_family, connection);
+        mask &= accept | !by_family;
+        undecided |= waiting;
     }
     let by_local = rules.constrained[dimension::LOCAL_PORT];
     if mask & by_local != 0 {
@@ -137,40 +162,57 @@ fn judge_tuple(
     (mask, mask & undecided)
 }
 
-/// Judges everything that does not change from transition to transition. `tuple` is the answer an earlier
-/// transition of the same connection got from the same generation, once nothing was undecided.
+/// What the cgroup and the network namespace leave of the live traces: `(accepting or pending, pending)`. First,
+/// because most sockets of a busy node are nobody's.
 #[inline(always)]
-pub fn judge_connection(
+pub fn judge_identity(
     tables: &impl Tables,
     rules: &RuleTable,
-    connection: &Connection,
-    tuple: Option<TraceSet>,
-) -> Interest {
+    cgroup_id: u64,
+    netns: u32,
+) -> (TraceSet, TraceSet) {
     let mut mask = rules.live;
     let mut pending = 0;
     let by_cgroup = rules.constrained[dimension::CGROUP];
     if by_cgroup != 0 {
-        let (matched, waiting) = judge_cgroup(tables, by_cgroup, connection.cgroup_id);
+        let (matched, waiting) = judge_cgroup(tables, by_cgroup, cgroup_id);
         mask &= matched | waiting | !by_cgroup;
         pending = waiting;
     }
     let by_netns = rules.constrained[dimension::NETNS];
     if mask & by_netns != 0 {
-        mask &= tables.netns(connection.netns) | !by_netns;
+        mask &= tables.netns(netns) | !by_netns;
     }
-    if mask == 0 {
-        return Interest { candidates: 0, accept: 0, undecided: 0, pending: 0 };
-    }
-    let (accept, undecided) = match tuple {
-        Some(tuple) => (mask & tuple, 0),
-        None => judge_tuple(tables, rules, mask, connection),
-    };
-    if connection.listener {
+    (mask, pending & mask)
+}
+
+/// The traces that accept the tuple and role, whatever their cgroup: `(accepting or undecided, undecided)`. Once
+/// nothing is undecided the answer holds for the rest of the connection, as long as the generation stands.
+#[inline(always)]
+pub fn judge_tuple(tables: &impl Tables, rules: &RuleTable, connection: &Connection) -> (TraceSet, TraceSet) {
+    judge_tuple_of(tables, rules, rules.live, connection)
+}
+
+/// Puts the answers of [`judge_identity`] and [`judge_tuple`] together.
+#[inline(always)]
+pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), listener: bool) -> Interest {
+    let (mask, pending) = identity;
+    let accept = mask & tuple.0;
+    let undecided = accept & tuple.1;
+    if listener {
         // A listener has no peer, so a trace that names one never wants its own transitions; its children are
         // another matter, and inherit the listener's record.
-        return Interest { candidates: mask, accept: accept & !undecided, undecided: 0, pending: pending & accept };
+        let accept = accept & !undecided;
+        return Interest { candidates: mask, accept, undecided: 0, pending: pending & accept };
     }
     Interest { candidates: accept, accept, undecided, pending: pending & accept }
+}
+
+/// Judges everything that does not change from transition to transition.
+#[inline(always)]
+pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Connection) -> Interest {
+    let identity = judge_identity(tables, rules, connection.cgroup_id, connection.netns);
+    combine(identity, judge_tuple(tables, rules, connection), connection.listener)
 }
 
 /// The traces that accept a time in the old state. An unknown time matches none that asks for a minimum; a time
@@ -223,23 +265,20 @@ pub fn judge_transition(
 
 /// An IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
 #[inline(always)]
-pub fn is_v4_mapped(address: &[u8; 16]) -> bool {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *address;
-    a | b | c | d | e | f | g | h | i | j == 0 && k == 0xff && l == 0xff
+pub const fn is_v4_mapped(address: &Address) -> bool {
+    address[0] | address[1] == 0 && address[2] == u32::from_ne_bytes([0, 0, 0xff, 0xff])
 }
 
-/// Family, addresses and flags of a socket after IPv4-mapped became IPv4. `local` and `peer` are rewritten in
-/// place; a dual-stack socket with one address unspecified follows the other.
+/// Makes IPv4-mapped addresses IPv4, in place, and returns the flags to set. A dual-stack socket with one address
+/// unspecified follows the other.
 #[inline(always)]
-pub fn normalise(family: &mut u8, local: &mut [u8; 16], peer: &mut [u8; 16]) -> u16 {
+pub fn normalise(family: &mut u8, local: &mut Address, peer: &mut Address) -> u16 {
     if *family != 6 || !(is_v4_mapped(peer) || is_v4_mapped(local)) {
         return 0;
     }
     *family = 4;
-    for address in [local, peer] {
-        let [.., a, b, c, d] = *address;
-        *address = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    }
+    *local = [local[3], 0, 0, 0];
+    *peer = [peer[3], 0, 0, 0];
     flag::V4_MAPPED
 }
 

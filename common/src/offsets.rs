@@ -61,8 +61,10 @@ pub struct Offsets {
     pub task_flags: u32,
     /// `socket.sk`, pointer (for the start dump).
     pub socket_sk: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `task_struct.tgid`, int.
+    pub task_tgid: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub task_comm: u32,
 }
 
 impl Offsets {
@@ -93,7 +95,8 @@ impl Offsets {
         cgroup_parent: ABSENT,
         task_flags: ABSENT,
         socket_sk: ABSENT,
-        padding: 0,
+        task_tgid: ABSENT,
+        task_comm: ABSENT,
     };
 }
 
@@ -134,10 +137,10 @@ pub struct ClassicOffsets {
 pub struct Settings {
     /// Not 0: also record the task on the CPU, for the BCC table.
     pub want_on_cpu: u32,
-    /// Index of `inet_csk_accept`'s return value among the fexit context's words: its number of arguments.
-    pub accept_return: u32,
     /// Size of the main ring buffer in bytes.
     pub ring_bytes: u32,
     /// Not 0: cgroup entries of the filter follow cgroup creation.
     pub follow_cgroups: u32,
+    /// Zero.
+    pub padding: u32,
 }

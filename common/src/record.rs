@@ -100,10 +100,10 @@ pub struct TransitionRecord {
     pub local_port: u16,
     /// Peer port.
     pub peer_port: u16,
-    /// Local address.
-    pub local: [u8; 16],
+    /// Local address, see [`crate::classify::Address`].
+    pub local: [u32; 4],
     /// Peer address.
-    pub peer: [u8; 16],
+    pub peer: [u32; 4],
     /// Name of the thread that owns the socket.
     pub owner_comm: [u8; COMM_LEN],
     /// Name of the thread that was on the CPU.

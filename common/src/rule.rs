@@ -97,6 +97,23 @@ pub const fn port_table_index(slot: u32, peer: bool) -> u32 {
     slot * 2 + peer as u32
 }
 
+/// A set of traces as a longest-prefix map stores it, low word first: the value follows the address, and behind an
+/// IPv4 address nothing is aligned to eight bytes.
+pub type PrefixSet = [u32; 2];
+
+/// Splits a set for a longest-prefix map.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+pub const fn prefix_set(traces: TraceSet) -> PrefixSet {
+    [traces as u32, (traces >> 32) as u32]
+}
+
+/// Puts a set together again.
+#[inline(always)]
+pub const fn prefix_traces(set: PrefixSet) -> TraceSet {
+    set[0] as u64 | (set[1] as u64) << 32
+}
+
 /// The class of each port.
 pub type PortClasses = [u16; PORTS];
 

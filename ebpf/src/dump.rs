@@ -1,0 +1,160 @@
+//! Sockets that were open before the start: an iterator over every task's descriptors (`iter/task_file`, 5.8;
+//! `bpf_sock_from_file`, 5.11) makes a record for each, with the task that holds it as owner. It crosses all
+//! network namespaces. Listeners come in a first pass, so that the second can tell servers from clients.
+//!
+//! A second iterator counts socket records (`iter/bpf_sk_storage_map`, 5.9).
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sock_from_file};
+use kube_tcpstates_common::{
+    counter::Counter,
+    record::{COMM_LEN, owner, role},
+    state::State,
+};
+
+use crate::{
+    counters::Counters,
+    globals::offset,
+    hook::{family, tuple_of_socket},
+    maps::{LISTENERS, RECORD_COUNT},
+    memory::{Memory, Typed},
+    socket::{BIRTH_UNKNOWN, InStorage, Records, SINCE_ATTACH, SocketRecord},
+    transition::Place,
+};
+
+/// `struct bpf_iter__task_file`: pointers 64 bits apart, `kernel/bpf/task_iter.c`.
+#[repr(C)]
+struct TaskFile {
+    meta: u64,
+    task: *const u8,
+    fd: u64,
+    file: *mut u8,
+}
+
+/// `struct bpf_iter__bpf_sk_storage_map`, `net/core/bpf_sk_storage.c`.
+#[repr(C)]
+struct StorageElement {
+    meta: u64,
+    map: u64,
+    socket: *const u8,
+    record: *const SocketRecord,
+}
+
+/// A TCP socket behind a descriptor.
+#[inline(always)]
+fn tcp_socket(context: &TaskFile) -> Option<*const u8> {
+    if context.task.is_null() || context.file.is_null() {
+        return None;
+    }
+    // SAFETY: the verifier knows `file` for what it is; the helper gives null for what is no socket.
+    let socket = unsafe { bpf_sock_from_file(context.file.cast()) }.cast::<u8>().cast_const();
+    if socket.is_null() {
+        return None;
+    }
+    let socket = Typed::pointer(socket, offset!(socket_sk));
+    if socket.is_null()
+        || family(Typed::field(socket, offset!(family))) == 0
+        || Typed::field::<u16>(socket, offset!(protocol)) != 6
+    {
+        return None;
+    }
+    Some(socket)
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
+    // SAFETY: the context of this iterator.
+    let context = unsafe { &*context };
+    if let Some(socket) = tcp_socket(context)
+        && Typed::field::<u8>(socket, offset!(state)) == State::LISTEN.0
+    {
+        let place = Place::of::<Typed>(socket);
+        let port: u16 = Typed::field(socket, offset!(local_port));
+        let _ = LISTENERS.insert([place.netns, port.into()], 1, 0);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
+    // SAFETY: the context of this iterator.
+    let context = unsafe { &*context };
+    let Some(socket) = tcp_socket(context) else { return 0 };
+    let state: u8 = Typed::field(socket, offset!(state));
+    if state == State::CLOSE.0 {
+        return 0;
+    }
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut record = SocketRecord {
+        since_ns: now,
+        birth_ns: now,
+        state,
+        role: role_of(socket, state),
+        flags: SINCE_ATTACH | BIRTH_UNKNOWN,
+        owner_source: owner::DESCRIPTOR,
+        owner_pid: Typed::field(context.task, offset!(task_tgid)),
+        owner_comm: comm_of(context.task),
+        ..SocketRecord::default()
+    };
+    if InStorage::get(socket).is_none()
+        && let Some(counters) = Counters::get()
+    {
+        let made = InStorage::create_with(socket, &mut record).is_some();
+        counters.add(if made { Counter::StorageCreated } else { Counter::StorageFailed }, 1);
+    }
+    0
+}
+
+#[inline(always)]
+fn role_of(socket: *const u8, state: u8) -> u8 {
+    if state == State::LISTEN.0 {
+        return role::SERVER;
+    }
+    if state == State::SYN_SENT.0 {
+        return role::CLIENT;
+    }
+    let port = tuple_of_socket::<Typed>(socket).local_port;
+    let place = Place::of::<Typed>(socket);
+    // SAFETY: the value is never looked at.
+    let served = unsafe { LISTENERS.get([place.netns, port.into()]) }.is_some();
+    if served { role::SERVER } else { role::CLIENT }
+}
+
+#[inline(always)]
+fn comm_of(task: *const u8) -> [u8; COMM_LEN] {
+    let mut comm = [0_u8; COMM_LEN];
+    let offset = offset!(task_comm);
+    if offset != kube_tcpstates_common::offsets::ABSENT {
+        // SAFETY: the helper reads any kernel address safely into `comm`.
+        unsafe {
+            bpf_probe_read_kernel(
+                comm.as_mut_ptr().cast(),
+                COMM_LEN as u32,
+                task.wrapping_add(offset as usize).cast(),
+            );
+        }
+    }
+    comm
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+extern "C" fn count_records(context: *const StorageElement) -> i32 {
+    // SAFETY: the context of this iterator.
+    let context = unsafe { &*context };
+    if context.socket.is_null() || context.record.is_null() {
+        return 0;
+    }
+    if let Some(count) = RECORD_COUNT.get_ptr_mut(0) {
+        // SAFETY: one iterator runs at a time.
+        unsafe { *count += 1 };
+    }
+    if Typed::field::<u8>(context.socket, offset!(state)) == State::CLOSE.0
+        && let Some(count) = RECORD_COUNT.get_ptr_mut(1)
+    {
+        // SAFETY: as above.
+        unsafe { *count += 1 };
+    }
+    0
+}

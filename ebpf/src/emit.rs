@@ -1,0 +1,169 @@
+//! Into the ring buffer, and waking the reader when it sleeps.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_pid_tgid, generated::{bpf_get_current_comm, bpf_ringbuf_query}},
+};
+use kube_tcpstates_common::{
+    classify::Wanted,
+    counter::Counter,
+    record::{COMM_LEN, TransitionRecord, flag, owner},
+};
+
+use crate::{
+    counters::{Counters, ring_full_by_trace},
+    globals::setting,
+    hook::Tuple,
+    maps::{CONTROL, EVENTS},
+    socket::SocketRecord,
+    transition::{Place, Step},
+};
+
+/// How often a producer looks whether the ring is half full: every so many records of its CPU.
+const FILL_CHECK_EVERY: u64 = 32;
+
+/// One transition on its way out.
+pub(crate) struct Emission<'a> {
+    pub(crate) socket: *const u8,
+    pub(crate) place: &'a Place,
+    pub(crate) tuple: &'a Tuple,
+    pub(crate) step: Step,
+    pub(crate) now: u64,
+    pub(crate) generation: u32,
+    pub(crate) duration_ns: u64,
+    pub(crate) flags: u16,
+    pub(crate) error: u32,
+    pub(crate) cookie: u64,
+    pub(crate) role: u8,
+}
+
+/// The transition that waited for this one, if one did.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) boot_ns: u64,
+    pub(crate) duration_ns: u64,
+    pub(crate) old: u8,
+    pub(crate) new: u8,
+    pub(crate) wanted: Wanted,
+}
+
+/// Puts `count` wanted transitions into one ring record.
+#[inline(always)]
+pub(crate) fn emit(
+    record: Option<&SocketRecord>,
+    emission: &Emission<'_>,
+    wanted: Wanted,
+    held: &Held,
+    count: u64,
+    counters: Counters,
+) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        counters.add(Counter::RingFull, count);
+        ring_full_by_trace(wanted.traces | wanted.maybe);
+        if !held.wanted.is_empty() {
+            ring_full_by_trace(held.wanted.traces | held.wanted.maybe);
+        }
+        return;
+    };
+    let out = entry.as_mut_ptr();
+    // SAFETY: every field of the reserved record is written before it is submitted.
+    unsafe { fill(&mut *out, record, emission, wanted, held) };
+    entry.submit(BPF_RB_NO_WAKEUP.into());
+    counters.add(Counter::Emitted, count);
+    wake_reader(counters);
+}
+
+#[inline(always)]
+fn fill(
+    out: &mut TransitionRecord,
+    record: Option<&SocketRecord>,
+    emission: &Emission<'_>,
+    wanted: Wanted,
+    held: &Held,
+) {
+    out.boot_ns = emission.now;
+    out.duration_ns = emission.duration_ns;
+    out.socket = emission.socket as u64;
+    out.cookie = emission.cookie;
+    out.cgroup_id = emission.place.cgroup_id;
+    out.netns_cookie = emission.place.netns_cookie;
+    out.traces = wanted.traces;
+    out.maybe = wanted.maybe;
+    out.held_boot_ns = held.boot_ns;
+    out.held_duration_ns = held.duration_ns;
+    out.held_traces = held.wanted.traces;
+    out.held_maybe = held.wanted.maybe;
+    out.generation = emission.generation;
+    out.netns = emission.place.netns;
+    out.socket_error = emission.error;
+    out.local_port = emission.tuple.local_port;
+    out.peer_port = emission.tuple.peer_port;
+    out.local = emission.tuple.local;
+    out.peer = emission.tuple.peer;
+    out.flags = emission.flags | if held.wanted.is_empty() { 0 } else { flag::HELD };
+    out.family = emission.tuple.family;
+    out.old_state = emission.step.old;
+    out.new_state = emission.step.new;
+    out.held_old_state = held.old;
+    out.held_new_state = held.new;
+    out.padding = [0; 7];
+    out.role = emission.role;
+    if let Some(record) = record {
+        out.birth_ns = record.birth_ns;
+        out.owner_pid = record.owner_pid;
+        out.owner_comm = record.owner_comm;
+        out.owner_source = record.owner_source;
+    } else {
+        out.birth_ns = emission.now;
+        out.owner_pid = 0;
+        out.owner_comm = [0; COMM_LEN];
+        out.owner_source = owner::NONE;
+    }
+    if setting!(want_on_cpu) != 0 {
+        out.on_cpu_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        // SAFETY: the helper writes at most the length it is given.
+        unsafe { bpf_get_current_comm(out.on_cpu_comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+    } else {
+        out.on_cpu_pid = 0;
+        out.on_cpu_comm = [0; 16];
+    }
+}
+
+/// Wakes the reader if it sleeps, or if it rests while the ring fills.
+///
+/// The record above is committed first, with a full barrier (`xchg` in `bpf_ringbuf_commit`, since 5.8), and only
+/// then is the flag read: a reader that sets the flag and then finds nothing is sure to be woken. The wake-up
+/// itself rides on a small discarded record, which the reader never sees.
+#[inline(always)]
+fn wake_reader(counters: Counters) {
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return };
+    // SAFETY: the map's only element, shared with user space; two producers that both find the flag set only
+    // wake the reader twice.
+    unsafe {
+        let sleeping = &raw mut (*control).sleeping;
+        let resting = &raw mut (*control).resting;
+        if sleeping.read_volatile() != 0 {
+            sleeping.write_volatile(0);
+        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY == 0
+            && resting.read_volatile() != 0
+            && half_full()
+        {
+            resting.write_volatile(0);
+        } else {
+            return;
+        }
+    }
+    counters.add(Counter::Wakeup, 1);
+    if let Some(nudge) = EVENTS.reserve_untyped::<u64>(0) {
+        nudge.discard(BPF_RB_FORCE_WAKEUP.into());
+    }
+}
+
+#[inline(always)]
+fn half_full() -> bool {
+    // SAFETY: the map is a ring buffer.
+    let waiting = unsafe {
+        bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into())
+    };
+    waiting > u64::from(setting!(ring_bytes)) / 2
+}

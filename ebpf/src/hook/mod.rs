@@ -1,0 +1,105 @@
+//! The hooks. Each hands the same program body a socket, its states, and a way to read.
+//!
+//! | hook | tuple | cgroup, namespace, `sk_err`, cookie | socket records |
+//! |---|---|---|---|
+//! | `tp_btf` | typed loads | typed loads | socket storage (5.11), else hash |
+//! | `raw_tp` | probe reads | probe reads | hash |
+//! | classic tracepoint | its own record | probe reads, if the kernel has BTF | hash |
+//! | kprobe `tcp_set_state` | probe reads | probe reads | hash; never sees a listener, nor a child's birth |
+
+pub(crate) mod classic;
+pub(crate) mod kprobe;
+pub(crate) mod raw;
+pub(crate) mod tp_btf;
+
+use kube_tcpstates_common::classify::Address;
+
+use crate::{
+    globals::offset,
+    memory::{Memory, Probed},
+    socket::Records,
+};
+
+/// Addresses and ports as the socket holds them, before IPv4-mapped becomes IPv4.
+pub(crate) struct Tuple {
+    /// 4 or 6; anything else is neither.
+    pub(crate) family: u8,
+    pub(crate) local: Address,
+    pub(crate) peer: Address,
+    /// Host order.
+    pub(crate) local_port: u16,
+    pub(crate) peer_port: u16,
+}
+
+/// What a hook hands over.
+pub(crate) trait Hook {
+    type Memory: Memory;
+    type Records: Records;
+
+    fn socket(&self) -> *const u8;
+    fn old_state(&self) -> u32;
+    fn new_state(&self) -> u32;
+    fn protocol(&self) -> u16;
+    fn tuple(&self) -> Tuple;
+}
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// 4, 6 or 0 from an address family.
+#[inline(always)]
+pub(crate) fn family(number: u16) -> u8 {
+    match number {
+        AF_INET => 4,
+        AF_INET6 => 6,
+        _ => 0,
+    }
+}
+
+/// An IPv4 address as an [`Address`].
+#[inline(always)]
+pub(crate) fn widen(address: u32) -> Address {
+    [address, 0, 0, 0]
+}
+
+/// Sixteen bytes in loads of four: the verifier refuses wider ones on an `in6_addr`.
+#[inline(always)]
+pub(crate) fn address_v6<M: Memory>(socket: *const u8, offset: u32) -> Address {
+    [
+        M::field::<u32>(socket, offset),
+        M::field::<u32>(socket, add(offset, 4)),
+        M::field::<u32>(socket, add(offset, 8)),
+        M::field::<u32>(socket, add(offset, 12)),
+    ]
+}
+
+#[inline(always)]
+fn add(offset: u32, more: u32) -> u32 {
+    if offset == kube_tcpstates_common::offsets::ABSENT { offset } else { offset + more }
+}
+
+/// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport` still holds the port;
+/// it lies outside `struct sock`, where typed loads do not reach.
+#[inline(always)]
+pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8) -> Tuple {
+    let family = family(M::field::<u16>(socket, offset!(family)));
+    let mut local_port = M::field::<u16>(socket, offset!(local_port));
+    if local_port == 0 {
+        local_port = u16::from_be(Probed::field::<u16>(socket, offset!(inet_sport)));
+    }
+    let (local, peer) = if family == 6 {
+        (address_v6::<M>(socket, offset!(local_v6)), address_v6::<M>(socket, offset!(peer_v6)))
+    } else {
+        (
+            widen(M::field::<u32>(socket, offset!(local_v4))),
+            widen(M::field::<u32>(socket, offset!(peer_v4))),
+        )
+    };
+    Tuple {
+        family,
+        local,
+        peer,
+        local_port,
+        peer_port: u16::from_be(M::field::<u16>(socket, offset!(peer_port))),
+    }
+}

@@ -1,0 +1,39 @@
+//! The kernel side of kube-tcpstates.
+//!
+//! ```text
+//! hook ─► transition ─► classify (common/) ─► socket record ─► emit ─► ring buffer
+//!           │                                   │ owner
+//!           └ reads the socket through `memory` └ storage: socket storage, or a hash
+//! ```
+//!
+//! One program body serves every hook; an adapter in `hook/` says how that hook hands over the socket and how
+//! its memory may be read. `cgroup` follows cgroups as they come and go, `dump` finds the sockets that were open
+//! before the start.
+#![no_std]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "`counters` needs an atomic add that this target's core does not wrap")]
+#![no_main]
+
+mod accept;
+mod cgroup;
+mod counters;
+mod dump;
+mod emit;
+mod globals;
+mod hook;
+mod maps;
+mod memory;
+mod owner;
+mod socket;
+mod tables;
+mod transition;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Helpers such as `bpf_probe_read_kernel` are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

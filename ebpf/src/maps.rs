@@ -1,0 +1,109 @@
+//! Every map, by what it is for.
+
+use aya_ebpf::{
+    bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    macros::btf_map,
+};
+use kube_tcpstates_common::{
+    counter::{CounterBlock, TraceCounterBlock},
+    record::{CgroupRecord, TransitionRecord},
+    rule::{CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable, TraceSet},
+};
+
+use crate::socket::SocketRecord;
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const CGROUPS: usize = MAX_CGROUPS as usize;
+const NETNS: usize = MAX_NETNS as usize;
+const PREFIXES: usize = MAX_PREFIXES as usize;
+
+/// Transitions on their way to user space. User space sets the size at load.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<TransitionRecord, { 8 * 1024 * 1024 }, 0> = RingBuf::new();
+
+/// cgroups made and removed, apart from the transitions so that churn of those cannot crowd them out.
+#[btf_map]
+pub(crate) static CGROUP_EVENTS: RingBuf<CgroupRecord, { 1024 * 1024 }, 0> = RingBuf::new();
+
+/// Shared with user space, which maps it.
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
+
+/// See `kube_tcpstates_common::counter`.
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<CounterBlock, 1> = PerCpuArray::new();
+
+/// Failed reserves by trace bit.
+#[btf_map]
+pub(crate) static RING_FULL_BY_TRACE: PerCpuArray<TraceCounterBlock, 1> = PerCpuArray::new();
+
+/// One element for each slot.
+#[btf_map]
+pub(crate) static RULES: Array<RuleTable, 2> = Array::new();
+
+/// By `port_table_index`.
+#[btf_map]
+pub(crate) static PORT_CLASSES: Array<PortClasses, 4> = Array::new();
+
+/// cgroup id -> traces.
+#[btf_map]
+pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, NO_PREALLOC> = HashMap::new();
+
+/// (network namespace inode, slot) -> traces.
+#[btf_map]
+pub(crate) static NETNS_SETS: HashMap<[u32; 2], TraceSet, NETNS, NO_PREALLOC> = HashMap::new();
+
+/// Peer prefixes, a trie for each family and slot.
+#[btf_map]
+pub(crate) static PREFIXES_V4_A: LpmTrie<[u8; 4], PrefixSet, PREFIXES, NO_PREALLOC> = LpmTrie::new();
+#[btf_map]
+pub(crate) static PREFIXES_V4_B: LpmTrie<[u8; 4], PrefixSet, PREFIXES, NO_PREALLOC> = LpmTrie::new();
+#[btf_map]
+pub(crate) static PREFIXES_V6_A: LpmTrie<[u8; 16], PrefixSet, PREFIXES, NO_PREALLOC> = LpmTrie::new();
+#[btf_map]
+pub(crate) static PREFIXES_V6_B: LpmTrie<[u8; 16], PrefixSet, PREFIXES, NO_PREALLOC> = LpmTrie::new();
+
+/// A trie's key for a whole address.
+#[inline(always)]
+pub(crate) fn prefix_key<const N: usize>(address: [u8; N]) -> Key<[u8; N]> {
+    Key::new(N as u32 * 8, address)
+}
+
+/// Socket records where the kernel has socket storage for this program type.
+///
+/// aya-ebpf's own `SkStorage` has no flags and takes another kind of context. The kernel accepts the map only with
+/// `BPF_F_NO_PREALLOC`; `BPF_F_CLONE` lets a child inherit its listener's record.
+#[repr(C)]
+pub(crate) struct SocketStorageMap {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const SocketRecord,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: a definition for the loader; nothing reads through its pointers.
+unsafe impl Sync for SocketStorageMap {}
+
+#[btf_map]
+pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};
+
+/// Socket records elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
+#[btf_map]
+pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
+
+/// (network namespace inode, port) of the listeners that the start dump found.
+#[btf_map]
+pub(crate) static LISTENERS: HashMap<[u32; 2], u32, 65_536, NO_PREALLOC> = HashMap::new();
+
+/// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
+#[btf_map]
+pub(crate) static RECORD_COUNT: Array<u64, 2> = Array::new();

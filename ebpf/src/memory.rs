@@ -1,0 +1,45 @@
+//! Reading kernel memory, in the two ways a program may.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use kube_tcpstates_common::offsets::ABSENT;
+
+/// How a program reads the structures a pointer leads to.
+pub(crate) trait Memory {
+    /// Reads a value; zero where it cannot be read.
+    fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T;
+
+    /// Reads a value, or zero where this kernel has no such field.
+    #[inline(always)]
+    fn field<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        if offset == ABSENT { T::default() } else { Self::read(base, offset) }
+    }
+
+    /// Follows a pointer, null where this kernel has no such field.
+    #[inline(always)]
+    fn pointer(base: *const u8, offset: u32) -> *const u8 {
+        if offset == ABSENT { core::ptr::null() } else { Self::read::<u64>(base, offset) as *const u8 }
+    }
+}
+
+/// Plain loads through a pointer whose type the verifier knows (`tp_btf`): it checks the offset against BTF and
+/// makes a load through a bad pointer give zero.
+pub(crate) struct Typed;
+
+impl Memory for Typed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the verifier refuses the program unless a T stands at that offset.
+        unsafe { base.add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
+/// `bpf_probe_read_kernel`, for pointers without a type.
+pub(crate) struct Probed;
+
+impl Memory for Probed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the helper reads any kernel address safely.
+        unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast::<T>()) }.unwrap_or_default()
+    }
+}

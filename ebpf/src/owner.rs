@@ -1,0 +1,34 @@
+//! Who owns a socket: the task that connects, listens, accepts or, failing those, closes it.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::{bpf_get_current_comm, bpf_get_current_task}};
+use kube_tcpstates_common::record::{COMM_LEN, owner};
+
+use crate::{
+    globals::offset,
+    memory::{Memory, Probed},
+    socket::SocketRecord,
+};
+
+/// `PF_KTHREAD`, `include/linux/sched.h`, the same since 2.6.27.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// Whether the current task is a kernel thread.
+#[inline(always)]
+fn in_kernel_thread() -> bool {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    Probed::field::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0
+}
+
+/// Makes the current task the owner.
+#[inline(always)]
+pub(crate) fn set_current(record: &mut SocketRecord, source: u8) {
+    let kernel = in_kernel_thread();
+    if kernel && source == owner::CLOSE {
+        return;
+    }
+    record.owner_source = if kernel { owner::KERNEL } else { source };
+    record.owner_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: the helper writes at most the length it is given; straight into the record, to spare the stack.
+    unsafe { bpf_get_current_comm(record.owner_comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+}

@@ -1,0 +1,395 @@
+//! The program body that every hook shares.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use kube_tcpstates_common::{
+    classify::{Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise},
+    counter::Counter,
+    record::{UNKNOWN_NS, flag, owner, role},
+    rule::{RuleTable, TraceSet},
+    state::State,
+};
+
+use crate::{
+    counters::Counters,
+    emit::{self, Emission, Held},
+    globals::offset,
+    hook::{Hook, Tuple},
+    maps::{CONTROL, RULES},
+    memory::{Memory, Probed},
+    owner as socket_owner,
+    socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SocketRecord, TUPLE_JUDGED},
+    tables::MapTables,
+};
+
+const ESTABLISHED: u8 = State::ESTABLISHED.0;
+const SYN_SENT: u8 = State::SYN_SENT.0;
+const SYN_RECV: u8 = State::SYN_RECV.0;
+const FIN_WAIT1: u8 = State::FIN_WAIT1.0;
+const CLOSE: u8 = State::CLOSE.0;
+const CLOSE_WAIT: u8 = State::CLOSE_WAIT.0;
+const LAST_ACK: u8 = State::LAST_ACK.0;
+const LISTEN: u8 = State::LISTEN.0;
+
+/// `IPPROTO_TCP`.
+const TCP: u16 = 6;
+
+/// Where a socket belongs.
+pub(crate) struct Place {
+    pub(crate) cgroup_id: u64,
+    pub(crate) netns: u32,
+    pub(crate) netns_cookie: u64,
+}
+
+impl Place {
+    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too.
+    #[inline(always)]
+    pub(crate) fn of<M: Memory>(socket: *const u8) -> Self {
+        let net = M::pointer(socket, offset!(net));
+        Self {
+            cgroup_id: cgroup_id::<M>(socket),
+            netns: if net.is_null() { 0 } else { M::field(net, offset!(net_inum)) },
+            netns_cookie: if net.is_null() { 0 } else { M::field(net, offset!(net_cookie)) },
+        }
+    }
+}
+
+/// The cgroup2 id, 0 where it cannot be read.
+#[inline(always)]
+fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
+    let cgroup = M::pointer(socket, offset!(cgroup));
+    if !cgroup.is_null() {
+        let node = M::pointer(cgroup, offset!(cgroup_kn));
+        return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
+    }
+    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data.
+    let word = M::field::<u64>(socket, offset!(cgroup_val));
+    if word == 0 || word & 3 != 0 {
+        return 0;
+    }
+    let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
+    if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
+}
+
+/// A state as a byte; 255 for one no kernel has.
+#[inline(always)]
+fn narrow(state: u32, counters: Counters) -> u8 {
+    if state < 16 {
+        return state as u8;
+    }
+    counters.add(Counter::StateOutOfRange, 1);
+    u8::MAX
+}
+
+/// The states of a transition, and what they say about the socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) old: u8,
+    pub(crate) new: u8,
+}
+
+impl Step {
+    /// A connection or a listener begins.
+    #[inline(always)]
+    fn is_birth(self) -> bool {
+        (self.old == CLOSE && (self.new == SYN_SENT || self.new == LISTEN)) || self.is_child()
+    }
+
+    /// A child comes out of a listener.
+    #[inline(always)]
+    fn is_child(self) -> bool {
+        self.old == LISTEN && self.new == SYN_RECV
+    }
+
+    /// The socket is, or was, a listener.
+    #[inline(always)]
+    fn is_listener(self) -> bool {
+        self.new == LISTEN || (self.old == LISTEN && !self.is_child())
+    }
+
+    /// The owner closes, in its own context.
+    #[inline(always)]
+    fn is_owners_close(self) -> bool {
+        (self.old == ESTABLISHED && self.new == FIN_WAIT1) || (self.old == CLOSE_WAIT && self.new == LAST_ACK)
+    }
+}
+
+/// One hit of the hook.
+#[inline(always)]
+pub(crate) fn on_transition<H: Hook>(hook: &H) {
+    let Some(counters) = Counters::get() else { return };
+    counters.add(Counter::Seen, 1);
+    if hook.protocol() != TCP {
+        counters.add(Counter::OtherProtocol, 1);
+        return;
+    }
+    let Some(control) = CONTROL.get_ptr(0) else { return };
+    // SAFETY: the map's only element; user space changes it while the program runs.
+    let generation = unsafe { (&raw const (*control).generation).read_volatile() };
+    let slot = generation & 1;
+    let Some(rules) = RULES.get(slot) else { return };
+    let tables = MapTables { slot };
+
+    let socket = hook.socket();
+    let place = Place::of::<H::Memory>(socket);
+    let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
+    let step = Step { old: narrow(hook.old_state(), counters), new: narrow(hook.new_state(), counters) };
+    if identity.0 == 0 {
+        leave::<H::Records>(counters, socket, step);
+        return;
+    }
+    judged::<H>(hook, counters, rules, &tables, generation, &place, identity, step);
+}
+
+/// No trace wants this socket. A record left from earlier rules only goes when the socket does.
+#[inline(always)]
+fn leave<R: Records>(counters: Counters, socket: *const u8, step: Step) {
+    counters.add(Counter::Filtered, 1);
+    forget_closed::<R>(counters, socket, step);
+}
+
+#[inline(always)]
+fn forget_closed<R: Records>(counters: Counters, socket: *const u8, step: Step) {
+    if step.new == CLOSE && R::closed(socket) {
+        counters.add(Counter::StorageDeleted, 1);
+    }
+}
+
+/// The socket may be wanted by its cgroup and namespace; now the tuple.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one function cut in two; all of it is inlined")]
+fn judged<H: Hook>(
+    hook: &H,
+    counters: Counters,
+    rules: &RuleTable,
+    tables: &MapTables,
+    generation: u32,
+    place: &Place,
+    identity: (TraceSet, TraceSet),
+    step: Step,
+) {
+    let socket = hook.socket();
+    let mut tuple = hook.tuple();
+    let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
+    if step.is_listener() {
+        tuple.peer_port = 0;
+    }
+    let mut record = H::Records::get(socket);
+    let role = role_of(record.as_deref(), step);
+    let interest = judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
+    if interest.candidates == 0 {
+        if let Some(record) = record {
+            drop_held(record, counters);
+        }
+        counters.add(Counter::Filtered, 1);
+        forget_closed::<H::Records>(counters, socket, step);
+        return;
+    }
+    let known = record.is_some();
+    if !known && step.new != CLOSE {
+        record = H::Records::create(socket);
+        let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
+        counters.add(made, 1);
+    }
+
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let mut emission = Emission {
+        socket,
+        place,
+        tuple: &tuple,
+        step,
+        now,
+        generation,
+        duration_ns: UNKNOWN_NS,
+        flags: v4_mapped | mptcp(socket) | if step.is_birth() { 0 } else { flag::BIRTH_UNKNOWN },
+        error: if step.new == CLOSE { H::Memory::field::<u32>(socket, offset!(error)) } else { 0 },
+        cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
+        role,
+    };
+    if let Some(record) = record.as_deref_mut() {
+        emission.duration_ns = arrive(record, known, role, step, now, counters, &mut emission.flags);
+    }
+    decide(record, rules, &interest, &emission, counters);
+    forget_closed::<H::Records>(counters, socket, step);
+}
+
+#[inline(always)]
+fn mptcp(socket: *const u8) -> u16 {
+    if Probed::field::<u8>(socket, offset!(is_mptcp)) & 1 == 1 { flag::MPTCP } else { 0 }
+}
+
+/// The side of the connection: told by its birth, or remembered.
+#[inline(always)]
+fn role_of(record: Option<&SocketRecord>, step: Step) -> u8 {
+    if step.old == CLOSE && step.new == SYN_SENT {
+        role::CLIENT
+    } else if step.is_child() || step.is_listener() {
+        role::SERVER
+    } else {
+        record.map_or(role::UNKNOWN, |record| record.role)
+    }
+}
+
+/// A transition that was held and can no longer be wanted.
+#[inline(always)]
+fn drop_held(record: &mut SocketRecord, counters: Counters) {
+    if record.flags & HELD != 0 {
+        record.flags &= !HELD;
+        counters.take(Counter::Pending, 1);
+        counters.add(Counter::Filtered, 1);
+    }
+}
+
+/// What the connection's properties leave, with the tuple's part taken from the record where it stands.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
+fn judge(
+    record: Option<&mut SocketRecord>,
+    rules: &RuleTable,
+    tables: &MapTables,
+    generation: u32,
+    tuple: &Tuple,
+    place: &Place,
+    role: u8,
+    identity: (TraceSet, TraceSet),
+    step: Step,
+) -> Interest {
+    let listener = step.is_listener();
+    if !step.is_birth()
+        && let Some(record) = record.as_deref()
+        && record.flags & TUPLE_JUDGED != 0
+        && record.generation == generation
+    {
+        return combine(identity, (record.tuple, 0), listener);
+    }
+    let connection = Connection {
+        cgroup_id: place.cgroup_id,
+        netns: place.netns,
+        family: tuple.family,
+        role,
+        local_port: tuple.local_port,
+        peer_port: tuple.peer_port,
+        peer: tuple.peer,
+        listener,
+    };
+    let judged = judge_tuple(tables, rules, &connection);
+    if let Some(record) = record {
+        record.tuple = judged.0;
+        record.generation = generation;
+        if judged.1 == 0 && !listener {
+            record.flags |= TUPLE_JUDGED;
+        } else {
+            record.flags &= !TUPLE_JUDGED;
+        }
+    }
+    combine(identity, judged, listener)
+}
+
+/// Brings the record up to the new state. Returns the time spent in the old one.
+#[inline(always)]
+fn arrive(
+    record: &mut SocketRecord,
+    known: bool,
+    role: u8,
+    step: Step,
+    now: u64,
+    counters: Counters,
+    flags: &mut u16,
+) -> u64 {
+    let mut duration_ns = UNKNOWN_NS;
+    if step.is_birth() {
+        born(record, known, step, now, counters);
+    } else if !known {
+        record.birth_ns = now;
+        record.flags = BIRTH_UNKNOWN;
+    } else {
+        if record.state == step.old {
+            duration_ns = now.saturating_sub(record.since_ns);
+            if record.flags & SINCE_ATTACH != 0 {
+                *flags |= flag::SINCE_ATTACH;
+            }
+        } else {
+            counters.add(Counter::Gap, 1);
+            *flags |= flag::GAP;
+        }
+        record.flags &= !SINCE_ATTACH;
+        if record.flags & BIRTH_UNKNOWN == 0 {
+            *flags &= !flag::BIRTH_UNKNOWN;
+        }
+    }
+    if record.owner_source == owner::NONE && step.is_owners_close() {
+        socket_owner::set_current(record, owner::CLOSE);
+    }
+    record.role = role;
+    record.since_ns = now;
+    record.state = step.new;
+    duration_ns
+}
+
+/// A connection or listener begins, perhaps on a socket that had another before.
+#[inline(always)]
+fn born(record: &mut SocketRecord, known: bool, step: Step, now: u64, counters: Counters) {
+    record.birth_ns = now;
+    if step.is_child() {
+        if known && record.state == LISTEN {
+            // The kernel copied the listener's record: this is where the owner comes from.
+            counters.add(Counter::StorageCreated, 1);
+        } else {
+            record.owner_source = owner::NONE;
+            record.owner_pid = 0;
+        }
+        record.flags &= TUPLE_JUDGED;
+        return;
+    }
+    drop_held(record, counters);
+    record.flags &= TUPLE_JUDGED;
+    socket_owner::set_current(record, if step.new == SYN_SENT { owner::CONNECT } else { owner::LISTEN });
+}
+
+/// Emits, holds or filters.
+#[inline(always)]
+fn decide(
+    record: Option<&mut SocketRecord>,
+    rules: &RuleTable,
+    interest: &Interest,
+    emission: &Emission<'_>,
+    counters: Counters,
+) {
+    let Step { old, new } = emission.step;
+    let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
+    let undecided = (wanted.traces | wanted.maybe) & interest.undecided != 0;
+    let mut earlier = Held::default();
+    let mut judged = 1;
+    // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
+    let settled = Interest { accept: interest.accept & !interest.undecided, undecided: 0, ..*interest };
+    let mut record = record;
+    if let Some(record) = record.as_deref_mut() {
+        if record.flags & HELD != 0 {
+            record.flags &= !HELD;
+            counters.take(Counter::Pending, 1);
+            judged = 2;
+            earlier.boot_ns = record.held_boot_ns;
+            earlier.duration_ns = record.held_duration_ns;
+            earlier.old = record.held_old_state;
+            earlier.new = record.held_new_state;
+            earlier.wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
+        } else if undecided && new != CLOSE {
+            record.flags |= HELD;
+            record.held_boot_ns = emission.now;
+            record.held_duration_ns = emission.duration_ns;
+            record.held_old_state = old;
+            record.held_new_state = new;
+            counters.add(Counter::Pending, 1);
+            return;
+        }
+    }
+    let wanted =
+        Wanted { traces: wanted.traces & !interest.undecided, maybe: wanted.maybe & !interest.undecided };
+    let count = u64::from(!wanted.is_empty()) + u64::from(!earlier.wanted.is_empty());
+    if count < judged {
+        counters.add(Counter::Filtered, judged - count);
+    }
+    if count != 0 {
+        emit::emit(record.as_deref(), emission, wanted, &earlier, count, counters);
+    }
+}

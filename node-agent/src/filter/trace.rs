@@ -1,0 +1,51 @@
+//! What one trace asks, in the form that options of the command line and Kubernetes resources both become.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Cidr, PortRange, TransitionFilter};
+use crate::decode::{Family, Role};
+
+/// Which sockets' cgroups a trace takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CgroupChoice {
+    /// All, those of host processes and those that cannot be read included.
+    #[default]
+    Any,
+    /// Only those that the cgroup map names for it. Which they are is decided later and changes with the pods.
+    Selected,
+}
+
+/// What one trace asks. Every field narrows it, and the default asks for every transition; within a list one match
+/// is enough.
+///
+/// What is not known does not match. What is not known yet is waited for: see
+/// [`kube_tcpstates_common::classify::Interest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceFilter {
+    /// The sockets' cgroups.
+    pub cgroups: CgroupChoice,
+    /// Address family after IPv4-mapped became IPv4; `None` is any.
+    pub family: Option<Family>,
+    /// Side of the connection; `None` is any, and the only choice that takes a socket of unknown role.
+    pub role: Option<Role>,
+    /// Local ports; empty is any.
+    pub local_ports: Vec<PortRange>,
+    /// Peer ports; empty is any. A listener has no peer, so its transitions match only if this is empty.
+    pub peer_ports: Vec<PortRange>,
+    /// Peer addresses; empty is any. Prefixes of one family leave out the peers of the other, and listeners.
+    pub peer_cidrs: Vec<Cidr>,
+    /// Transitions; empty is any.
+    pub transitions: Vec<TransitionFilter>,
+    /// Network namespaces by inode number; `None` is any, an empty set is none.
+    pub netns: Option<BTreeSet<u32>>,
+    /// Least time in the old state. Zero asks for nothing; otherwise an unknown time does not match.
+    pub min_duration: Option<Duration>,
+}
+
+impl TraceFilter {
+    /// The minimum that really narrows the trace.
+    pub fn minimum(&self) -> Option<Duration> {
+        self.min_duration.filter(|minimum| !minimum.is_zero())
+    }
+}

@@ -1,0 +1,88 @@
+//! Boot time to wall time. Records carry `CLOCK_BOOTTIME`, so that durations include suspend and never step.
+
+use rustix::time::{ClockId, clock_gettime};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// A step of the wall clock larger than this is told.
+const STEP_NS: i64 = 1_000_000;
+
+/// `CLOCK_BOOTTIME`, ns.
+pub fn boot_ns() -> u64 {
+    to_ns(ClockId::Boottime)
+}
+
+fn to_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    u64::try_from(time.tv_sec).unwrap_or(0) * SECOND_NS + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// The offset between the two clocks, sampled at most once a second and only when somebody asks.
+#[derive(Debug)]
+pub struct Clock {
+    offset_ns: i64,
+    sampled_ns: u64,
+    step_ns: i64,
+}
+
+impl Clock {
+    /// Samples for the first time.
+    pub fn new() -> Self {
+        let boot = boot_ns();
+        Self { offset_ns: sample(boot), sampled_ns: boot, step_ns: 0 }
+    }
+
+    /// Samples again when the last sample is older than a second. `boot_ns` is now.
+    pub fn refresh(&mut self, boot_ns: u64) {
+        if boot_ns.saturating_sub(self.sampled_ns) < SECOND_NS {
+            return;
+        }
+        let offset_ns = sample(boot_ns);
+        let step = offset_ns - self.offset_ns;
+        if step.abs() > STEP_NS {
+            self.step_ns += step;
+        }
+        self.offset_ns = offset_ns;
+        self.sampled_ns = boot_ns;
+    }
+
+    /// Wall time of a boot time, ns since the epoch.
+    pub fn unix_ns(&self, boot_ns: u64) -> u64 {
+        boot_ns.saturating_add_signed(self.offset_ns)
+    }
+
+    /// How far the wall clock has stepped since this was last asked, ns; `None` when it has not.
+    pub fn take_step(&mut self) -> Option<i64> {
+        Some(std::mem::take(&mut self.step_ns)).filter(|step| *step != 0)
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Wall time minus boot time, ns. Taken between two readings of the boot clock would be finer; the error here is
+/// the time between two system calls.
+fn sample(boot_ns: u64) -> i64 {
+    let between = boot_ns_pair(boot_ns);
+    i64::try_from(to_ns(ClockId::Realtime)).unwrap_or(0) - i64::try_from(between).unwrap_or(0)
+}
+
+/// A fresh reading, unless the caller's is newer (tests pass times of their own).
+fn boot_ns_pair(boot_ns: u64) -> u64 {
+    self::boot_ns().max(boot_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, boot_ns};
+
+    #[test]
+    fn a_boot_time_of_now_is_the_wall_time_of_now() {
+        let clock = Clock::new();
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let ours = u128::from(clock.unix_ns(boot_ns()));
+        assert!(ours.abs_diff(wall) < 100_000_000, "{ours} {wall}");
+    }
+}

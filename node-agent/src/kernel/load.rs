@@ -1,0 +1,369 @@
+//! Loading the programs and attaching them.
+
+use std::{error::Error, os::fd::AsFd as _, path::Path, sync::Arc};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FExit, KProbe, Program, RawTracePoint, TracePoint},
+};
+use bytemuck::Zeroable as _;
+use kube_tcpstates_common::offsets::{ABSENT, ClassicOffsets, Offsets, Settings};
+
+use super::{
+    btf::Btf, classic, control::ControlPage, counters::Counters, dump, hook::{Hook, StorageKind}, offsets, pod::Plain,
+    ring::Rings, rules::{Rules, wait_for_programs},
+};
+
+/// The object that `cargo xtask bpf` built, aligned as an ELF file must be.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
+/// Where the kernel shows its types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why tracing cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel's types could not be read, and the hook needs them.
+    #[error("hook {hook}: {source}; without type information only `--hook tracepoint` can work")]
+    NoTypes {
+        /// The hook asked for.
+        hook: Hook,
+        /// Why.
+        source: BoxError,
+    },
+    /// The object or its maps were refused.
+    #[error("loading the eBPF maps: {source}{}", advice(source))]
+    Maps {
+        /// What the kernel said.
+        source: BoxError,
+    },
+    /// A program was refused.
+    #[error("{hint}: eBPF program {program}: {source}{}", advice(source))]
+    Program {
+        /// Its name in the object.
+        program: &'static str,
+        /// What it is for.
+        hint: &'static str,
+        /// What the kernel said.
+        source: BoxError,
+    },
+    /// Something else of the system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What to do about a refusal, as far as its text tells.
+fn advice(source: &BoxError) -> String {
+    let mut error: Option<&(dyn Error + 'static)> = Some(&**source);
+    while let Some(inner) = error {
+        if let Some(system) = inner.downcast_ref::<std::io::Error>() {
+            return match system.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => missing_capabilities(),
+                Some(libc::ENOMEM) => " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into(),
+                _ => format!(" ({system})"),
+            };
+        }
+        error = inner.source();
+    }
+    String::new()
+}
+
+/// Names the capabilities this process lacks.
+fn missing_capabilities() -> String {
+    let missing = crate::preflight::missing_capabilities();
+    if missing.is_empty() {
+        return " (refused although the capabilities are there: lockdown, seccomp or an LSM?)".to_owned();
+    }
+    format!(" (missing: {})", missing.join(", "))
+}
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A certain hook, or the best this kernel has.
+    pub hook: Option<Hook>,
+    /// Size of the ring buffer in bytes; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Record the task on the CPU as well.
+    pub want_on_cpu: bool,
+    /// Cgroup entries of the filter follow cgroup creation in the kernel.
+    pub follow_cgroups: bool,
+}
+
+/// The programs in the kernel. Dropping it detaches and frees everything.
+pub struct Loaded {
+    ebpf: Ebpf,
+    /// Which hook is in use.
+    pub hook: Hook,
+    /// Where socket records are.
+    pub storage: StorageKind,
+    /// Whether accepted sockets get the accepting task as owner.
+    pub accept_owner: bool,
+    /// Whether cgroups are followed as they come and go.
+    pub cgroup_events: bool,
+    /// Whether sockets open before the start were found, or why not.
+    pub dump: Result<(), String>,
+    /// Reads counters.
+    pub counters: Counters,
+    /// Both rings; taken by the reader.
+    pub rings: Option<Rings>,
+    /// The filter.
+    pub rules: Rules,
+    btf: Option<AyaBtf>,
+    program: &'static str,
+    accept_arguments: u32,
+    links: Vec<Link>,
+}
+
+/// Whatever link a program has; it detaches when it is dropped.
+type Link = Box<dyn std::any::Any + Send>;
+
+/// Loads everything; the rules are still empty, nothing is attached.
+pub fn load(options: Options) -> Result<Loaded, LoadError> {
+    let types = Btf::read(Path::new(BTF));
+    let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
+    let (offsets, accept_arguments) = match (&types, hook) {
+        (Ok(types), _) => {
+            let offsets = offsets::resolve(types).map_err(|source| LoadError::NoTypes { hook, source: source.into() })?;
+            (offsets, types.parameters("inet_csk_accept").unwrap_or(0))
+        }
+        (Err(_), Hook::Tracepoint) => (Offsets::NONE, 0),
+        (Err(source), _) => return Err(LoadError::NoTypes { hook, source: source.to_string().into() }),
+    };
+    let classic = match hook {
+        Hook::Tracepoint => classic::read()
+            .map_err(|source| LoadError::Program { program: "classic", hint: "hook tracepoint", source: source.into() })?,
+        _ => ClassicOffsets::zeroed(),
+    };
+    let settings = Settings {
+        want_on_cpu: options.want_on_cpu.into(),
+        padding: 0,
+        ring_bytes: options.ring_bytes,
+        follow_cgroups: options.follow_cgroups.into(),
+    };
+    let btf = types.is_ok().then(AyaBtf::from_sys_fs).and_then(Result::ok);
+    let mut ebpf = EbpfLoader::new()
+        .btf(btf.as_ref())
+        .allow_unsupported_maps()
+        .override_global("OFFSETS", &Plain(offsets), true)
+        .override_global("CLASSIC", &Plain(classic), true)
+        .override_global("SETTINGS", &Plain(settings), true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|source| LoadError::Maps { source: source.into() })?;
+    let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
+    let cgroup_events = offsets.cgroup_root != ABSENT
+        && offsets.kernfs_id != ABSENT
+        && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
+    let mut loaded = assemble(ebpf, hook, storage, program, btf)?;
+    loaded.cgroup_events = cgroup_events;
+    loaded.accept_arguments = accept_arguments;
+    Ok(loaded)
+}
+
+/// Loads the program of a hook. `tp_btf` falls back to the hash where socket storage is refused (before 5.11).
+fn load_hook(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    btf: Option<&AyaBtf>,
+) -> Result<(&'static str, StorageKind), LoadError> {
+    let fail = |program, source| LoadError::Program { program, hint: hint(hook), source };
+    match hook {
+        Hook::TpBtf => {
+            if load_program(ebpf, "tp_btf_storage", btf).is_ok() {
+                return Ok(("tp_btf_storage", StorageKind::SocketStorage));
+            }
+            let program = "tp_btf_hash";
+            load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
+            Ok((program, StorageKind::Hash))
+        }
+        Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
+            let program = match hook {
+                Hook::RawTp => "raw_tp",
+                Hook::Kprobe => "kprobe_tcp_set_state",
+                Hook::TpBtf | Hook::Tracepoint => "classic",
+            };
+            load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
+            Ok((program, StorageKind::Hash))
+        }
+    }
+}
+
+const fn hint(hook: Hook) -> &'static str {
+    match hook {
+        Hook::TpBtf => "hook tp_btf",
+        Hook::RawTp => "hook raw_tp",
+        Hook::Tracepoint => "hook tracepoint",
+        Hook::Kprobe => "hook kprobe",
+    }
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
+    match ebpf.program_mut(name).ok_or("not in the object")? {
+        Program::BtfTracePoint(program) => {
+            program.load("inet_sock_set_state", btf.ok_or("this kernel shows no type information (BTF)")?)?;
+        }
+        Program::RawTracePoint(program) => program.load()?,
+        Program::TracePoint(program) => program.load()?,
+        Program::KProbe(program) => program.load()?,
+        _ => return Err("of a kind this does not know".into()),
+    }
+    Ok(())
+}
+
+fn load_cgroup_programs(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), BoxError> {
+    for name in ["cgroup_mkdir", "cgroup_rmdir"] {
+        let program: &mut BtfTracePoint = ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
+        program.load(name, btf)?;
+    }
+    Ok(())
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Maps { source: format!("the object has no map {name}").into() })
+}
+
+fn assemble(
+    mut ebpf: Ebpf,
+    hook: Hook,
+    storage: StorageKind,
+    program: &'static str,
+    btf: Option<AyaBtf>,
+) -> Result<Loaded, LoadError> {
+    fn maps(source: impl Into<BoxError>) -> LoadError {
+        LoadError::Maps { source: source.into() }
+    }
+    fn map<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
+    where
+        T::Error: Into<BoxError>,
+    {
+        take(ebpf, name)?.try_into().map_err(|source: T::Error| maps(source))
+    }
+    let control = match take(&mut ebpf, "CONTROL")? {
+        Map::Array(data) => ControlPage::map(data.fd().as_fd()),
+        _ => Err(std::io::ErrorKind::InvalidData.into()),
+    };
+    let control =
+        Arc::new(control.map_err(|source| LoadError::System { what: "mapping the control page", source })?);
+    let events: RingBuf<MapData> = map(&mut ebpf, "EVENTS")?;
+    let cgroups: RingBuf<MapData> = map(&mut ebpf, "CGROUP_EVENTS")?;
+    let rings = Rings::new(events, cgroups, Arc::clone(&control))
+        .map_err(|source| LoadError::System { what: "watching the ring buffer", source })?;
+    let rules = Rules {
+        control,
+        tables: map::<Array<_, _>>(&mut ebpf, "RULES")?,
+        ports: map::<Array<_, _>>(&mut ebpf, "PORT_CLASSES")?,
+        cgroups: map::<HashMap<_, _, _>>(&mut ebpf, "CGROUP_SETS")?,
+        netns: map::<HashMap<_, _, _>>(&mut ebpf, "NETNS_SETS")?,
+        prefixes_v4: [
+            map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V4_A")?,
+            map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V4_B")?,
+        ],
+        prefixes_v6: [
+            map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V6_A")?,
+            map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V6_B")?,
+        ],
+    };
+    let blocks: PerCpuArray<_, _> = map(&mut ebpf, "COUNTERS")?;
+    let by_trace: PerCpuArray<_, _> = map(&mut ebpf, "RING_FULL_BY_TRACE")?;
+    let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
+    let counters = Counters::new(blocks, by_trace, std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd()));
+    Ok(Loaded {
+        ebpf,
+        hook,
+        storage,
+        accept_owner: false,
+        cgroup_events: false,
+        dump: Ok(()),
+        counters,
+        rings: Some(rings),
+        rules,
+        btf,
+        program,
+        accept_arguments: 0,
+        links: Vec::new(),
+    })
+}
+
+impl Loaded {
+    /// Attaches everything: cgroups first, so that none slips between the walk and the first event, then the hook,
+    /// then the start dump.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        if self.cgroup_events {
+            for name in ["cgroup_mkdir", "cgroup_rmdir"] {
+                match attach_program(&mut self.ebpf, name) {
+                    Ok(link) => self.links.push(link),
+                    Err(_) => self.cgroup_events = false,
+                }
+            }
+        }
+        let program = self.program;
+        let link = attach_program(&mut self.ebpf, program).map_err(|source| LoadError::Program {
+            program,
+            hint: hint(self.hook),
+            source,
+        })?;
+        self.links.push(link);
+        let (Some(btf), StorageKind::SocketStorage) = (&self.btf, self.storage) else {
+            self.dump = Err("the start dump needs socket storage".to_owned());
+            return Ok(());
+        };
+        if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
+            self.links.push(link);
+            self.accept_owner = true;
+        }
+        self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
+        Ok(())
+    }
+
+    /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and
+    /// read: from here on their sums are exact.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        wait_for_programs();
+    }
+}
+
+/// Attaches a program. The link detaches when it is dropped.
+fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
+    Ok(match ebpf.program_mut(name).ok_or("not in the object")? {
+        Program::BtfTracePoint(program) => {
+            let link = program.attach()?;
+            Box::new(program.take_link(link)?)
+        }
+        Program::RawTracePoint(program) => {
+            let link = program.attach("inet_sock_set_state")?;
+            Box::new(program.take_link(link)?)
+        }
+        Program::TracePoint(program) => {
+            let link = program.attach("sock", "inet_sock_set_state")?;
+            Box::new(program.take_link(link)?)
+        }
+        Program::KProbe(program) => {
+            let link = program.attach("tcp_set_state", 0)?;
+            Box::new(program.take_link(link)?)
+        }
+        _ => return Err("of a kind this does not know".into()),
+    })
+}
+
+/// fexit on `inet_csk_accept`, where the kernel allows it: the accepting task becomes the owner. The function had
+/// four arguments before 6.10 and has two since; the return value follows them.
+fn attach_accept(ebpf: &mut Ebpf, btf: &AyaBtf, arguments: u32) -> Result<Link, BoxError> {
+    let name = match arguments {
+        2 => "accepted_2",
+        4 => "accepted_4",
+        _ => return Err("inet_csk_accept has another signature".into()),
+    };
+    let program: &mut FExit = ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
+    program.load("inet_csk_accept", btf)?;
+    let link = program.attach()?;
+    Ok(Box::new(program.take_link(link)?))
+}

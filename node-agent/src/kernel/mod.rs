@@ -1,0 +1,26 @@
+//! Station 1, an edge: the running kernel. What it has, where its structures keep what we read, the programs and
+//! their hook, the rings, the rules, the counters, the clock.
+//!
+//! The only station with `unsafe` code: memory shared with the eBPF program, and the types that cross into its maps.
+
+mod btf;
+mod classic;
+mod clock;
+mod control;
+mod counters;
+mod dump;
+mod hook;
+mod load;
+mod offsets;
+mod pod;
+mod ring;
+mod rules;
+
+pub use btf::{Btf, BtfError};
+pub use clock::{Clock, boot_ns};
+pub use counters::{CounterSnapshot, Counters};
+pub use hook::{Hook, StorageKind};
+pub use load::{LoadError, Loaded, Options, load};
+pub use offsets::{Missing, resolve as resolve_offsets};
+pub use ring::{CgroupChange, Rings, Wake, Waker};
+pub use rules::{Rules, RulesError};

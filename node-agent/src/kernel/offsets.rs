@@ -1,0 +1,51 @@
+//! Which members of which structures the program reads, and what goes without one that is missing.
+
+use kube_tcpstates_common::offsets::{ABSENT, Offsets};
+
+use super::btf::Btf;
+
+/// A member that this kernel lacks and without which the hook cannot work.
+#[derive(Debug, thiserror::Error)]
+#[error("this kernel's type information has no `{structure}.{member}`: the hook cannot read sockets")]
+pub struct Missing {
+    structure: &'static str,
+    member: &'static str,
+}
+
+/// Resolves every offset. The tuple and the protocol must be there; what is missing of the rest is marked
+/// [`ABSENT`] and costs what `kube-tcpstates check` says.
+pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
+    let must = |structure: &'static str, member: &'static str| {
+        btf.offset(structure, member).ok_or(Missing { structure, member })
+    };
+    let may = |structure: &str, member: &str| btf.offset(structure, member).unwrap_or(ABSENT);
+    Ok(Offsets {
+        family: must("sock", "__sk_common.skc_family")?,
+        state: must("sock", "__sk_common.skc_state")?,
+        local_port: must("sock", "__sk_common.skc_num")?,
+        peer_port: must("sock", "__sk_common.skc_dport")?,
+        local_v4: must("sock", "__sk_common.skc_rcv_saddr")?,
+        peer_v4: must("sock", "__sk_common.skc_daddr")?,
+        local_v6: may("sock", "__sk_common.skc_v6_rcv_saddr"),
+        peer_v6: may("sock", "__sk_common.skc_v6_daddr"),
+        cookie: may("sock", "__sk_common.skc_cookie"),
+        net: may("sock", "__sk_common.skc_net.net"),
+        protocol: must("sock", "sk_protocol")?,
+        error: may("sock", "sk_err"),
+        inet_sport: must("inet_sock", "inet_sport")?,
+        is_mptcp: may("tcp_sock", "is_mptcp"),
+        cgroup: may("sock", "sk_cgrp_data.cgroup"),
+        cgroup_val: may("sock", "sk_cgrp_data.val"),
+        cgroup_kn: may("cgroup", "kn"),
+        kernfs_id: may("kernfs_node", "id"),
+        net_inum: may("net", "ns.inum"),
+        net_cookie: may("net", "net_cookie"),
+        cgroup_root: may("cgroup", "root"),
+        hierarchy_id: may("cgroup_root", "hierarchy_id"),
+        cgroup_parent: may("cgroup", "self.parent"),
+        task_flags: may("task_struct", "flags"),
+        socket_sk: may("socket", "sk"),
+        task_tgid: may("task_struct", "tgid"),
+        task_comm: may("task_struct", "comm"),
+    })
+}

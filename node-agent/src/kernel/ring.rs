@@ -1,0 +1,174 @@
+//! Reading the rings, and sleeping when they are empty.
+//!
+//! The reader drains, rests a few milliseconds, and after some rests that brought nothing sleeps without limit. A
+//! producer wakes it only when it sleeps, or when it rests while the ring is half full: under load that is far
+//! fewer than one wake-up in a hundred records, when idle it is none at all.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use kube_tcpstates_common::record::{CgroupRecord, TransitionRecord};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+use super::control::ControlPage;
+
+/// How long a rest is.
+const REST: Duration = Duration::from_millis(3);
+/// Rests without a record before the reader sleeps.
+const RESTS_BEFORE_SLEEP: u32 = 3;
+/// Records drained before other work gets a turn.
+const BATCH: usize = 4096;
+
+/// A cgroup came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupChange {
+    /// Made; the path is `None` when the kernel could not hand it over whole.
+    Made {
+        /// cgroup2 id.
+        id: u64,
+        /// Path from the root of the hierarchy.
+        path: Option<String>,
+    },
+    /// Removed.
+    Removed {
+        /// cgroup2 id.
+        id: u64,
+    },
+}
+
+/// Why [`Rings::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be records.
+    Ring,
+    /// Somebody called [`Waker::wake`].
+    Asked,
+}
+
+/// Wakes the reader from another thread.
+#[derive(Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// Makes [`Rings::wait`] return.
+    pub fn wake(&self) {
+        // A full eventfd is readable already, which is all that matters.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Both rings.
+pub struct Rings {
+    events: RingBuf<MapData>,
+    cgroups: RingBuf<MapData>,
+    control: Arc<ControlPage>,
+    epoll: OwnedFd,
+    asked: Arc<OwnedFd>,
+    idle_rests: u32,
+}
+
+const RING: u64 = 0;
+const ASKED: u64 = 1;
+
+impl Rings {
+    pub(super) fn new(
+        events: RingBuf<MapData>,
+        cgroups: RingBuf<MapData>,
+        control: Arc<ControlPage>,
+    ) -> io::Result<Self> {
+        let asked = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        // Edge-triggered: a ring with records in it is always readable, but only a producer's wake-up counts.
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, events.as_fd(), epoll::EventData::new_u64(RING), edge)?;
+        epoll::add(&epoll, cgroups.as_fd(), epoll::EventData::new_u64(RING), edge)?;
+        epoll::add(&epoll, &*asked, epoll::EventData::new_u64(ASKED), epoll::EventFlags::IN)?;
+        Ok(Self { events, cgroups, control, epoll, asked, idle_rests: 0 })
+    }
+
+    /// A handle that wakes this reader.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.asked))
+    }
+
+    /// Hands at most a few thousand waiting records to `each`. Returns how many.
+    pub fn drain_events(&mut self, mut each: impl FnMut(&TransitionRecord)) -> usize {
+        let mut count = 0;
+        while count < BATCH {
+            let Some(item) = self.events.next() else { break };
+            if let Ok(record) = bytemuck::try_from_bytes(&item) {
+                each(record);
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Takes every waiting cgroup record.
+    pub fn drain_cgroups(&mut self, mut each: impl FnMut(CgroupChange)) -> usize {
+        let mut count = 0;
+        while let Some(item) = self.cgroups.next() {
+            if let Ok(record) = bytemuck::try_from_bytes::<CgroupRecord>(&item) {
+                each(change(record));
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Waits until there may be something to do. `found` is whether the last drain brought records; `again` drains
+    /// once more after the program has been told that the reader sleeps, and says whether it found any.
+    pub fn wait(&mut self, found: bool, mut again: impl FnMut(&mut Self) -> bool) -> io::Result<Wake> {
+        self.idle_rests = if found { 0 } else { self.idle_rests + 1 };
+        if self.idle_rests < RESTS_BEFORE_SLEEP {
+            self.control.about_to_rest();
+            let wake = self.poll(Some(REST));
+            self.control.awake();
+            return wake;
+        }
+        self.control.about_to_sleep();
+        if again(self) {
+            self.control.awake();
+            self.idle_rests = 0;
+            return Ok(Wake::Ring);
+        }
+        let wake = self.poll(None);
+        self.control.awake();
+        self.idle_rests = 0;
+        wake
+    }
+
+    fn poll(&self, limit: Option<Duration>) -> io::Result<Wake> {
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: 0,
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 4];
+        let (ready, _) = match epoll::wait(&self.epoll, &mut events, limit.as_ref()) {
+            Ok(ready) => ready,
+            Err(rustix::io::Errno::INTR) => return Ok(Wake::Ring),
+            Err(error) => return Err(error.into()),
+        };
+        if ready.iter().any(|event| event.data.u64() == ASKED) {
+            let mut count = [0_u8; 8];
+            let _ = rustix::io::read(&*self.asked, &mut count);
+            return Ok(Wake::Asked);
+        }
+        Ok(Wake::Ring)
+    }
+}
+
+fn change(record: &CgroupRecord) -> CgroupChange {
+    if record.removed != 0 {
+        return CgroupChange::Removed { id: record.id };
+    }
+    // A path that fills the buffer may have been cut: look the cgroup up by its id instead.
+    let whole = usize::try_from(record.path_len).ok().filter(|len| (1..record.path.len()).contains(len));
+    let path = whole.map(|len| String::from_utf8_lossy(&record.path[..len - 1]).into_owned());
+    CgroupChange::Made { id: record.id, path }
+}

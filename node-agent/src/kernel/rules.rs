@@ -1,0 +1,112 @@
+//! Writing the filter's tables into the kernel: fill the idle slot, flip, wait until no program uses the other.
+
+use std::sync::Arc;
+
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, lpm_trie::Key};
+use kube_tcpstates_common::rule::{
+    CgroupSets, PortClasses, PrefixSet, RuleTable, TraceSet, port_table_index, prefix_set,
+};
+
+use super::{control::ControlPage, pod::Plain};
+use crate::filter::Compiled;
+
+/// The kernel refused a table.
+#[derive(Debug, thiserror::Error)]
+#[error("writing the filter's {table} into the kernel: {source}")]
+pub struct RulesError {
+    table: &'static str,
+    source: MapError,
+}
+
+fn writing(table: &'static str) -> impl Fn(MapError) -> RulesError {
+    move |source| RulesError { table, source }
+}
+
+type Trie<const N: usize> = LpmTrie<MapData, [u8; N], PrefixSet>;
+
+/// The tables.
+pub struct Rules {
+    pub(super) control: Arc<ControlPage>,
+    pub(super) tables: Array<MapData, Plain<RuleTable>>,
+    pub(super) ports: Array<MapData, Plain<PortClasses>>,
+    pub(super) cgroups: HashMap<MapData, u64, Plain<CgroupSets>>,
+    pub(super) netns: HashMap<MapData, [u32; 2], TraceSet>,
+    pub(super) prefixes_v4: [Trie<4>; 2],
+    pub(super) prefixes_v6: [Trie<16>; 2],
+}
+
+impl Rules {
+    /// Puts a rule set in force as a whole. No transition is judged by a mixture: the program reads the generation
+    /// once. Returns the new generation when no program uses the old one any more.
+    pub fn swap(&mut self, compiled: &Compiled) -> Result<u32, RulesError> {
+        let generation = self.control.load_generation().wrapping_add(1);
+        let slot = generation & 1;
+        self.fill(slot, compiled)?;
+        self.control.store_generation(generation);
+        wait_for_programs();
+        Ok(generation)
+    }
+
+    fn fill(&mut self, slot: u32, compiled: &Compiled) -> Result<(), RulesError> {
+        self.tables.set(slot, Plain::from_ref(&*compiled.table), 0).map_err(writing("rule table"))?;
+        for (peer, classes) in [(false, &compiled.local_classes), (true, &compiled.peer_classes)] {
+            if let Some(classes) = classes {
+                let index = port_table_index(slot, peer);
+                self.ports.set(index, Plain::from_ref(&**classes), 0).map_err(writing("port classes"))?;
+            }
+        }
+        fill_trie(&mut self.prefixes_v4[slot as usize], &compiled.v4_prefixes)?;
+        fill_trie(&mut self.prefixes_v6[slot as usize], &compiled.v6_prefixes)?;
+        self.fill_netns(slot, &compiled.netns)
+    }
+
+    fn fill_netns(&mut self, slot: u32, wanted: &[(u32, TraceSet)]) -> Result<(), RulesError> {
+        let stale: Vec<[u32; 2]> = self.netns.keys().filter_map(Result::ok).filter(|key| key[1] == slot).collect();
+        for key in stale {
+            self.netns.remove(&key).map_err(writing("network namespaces"))?;
+        }
+        for (inode, traces) in wanted {
+            self.netns.insert([*inode, slot], traces, 0).map_err(writing("network namespaces"))?;
+        }
+        Ok(())
+    }
+
+    /// Says which traces select a cgroup. Takes effect at once, in both slots.
+    pub fn set_cgroup(&mut self, id: u64, sets: CgroupSets) -> Result<(), RulesError> {
+        self.cgroups.insert(id, Plain(sets), 0).map_err(writing("cgroups"))
+    }
+
+    /// Forgets a cgroup.
+    pub fn remove_cgroup(&mut self, id: u64) {
+        // It may never have had an entry.
+        let _ = self.cgroups.remove(&id);
+    }
+}
+
+fn fill_trie<const N: usize>(trie: &mut Trie<N>, wanted: &[(u8, [u8; N], TraceSet)]) -> Result<(), RulesError>
+where
+    [u8; N]: aya::Pod,
+{
+    let stale: Vec<Key<[u8; N]>> = trie.keys().filter_map(Result::ok).collect();
+    for key in stale {
+        trie.remove(&key).map_err(writing("peer prefixes"))?;
+    }
+    for (length, address, traces) in wanted {
+        let key = Key::new((*length).into(), *address);
+        trie.insert(&key, prefix_set(*traces), 0).map_err(writing("peer prefixes"))?;
+    }
+    Ok(())
+}
+
+/// Returns when every program that was running has ended: `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period
+/// (`kernel/sched/membarrier.c`, since 4.3). Where the kernel has it not, or refuses it, time stands in: a program
+/// runs for microseconds.
+#[expect(unsafe_code, reason = "no crate here wraps membarrier")]
+pub(super) fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes three integers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
