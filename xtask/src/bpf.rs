@@ -12,7 +12,21 @@ use crate::workspace::{EBPF_PACKAGE, Workspace};
 
 /// What an object must hold, none of it empty: type information, which a linker of another LLVM leaves out without a
 /// word, and a program for each hook.
-const EXPECTED: &[&str] = &[".BTF", ".BTF.ext", "license", "tp_btf/inet_sock_set_state"];
+const EXPECTED: &[&str] = &[
+    ".BTF",
+    ".BTF.ext",
+    ".maps",
+    "license",
+    "tp_btf/inet_sock_set_state",
+    "raw_tp/inet_sock_set_state",
+    "tracepoint/sock/inet_sock_set_state",
+    "kprobe/tcp_set_state",
+    "fexit/inet_csk_accept",
+    "tp_btf/cgroup_mkdir",
+    "tp_btf/cgroup_rmdir",
+    "iter/task_file",
+    "iter/bpf_sk_storage_map",
+];
 
 /// Builds the object and returns its path: `bpf/kube-tcpstates.bpf.o` under the target directory.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {

@@ -62,7 +62,7 @@ impl Layer {
 
 fn cargo_test(workspace: &Workspace) -> Command {
     let mut cargo = workspace.cargo("test");
-    cargo.args(["--quiet", "--no-fail-fast"]);
+    cargo.arg("--no-fail-fast");
     cargo
 }
 
