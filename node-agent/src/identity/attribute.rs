@@ -103,18 +103,24 @@ pub fn attribute(evidence: Evidence<'_>) -> Attribution {
         unified,
         waited,
     } = evidence;
-    if let SocketCgroup::Known(identity) = cgroup
-        && !identity.is_root()
-    {
+    let own = match cgroup {
+        SocketCgroup::Known(identity) if !identity.is_root() => Some(identity),
+        _ => None,
+    };
+    let task = task.filter(|identity| !identity.is_root());
+    // In a hybrid layout a runtime that only knows cgroup v1 leaves its containers' processes in the unified group of
+    // its own unit: there a host's unit is the last thing to believe.
+    if let Some(identity) = own.filter(|identity| unified || identity.is_contained()) {
         return named(identity, Source::SocketCgroup);
     }
     if let Found::Private(identity) = netns {
         return named(identity, Source::Netns);
     }
-    if let Some(identity) = task
-        && !identity.is_root()
-    {
+    if let Some(identity) = task.filter(|identity| own.is_none() || identity.is_contained()) {
         return named(identity, Source::Task);
+    }
+    if let Some(identity) = own {
+        return named(identity, Source::SocketCgroup);
     }
     match cgroup {
         // The root, and nobody claims the socket: the kernel's own, or a process outside every group. Where cgroup v1
@@ -258,6 +264,48 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn beside_cgroup_v1_a_host_unit_yields_to_a_container_but_to_nothing_else() {
+        let (socket, task, netns) = (
+            mk("/system.slice/containerd.service"),
+            pod("task"),
+            Found::Private(pod("netns")),
+        );
+        let unit = mk("/system.slice/sshd.service");
+        let hybrid = Evidence {
+            cgroup: SocketCgroup::Known(&socket),
+            unified: false,
+            ..NOTHING
+        };
+        check(
+            Evidence {
+                netns: &netns,
+                ..hybrid
+            },
+            Some("/kubepods/podnetns"),
+            Source::Netns,
+            Status::Resolved,
+        );
+        check(
+            Evidence {
+                task: Some(&task),
+                ..hybrid
+            },
+            Some("/kubepods/podtask"),
+            Source::Task,
+            Status::Resolved,
+        );
+        check(
+            Evidence {
+                task: Some(&unit),
+                ..hybrid
+            },
+            Some(&socket.path),
+            Source::SocketCgroup,
+            Status::Host,
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::model::Identity;
-use super::quick_hash::QuickMap;
+use super::quick_hash::{QuickMap, QuickSet};
 
 /// The root of every cgroup hierarchy: kernfs numbers from 1 (`fs/kernfs/dir.c`).
 pub const ROOT_CGROUP_ID: u64 = 1;
@@ -95,6 +95,16 @@ impl Index {
     /// A cgroup was made.
     pub fn created(&mut self, id: u64, path: &str, now_ns: u64) -> Arc<Identity> {
         self.expire(now_ns);
+        // A walk may have been faster; whatever is cached by the `Arc` stays.
+        if let Some(Entry {
+            identity: Some(known),
+            removed: false,
+            ..
+        }) = self.entries.get(&id)
+            && known.path == path
+        {
+            return Arc::clone(known);
+        }
         let identity = Arc::new(Identity::from_path(path));
         if id != ROOT_CGROUP_ID {
             self.put(id, Some(Arc::clone(&identity)), now_ns, false);
@@ -138,13 +148,13 @@ impl Index {
         now_ns: u64,
         found: impl IntoIterator<Item = (u64, P)>,
     ) {
-        let mut seen: QuickMap<u64, ()> = QuickMap::default();
+        let mut seen: QuickSet<u64> = QuickSet::default();
         for (id, path) in found {
-            seen.insert(id, ());
+            seen.insert(id);
             self.looked_up(id, path.as_ref(), now_ns);
         }
         let is_lost = |id: &u64, entry: &Entry| {
-            !entry.removed && entry.since_ns < started_ns && *id != ROOT_CGROUP_ID && !seen.contains_key(id)
+            !entry.removed && entry.since_ns < started_ns && *id != ROOT_CGROUP_ID && !seen.contains(id)
         };
         let lost: Vec<u64> = self
             .entries

@@ -41,14 +41,24 @@ enum User {
     Several,
 }
 
+impl User {
+    fn says(&self) -> Found {
+        match self {
+            Self::Host => Found::Host,
+            Self::One(identity) => Found::Private(Arc::clone(identity)),
+            Self::Several => Found::Shared,
+        }
+    }
+}
+
 /// What a namespace says about the owner of a socket in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// The namespace is private to this container or pod.
     Private(Arc<Identity>),
-    /// It is the host's, or the host uses it.
+    /// Only the host uses it.
     Host,
-    /// Several share it: it names nobody.
+    /// Several share it, the host perhaps among them: it names nobody.
     Shared,
     /// No scan knows it for the time asked about. A new scan may.
     Stale,
@@ -99,15 +109,15 @@ impl Namespaces {
             identity,
         } in uses
         {
-            let user = user_of(&identity);
+            let who = user_of(&identity);
             let entry = fresh.entry(inode).or_insert_with(|| Entry {
-                user: user.clone(),
+                user: who.clone(),
                 cookie: None,
                 witnesses: Vec::new(),
                 from_ns: witness.started_ns,
                 checked_ns: started_ns,
             });
-            entry.user = join(&entry.user, &user);
+            entry.user = join(&entry.user, &who);
             entry.from_ns = entry.from_ns.min(witness.started_ns);
             keep(&mut entry.witnesses, witness);
         }
@@ -130,9 +140,6 @@ impl Namespaces {
     /// What namespace `inode` said at `at_ns`. `cookie` is the namespace's, where the kernel tells it; the first one
     /// that fits is remembered and makes later look-ups independent of scans.
     pub fn find(&mut self, inode: u32, cookie: Option<u64>, at_ns: u64) -> Found {
-        if self.host == Some(inode) {
-            return Found::Host;
-        }
         let is_scan_older = self.scanned_ns.is_none_or(|scanned| scanned < at_ns);
         let missing = if is_scan_older {
             Found::Stale
@@ -142,8 +149,12 @@ impl Namespaces {
         let Some(entry) = self.entries.get_mut(&inode) else {
             return missing;
         };
+        if self.host == Some(inode) {
+            // It lives as long as the machine, so the last scan holds.
+            return join(&entry.user, &User::Host).says();
+        }
         match (entry.cookie, cookie) {
-            (Some(known), Some(asked)) if known == asked => return entry.says(),
+            (Some(known), Some(asked)) if known == asked => return entry.user.says(),
             (Some(_), Some(_)) => return missing,
             _ => {}
         }
@@ -155,7 +166,7 @@ impl Namespaces {
             return Found::Stale;
         }
         entry.cookie = entry.cookie.or(cookie);
-        entry.says()
+        entry.user.says()
     }
 
     /// Processes that can show that namespace `inode` is still the one scanned: cheaper to look at than a scan.
@@ -186,14 +197,6 @@ impl Namespaces {
 }
 
 impl Entry {
-    fn says(&self) -> Found {
-        match &self.user {
-            User::Host => Found::Host,
-            User::One(identity) => Found::Private(Arc::clone(identity)),
-            User::Several => Found::Shared,
-        }
-    }
-
     fn shares_a_witness(&self, other: &Self) -> bool {
         self.witnesses
             .iter()
@@ -231,9 +234,10 @@ fn user_of(identity: &Arc<Identity>) -> User {
 
 fn join(one: &User, other: &User) -> User {
     match (one, other) {
-        // A debugging shell of the host in a pod's namespace: its sockets cannot be told from the pod's.
-        (User::Host, _) | (_, User::Host) => User::Host,
-        (User::Several, _) | (_, User::Several) => User::Several,
+        (User::Host, User::Host) => User::Host,
+        // A hostNetwork pod, or a debugging shell of the host in a pod's namespace: one's sockets cannot be told from
+        // the other's.
+        (User::Several | User::Host, _) | (_, User::Several | User::Host) => User::Several,
         (User::One(a), User::One(b)) => join_contained(a, b),
     }
 }

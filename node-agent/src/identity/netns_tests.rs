@@ -109,14 +109,32 @@ fn two_pods_or_two_lone_containers_name_nobody() {
 }
 
 #[test]
-fn the_hosts_namespace_and_one_that_the_host_uses_name_nobody() {
+fn a_namespace_that_only_the_host_uses_is_the_hosts() {
     assert_eq!(
-        scanned(&[mk_use(1, 10, &container("p", 'a')), mk_use(2, 10, &service())]).find(NS, None, 50),
+        scanned(&[mk_use(1, 10, &service()), mk_use(2, 10, &service())]).find(NS, None, 50),
         Found::Host
     );
+}
+
+#[test]
+fn a_namespace_that_the_host_uses_too_names_nobody() {
+    let mut namespaces = scanned(&[mk_use(1, 10, &container("p", 'a')), mk_use(2, 10, &service())]);
+    assert_eq!(namespaces.find(NS, None, 50), Found::Shared);
+}
+
+#[test]
+fn the_hosts_own_namespace_never_names_a_pod_in_it() {
     let mut namespaces = scanned(&[mk_use(1, 10, &container("hostnetwork", 'a'))]);
     namespaces.set_host(NS);
-    assert_eq!(namespaces.find(NS, None, 50), Found::Host);
+    assert_eq!(namespaces.find(NS, None, 50), Found::Shared);
+    assert_eq!(
+        namespaces.find(NS, None, 5000),
+        Found::Shared,
+        "it cannot be replaced by another"
+    );
+    let mut namespaces = scanned(&[mk_use(1, 10, &service())]);
+    namespaces.set_host(NS);
+    assert_eq!(namespaces.find(NS, None, 5000), Found::Host);
 }
 
 #[test]

@@ -64,11 +64,12 @@ impl Identity {
 
 /// As systemd reads its own tree: the slices come first, then the unit; what lies below is the unit's own affair.
 fn host(way: &[&str]) -> Option<Host> {
-    let slices = way.iter().take_while(|name| name.ends_with(".slice")).count();
+    let slices = way.iter().take_while(|name| kind(name) == Some("slice")).count();
     let is_unit = |name: &str| {
-        [".service", ".scope", ".socket", ".mount", ".swap"]
-            .iter()
-            .any(|end| name.ends_with(end))
+        matches!(
+            kind(name),
+            Some("service" | "scope" | "socket" | "mount" | "swap")
+        )
     };
     let (slice, unit) = match way {
         [] => return None,
@@ -80,6 +81,11 @@ fn host(way: &[&str]) -> Option<Host> {
         slice: slice.map(|name| (*name).to_owned()),
         unit: unit.map(|name| (*name).to_owned()),
     })
+}
+
+/// Type of a unit: what follows the last dot of its name.
+fn kind(unit: &str) -> Option<&str> {
+    unit.rsplit_once('.').map(|(_, kind)| kind)
 }
 
 #[cfg(test)]

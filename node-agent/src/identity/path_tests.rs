@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::model::{Qos, Runtime};
 use super::{Host, Identity};
 
 const CORPUS: &str = include_str!("corpus.txt");
@@ -61,12 +62,12 @@ fn every_path_of_the_corpus_says_what_it_should() {
             "{title}: container"
         );
         assert_eq!(
-            identity.runtime.map(|runtime| runtime.as_str()),
+            identity.runtime.map(Runtime::as_str),
             case.runtime,
             "{title}: runtime"
         );
         assert_eq!(identity.pod_uid.as_deref(), case.pod, "{title}: pod");
-        assert_eq!(identity.qos.map(|qos| qos.as_str()), case.qos, "{title}: qos");
+        assert_eq!(identity.qos.map(Qos::as_str), case.qos, "{title}: qos");
         let (slice, unit) = identity
             .host
             .as_ref()

@@ -5,6 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 pub(super) type QuickMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<QuickHasher>>;
 
+pub(super) type QuickSet<K> = std::collections::HashSet<K, BuildHasherDefault<QuickHasher>>;
+
 #[derive(Clone, Copy, Default)]
 pub(super) struct QuickHasher(u64);
 
