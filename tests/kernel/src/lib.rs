@@ -29,6 +29,7 @@ pub mod place;
 pub mod procfs;
 pub mod puppet;
 pub mod requirements;
+pub mod scene;
 pub mod statistics;
 pub mod tracer;
 pub mod traffic;
