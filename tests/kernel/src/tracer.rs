@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -38,6 +38,7 @@ fn release_build() -> PathBuf {
 /// How to run it.
 #[derive(Debug)]
 pub struct Setup {
+    program: Option<PathBuf>,
     arguments: Vec<String>,
     stdout: Stdout,
     wrapper: Vec<String>,
@@ -58,6 +59,7 @@ impl Setup {
             .chain(options.into_iter().map(Into::into))
             .collect();
         Self {
+            program: None,
             arguments,
             stdout: Stdout::Read,
             wrapper: Vec::new(),
@@ -69,6 +71,13 @@ impl Setup {
         let mut setup = Self::trace(["-o", "json"]);
         setup.arguments.extend(options.into_iter().map(Into::into));
         setup
+    }
+
+    /// Runs this copy of the program.
+    #[must_use]
+    pub fn program(mut self, copy: &Path) -> Self {
+        self.program = Some(copy.to_owned());
+        self
     }
 
     /// Stdout is `/dev/null`.
@@ -101,7 +110,8 @@ impl Setup {
     /// Starts it. What it wrote before it was ready is part of what it wrote.
     pub fn start(self) -> Tracer {
         let mut words = self.wrapper;
-        words.push(program().to_str().expect("the program's path is text").to_owned());
+        let program = self.program.unwrap_or_else(program);
+        words.push(program.to_str().expect("the program's path is text").to_owned());
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
         command

@@ -33,7 +33,7 @@ fn every_line_names_the_container_that_made_the_socket() {
     let rows = Setup::trace(["-s", "--hook", "tp_btf"]).start_ready();
     let truth = node.run_clients();
     let expected = usize::try_from(truth.transitions).expect("it fits");
-    lines.wait_lines(expected, Duration::from_secs(60));
+    lines.wait_lines(expected, Duration::from_mins(1));
     lines.settle(Duration::from_secs(1));
     rows.settle(Duration::from_secs(1));
     let (lines, rows) = (lines.stop(), rows.stop());
@@ -146,7 +146,7 @@ impl Node {
             .map(|other| self.members[other].server.addresses()[0])
             .collect();
         Churn::new(&to, CONNECTIONS)
-            .ending(ending)
+            .ending(ENDING)
             .list()
             .start(&self.members[index].place)
     }
