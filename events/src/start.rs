@@ -59,7 +59,7 @@ pub enum Hook {
     /// Raw tracepoint `inet_sock_set_state`.
     RawTp,
     /// Classic tracepoint `sock:inet_sock_set_state`: addresses, ports and states only, loss not exact.
-    Classic,
+    Tracepoint,
     /// Kprobe on `tcp_set_state`, which a listener does not always pass.
     Kprobe,
 }

@@ -308,13 +308,17 @@ impl Queue {
         offer
     }
 
-    /// Offers one control line: no sequence number, and a reserve that events leave free, so that it can be said
-    /// that events are being lost. The reserve, too, is finite: [`Offer::Full`] means to try again later.
-    pub fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offer {
-        let offer = self.offer(1, Kind::Control, write);
+    /// Offers one control line. Events leave a reserve free for these, so that it can be said that events are being
+    /// lost. The reserve, too, is finite: [`Offer::Full`] means to try again later.
+    pub fn control(&mut self, write: impl FnOnce(&mut Vec<u8>, u64)) -> Offer {
+        let seq = self.sequence.peek();
+        let offer = self.offer(1, Kind::Control, |buffer| write(buffer, seq));
         let counted = &self.shared.offered;
         match offer {
-            Offer::Accepted => counted.control.add(1),
+            Offer::Accepted => {
+                self.sequence.consume(1);
+                counted.control.add(1);
+            }
             Offer::Full | Offer::Malformed | Offer::Closed => counted.control_refused.add(1),
         }
         offer

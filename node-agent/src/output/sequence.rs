@@ -1,4 +1,4 @@
-//! The run's id and the numbers of its event lines: (node, run, seq) names one line.
+//! The run's id and the numbers of its lines: (node, run, seq) names one line.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl fmt::Display for RunId {
     }
 }
 
-/// Numbers event lines from 1, so that the highest number seen is the count of the lines accepted.
+/// Numbers lines from 1, so that the highest number seen is the count of the lines accepted.
 #[derive(Debug)]
 pub(super) struct Sequence {
     next: u64,
