@@ -160,8 +160,9 @@ fn a_walk_bears_cgroups_that_vanish_meanwhile() {
         });
         let mut rounds = 0;
         while !churn.is_finished() || rounds < 10 {
-            let found = walk(&root).expect("a walk").found;
-            assert!(found.contains(&(kept, path.clone())));
+            let walk = walk(&root).expect("a walk");
+            assert!(walk.found.contains(&(kept, path.clone())));
+            assert_eq!(walk.unreadable, 0, "what vanished is not unreadable");
             rounds += 1;
         }
     });

@@ -142,6 +142,7 @@ impl Index {
 
     /// A walk of the whole tree ended. What it found is added; what was known before it started and was not found is
     /// removed, in case the event was lost. Events that arrived while it ran stay right, in whichever order.
+    /// For a walk that could not read everything, use [`Self::looked_up`] for each of what it did find.
     pub fn walked<P: AsRef<str>>(
         &mut self,
         started_ns: u64,
