@@ -96,10 +96,10 @@ fn json_character(out: &mut Vec<u8>, character: char) {
         '\t' => out.extend_from_slice(br"\t"),
         _ if acts(character) => {
             out.extend_from_slice(br"\u");
-            // All that act are below U+10000.
-            for byte in (u32::from(character) as u16).to_be_bytes() {
-                out.extend_from_slice(&hex_byte(byte));
-            }
+            // All that act are below U+10000: the two low bytes are all there is.
+            let [_, _, high, low] = u32::from(character).to_be_bytes();
+            out.extend_from_slice(&hex_byte(high));
+            out.extend_from_slice(&hex_byte(low));
         }
         _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
     }

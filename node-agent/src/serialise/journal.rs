@@ -54,10 +54,10 @@ impl Journal {
         );
         port(out, "OBJECT_TCP_DESTINATION_PORT", peer);
         field(out, "OBJECT_TCP_OLD_STATE", |out| {
-            state(out, transition.old_state)
+            state(out, transition.old_state);
         });
         field(out, "OBJECT_TCP_NEW_STATE", |out| {
-            state(out, transition.new_state)
+            state(out, transition.new_state);
         });
         if let Some(ns) = transition.duration_ns {
             field(out, "OBJECT_TCP_SPAN_TIME", |out| decimal(out, ns / 1000));
@@ -89,7 +89,7 @@ fn port(out: &mut Vec<u8>, name: &str, end: Option<Endpoint>) {
 /// What BCC's entry does not have and no container does either.
 fn own(out: &mut Vec<u8>, event: &Attributed<'_>) {
     field(out, "TCPSTATES_CONNECTION_ID", |out| {
-        hex16(out, event.connection_id)
+        hex16(out, event.connection_id);
     });
     if let Some(role) = event.transition.role {
         let role = match role {
@@ -97,7 +97,7 @@ fn own(out: &mut Vec<u8>, event: &Attributed<'_>) {
             Role::Server => "server",
         };
         field(out, "TCPSTATES_ROLE", |out| {
-            out.extend_from_slice(role.as_bytes())
+            out.extend_from_slice(role.as_bytes());
         });
     }
     if let Some(number) = event.transition.error.filter(|&number| number != 0) {
@@ -105,10 +105,10 @@ fn own(out: &mut Vec<u8>, event: &Attributed<'_>) {
     }
     let attribution = event.attribution;
     field(out, "TCPSTATES_ATTRIBUTION_SOURCE", |out| {
-        out.extend_from_slice(attribution.source.as_str().as_bytes())
+        out.extend_from_slice(attribution.source.as_str().as_bytes());
     });
     field(out, "TCPSTATES_ATTRIBUTION_STATUS", |out| {
-        out.extend_from_slice(attribution.status.as_str().as_bytes())
+        out.extend_from_slice(attribution.status.as_str().as_bytes());
     });
 }
 

@@ -236,3 +236,63 @@ pub(super) fn attribution(out: &mut Vec<u8>, event: &Attributed<'_>) {
     out.extend_from_slice(event.attribution.status.as_str().as_bytes());
     out.extend_from_slice(br#""}"#);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+    use crate::serialise::fixtures::Fixture;
+
+    fn render(fixture: &Fixture) -> String {
+        let mut out = Vec::new();
+        Json::new(0x5f0c_2a91).transition(&mut out, 123, &fixture.event());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_which_everything_is_known() {
+        assert_eq!(
+            render(&Fixture::client()).trim_end(),
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv4","local":{"address":"10.1.2.3","port":43512},"peer":{"address":"10.9.8.7","port":443},"connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"}},"tcp":{"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client"},"k8s":{"cluster":{"name":"prod"},"node":{"name":"n1"},"namespace":{"name":"shop"},"pod":{"name":"checkout-7d4f","uid":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a","qos":"burstable","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"container":{"name":"app"},"deployment":{"name":"checkout"}},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","runtime":"containerd"},"process":{"pid":4242,"source":"connect"},"thread":{"name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}"#
+        );
+    }
+
+    #[test]
+    fn a_listener_of_the_host_shows_its_unspecified_address() {
+        assert_eq!(
+            render(&Fixture::listener()).trim_end(),
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv4","local":{"address":"0.0.0.0","port":8080},"connection":{"id":"00000000000000a1","state":"listen"}},"tcp":{"old_state":"CLOSE","new_state":"LISTEN","role":"server"},"host":{"slice":"system.slice","unit":"nginx.service"},"process":{"pid":812,"source":"listen"},"thread":{"name":"nginx: master p"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}"#
+        );
+    }
+
+    #[test]
+    fn a_line_of_which_little_is_known_is_short() {
+        assert_eq!(
+            render(&Fixture::refused()).trim_end(),
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv6","local":{"address":"fd00:1::3","port":51000},"peer":{"address":"fd00:1::7","port":81},"connection":{"id":"00000000000000b2","state":"closed","partial":true}},"tcp":{"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client"},"error":{"type":"ECONNREFUSED"},"attribution":{"source":"none","status":"unknown"}}"#
+        );
+    }
+
+    #[test]
+    fn a_child_whose_address_is_not_there_yet_does_not_claim_every_address() {
+        let mut fixture = Fixture::listener();
+        fixture.transition.old_state = kube_tcpstates_common::state::State::LISTEN;
+        fixture.transition.new_state = kube_tcpstates_common::state::State::SYN_RECV;
+        assert!(render(&fixture).contains(r#""local":{"port":8080},"connection""#));
+    }
+
+    #[test]
+    fn every_line_is_valid_by_the_published_schema() {
+        let schema = serde_json::to_value(kube_tcpstates_events::schema::json_schema()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for fixture in [Fixture::client(), Fixture::listener(), Fixture::refused()] {
+            let line = serde_json::from_str(&render(&fixture)).unwrap();
+            assert_eq!(
+                validator.iter_errors(&line).map(|error| error.to_string()).next(),
+                None
+            );
+        }
+        // The schema can say no.
+        let nulled = render(&Fixture::client()).replace(r#""run":"5f0c2a91""#, r#""run":null"#);
+        assert!(!validator.is_valid(&serde_json::from_str(&nulled).unwrap()));
+    }
+}

@@ -1,6 +1,6 @@
 //! The owner of a socket as the formats show it, rendered once for each container instead of once a line.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::append::{Object, pad};
 use super::escape::{self, terminal};
@@ -28,7 +28,7 @@ pub struct LabelFields {
     pub runtime: Option<&'static str>,
     /// UID of the pod.
     pub pod_uid: Option<String>,
-    /// QoS class: `guaranteed`, `burstable`, `besteffort`.
+    /// Quality of service class: `guaranteed`, `burstable`, `besteffort`.
     pub qos: Option<&'static str>,
     /// Name of the pod.
     pub pod_name: Option<String>,
@@ -155,11 +155,11 @@ struct PodLabels<'a> {
 /// Elasticsearch rejects `app` beside `app.x`, so a key's points become underscores; of two keys that become the same
 /// the first stays.
 fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let mut shown = Vec::new();
     for (key, value) in labels {
         let key = key.replace('.', "_");
-        if seen.insert(key.clone(), ()).is_none() {
+        if seen.insert(key.clone()) {
             shown.push((key, value.as_str()));
         }
     }

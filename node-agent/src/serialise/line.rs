@@ -21,7 +21,7 @@ const BY_TRACE_MAX: usize = 2_000;
 
 /// Appends a line as `-o json` has it, newline included.
 pub fn json(out: &mut Vec<u8>, line: &Line) {
-    bounded(out, line, |out, line| to_writer(out, line));
+    bounded(out, line, to_writer);
 }
 
 /// Appends a line as `-o ecs` has it, newline included: the whole line under `tcpstates`, and beside it what ECS has
@@ -92,7 +92,7 @@ fn bounded(out: &mut Vec<u8>, line: &Line, write: impl Fn(&mut Vec<u8>, &Line)) 
     let start = out.len();
     write(out, line);
     for max in CUTS {
-        if out.len() - start <= MAX_LINE {
+        if out.len() - start < MAX_LINE {
             return;
         }
         out.truncate(start);
@@ -313,21 +313,21 @@ mod tests {
 
     #[test]
     fn texts_without_end_are_cut_and_the_line_stays_under_its_bound() {
-        let long = "\u{1b}\"é".repeat(10_000);
+        let endless = "\u{1b}\"é".repeat(10_000);
         let log = Log {
-            text: long.clone(),
+            text: endless.clone(),
             ..Log::default()
         };
         let check = Check {
-            name: long.clone(),
+            name: endless.clone(),
             ok: false,
-            detail: Some(long.clone()),
+            detail: Some(endless.clone()),
         };
         let mut start = start();
-        (start.options, start.filters) = (Some(long.clone()), Some(long.clone()));
-        start.kernel.release.clone_from(&long);
+        (start.options, start.filters) = (Some(endless.clone()), Some(endless.clone()));
+        start.kernel.release.clone_from(&endless);
         start.preflight = vec![check; 200];
-        let named = Some(Named { name: long });
+        let named = Some(Named { name: endless });
         start.k8s = Some(Box::new(K8s {
             cluster: named.clone(),
             node: named,
@@ -344,7 +344,7 @@ mod tests {
         ] {
             for write in [json, ecs] {
                 let text = render(write, &line);
-                assert!(text.len() <= MAX_LINE, "{} bytes", text.len());
+                assert!(text.len() < MAX_LINE, "{} bytes", text.len());
                 assert!(text.contains('…'));
                 assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
             }
@@ -367,8 +367,8 @@ mod tests {
         for part in parts {
             assert_eq!(part.lost.total, 120);
             let line = Line::Lost(Box::new(part));
-            assert!(render(json, &line).len() <= MAX_LINE);
-            assert!(render(ecs, &line).len() <= MAX_LINE);
+            assert!(render(json, &line).len() < MAX_LINE);
+            assert!(render(ecs, &line).len() < MAX_LINE);
         }
         assert_eq!(split_lost(lost()), [lost()]);
     }

@@ -41,8 +41,8 @@ pub use traces::{TraceName, TraceTable, Traces};
 
 use kube_tcpstates_events::Line;
 
-/// No line, its newline included, has more bytes: a write of `PIPE_BUF` bytes to a pipe stays whole, and no container
-/// runtime splits it.
+/// Every line, its newline included, has fewer bytes: a write of `PIPE_BUF` bytes to a pipe stays whole, and no
+/// container runtime splits it.
 pub const MAX_LINE: usize = 4096;
 
 /// One of the formats of standard output.

@@ -185,12 +185,12 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
 fn text_of(comm: &[u8; 16]) -> String {
     let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
     let spelled = |chunk: std::str::Utf8Chunk<'_>| {
-        let invalid: String = chunk
+        let invalid: Vec<_> = chunk
             .invalid()
             .iter()
             .map(|byte| format!("\\x{byte:02x}"))
             .collect();
-        format!("{}{invalid}", chunk.valid())
+        format!("{}{}", chunk.valid(), invalid.concat())
     };
     name.utf8_chunks().map(spelled).collect()
 }
@@ -311,7 +311,7 @@ prop_compose! {
 /// What every line of text for a machine must be: one line, under the bound, nothing in it that acts.
 fn assert_sound(line: &[u8]) -> String {
     let text = String::from_utf8(line.to_vec()).unwrap();
-    assert!(text.len() <= MAX_LINE, "{} bytes: {text}", text.len());
+    assert!(text.len() < MAX_LINE, "{} bytes: {text}", text.len());
     assert!(
         !text.strip_suffix('\n').unwrap().chars().any(escape::acts),
         "{text}"
@@ -444,7 +444,7 @@ fn worst() -> Fixture {
         ..pod()
     };
     let trace = |n: usize| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             TraceName::Namespaced
         } else {
             TraceName::Cluster
