@@ -4,6 +4,7 @@
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest
+//!          ├─────► schema
 //!          └─────► check ──► lint, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
@@ -13,6 +14,7 @@ mod bpf;
 mod check;
 mod elf;
 mod lint;
+mod schema;
 mod step;
 mod test;
 mod tool;
@@ -44,6 +46,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["build"] => agent::build(&workspace).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
+        ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),
         other => bail!("`{}` is no command: see ./x help", other.join(" ")),
