@@ -9,7 +9,7 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// Why the layout is not known.
 #[derive(Debug, thiserror::Error)]
-pub enum FormatError {
+pub(super) enum FormatError {
     /// No readable file.
     #[error(
         "reading {path}: {source}; the classic tracepoint needs tracefs mounted and readable \

@@ -41,7 +41,7 @@ fn run(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), BoxError> {
 /// Counts the socket records in socket storage: all, and those of closed sockets among them.
 pub(super) fn count_records(ebpf: &mut Ebpf, btf: &Btf) -> Result<(u64, u64), BoxError> {
     let records = match ebpf.map("SOCKET_STORAGE") {
-        Some(Map::SkStorage(map)) => map.fd().try_clone()?,
+        Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
         _ => return Err("the object has no socket storage".into()),
     };
     let mut counts: Array<&mut MapData, u64> =
