@@ -93,10 +93,12 @@ pub(super) fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint, any_address: bool
     let shown = any_address || !endpoint.address.is_unspecified();
     if shown {
         out.extend_from_slice(br#""address":""#);
+        let start = out.len();
         address(out, endpoint.address);
         if ip {
+            let end = out.len();
             out.extend_from_slice(br#"","ip":""#);
-            address(out, endpoint.address);
+            out.extend_from_within(start..end);
         }
         out.push(b'"');
     }
