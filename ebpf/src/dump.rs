@@ -39,14 +39,19 @@ struct StorageElement {
     record: *const SocketRecord,
 }
 
-/// A TCP socket behind a descriptor.
+/// A task and the TCP socket behind one of its descriptors.
+///
+/// Both pointers are read once: the verifier would take a second load for another, unchecked pointer.
 #[inline(always)]
-fn tcp_socket(context: &TaskFile) -> Option<*const u8> {
-    if context.task.is_null() || context.file.is_null() {
+fn tcp_socket(context: *const TaskFile) -> Option<(*const u8, *const u8)> {
+    // SAFETY: the context of this iterator.
+    let (task, file) =
+        unsafe { ((&raw const (*context).task).read_volatile(), (&raw const (*context).file).read_volatile()) };
+    if task.is_null() || file.is_null() {
         return None;
     }
     // SAFETY: the verifier knows `file` for what it is; the helper gives null for what is no socket.
-    let socket = unsafe { bpf_sock_from_file(context.file.cast()) }.cast::<u8>().cast_const();
+    let socket = unsafe { bpf_sock_from_file(file.cast()) }.cast::<u8>().cast_const();
     if socket.is_null() {
         return None;
     }
@@ -57,19 +62,18 @@ fn tcp_socket(context: &TaskFile) -> Option<*const u8> {
     {
         return None;
     }
-    Some(socket)
+    Some((task, socket))
 }
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
-    // SAFETY: the context of this iterator.
-    let context = unsafe { &*context };
-    if let Some(socket) = tcp_socket(context)
+    if let Some((_, socket)) = tcp_socket(context)
         && Typed::field::<u8>(socket, offset!(state)) == State::LISTEN.0
     {
         let place = Place::of::<Typed>(socket);
         let port: u16 = Typed::field(socket, offset!(local_port));
+        // Without room a server is taken for a client: the map holds more listeners than a node has.
         let _ = LISTENERS.insert([place.netns, port.into()], 1, 0);
     }
     0
@@ -78,13 +82,12 @@ extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
-    // SAFETY: the context of this iterator.
-    let context = unsafe { &*context };
-    let Some(socket) = tcp_socket(context) else { return 0 };
+    let Some((task, socket)) = tcp_socket(context) else { return 0 };
     let state: u8 = Typed::field(socket, offset!(state));
-    if state == State::CLOSE.0 {
+    if state == State::CLOSE.0 || InStorage::get(socket).is_some() {
         return 0;
     }
+    // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let mut record = SocketRecord {
         since_ns: now,
@@ -93,14 +96,12 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
         role: role_of(socket, state),
         flags: SINCE_ATTACH | BIRTH_UNKNOWN,
         owner_source: owner::DESCRIPTOR,
-        owner_pid: Typed::field(context.task, offset!(task_tgid)),
-        owner_comm: comm_of(context.task),
+        owner_pid: Typed::field(task, offset!(task_tgid)),
+        owner_comm: comm_of(task),
         ..SocketRecord::default()
     };
-    if InStorage::get(socket).is_none()
-        && let Some(counters) = Counters::get()
-    {
-        let made = InStorage::create_with(socket, &mut record).is_some();
+    let made = InStorage::create_with(socket, &mut record).is_some();
+    if let Some(counters) = Counters::get() {
         counters.add(if made { Counter::StorageCreated } else { Counter::StorageFailed }, 1);
     }
     0
@@ -142,19 +143,23 @@ fn comm_of(task: *const u8) -> [u8; COMM_LEN] {
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 extern "C" fn count_records(context: *const StorageElement) -> i32 {
     // SAFETY: the context of this iterator.
-    let context = unsafe { &*context };
-    if context.socket.is_null() || context.record.is_null() {
+    let (socket, record) = unsafe {
+        ((&raw const (*context).socket).read_volatile(), (&raw const (*context).record).read_volatile())
+    };
+    if socket.is_null() || record.is_null() {
         return 0;
     }
-    if let Some(count) = RECORD_COUNT.get_ptr_mut(0) {
-        // SAFETY: one iterator runs at a time.
-        unsafe { *count += 1 };
-    }
-    if Typed::field::<u8>(context.socket, offset!(state)) == State::CLOSE.0
-        && let Some(count) = RECORD_COUNT.get_ptr_mut(1)
-    {
-        // SAFETY: as above.
-        unsafe { *count += 1 };
+    count(0);
+    if Typed::field::<u8>(socket, offset!(state)) == State::CLOSE.0 {
+        count(1);
     }
     0
+}
+
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(cell) = RECORD_COUNT.get_ptr_mut(slot) {
+        // SAFETY: one iterator runs at a time.
+        unsafe { *cell += 1 };
+    }
 }

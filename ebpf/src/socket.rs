@@ -19,6 +19,9 @@ pub(crate) const SINCE_ATTACH: u8 = 1 << 2;
 /// The birth was not seen.
 pub(crate) const BIRTH_UNKNOWN: u8 = 1 << 3;
 
+/// `since_ns` is not that of the present state.
+pub(crate) const SINCE_UNKNOWN: u8 = 1 << 4;
+
 /// One socket's record. Changes of a socket's state are made under its lock, so nothing here needs one.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]

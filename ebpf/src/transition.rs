@@ -5,7 +5,7 @@ use kube_tcpstates_common::{
     classify::{Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise},
     counter::Counter,
     record::{UNKNOWN_NS, flag, owner, role},
-    rule::{RuleTable, TraceSet},
+    rule::{RuleTable, TraceSet, dimension},
     state::State,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     maps::{CONTROL, RULES},
     memory::{Memory, Probed},
     owner as socket_owner,
-    socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SocketRecord, TUPLE_JUDGED},
+    socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
     tables::MapTables,
 };
 
@@ -134,16 +134,26 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
     let step = Step { old: narrow(hook.old_state(), counters), new: narrow(hook.new_state(), counters) };
     if identity.0 == 0 {
-        leave::<H::Records>(counters, socket, step);
+        leave::<H::Records>(counters, rules, socket, step);
         return;
     }
     judged::<H>(hook, counters, rules, &tables, generation, &place, identity, step);
 }
 
-/// No trace wants this socket. A record left from earlier rules only goes when the socket does.
+/// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
+/// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
 #[inline(always)]
-fn leave<R: Records>(counters: Counters, socket: *const u8, step: Step) {
+fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, step: Step) {
     counters.add(Counter::Filtered, 1);
+    let may_hold = rules.constrained[dimension::FAMILY_ROLE]
+        | rules.constrained[dimension::LOCAL_PORT]
+        | rules.constrained[dimension::PEER_PORT]
+        | rules.constrained[dimension::PEER_CIDR];
+    if may_hold != 0
+        && let Some(record) = R::get(socket)
+    {
+        drop_held(record, counters);
+    }
     forget_closed::<R>(counters, socket, step);
 }
 
@@ -175,10 +185,15 @@ fn judged<H: Hook>(
     }
     let mut record = H::Records::get(socket);
     let role = role_of(record.as_deref(), step);
+    // Under other rules the socket may have been nobody's for a while.
+    let followed = record.as_ref().is_some_and(|record| record.generation == generation);
     let interest = judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_held(record, counters);
+            // Followed on, in case its cgroup comes to be wanted.
+            record.state = step.new;
+            record.flags |= SINCE_UNKNOWN;
         }
         counters.add(Counter::Filtered, 1);
         forget_closed::<H::Records>(counters, socket, step);
@@ -207,7 +222,7 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns = arrive(record, known, role, step, now, counters, &mut emission.flags);
+        emission.duration_ns = arrive(record, known, followed, role, step, now, counters, &mut emission.flags);
     }
     decide(record, rules, &interest, &emission, counters);
     forget_closed::<H::Records>(counters, socket, step);
@@ -287,9 +302,11 @@ fn judge(
 
 /// Brings the record up to the new state. Returns the time spent in the old one.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
 fn arrive(
     record: &mut SocketRecord,
     known: bool,
+    followed: bool,
     role: u8,
     step: Step,
     now: u64,
@@ -304,15 +321,17 @@ fn arrive(
         record.flags = BIRTH_UNKNOWN;
     } else {
         if record.state == step.old {
+            if record.flags & SINCE_UNKNOWN == 0 {
             duration_ns = now.saturating_sub(record.since_ns);
             if record.flags & SINCE_ATTACH != 0 {
                 *flags |= flag::SINCE_ATTACH;
             }
-        } else {
+            }
+        } else if followed {
             counters.add(Counter::Gap, 1);
             *flags |= flag::GAP;
         }
-        record.flags &= !SINCE_ATTACH;
+        record.flags &= !(SINCE_ATTACH | SINCE_UNKNOWN);
         if record.flags & BIRTH_UNKNOWN == 0 {
             *flags &= !flag::BIRTH_UNKNOWN;
         }

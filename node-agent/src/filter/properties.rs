@@ -103,7 +103,7 @@ proptest! {
     /// CLOSE -> SYN_SENT of an unbound client, judged at once and judged again when the port is there.
     #[test]
     fn a_held_syn_sent_is_judged_as_if_the_port_had_been_known(
-        traces in vec(trace(), 1..=64),
+        traces in prop_oneof![vec(trace(), 1..=3), vec(trace(), 4..=64)],
         cgroups in cgroups(),
         connection in connection(),
         local_port in port(),
@@ -120,7 +120,7 @@ proptest! {
     /// LISTEN -> SYN_RECV before Linux 6.15: no peer yet, and an `AF_INET6` child may be IPv4-mapped.
     #[test]
     fn a_held_syn_recv_is_judged_as_if_the_peer_had_been_known(
-        traces in vec(trace(), 1..=64),
+        traces in prop_oneof![vec(trace(), 1..=3), vec(trace(), 4..=64)],
         cgroups in cgroups(),
         connection in connection(),
         local_port in port(),
@@ -216,22 +216,38 @@ fn held_composes(traces: &[TraceFilter], cgroups: &Cgroups, held: &Event, known:
     );
     assert_eq!(late.undecided, 0);
 
-    // The way of the kernel program: the held transition is judged by what the next one's tuple leaves.
-    let settled = Interest {
-        accept: late.accept & !late.undecided,
-        undecided: 0,
-        ..late
+    // The way of the kernel program at the next transition: the tuple is judged unless the early answer was whole,
+    // and what that leaves judges the held transition too.
+    let tables = UserTables {
+        rules: &rules,
+        cgroups,
     };
-    assert_eq!(
-        judge_transition(
-            &rules.table,
-            &settled,
-            held.old_state,
-            held.new_state,
-            held.duration_ns
-        ),
-        late_wanted
+    let Connection {
+        cgroup_id,
+        netns,
+        listener,
+        ..
+    } = known.connection;
+    let kept = judge_tuple(&tables, &rules.table, &held.connection);
+    let tuple = if kept.1 == 0 {
+        kept
+    } else {
+        judge_tuple(&tables, &rules.table, &known.connection)
+    };
+    let interest = combine(
+        judge_identity(&tables, &rules.table, cgroup_id, netns),
+        tuple,
+        listener,
     );
+    assert_eq!(interest, late);
+    let again = judge_transition(
+        &rules.table,
+        &interest,
+        held.old_state,
+        held.new_state,
+        held.duration_ns,
+    );
+    assert_eq!(again, late_wanted);
 }
 
 fn client(peer: IpAddr) -> Connection {

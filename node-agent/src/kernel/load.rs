@@ -5,10 +5,13 @@ use std::{error::Error, os::fd::AsFd as _, path::Path, sync::Arc};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, KProbe, Program, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FExit, Program},
 };
 use bytemuck::Zeroable as _;
-use kube_tcpstates_common::offsets::{ABSENT, ClassicOffsets, Offsets, Settings};
+use kube_tcpstates_common::{
+    counter::Counter,
+    offsets::{ABSENT, ClassicOffsets, Offsets, Settings},
+};
 
 use super::{
     btf::Btf, classic, control::ControlPage, counters::Counters, dump, hook::{Hook, StorageKind}, offsets, pod::Plain,
@@ -293,17 +296,21 @@ fn assemble(
 }
 
 impl Loaded {
-    /// Attaches everything: cgroups first, so that none slips between the walk and the first event, then the hook,
-    /// then the start dump.
-    pub fn attach(&mut self) -> Result<(), LoadError> {
-        if self.cgroup_events {
-            for name in ["cgroup_mkdir", "cgroup_rmdir"] {
-                match attach_program(&mut self.ebpf, name) {
-                    Ok(link) => self.links.push(link),
-                    Err(_) => self.cgroup_events = false,
-                }
+    /// Follows cgroups from here on. Before the walk over those that are there, so that none slips between.
+    pub fn attach_cgroups(&mut self) {
+        if !self.cgroup_events {
+            return;
+        }
+        for name in ["cgroup_mkdir", "cgroup_rmdir"] {
+            match attach_program(&mut self.ebpf, name) {
+                Ok(link) => self.links.push(link),
+                Err(_) => self.cgroup_events = false,
             }
         }
+    }
+
+    /// Traces from here on, and then looks for the sockets that were open before.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
         let program = self.program;
         let link = attach_program(&mut self.ebpf, program).map_err(|source| LoadError::Program {
             program,
@@ -321,6 +328,18 @@ impl Loaded {
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
         Ok(())
+    }
+
+    /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
+    pub fn socket_records(&mut self) -> Option<(u64, u64)> {
+        match self.storage {
+            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf, self.btf.as_ref()?).ok(),
+            StorageKind::Hash => {
+                let counters = self.counters.snapshot();
+                let made = counters.get(Counter::StorageCreated);
+                Some((made.saturating_sub(counters.get(Counter::StorageDeleted)), 0))
+            }
+        }
     }
 
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and

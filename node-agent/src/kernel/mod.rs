@@ -22,5 +22,5 @@ pub use counters::{CounterSnapshot, Counters};
 pub use hook::{Hook, StorageKind};
 pub use load::{LoadError, Loaded, Options, load};
 pub use offsets::{Missing, resolve as resolve_offsets};
-pub use ring::{CgroupChange, Rings, Wake, Waker};
+pub use ring::{CgroupChange, CgroupRing, EventRing, Rings, Sleeper, Wake, Waker};
 pub use rules::{Rules, RulesError};

@@ -62,10 +62,40 @@ impl Waker {
     }
 }
 
-/// Both rings.
-pub struct Rings {
-    events: RingBuf<MapData>,
-    cgroups: RingBuf<MapData>,
+/// Transitions.
+pub struct EventRing(RingBuf<MapData>);
+
+impl EventRing {
+    /// Hands at most a few thousand waiting records to `each`. Returns how many.
+    pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord)) -> usize {
+        let mut count = 0;
+        while count < BATCH {
+            let Some(item) = self.0.next() else { break };
+            if let Ok(record) = bytemuck::try_from_bytes(&item) {
+                each(record);
+            }
+            count += 1;
+        }
+        count
+    }
+}
+
+/// cgroups as they come and go.
+pub struct CgroupRing(RingBuf<MapData>);
+
+impl CgroupRing {
+    /// Takes every waiting record.
+    pub fn drain(&mut self, mut each: impl FnMut(CgroupChange)) {
+        while let Some(item) = self.0.next() {
+            if let Ok(record) = bytemuck::try_from_bytes::<CgroupRecord>(&item) {
+                each(change(record));
+            }
+        }
+    }
+}
+
+/// Waits for either ring.
+pub struct Sleeper {
     control: Arc<ControlPage>,
     epoll: OwnedFd,
     asked: Arc<OwnedFd>,
@@ -74,6 +104,16 @@ pub struct Rings {
 
 const RING: u64 = 0;
 const ASKED: u64 = 1;
+
+/// Both rings, and how to wait for them.
+pub struct Rings {
+    /// Transitions.
+    pub events: EventRing,
+    /// cgroups as they come and go.
+    pub cgroups: CgroupRing,
+    /// Waits for either.
+    pub sleeper: Sleeper,
+}
 
 impl Rings {
     pub(super) fn new(
@@ -88,42 +128,20 @@ impl Rings {
         epoll::add(&epoll, events.as_fd(), epoll::EventData::new_u64(RING), edge)?;
         epoll::add(&epoll, cgroups.as_fd(), epoll::EventData::new_u64(RING), edge)?;
         epoll::add(&epoll, &*asked, epoll::EventData::new_u64(ASKED), epoll::EventFlags::IN)?;
-        Ok(Self { events, cgroups, control, epoll, asked, idle_rests: 0 })
+        let sleeper = Sleeper { control, epoll, asked, idle_rests: 0 };
+        Ok(Self { events: EventRing(events), cgroups: CgroupRing(cgroups), sleeper })
     }
+}
 
+impl Sleeper {
     /// A handle that wakes this reader.
     pub fn waker(&self) -> Waker {
         Waker(Arc::clone(&self.asked))
     }
 
-    /// Hands at most a few thousand waiting records to `each`. Returns how many.
-    pub fn drain_events(&mut self, mut each: impl FnMut(&TransitionRecord)) -> usize {
-        let mut count = 0;
-        while count < BATCH {
-            let Some(item) = self.events.next() else { break };
-            if let Ok(record) = bytemuck::try_from_bytes(&item) {
-                each(record);
-            }
-            count += 1;
-        }
-        count
-    }
-
-    /// Takes every waiting cgroup record.
-    pub fn drain_cgroups(&mut self, mut each: impl FnMut(CgroupChange)) -> usize {
-        let mut count = 0;
-        while let Some(item) = self.cgroups.next() {
-            if let Ok(record) = bytemuck::try_from_bytes::<CgroupRecord>(&item) {
-                each(change(record));
-            }
-            count += 1;
-        }
-        count
-    }
-
     /// Waits until there may be something to do. `found` is whether the last drain brought records; `again` drains
     /// once more after the program has been told that the reader sleeps, and says whether it found any.
-    pub fn wait(&mut self, found: bool, mut again: impl FnMut(&mut Self) -> bool) -> io::Result<Wake> {
+    pub fn wait(&mut self, found: bool, again: impl FnOnce() -> bool) -> io::Result<Wake> {
         self.idle_rests = if found { 0 } else { self.idle_rests + 1 };
         if self.idle_rests < RESTS_BEFORE_SLEEP {
             self.control.about_to_rest();
@@ -132,22 +150,14 @@ impl Rings {
             return wake;
         }
         self.control.about_to_sleep();
-        if again(self) {
-            self.control.awake();
-            self.idle_rests = 0;
-            return Ok(Wake::Ring);
-        }
-        let wake = self.poll(None);
+        let wake = if again() { Ok(Wake::Ring) } else { self.poll(None) };
         self.control.awake();
         self.idle_rests = 0;
         wake
     }
 
     fn poll(&self, limit: Option<Duration>) -> io::Result<Wake> {
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: 0,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
+        let limit = limit.map(|limit| Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() });
         let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 4];
         let (ready, _) = match epoll::wait(&self.epoll, &mut events, limit.as_ref()) {
             Ok(ready) => ready,

@@ -1,1 +1,37 @@
-//! stub
+//! What the tests against the running kernel share: places to run traffic in, programs that make it, the
+//! tracer under test, and what its output says.
+//!
+//! ```text
+//!   Container ─┐                      ┌─ Puppet   one socket call at a time, told over a pipe
+//!   Netns ─────┼─ Place ─► Workload ──┼─ Server   answers connections in bulk
+//!   Network ───┘                      └─ churn    makes them in bulk          all three: `tcp-workload`
+//!
+//!   Tracer ─► Finished { lines, counts } ─► Transition ─► tuple multisets, owners, loss
+//!   Peer   ─► the same from libbpf-tools' tcpstates
+//! ```
+//!
+//! Rules every test keeps: traffic stays on loopback and in network namespaces that the test made; every loop
+//! is bounded in count and time; whatever was made is taken away again by a `Drop`, also when the test fails;
+//! a machine that cannot run a test fails it with the reason ([`requirements`]).
+//!
+//! Helpers panic where a test could not go on: the message says what was tried, and the backtrace where.
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "in a test harness every failure is a panic by design"
+)]
+
+pub mod cgroup;
+pub mod counts;
+pub mod line;
+pub mod netns;
+pub mod peer;
+pub mod place;
+pub mod procfs;
+pub mod puppet;
+pub mod requirements;
+pub mod scene;
+pub mod statistics;
+pub mod tracer;
+pub mod traffic;
+pub mod tuple;
+pub mod workload;

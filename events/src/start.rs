@@ -1,0 +1,117 @@
+//! `type: start`: what traces, and how. Once a run, the first line with a `seq`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{K8s, SchemaId};
+
+/// What traces, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Start {
+    /// Wall-clock time the line was made, RFC 3339 in UTC with nanoseconds.
+    pub time: String,
+    /// Name and version of the format.
+    pub schema: SchemaId,
+    /// 8 hex digits, new for each process.
+    pub run: String,
+    /// Number of the line within the run, without a gap; lines of type `log` are not counted.
+    pub seq: u64,
+    /// Version of kube-tcpstates.
+    pub version: String,
+    /// The cluster and the node that are traced; absent without Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Box<K8s>>,
+    /// The kernel that is traced.
+    pub kernel: Kernel,
+    /// Where in the kernel transitions are observed.
+    pub hook: Hook,
+    /// How this machine mounts cgroups.
+    pub cgroup: CgroupSetup,
+    /// The buffer between kernel and tracer.
+    pub ring: Ring,
+    /// Where the kernel program remembers sockets.
+    pub storage: Storage,
+    /// The command's options as given, for a reader; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
+    /// What is asked for in words, for a reader; absent when everything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<String>,
+    /// What was checked before tracing, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preflight: Vec<Check>,
+}
+
+/// The kernel that is traced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// Release as `uname -r` prints it.
+    pub release: String,
+}
+
+/// Where in the kernel transitions are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// BTF-enabled raw tracepoint `inet_sock_set_state`.
+    #[default]
+    TpBtf,
+    /// Raw tracepoint `inet_sock_set_state`.
+    RawTp,
+    /// Classic tracepoint `sock:inet_sock_set_state`: addresses, ports and states only, loss not exact.
+    Tracepoint,
+    /// Kprobe on `tcp_set_state`, which a listener does not always pass.
+    Kprobe,
+}
+
+/// How this machine mounts cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CgroupSetup {
+    /// Which hierarchies are mounted.
+    pub mode: CgroupMode,
+}
+
+/// Which cgroup hierarchies are mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CgroupMode {
+    /// Version 1 only.
+    V1,
+    /// Version 1 controllers, with the unified hierarchy mounted beside them.
+    Hybrid,
+    /// The unified hierarchy only.
+    #[default]
+    V2,
+    /// None that can be read.
+    None,
+}
+
+/// The buffer between kernel and tracer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ring {
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// Where the kernel program remembers sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// With the socket itself (kernel 5.11 and later).
+    #[default]
+    SocketStorage,
+    /// In a hash table keyed by the socket.
+    Hash,
+}
+
+/// One thing that was checked before tracing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// What was checked, for example `CAP_BPF` or `btf`.
+    pub name: String,
+    /// Whether it is there.
+    pub ok: bool,
+    /// What it is for, or what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}

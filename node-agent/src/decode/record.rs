@@ -1,0 +1,168 @@
+//! A ring record as one or two transitions.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use kube_tcpstates_common::{
+    record::{TransitionRecord, UNKNOWN_NS, flag, owner, role},
+    state::State,
+};
+
+use super::transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+
+/// The transitions of a record, in their order: the held one first, where there is one. A part that no trace wants
+/// (only the other part was) is left out.
+pub fn transitions(record: &TransitionRecord) -> impl Iterator<Item = Transition> {
+    let last = (record.traces | record.maybe != 0).then(|| transition(record));
+    let held = (record.flags & flag::HELD != 0).then(|| Transition {
+        boot_ns: record.held_boot_ns,
+        duration_ns: known(record.held_duration_ns),
+        since_attach: false,
+        old_state: State(record.held_old_state),
+        new_state: State(record.held_new_state),
+        error: None,
+        gap: false,
+        traces: record.held_traces,
+        maybe: record.held_maybe,
+        ..transition(record)
+    });
+    held.into_iter().chain(last)
+}
+
+fn transition(record: &TransitionRecord) -> Transition {
+    let has = |bit: u16| record.flags & bit != 0;
+    let family = if record.family == 6 { Family::V6 } else { Family::V4 };
+    Transition {
+        boot_ns: record.boot_ns,
+        duration_ns: known(record.duration_ns),
+        since_attach: has(flag::SINCE_ATTACH),
+        old_state: State(record.old_state),
+        new_state: State(record.new_state),
+        family,
+        v4_mapped: has(flag::V4_MAPPED),
+        mptcp: has(flag::MPTCP),
+        local: Endpoint { address: address(family, record.local), port: record.local_port },
+        peer: (record.peer_port != 0)
+            .then(|| Endpoint { address: address(family, record.peer), port: record.peer_port }),
+        role: match record.role {
+            role::CLIENT => Some(Role::Client),
+            role::SERVER => Some(Role::Server),
+            _ => None,
+        },
+        error: Some(record.socket_error).filter(|error| *error != 0),
+        socket: record.socket,
+        birth_ns: record.birth_ns,
+        birth_known: !has(flag::BIRTH_UNKNOWN),
+        gap: has(flag::GAP),
+        cookie: Some(record.cookie).filter(|cookie| *cookie != 0),
+        cgroup_id: Some(record.cgroup_id).filter(|id| *id != 0),
+        netns: Some(record.netns).filter(|inode| *inode != 0),
+        netns_cookie: Some(record.netns_cookie).filter(|cookie| *cookie != 0),
+        owner: owner_of(record),
+        on_cpu: OnCpu { pid: record.on_cpu_pid, comm: record.on_cpu_comm },
+        traces: record.traces,
+        maybe: record.maybe,
+        generation: record.generation,
+    }
+}
+
+fn known(duration_ns: u64) -> Option<u64> {
+    Some(duration_ns).filter(|duration| *duration != UNKNOWN_NS)
+}
+
+fn address(family: Family, words: [u32; 4]) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from(words[0].to_ne_bytes()).into(),
+        Family::V6 => {
+            let mut bytes = [0; 16];
+            for (four, word) in bytes.chunks_exact_mut(4).zip(words) {
+                four.copy_from_slice(&word.to_ne_bytes());
+            }
+            Ipv6Addr::from(bytes).into()
+        }
+    }
+}
+
+fn owner_of(record: &TransitionRecord) -> Option<Owner> {
+    let source = match record.owner_source {
+        owner::CONNECT => OwnerSource::Connect,
+        owner::LISTEN => OwnerSource::Listen,
+        owner::ACCEPT => OwnerSource::Accept,
+        owner::CLOSE => OwnerSource::Close,
+        owner::KERNEL => OwnerSource::Kernel,
+        owner::DESCRIPTOR => OwnerSource::Descriptor,
+        _ => return None,
+    };
+    Some(Owner { pid: record.owner_pid, comm: record.owner_comm, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+    use kube_tcpstates_common::{
+        classify::address_words,
+        record::{TransitionRecord, UNKNOWN_NS, flag, owner, role},
+        state::State,
+    };
+
+    use super::transitions;
+    use crate::decode::{OwnerSource, Role};
+
+    fn record() -> TransitionRecord {
+        TransitionRecord {
+            boot_ns: 2_000,
+            duration_ns: 1_000,
+            family: 4,
+            local: address_words([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            local_port: 40_000,
+            peer_port: 80,
+            old_state: State::SYN_SENT.0,
+            new_state: State::ESTABLISHED.0,
+            role: role::CLIENT,
+            owner_source: owner::CONNECT,
+            owner_pid: 7,
+            traces: 1,
+            ..TransitionRecord::zeroed()
+        }
+    }
+
+    #[test]
+    fn zeros_and_marks_of_the_unknown_become_none() {
+        let found: Vec<_> = transitions(&TransitionRecord { duration_ns: UNKNOWN_NS, peer_port: 0, ..record() }).collect();
+        let [only] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((only.duration_ns, only.peer, only.cgroup_id, only.cookie), (None, None, None, None));
+        assert_eq!(only.local.to_string_for_test(), "127.0.0.1:40000");
+        assert_eq!((only.role, only.owner.map(|owner| owner.source)), (Some(Role::Client), Some(OwnerSource::Connect)));
+    }
+
+    #[test]
+    fn a_held_transition_comes_first_with_its_own_time_and_traces() {
+        let held = TransitionRecord {
+            flags: flag::HELD,
+            held_boot_ns: 1_000,
+            held_duration_ns: UNKNOWN_NS,
+            held_old_state: State::CLOSE.0,
+            held_new_state: State::SYN_SENT.0,
+            held_traces: 2,
+            ..record()
+        };
+        let found: Vec<_> = transitions(&held).map(|t| (t.boot_ns, t.new_state, t.traces)).collect();
+        assert_eq!(found, [(1_000, State::SYN_SENT, 2), (2_000, State::ESTABLISHED, 1)]);
+        let alone: Vec<_> = transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
+        assert_eq!(alone, [State::SYN_SENT]);
+    }
+
+    #[test]
+    fn sixteen_byte_addresses_keep_their_order() {
+        let mut bytes = [0; 16];
+        bytes[0] = 0xfd;
+        bytes[15] = 1;
+        let six = TransitionRecord { family: 6, local: address_words(bytes), ..record() };
+        assert_eq!(transitions(&six).next().unwrap().local.address.to_string(), "fd00::1");
+    }
+
+    impl crate::decode::Endpoint {
+        fn to_string_for_test(self) -> String {
+            std::net::SocketAddr::new(self.address, self.port).to_string()
+        }
+    }
+}

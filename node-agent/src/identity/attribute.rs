@@ -1,0 +1,377 @@
+//! Which evidence names a socket's owner: its own cgroup, else a namespace that is private to somebody, else the task
+//! that owns it. Pure: whoever calls has done the look-ups.
+
+use std::sync::Arc;
+
+use super::model::Identity;
+use super::netns::Found;
+
+/// What named the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The cgroup that made the socket.
+    SocketCgroup,
+    /// The network namespace.
+    Netns,
+    /// The cgroup of the task that owns the socket.
+    Task,
+    /// Nothing.
+    None,
+}
+
+impl Source {
+    /// The value of `attribution.source`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SocketCgroup => "socket_cgroup",
+            Self::Netns => "netns",
+            Self::Task => "task",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// A container or a pod.
+    Resolved,
+    /// The host.
+    Host,
+    /// Nothing names the owner.
+    Unknown,
+    /// Nothing named the owner in the time the line was held for it.
+    PendingExpired,
+}
+
+impl Status {
+    /// The value of `attribution.status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+            Self::Host => "host",
+            Self::Unknown => "unknown",
+            Self::PendingExpired => "pending_expired",
+        }
+    }
+}
+
+/// The owner of a socket, as far as it is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// Absent for `Unknown` and `PendingExpired`, and for a host of which no slice or unit is known.
+    pub identity: Option<Arc<Identity>>,
+    /// What named it.
+    pub source: Source,
+    /// How it went.
+    pub status: Status,
+}
+
+/// The socket's own cgroup.
+#[derive(Clone, Copy, Debug)]
+pub enum SocketCgroup<'a> {
+    /// It could not be read (no BTF, id 0).
+    Unread,
+    /// Its id is read; neither index nor look-up by id knows it.
+    Unindexed,
+    /// Known.
+    Known(&'a Arc<Identity>),
+}
+
+/// All there is about one socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The socket's own cgroup.
+    pub cgroup: SocketCgroup<'a>,
+    /// What its namespace says. `Found::Unknown` where it was not asked.
+    pub netns: &'a Found,
+    /// The cgroup of the owner's task. Absent where there is no owner or it is gone.
+    pub task: Option<&'a Arc<Identity>>,
+    /// All processes of the host are in the unified hierarchy (cgroup v2 alone, not hybrid, not v1), so the root means
+    /// the host.
+    pub unified: bool,
+    /// The line has been held for its identity as long as it may.
+    pub waited: bool,
+}
+
+/// Decides.
+pub fn attribute(evidence: Evidence<'_>) -> Attribution {
+    let Evidence {
+        cgroup,
+        netns,
+        task,
+        unified,
+        waited,
+    } = evidence;
+    let own = match cgroup {
+        SocketCgroup::Known(identity) if !identity.is_root() => Some(identity),
+        _ => None,
+    };
+    let task = task.filter(|identity| !identity.is_root());
+    // In a hybrid layout a runtime that only knows cgroup v1 leaves its containers' processes in the unified group of
+    // its own unit: there a host's unit is the last thing to believe.
+    if let Some(identity) = own.filter(|identity| unified || identity.is_contained()) {
+        return named(identity, Source::SocketCgroup);
+    }
+    if let Found::Private(identity) = netns {
+        return named(identity, Source::Netns);
+    }
+    if let Some(identity) = task.filter(|identity| own.is_none() || identity.is_contained()) {
+        return named(identity, Source::Task);
+    }
+    if let Some(identity) = own {
+        return named(identity, Source::SocketCgroup);
+    }
+    match cgroup {
+        // The root, and nobody claims the socket: the kernel's own, or a process outside every group. Where cgroup v1
+        // is in use everybody's socket is the root's, so only the namespace can tell the host.
+        SocketCgroup::Known(_) if unified || *netns == Found::Host => {
+            let source = if unified {
+                Source::SocketCgroup
+            } else {
+                Source::Netns
+            };
+            Attribution {
+                identity: None,
+                source,
+                status: Status::Host,
+            }
+        }
+        _ => {
+            let status = if waited {
+                Status::PendingExpired
+            } else {
+                Status::Unknown
+            };
+            Attribution {
+                identity: None,
+                source: Source::None,
+                status,
+            }
+        }
+    }
+}
+
+fn named(identity: &Arc<Identity>, source: Source) -> Attribution {
+    let status = if identity.is_contained() {
+        Status::Resolved
+    } else {
+        Status::Host
+    };
+    Attribution {
+        identity: Some(Arc::clone(identity)),
+        source,
+        status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attribution, Evidence, Found, Identity, SocketCgroup, Source, Status, attribute};
+    use std::sync::Arc;
+
+    fn mk(path: &str) -> Arc<Identity> {
+        Arc::new(Identity::from_path(path))
+    }
+
+    fn pod(name: &str) -> Arc<Identity> {
+        mk(&format!("/kubepods/pod{name}"))
+    }
+
+    const NOTHING: Evidence<'_> = Evidence {
+        cgroup: SocketCgroup::Unread,
+        netns: &Found::Unknown,
+        task: None,
+        unified: true,
+        waited: false,
+    };
+
+    fn check(evidence: Evidence<'_>, path: Option<&str>, source: Source, status: Status) {
+        let Attribution {
+            identity,
+            source: by,
+            status: how,
+        } = attribute(evidence);
+        assert_eq!(
+            (identity.as_ref().map(|identity| identity.path.as_str()), by, how),
+            (path, source, status)
+        );
+    }
+
+    #[test]
+    fn the_sockets_own_cgroup_comes_first() {
+        let (socket, task, netns) = (pod("socket"), pod("task"), Found::Private(pod("netns")));
+        let all = Evidence {
+            cgroup: SocketCgroup::Known(&socket),
+            netns: &netns,
+            task: Some(&task),
+            ..NOTHING
+        };
+        check(
+            all,
+            Some("/kubepods/podsocket"),
+            Source::SocketCgroup,
+            Status::Resolved,
+        );
+    }
+
+    #[test]
+    fn a_host_service_is_the_hosts_and_not_whoever_shares_its_namespace() {
+        let (socket, netns) = (mk("/system.slice/sshd.service"), Found::Private(pod("netns")));
+        let evidence = Evidence {
+            cgroup: SocketCgroup::Known(&socket),
+            netns: &netns,
+            ..NOTHING
+        };
+        check(
+            evidence,
+            Some("/system.slice/sshd.service"),
+            Source::SocketCgroup,
+            Status::Host,
+        );
+    }
+
+    #[test]
+    fn a_cgroup_that_says_nothing_leaves_it_to_the_namespace_then_to_the_task() {
+        let (root, task, netns) = (mk("/"), pod("task"), Found::Private(pod("netns")));
+        for cgroup in [
+            SocketCgroup::Known(&root),
+            SocketCgroup::Unread,
+            SocketCgroup::Unindexed,
+        ] {
+            let evidence = Evidence {
+                cgroup,
+                netns: &netns,
+                task: Some(&task),
+                ..NOTHING
+            };
+            check(
+                evidence,
+                Some("/kubepods/podnetns"),
+                Source::Netns,
+                Status::Resolved,
+            );
+            for netns in [Found::Host, Found::Shared, Found::Stale, Found::Unknown] {
+                let evidence = Evidence {
+                    netns: &netns,
+                    ..evidence
+                };
+                check(
+                    evidence,
+                    Some("/kubepods/podtask"),
+                    Source::Task,
+                    Status::Resolved,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn beside_cgroup_v1_a_host_unit_yields_to_a_container_but_to_nothing_else() {
+        let (socket, task, netns) = (
+            mk("/system.slice/containerd.service"),
+            pod("task"),
+            Found::Private(pod("netns")),
+        );
+        let unit = mk("/system.slice/sshd.service");
+        let hybrid = Evidence {
+            cgroup: SocketCgroup::Known(&socket),
+            unified: false,
+            ..NOTHING
+        };
+        check(
+            Evidence {
+                netns: &netns,
+                ..hybrid
+            },
+            Some("/kubepods/podnetns"),
+            Source::Netns,
+            Status::Resolved,
+        );
+        check(
+            Evidence {
+                task: Some(&task),
+                ..hybrid
+            },
+            Some("/kubepods/podtask"),
+            Source::Task,
+            Status::Resolved,
+        );
+        check(
+            Evidence {
+                task: Some(&unit),
+                ..hybrid
+            },
+            Some(&socket.path),
+            Source::SocketCgroup,
+            Status::Host,
+        );
+    }
+
+    #[test]
+    fn a_task_of_the_host_is_named_by_its_unit() {
+        let task = mk("/system.slice/sshd.service");
+        let evidence = Evidence {
+            task: Some(&task),
+            ..NOTHING
+        };
+        check(
+            evidence,
+            Some("/system.slice/sshd.service"),
+            Source::Task,
+            Status::Host,
+        );
+    }
+
+    #[test]
+    fn the_root_is_the_host_when_nobody_claims_the_socket() {
+        let root = mk("/");
+        let evidence = Evidence {
+            cgroup: SocketCgroup::Known(&root),
+            task: Some(&root),
+            ..NOTHING
+        };
+        check(evidence, None, Source::SocketCgroup, Status::Host);
+        let evidence = Evidence {
+            netns: &Found::Host,
+            unified: false,
+            ..evidence
+        };
+        check(evidence, None, Source::Netns, Status::Host);
+    }
+
+    #[test]
+    fn with_cgroup_v1_the_root_in_a_foreign_namespace_is_not_taken_for_the_host() {
+        let root = mk("/");
+        for netns in [Found::Shared, Found::Stale, Found::Unknown] {
+            let evidence = Evidence {
+                cgroup: SocketCgroup::Known(&root),
+                netns: &netns,
+                unified: false,
+                ..NOTHING
+            };
+            check(evidence, None, Source::None, Status::Unknown);
+        }
+    }
+
+    #[test]
+    fn nothing_known_is_unknown_also_in_the_hosts_namespace_and_says_when_it_was_waited_for() {
+        for cgroup in [SocketCgroup::Unread, SocketCgroup::Unindexed] {
+            let evidence = Evidence {
+                cgroup,
+                netns: &Found::Host,
+                ..NOTHING
+            };
+            check(evidence, None, Source::None, Status::Unknown);
+            check(
+                Evidence {
+                    waited: true,
+                    ..evidence
+                },
+                None,
+                Source::None,
+                Status::PendingExpired,
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Small pieces of text, appended to a buffer without allocating.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use kube_tcpstates_common::state::State;
+
+use super::escape;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// A decimal number.
+pub(super) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Sixteen hex digits.
+pub(super) fn hex16(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 16];
+    for (digit, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *digit = hex_byte(byte);
+    }
+    out.extend_from_slice(&digits);
+}
+
+/// The two hex digits of a byte.
+pub(super) fn hex_byte(byte: u8) -> [u8; 2] {
+    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
+}
+
+/// A numeric address, IPv6 as in RFC 5952.
+pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut buffer = itoa::Buffer::new();
+            for (index, octet) in v4.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(buffer.format(octet).as_bytes());
+            }
+        }
+        // A Vec takes every write.
+        IpAddr::V6(v6) => _ = write!(out, "{v6}"),
+    }
+}
+
+/// The kernel's name of a state, or its number.
+pub(super) fn state(out: &mut Vec<u8>, state: State) {
+    match state.name() {
+        Some(name) => out.extend_from_slice(name.as_bytes()),
+        None => decimal(out, state.0),
+    }
+}
+
+/// Milliseconds with three decimals, from nanoseconds, rounded down.
+pub(super) fn milliseconds(out: &mut Vec<u8>, ns: u64) {
+    let us = ns / 1000;
+    decimal(out, us / 1000);
+    out.push(b'.');
+    fraction(out, us % 1000, 3);
+}
+
+/// A number with leading zeros up to `digits`, at most 9.
+pub(super) fn fraction(out: &mut Vec<u8>, number: u64, digits: usize) {
+    let mut text = [b'0'; 9];
+    let mut rest = number;
+    for digit in text[..digits].iter_mut().rev() {
+        // A remainder of ten fits.
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.extend_from_slice(&text[..digits]);
+}
+
+/// Spaces, so that what was written since `start` is `width` bytes wide.
+pub(super) fn pad(out: &mut Vec<u8>, start: usize, width: usize) {
+    if out.len() < start + width {
+        out.resize(start + width, b' ');
+    }
+}
+
+/// Fields of one JSON object: `{"a":1,"b":"x"}`, and nothing at all when no field was written.
+pub(super) struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    /// Length before the key and the brace: what to go back to.
+    start: usize,
+}
+
+impl<'o> Object<'o> {
+    /// Opens an object as the next member of the one before it: `,"key":{`. `close` takes it back if it stays empty.
+    pub(super) fn member(out: &'o mut Vec<u8>, key: &str) -> Self {
+        let start = out.len();
+        if out.last().is_some_and(|&byte| byte != b'{') {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":{");
+        Self { out, start }
+    }
+
+    /// Opens an object inside this one.
+    pub(super) fn object(&mut self, key: &str) -> Object<'_> {
+        Object::member(self.out, key)
+    }
+
+    /// The bytes so far.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// `"key":`, for a value that the caller appends.
+    pub(super) fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if self.out.last().is_some_and(|&byte| byte != b'{') {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    /// A string of at most `max` escaped bytes, if there is one.
+    pub(super) fn text(&mut self, key: &str, value: Option<&str>, max: usize) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let out = self.key(key);
+            out.push(b'"');
+            escape::json_clipped(out, value, max);
+            out.push(b'"');
+        }
+    }
+
+    /// Closes the object, or takes it back when nothing was written since it was opened.
+    pub(super) fn close(self) {
+        let Self { out, start } = self;
+        if out.last() == Some(&b'{') {
+            out.truncate(start);
+        } else {
+            out.push(b'}');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Object, fraction, hex16, milliseconds};
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_keep_their_leading_zeros_where_they_must() {
+        assert_eq!(text(|out| hex16(out, 0xbeef)), "000000000000beef");
+        assert_eq!(text(|out| fraction(out, 42, 6)), "000042");
+        assert_eq!(text(|out| milliseconds(out, 1_002_999)), "1.002");
+        assert_eq!(text(|out| milliseconds(out, 999)), "0.000");
+        assert_eq!(text(|out| milliseconds(out, u64::MAX)), "18446744073709.551");
+    }
+
+    #[test]
+    fn an_object_without_fields_leaves_no_trace() {
+        let nested = text(|out| {
+            out.push(b'{');
+            let mut outer = Object::member(out, "a");
+            outer.object("b").close();
+            outer.text("c", Some(""), 9);
+            outer.close();
+            let mut outer = Object::member(out, "d");
+            outer.object("e").close();
+            outer.text("f", Some("g"), 9);
+            outer.text("h", Some("i"), 9);
+            outer.close();
+            out.push(b'}');
+        });
+        assert_eq!(nested, r#"{"d":{"f":"g","h":"i"}}"#);
+    }
+}

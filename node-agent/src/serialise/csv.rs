@@ -1,0 +1,160 @@
+//! BCC's CSV, with the quotes of RFC 4180 where a value needs them.
+
+use super::append::{address, decimal, hex16, milliseconds, state};
+use super::attributed::{Attributed, comm};
+use super::escape::terminal;
+use super::table::{peer, version};
+use super::text::{Prefix, TextOptions};
+
+/// Writes transitions as CSV records that end in a newline.
+#[derive(Debug)]
+pub struct Csv {
+    prefix: Prefix,
+    wide: bool,
+    kernel_addresses: bool,
+    /// A field before it is quoted.
+    scratch: Vec<u8>,
+}
+
+impl Csv {
+    /// CSV with these columns.
+    pub fn new(options: &TextOptions) -> Self {
+        Self {
+            prefix: Prefix::new(options),
+            wide: options.wide,
+            kernel_addresses: options.kernel_addresses,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends the record with the columns' names.
+    pub fn header(&self, out: &mut Vec<u8>) {
+        self.prefix.header(out, true);
+        out.extend_from_slice(b"SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS");
+        if self.wide {
+            out.extend_from_slice(b",CONTAINER,POD");
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends one record, newline included.
+    pub fn transition(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>) {
+        let transition = event.transition;
+        self.prefix.values(out, event, b',', 0);
+        hex16(
+            out,
+            if self.kernel_addresses {
+                transition.socket
+            } else {
+                event.connection_id
+            },
+        );
+        out.push(b',');
+        decimal(out, transition.on_cpu.pid);
+        out.push(b',');
+        self.scratch.clear();
+        terminal(&mut self.scratch, comm(&transition.on_cpu.comm), usize::MAX);
+        field(out, &self.scratch);
+        out.extend_from_slice(&[b',', version(transition.family), b',']);
+        for end in [transition.local, peer(event)] {
+            address(out, end.address);
+            out.push(b',');
+            decimal(out, end.port);
+            out.push(b',');
+        }
+        state(out, transition.old_state);
+        out.push(b',');
+        state(out, transition.new_state);
+        out.push(b',');
+        milliseconds(out, transition.duration_ns.unwrap_or(0));
+        if self.wide {
+            out.extend_from_slice(event.labels.map_or(b",,", |labels| &labels.csv));
+        }
+        out.push(b'\n');
+    }
+}
+
+/// One field; quoted if it holds what would end it. Line breaks are spelled out before they come here.
+pub(super) fn field(out: &mut Vec<u8>, text: &[u8]) {
+    if !text.iter().any(|byte| matches!(byte, b',' | b'"')) {
+        out.extend_from_slice(text);
+        return;
+    }
+    out.push(b'"');
+    for &byte in text {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::{Csv, TextOptions};
+    use crate::serialise::fixtures::{Fixture, comm};
+
+    fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
+        let mut csv = Csv::new(options);
+        let mut out = Vec::new();
+        csv.header(&mut out);
+        for fixture in fixtures {
+            csv.transition(&mut out, &fixture.event());
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn csv_is_bccs() {
+        let text = render(
+            &TextOptions::default(),
+            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
+        );
+        assert_eq!(
+            text,
+            "\
+SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS
+9f2c41d07be6a835,0,swapper/1,4,10.1.2.3,43512,10.9.8.7,443,SYN_SENT,ESTABLISHED,0.433
+00000000000000a1,812,nginx: master p,4,0.0.0.0,8080,0.0.0.0,0,CLOSE,LISTEN,0.000
+00000000000000b2,4242,curl,6,fd00:1::3,51000,fd00:1::7,81,SYN_SENT,CLOSE,1.204
+"
+        );
+    }
+
+    #[test]
+    fn wide_adds_container_and_pod_and_the_times_stand_first() {
+        let options = TextOptions {
+            wide: true,
+            time_of_day: Some(TimeZone::UTC),
+            since_first: true,
+            ..TextOptions::default()
+        };
+        assert_eq!(
+            render(&options, &[Fixture::client(), Fixture::refused()]),
+            "\
+TIME,TIME(s),SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS,CONTAINER,POD
+15:25:01,0.000000,9f2c41d07be6a835,0,swapper/1,4,10.1.2.3,43512,10.9.8.7,443,SYN_SENT,ESTABLISHED,0.433,\
+4f1e0c9a7b21,shop/checkout-7d4f
+15:25:01,0.000000,00000000000000b2,4242,curl,6,fd00:1::3,51000,fd00:1::7,81,SYN_SENT,CLOSE,1.204,,
+"
+        );
+    }
+
+    #[test]
+    fn a_comm_with_commas_quotes_and_line_breaks_stays_one_field() {
+        for (name, shown) in [
+            (b"a,b".as_slice(), r#","a,b","#),
+            (b"say \"hi\"", r#","say ""hi""","#),
+            (b"a\r\nb", r",a\x0d\x0ab,"),
+            (b"\x1b[2J", r",\x1b[2J,"),
+        ] {
+            let mut fixture = Fixture::client();
+            fixture.transition.on_cpu.comm = comm(name);
+            let text = render(&TextOptions::default(), &[fixture]);
+            assert!(text.lines().nth(1).unwrap().contains(shown), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Events the tests of this station share.
+
+use std::net::IpAddr;
+
+use kube_tcpstates_common::state::State;
+
+use super::{
+    Attributed, Attribution, AttributionSource, AttributionStatus, LabelFields, Labels, TraceName, Traces,
+    Workload, WorkloadKind,
+};
+use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+
+/// What an [`Attributed`] borrows.
+pub(super) struct Fixture {
+    pub(super) transition: Transition,
+    pub(super) unix_ns: u64,
+    pub(super) connection_id: u64,
+    pub(super) attribution: Attribution,
+    pub(super) labels: Option<Labels>,
+    pub(super) traces: Traces,
+}
+
+/// A comm as the kernel holds it; at most 16 bytes count.
+pub(super) fn comm(name: &[u8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (byte, &given) in bytes.iter_mut().zip(name) {
+        *byte = given;
+    }
+    bytes
+}
+
+fn endpoint(address: &str, port: u16) -> Endpoint {
+    Endpoint {
+        address: address.parse().unwrap(),
+        port,
+    }
+}
+
+/// A transition of which as little as possible is known.
+pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Transition {
+    Transition {
+        boot_ns: 1_000_000_000_000,
+        duration_ns: None,
+        since_attach: false,
+        old_state,
+        new_state,
+        family: if matches!(local.address, IpAddr::V4(_)) {
+            Family::V4
+        } else {
+            Family::V6
+        },
+        v4_mapped: false,
+        mptcp: false,
+        local,
+        peer: None,
+        role: None,
+        error: None,
+        socket: 0xffff_8881_042a_c000,
+        birth_ns: 1_000_000_000_000,
+        birth_known: true,
+        gap: false,
+        cookie: None,
+        cgroup_id: None,
+        netns: None,
+        netns_cookie: None,
+        owner: None,
+        on_cpu: OnCpu {
+            pid: 0,
+            comm: comm(b"swapper/1"),
+        },
+        traces: 0,
+        maybe: 0,
+        generation: 0,
+    }
+}
+
+impl Fixture {
+    pub(super) fn event(&self) -> Attributed<'_> {
+        Attributed {
+            transition: &self.transition,
+            unix_ns: self.unix_ns,
+            connection_id: self.connection_id,
+            attribution: self.attribution,
+            labels: self.labels.as_ref(),
+            traces: &self.traces,
+        }
+    }
+
+    fn unowned(transition: Transition, connection_id: u64) -> Self {
+        Self {
+            transition,
+            unix_ns: 1_795_361_101_123_456_789,
+            connection_id,
+            attribution: Attribution {
+                source: AttributionSource::None,
+                status: AttributionStatus::Unknown,
+            },
+            labels: None,
+            traces: Traces::default(),
+        }
+    }
+
+    /// A pod's client whose SYN was answered; everything is known.
+    pub(super) fn client() -> Self {
+        let transition = Transition {
+            duration_ns: Some(433_871),
+            peer: Some(endpoint("10.9.8.7", 443)),
+            role: Some(Role::Client),
+            cookie: Some(16_386),
+            cgroup_id: Some(7421),
+            netns: Some(4_026_532_281),
+            owner: Some(Owner {
+                pid: 4242,
+                comm: comm(b"checkout"),
+                source: OwnerSource::Connect,
+            }),
+            ..bare(State::SYN_SENT, State::ESTABLISHED, endpoint("10.1.2.3", 43_512))
+        };
+        Self {
+            attribution: Attribution {
+                source: AttributionSource::SocketCgroup,
+                status: AttributionStatus::Resolved,
+            },
+            labels: Some(Labels::new(pod())),
+            traces: Traces::new(&[
+                TraceName::Namespaced("shop/checkout-egress".to_owned()),
+                TraceName::Cluster("all-https".to_owned()),
+            ]),
+            ..Self::unowned(transition, 0x9f2c_41d0_7be6_a835)
+        }
+    }
+
+    /// A unit of the host begins to listen on every address.
+    pub(super) fn listener() -> Self {
+        let transition = Transition {
+            role: Some(Role::Server),
+            cgroup_id: Some(2210),
+            owner: Some(Owner {
+                pid: 812,
+                comm: comm(b"nginx: master p"),
+                source: OwnerSource::Listen,
+            }),
+            on_cpu: OnCpu {
+                pid: 812,
+                comm: comm(b"nginx: master p"),
+            },
+            ..bare(State::CLOSE, State::LISTEN, endpoint("0.0.0.0", 8080))
+        };
+        let fields = LabelFields {
+            host_slice: Some("system.slice".to_owned()),
+            host_unit: Some("nginx.service".to_owned()),
+            ..LabelFields::default()
+        };
+        Self {
+            attribution: Attribution {
+                source: AttributionSource::SocketCgroup,
+                status: AttributionStatus::Host,
+            },
+            labels: Some(Labels::new(fields)),
+            ..Self::unowned(transition, 0xa1)
+        }
+    }
+
+    /// A refused connection of which the classic hook told all it could.
+    pub(super) fn refused() -> Self {
+        let transition = Transition {
+            duration_ns: Some(1_204_567),
+            peer: Some(endpoint("fd00:1::7", 81)),
+            role: Some(Role::Client),
+            error: Some(111),
+            birth_known: false,
+            on_cpu: OnCpu {
+                pid: 4242,
+                comm: comm(b"curl"),
+            },
+            ..bare(State::SYN_SENT, State::CLOSE, endpoint("fd00:1::3", 51_000))
+        };
+        Self::unowned(transition, 0xb2)
+    }
+}
+
+/// A pod's container with every name known.
+pub(super) fn pod() -> LabelFields {
+    let some = |text: &str| Some(text.to_owned());
+    LabelFields {
+        container_id: Some("4f1e0c9a7b21d653".repeat(4)),
+        runtime: Some("containerd"),
+        pod_uid: some("0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"),
+        qos: Some("burstable"),
+        pod_name: some("checkout-7d4f"),
+        namespace: some("shop"),
+        container_name: some("app"),
+        node: some("n1"),
+        cluster: some("prod"),
+        workload: Some(Workload {
+            kind: WorkloadKind::Deployment,
+            name: "checkout".to_owned(),
+        }),
+        pod_labels: vec![
+            ("app".to_owned(), "checkout".to_owned()),
+            ("app.kubernetes.io/part-of".to_owned(), "shop".to_owned()),
+        ],
+        host_slice: None,
+        host_unit: None,
+    }
+}

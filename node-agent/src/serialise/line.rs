@@ -1,0 +1,375 @@
+//! Every line but the transition: rare, so they go through serde, and bounded like all others.
+//!
+//! A text that would make a line too long is cut with `…`: a diagnostic, the options, what a check says. The counts
+//! of a `lost` line are never cut: [`split_lost`] makes several lines of one that names too many traces.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use kube_tcpstates_events::{K8s, Line, Loss, Lost};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use serde_json::{Value, json};
+
+use super::MAX_LINE;
+use super::ecs::ECS_VERSION;
+use super::escape;
+
+/// Escaped bytes that texts are cut to, until the line fits.
+const CUTS: [usize; 8] = [3_400, 2_600, 1_800, 1_200, 800, 400, 200, 50];
+/// Bytes of one `lost` line that names of traces may take, so that it fits in either format.
+const BY_TRACE_MAX: usize = 2_000;
+
+/// Appends a line as `-o json` has it, newline included.
+pub fn json(out: &mut Vec<u8>, line: &Line) {
+    bounded(out, line, to_writer);
+}
+
+/// Appends a line as `-o ecs` has it, newline included: the whole line under `tcpstates`, and beside it what ECS has
+/// names for.
+pub fn ecs(out: &mut Vec<u8>, line: &Line) {
+    bounded(out, line, |out, line| to_writer(out, &document(line)));
+}
+
+/// Several lines of one that names too many traces. Each has all other counts; the first alone has `since_last`, so
+/// that their sum stays right. The caller numbers them (`seq`).
+pub fn split_lost(mut lost: Lost) -> Vec<Lost> {
+    let mut parts = Vec::new();
+    let mut part = BTreeMap::new();
+    let mut used = 0;
+    for (name, count) in std::mem::take(&mut lost.lost.by_trace) {
+        let mut escaped = Vec::new();
+        escape::json(&mut escaped, &name);
+        // Quotes, colon, comma and a number of up to 20 digits.
+        let size = escaped.len() + 24;
+        if used + size > BY_TRACE_MAX && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            used = 0;
+        }
+        used += size;
+        part.insert(name, count);
+    }
+    parts.push(part);
+    let whole = lost.lost.since_last;
+    let line = |(index, by_trace)| {
+        let since_last = if index == 0 { whole } else { 0 };
+        Lost {
+            lost: Loss {
+                since_last,
+                by_trace,
+                ..lost.lost.clone()
+            },
+            ..lost.clone()
+        }
+    };
+    parts.into_iter().enumerate().map(line).collect()
+}
+
+/// Writes strings as the transition's line has them: nothing in them acts on a terminal.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if fragment.is_ascii() && !fragment.contains('\x7f') {
+            return CompactFormatter.write_string_fragment(writer, fragment);
+        }
+        let mut escaped = Vec::with_capacity(fragment.len() + 16);
+        escape::json(&mut escaped, fragment);
+        writer.write_all(&escaped)
+    }
+}
+
+fn to_writer(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    // A Vec takes every write, and the lines' maps all have strings as keys.
+    _ = value.serialize(&mut Serializer::with_formatter(&mut *out, Escaping));
+    out.push(b'\n');
+}
+
+fn bounded(out: &mut Vec<u8>, line: &Line, write: impl Fn(&mut Vec<u8>, &Line)) {
+    let start = out.len();
+    write(out, line);
+    for max in CUTS {
+        if out.len() - start < MAX_LINE {
+            return;
+        }
+        out.truncate(start);
+        write(out, &shortened(line, max));
+    }
+}
+
+/// The line with every text of free length cut to `max` escaped bytes.
+fn shortened(line: &Line, max: usize) -> Line {
+    let mut line = line.clone();
+    let cut = |text: &mut String, max: usize| *text = escape::clip(text, max).into_owned();
+    match &mut line {
+        Line::Log(log) => cut(&mut log.text, max),
+        Line::Start(start) => {
+            for text in [&mut start.options, &mut start.filters].into_iter().flatten() {
+                cut(text, max / 3);
+            }
+            cut(&mut start.kernel.release, max.min(100));
+            start.preflight.truncate(max / 25);
+            for check in &mut start.preflight {
+                cut(&mut check.name, 50);
+                check.detail.iter_mut().for_each(|detail| cut(detail, max / 10));
+            }
+            shorten_k8s(start.k8s.as_deref_mut(), max);
+        }
+        Line::Lost(lost) => shorten_k8s(lost.k8s.as_deref_mut(), max),
+        Line::Heartbeat(heartbeat) => shorten_k8s(heartbeat.k8s.as_deref_mut(), max),
+        // Written by hand, and bounded where its parts are rendered.
+        Line::Transition(_) => {}
+    }
+    line
+}
+
+fn shorten_k8s(k8s: Option<&mut K8s>, max: usize) {
+    let Some(k8s) = k8s else { return };
+    for named in [&mut k8s.cluster, &mut k8s.node].into_iter().flatten() {
+        named.name = escape::clip(&named.name, max.min(256)).into_owned();
+    }
+}
+
+/// The ECS document around a line.
+fn document(line: &Line) -> Value {
+    let (dataset, k8s) = match line {
+        Line::Start(start) => ("start", start.k8s.as_deref()),
+        Line::Transition(transition) => ("transition", transition.k8s.as_deref()),
+        Line::Lost(lost) => ("lost", lost.k8s.as_deref()),
+        Line::Heartbeat(heartbeat) => ("heartbeat", heartbeat.k8s.as_deref()),
+        Line::Log(_) => ("log", None),
+    };
+    let node = k8s
+        .and_then(|k8s| k8s.node.as_ref())
+        .map(|node| node.name.clone());
+    let cluster = k8s
+        .and_then(|k8s| k8s.cluster.as_ref())
+        .map(|cluster| cluster.name.clone());
+    let mut own = serde_json::to_value(line).unwrap_or_default();
+    let mut take = |key: &str| own.as_object_mut().and_then(|own| own.remove(key));
+    let (time, seq, _) = (take("time"), take("seq"), take("k8s"));
+    let kind = if matches!(line, Line::Heartbeat(_)) {
+        "metric"
+    } else {
+        "event"
+    };
+    let mut document = json!({
+        "@timestamp": time,
+        "ecs": {"version": ECS_VERSION},
+        "event": {"kind": kind, "module": "tcpstates", "dataset": format!("tcpstates.{dataset}")},
+        "observer": {"product": "kube-tcpstates", "type": "tcpstates", "version": env!("CARGO_PKG_VERSION")},
+        "tcpstates": own,
+    });
+    if let Some(seq) = seq {
+        document["event"]["sequence"] = seq;
+    }
+    if let Some(node) = node {
+        document["host"]["name"] = node.into();
+    }
+    if let Some(cluster) = cluster {
+        document["orchestrator"]["cluster"]["name"] = cluster.into();
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_tcpstates_events::{
+        ByPlace, CgroupMode, CgroupSetup, Check, Heartbeat, Hook, K8s, Kernel, Level, Line, Log, Loss, Lost,
+        Named, Ring, SchemaId, Start, Storage, Totals,
+    };
+
+    use super::{MAX_LINE, ecs, json, split_lost};
+    use crate::serialise::time::rfc3339;
+
+    const NOW: u64 = 1_795_361_101_123_456_789;
+
+    fn render(write: fn(&mut Vec<u8>, &Line), line: &Line) -> String {
+        let mut out = Vec::new();
+        write(&mut out, line);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn start() -> Start {
+        Start {
+            time: rfc3339(NOW),
+            run: "5f0c2a91".to_owned(),
+            version: "0.1.0".to_owned(),
+            kernel: Kernel {
+                release: "6.18.5".to_owned(),
+            },
+            hook: Hook::TpBtf,
+            cgroup: CgroupSetup { mode: CgroupMode::V2 },
+            ring: Ring { bytes: 8_388_608 },
+            storage: Storage::SocketStorage,
+            options: Some("trace -L 8080 -o json".to_owned()),
+            filters: Some("local port 8080".to_owned()),
+            preflight: vec![Check {
+                name: "CAP_BPF".to_owned(),
+                ok: true,
+                detail: None,
+            }],
+            ..Start::default()
+        }
+    }
+
+    fn lost() -> Lost {
+        Lost {
+            time: rfc3339(NOW),
+            run: "5f0c2a91".to_owned(),
+            seq: 4711,
+            lost: Loss {
+                since_last: 20,
+                total: 120,
+                by_place: ByPlace {
+                    ring: 100,
+                    queue: 20,
+                    ..ByPlace::default()
+                },
+                by_trace: [("shop/checkout-egress".to_owned(), 97)].into(),
+            },
+            exact: true,
+            ..Lost::default()
+        }
+    }
+
+    fn heartbeat() -> Heartbeat {
+        Heartbeat {
+            time: rfc3339(NOW),
+            run: "5f0c2a91".to_owned(),
+            seq: 4712,
+            uptime_s: 60,
+            totals: Totals {
+                seen: 10_000,
+                other_protocol: 3,
+                filtered: 5_000,
+                ring_full: 100,
+                emitted: 4_897,
+                written: 4_877,
+                lost: 120,
+                ..Totals::default()
+            },
+            clock_step_ns: Some(-2_000_000),
+            last: true,
+            ..Heartbeat::default()
+        }
+    }
+
+    #[test]
+    fn each_kind_of_line_in_json() {
+        let log = Log {
+            time: rfc3339(NOW),
+            schema: SchemaId::V1,
+            run: "5f0c2a91".to_owned(),
+            level: Level::Warn,
+            text: "cannot read \"/proc/1\u{1b}\u{9b}\u{202e}\"".to_owned(),
+        };
+        let lines = [
+            Line::Start(Box::new(start())),
+            Line::Lost(Box::new(lost())),
+            Line::Heartbeat(Box::new(heartbeat())),
+            Line::Log(log),
+        ];
+        let expected = [
+            r#"{"type":"start","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}"#,
+            r#"{"type":"lost","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}"#,
+            r#"{"type":"heartbeat","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}"#,
+            r#"{"type":"log","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}"#,
+        ];
+        for (line, expected) in lines.iter().zip(expected) {
+            let text = render(json, line);
+            assert_eq!(text.strip_suffix('\n'), Some(expected));
+            assert_eq!(&serde_json::from_str::<Line>(&text).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_line_in_ecs_stands_whole_under_tcpstates() {
+        let name = |name: &str| {
+            Some(Named {
+                name: name.to_owned(),
+            })
+        };
+        let k8s = K8s {
+            cluster: name("prod"),
+            node: name("n1"),
+            ..K8s::default()
+        };
+        let lost = Lost {
+            k8s: Some(Box::new(k8s)),
+            ..lost()
+        };
+        assert_eq!(
+            render(ecs, &Line::Lost(Box::new(lost))),
+            concat!(
+                r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","type":"lost"}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn texts_without_end_are_cut_and_the_line_stays_under_its_bound() {
+        let endless = "\u{1b}\"é".repeat(10_000);
+        let log = Log {
+            text: endless.clone(),
+            ..Log::default()
+        };
+        let check = Check {
+            name: endless.clone(),
+            ok: false,
+            detail: Some(endless.clone()),
+        };
+        let mut start = start();
+        (start.options, start.filters) = (Some(endless.clone()), Some(endless.clone()));
+        start.kernel.release.clone_from(&endless);
+        start.preflight = vec![check; 200];
+        let named = Some(Named { name: endless });
+        start.k8s = Some(Box::new(K8s {
+            cluster: named.clone(),
+            node: named,
+            ..K8s::default()
+        }));
+        let heartbeat = Heartbeat {
+            k8s: start.k8s.clone(),
+            ..heartbeat()
+        };
+        for line in [
+            Line::Log(log),
+            Line::Start(Box::new(start)),
+            Line::Heartbeat(Box::new(heartbeat)),
+        ] {
+            for write in [json, ecs] {
+                let text = render(write, &line);
+                assert!(text.len() < MAX_LINE, "{} bytes", text.len());
+                assert!(text.contains('…'));
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_line_of_many_traces_becomes_several_that_add_up() {
+        let by_trace = (0..64)
+            .map(|n| (format!("{}/{n:0>250}", "n".repeat(63)), u64::MAX - n))
+            .collect();
+        let mut whole = lost();
+        whole.lost.by_trace = by_trace;
+        let parts = split_lost(whole.clone());
+        assert!(parts.len() > 1);
+        assert_eq!(parts.iter().map(|part| part.lost.since_last).sum::<u64>(), 20);
+        let together: std::collections::BTreeMap<_, _> =
+            parts.iter().flat_map(|part| part.lost.by_trace.clone()).collect();
+        assert_eq!(together, whole.lost.by_trace);
+        for part in parts {
+            assert_eq!(part.lost.total, 120);
+            let line = Line::Lost(Box::new(part));
+            assert!(render(json, &line).len() < MAX_LINE);
+            assert!(render(ecs, &line).len() < MAX_LINE);
+        }
+        assert_eq!(split_lost(lost()), [lost()]);
+    }
+}

@@ -1,0 +1,520 @@
+//! The hand-written lines against the types of the events crate, over random events; and how fast they are made.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use kube_tcpstates_common::state::State;
+use kube_tcpstates_events as events;
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::fixtures::{Fixture, bare, pod};
+use super::{
+    AttributionSource, AttributionStatus, Csv, Ecs, Errno, Json, LabelFields, Labels, MAX_LINE, Serialiser,
+    Table, TextOptions, TraceName, Traces, Workload, WorkloadKind, escape, json, time,
+};
+use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+
+/// An event and what its owner and its traces were rendered from.
+#[derive(Debug)]
+struct Sample {
+    transition: Transition,
+    unix_ns: u64,
+    connection_id: u64,
+    attribution: events::Attribution,
+    fields: Option<LabelFields>,
+    traces: Vec<TraceName>,
+}
+
+impl Sample {
+    fn fixture(&self) -> Fixture {
+        Fixture {
+            transition: self.transition,
+            unix_ns: self.unix_ns,
+            connection_id: self.connection_id,
+            attribution: self.attribution,
+            labels: self.fields.clone().map(Labels::new),
+            traces: Traces::new(&self.traces),
+        }
+    }
+
+    /// The line by way of the types: plain, slow, and written apart from the code under test.
+    fn typed(&self, seq: u64) -> events::Line {
+        let transition = &self.transition;
+        let listens = matches!((transition.old_state.0, transition.new_state.0), (_, 10) | (10, 0..=2 | 4..));
+        let end = |end: &Endpoint, any: bool| events::Endpoint {
+            address: (any || !end.address.is_unspecified()).then(|| end.address.to_string()),
+            port: (end.port != 0).then_some(end.port),
+        };
+        let peer = transition.peer.as_ref().map(|peer| end(peer, false));
+        let owner = transition.owner.as_ref();
+        let name = |owner: &Owner| text_of(&owner.comm);
+        let (k8s, container, host) = self.fields.as_ref().map_or((None, None, None), typed_labels);
+        let (mut traces, mut cluster_traces) = (Vec::new(), Vec::new());
+        for trace in &self.traces {
+            match trace {
+                TraceName::Namespaced(name) => traces.push(name.clone()),
+                TraceName::Cluster(name) => cluster_traces.push(name.clone()),
+            }
+        }
+        let netns =
+            (transition.netns.is_some() || transition.netns_cookie.is_some()).then(|| events::Netns {
+                inode: transition.netns,
+                cookie: transition.netns_cookie.map(|cookie| cookie.to_string()),
+            });
+        events::Line::Transition(Box::new(events::Transition {
+            time: time::rfc3339(self.unix_ns),
+            schema: events::SchemaId::V1,
+            run: "5f0c2a91".to_owned(),
+            seq,
+            network: events::Network {
+                transport: events::Transport::Tcp,
+                kind: match transition.family {
+                    Family::V4 => events::NetworkType::Ipv4,
+                    Family::V6 => events::NetworkType::Ipv6,
+                },
+                local: end(&transition.local, listens),
+                peer: peer.filter(|peer| *peer != events::Endpoint::default()),
+                connection: events::Connection {
+                    id: format!("{:016x}", self.connection_id),
+                    state: super::attributed::otel_state(transition.new_state).map(str::to_owned),
+                    cookie: transition.cookie.map(|cookie| cookie.to_string()),
+                    partial: !transition.birth_known,
+                },
+            },
+            tcp: typed_tcp(transition),
+            error: transition.error.map(|number| events::Failure {
+                kind: Errno(number).to_string(),
+            }),
+            k8s,
+            container,
+            host,
+            process: owner.map(|owner| events::Process {
+                pid: owner.pid,
+                source: json::process_source(owner.source),
+            }),
+            thread: owner
+                .map(name)
+                .filter(|name| !name.is_empty())
+                .map(|name| events::Thread { name }),
+            cgroup: transition
+                .cgroup_id
+                .map(|id| events::Cgroup { id: id.to_string() }),
+            netns,
+            attribution: self.attribution,
+            traces,
+            cluster_traces,
+            traces_omitted: None,
+        }))
+    }
+}
+
+fn typed_tcp(transition: &Transition) -> events::Tcp {
+    let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
+    events::Tcp {
+        old_state: state(transition.old_state),
+        new_state: state(transition.new_state),
+        state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
+        state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
+        role: transition.role.map(|role| match role {
+            Role::Client => events::Role::Client,
+            Role::Server => events::Role::Server,
+        }),
+        gap: transition.gap,
+        mptcp: transition.mptcp,
+        dual_stack: transition.v4_mapped,
+    }
+}
+
+type TypedLabels = (
+    Option<Box<events::K8s>>,
+    Option<events::Container>,
+    Option<events::Host>,
+);
+
+fn typed_labels(fields: &LabelFields) -> TypedLabels {
+    let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
+    let pod = events::Pod {
+        name: fields.pod_name.clone(),
+        uid: fields.pod_uid.clone(),
+        qos: fields.qos.map(str::to_owned),
+        label: fields
+            .pod_labels
+            .iter()
+            .map(|(key, value)| (key.replace('.', "_"), value.clone()))
+            .collect(),
+        labels_omitted: None,
+    };
+    let mut k8s = events::K8s {
+        cluster: named(&fields.cluster),
+        node: named(&fields.node),
+        namespace: named(&fields.namespace),
+        pod: (pod != events::Pod::default()).then_some(pod),
+        container: named(&fields.container_name),
+        ..events::K8s::default()
+    };
+    if let Some(workload) = &fields.workload {
+        let slot = match workload.kind {
+            WorkloadKind::Deployment => &mut k8s.deployment,
+            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
+            WorkloadKind::StatefulSet => &mut k8s.statefulset,
+            WorkloadKind::DaemonSet => &mut k8s.daemonset,
+            WorkloadKind::Job => &mut k8s.job,
+            WorkloadKind::CronJob => &mut k8s.cronjob,
+        };
+        *slot = Some(events::Named {
+            name: workload.name.clone(),
+        });
+    }
+    let container = events::Container {
+        id: fields.container_id.clone(),
+        runtime: fields.runtime.map(str::to_owned),
+    };
+    let host = events::Host {
+        slice: fields.host_slice.clone(),
+        unit: fields.host_unit.clone(),
+    };
+    (
+        (k8s != events::K8s::default()).then(|| Box::new(k8s)),
+        (container != events::Container::default()).then_some(container),
+        (host != events::Host::default()).then_some(host),
+    )
+}
+
+/// A comm as text: up to the first NUL, bytes that are not UTF-8 spelled out.
+fn text_of(comm: &[u8; 16]) -> String {
+    let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    let spelled = |chunk: std::str::Utf8Chunk<'_>| {
+        let invalid: Vec<_> = chunk
+            .invalid()
+            .iter()
+            .map(|byte| format!("\\x{byte:02x}"))
+            .collect();
+        format!("{}{}", chunk.valid(), invalid.concat())
+    };
+    name.utf8_chunks().map(spelled).collect()
+}
+
+/// Text within every bound, of any characters.
+fn text() -> impl Strategy<Value = Option<String>> {
+    option::of(prop::collection::vec(any::<char>(), 1..8).prop_map(String::from_iter))
+}
+
+fn ends() -> impl Strategy<Value = (Endpoint, Option<Endpoint>)> {
+    let v4 = || prop_oneof![Just(Ipv4Addr::UNSPECIFIED), any::<Ipv4Addr>()].prop_map(IpAddr::V4);
+    let v6 = || {
+        let sparse = prop::collection::vec(prop_oneof![Just(0), any::<u16>()], 8)
+            .prop_map(|parts| Ipv6Addr::from(<[u16; 8]>::try_from(parts).unwrap()));
+        prop_oneof![Just(Ipv6Addr::UNSPECIFIED), sparse].prop_map(IpAddr::V6)
+    };
+    let port = || prop_oneof![Just(0), any::<u16>()];
+    let end = |(address, port)| Endpoint { address, port };
+    prop_oneof![
+        (
+            (v4(), port()).prop_map(end),
+            option::of((v4(), port()).prop_map(end))
+        ),
+        (
+            (v6(), port()).prop_map(end),
+            option::of((v6(), port()).prop_map(end))
+        ),
+    ]
+}
+
+prop_compose! {
+    fn owner()(
+        pid in any::<u32>(),
+        comm in any::<[u8; 16]>(),
+        source in prop::sample::select(vec![
+            OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Accept, OwnerSource::Close, OwnerSource::Kernel,
+            OwnerSource::Descriptor,
+        ]),
+    ) -> Owner {
+        Owner { pid, comm, source }
+    }
+}
+
+prop_compose! {
+    fn transition()(
+        (local, peer) in ends(),
+        states in (0_u8..16, 0_u8..16),
+        duration_ns in option::of(any::<u64>()),
+        flags in any::<[bool; 5]>(),
+        role in option::of(prop::sample::select(vec![Role::Client, Role::Server])),
+        error in option::of(1_u32..600),
+        ids in (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>())),
+        netns in option::of(any::<u32>()),
+        owner in option::of(owner()),
+        on_cpu in any::<(u32, [u8; 16])>(),
+    ) -> Transition {
+        let [since_attach, v4_mapped, mptcp, birth_known, gap] = flags;
+        Transition {
+            duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap,
+            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, owner,
+            on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
+            ..bare(State(states.0), State(states.1), local)
+        }
+    }
+}
+
+prop_compose! {
+    fn fields()(
+        ids in (text(), text(), option::of(Just("cri-o")), option::of(Just("guaranteed"))),
+        names in (text(), text(), text(), text(), text()),
+        workload in option::of((
+            prop::sample::select(vec![
+                WorkloadKind::Deployment, WorkloadKind::ReplicaSet, WorkloadKind::StatefulSet,
+                WorkloadKind::DaemonSet, WorkloadKind::Job, WorkloadKind::CronJob,
+            ]),
+            "[a-z]{1,20}",
+        )),
+        pod_labels in prop::collection::btree_map("[a-z./\"]{1,20}", "[a-z\"\n]{0,9}", 0..3),
+        host in (text(), text()),
+    ) -> LabelFields {
+        LabelFields {
+            container_id: ids.0, pod_uid: ids.1, runtime: ids.2, qos: ids.3,
+            pod_name: names.0, namespace: names.1, container_name: names.2, node: names.3, cluster: names.4,
+            workload: workload.map(|(kind, name)| Workload { kind, name }),
+            pod_labels: pod_labels.into_iter().collect(),
+            host_slice: host.0, host_unit: host.1,
+        }
+    }
+}
+
+prop_compose! {
+    fn sample()(
+        transition in transition(),
+        unix_ns in any::<u64>(),
+        connection_id in any::<u64>(),
+        source in prop::sample::select(vec![
+            AttributionSource::SocketCgroup, AttributionSource::Netns, AttributionSource::Task,
+            AttributionSource::None,
+        ]),
+        status in prop::sample::select(vec![
+            AttributionStatus::Resolved, AttributionStatus::PendingExpired, AttributionStatus::Host,
+            AttributionStatus::Unknown,
+        ]),
+        fields in option::of(fields()),
+        traces in prop::collection::vec(
+            prop_oneof![
+                "[a-z]{1,9}/[a-z\"]{1,9}".prop_map(TraceName::Namespaced),
+                "[a-z]{1,9}".prop_map(TraceName::Cluster),
+            ],
+            0..4,
+        ),
+    ) -> Sample {
+        let attribution = events::Attribution { source, status };
+        Sample { transition, unix_ns, connection_id, attribution, fields, traces }
+    }
+}
+
+/// What every line of text for a machine must be: one line, under the bound, nothing in it that acts.
+fn assert_sound(line: &[u8]) -> String {
+    let text = String::from_utf8(line.to_vec()).unwrap();
+    assert!(text.len() < MAX_LINE, "{} bytes: {text}", text.len());
+    assert!(
+        !text.strip_suffix('\n').unwrap().chars().any(escape::acts),
+        "{text}"
+    );
+    text
+}
+
+proptest! {
+    #[test]
+    fn a_hand_written_line_is_the_one_its_type_serialises_to(sample in sample(), seq in any::<u64>()) {
+        let mut out = Vec::new();
+        Json::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
+        let text = assert_sound(&out);
+        let parsed: events::Line = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&parsed, &sample.typed(seq));
+        // Nothing stands on the line that the types do not know.
+        let line: Value = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(serde_json::to_value(&parsed).unwrap(), line);
+    }
+
+    #[test]
+    fn an_ecs_line_says_the_same_as_the_json_line(sample in sample(), seq in any::<u64>()) {
+        let mut out = Vec::new();
+        Ecs::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
+        let ecs: Value = serde_json::from_str(&assert_sound(&out)).unwrap();
+        let json = serde_json::to_value(sample.typed(seq)).unwrap();
+        for (ours, theirs) in [
+            ("/time", "/@timestamp"),
+            ("/seq", "/event/sequence"),
+            ("/run", "/tcpstates/run"),
+            ("/tcp/old_state", "/tcpstates/old_state"),
+            ("/tcp/new_state", "/tcpstates/new_state"),
+            ("/tcp/state_duration_us", "/tcpstates/state_duration_us"),
+            ("/tcp/role", "/tcpstates/role"),
+            ("/network/type", "/network/type"),
+            ("/network/connection", "/tcpstates/connection"),
+            ("/error/type", "/error/type"),
+            ("/container", "/container"),
+            ("/k8s/pod/name", "/orchestrator/resource/name"),
+            ("/k8s/pod/uid", "/orchestrator/resource/id"),
+            ("/k8s/pod/label", "/tcpstates/pod/label"),
+            ("/k8s/namespace/name", "/orchestrator/namespace"),
+            ("/k8s/cluster/name", "/orchestrator/cluster/name"),
+            ("/k8s/node/name", "/host/name"),
+            ("/host", "/tcpstates/host"),
+            ("/process/pid", "/process/pid"),
+            ("/process/source", "/tcpstates/process/source"),
+            ("/thread/name", "/process/thread/name"),
+            ("/cgroup", "/tcpstates/cgroup"),
+            ("/netns", "/tcpstates/netns"),
+            ("/attribution", "/tcpstates/attribution"),
+            ("/traces", "/tcpstates/traces"),
+            ("/cluster_traces", "/tcpstates/cluster_traces"),
+        ] {
+            let mut theirs_value = ecs.pointer(theirs).cloned();
+            if theirs == "/container" {
+                // The container's name in the pod stands here in ECS.
+                theirs_value = without(theirs_value, "name");
+            }
+            prop_assert_eq!(json.pointer(ours), theirs_value.as_ref(), "{}", theirs);
+        }
+        let near = if sample.transition.role == Some(Role::Server) { "destination" } else { "source" };
+        prop_assert_eq!(json.pointer("/network/local/address"), ecs.pointer(&format!("/{near}/ip")));
+        prop_assert_eq!(json.pointer("/network/local/port"), ecs.pointer(&format!("/{near}/port")));
+    }
+
+    #[test]
+    fn a_table_and_csv_have_one_line_each_with_nothing_in_it_that_acts(sample in sample()) {
+        let options = TextOptions { wide: true, ..TextOptions::default() };
+        let fixture = sample.fixture();
+        for mut serialiser in [Serialiser::Table(Table::new(&options)), Serialiser::Csv(Csv::new(&options))] {
+            let mut out = Vec::new();
+            serialiser.transition(&mut out, 0, &fixture.event());
+            assert_sound(&out);
+        }
+    }
+}
+
+/// The object without a member; nothing when that was its only one.
+fn without(value: Option<Value>, key: &str) -> Option<Value> {
+    let mut value = value?;
+    value.as_object_mut()?.remove(key);
+    (value != Value::Object(serde_json::Map::new())).then_some(value)
+}
+
+/// Everything as long as it can be and longer.
+fn worst() -> Fixture {
+    let long = || Some("\u{1b}\"".repeat(5_000));
+    let address = "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
+    let end = Endpoint {
+        address,
+        port: u16::MAX,
+    };
+    let transition = Transition {
+        duration_ns: Some(u64::MAX),
+        since_attach: true,
+        v4_mapped: true,
+        mptcp: true,
+        gap: true,
+        birth_known: false,
+        peer: Some(end),
+        role: Some(Role::Client),
+        error: Some(u32::MAX),
+        cookie: Some(u64::MAX),
+        cgroup_id: Some(u64::MAX),
+        netns: Some(u32::MAX),
+        netns_cookie: Some(u64::MAX),
+        owner: Some(Owner {
+            pid: u32::MAX,
+            comm: [0x1b; 16],
+            source: OwnerSource::Descriptor,
+        }),
+        ..bare(State::NEW_SYN_RECV, State::ESTABLISHED, end)
+    };
+    let fields = LabelFields {
+        container_id: long(),
+        pod_uid: long(),
+        pod_name: long(),
+        namespace: long(),
+        container_name: long(),
+        node: long(),
+        cluster: long(),
+        workload: long().map(|name| Workload {
+            kind: WorkloadKind::StatefulSet,
+            name,
+        }),
+        pod_labels: (0..100).map(|n| (format!("{n}"), "\"".repeat(1_000))).collect(),
+        host_slice: long(),
+        host_unit: long(),
+        ..pod()
+    };
+    let trace = |n: usize| {
+        if n.is_multiple_of(2) {
+            TraceName::Namespaced
+        } else {
+            TraceName::Cluster
+        }
+    };
+    let names: Vec<_> = (0..64).map(|n| trace(n)(format!("{n:\u{1b}>500}"))).collect();
+    Fixture {
+        transition,
+        unix_ns: u64::MAX,
+        labels: Some(Labels::new(fields)),
+        traces: Traces::new(&names),
+        ..Fixture::client()
+    }
+}
+
+#[test]
+fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
+    let options = TextOptions {
+        wide: true,
+        since_first: true,
+        ..TextOptions::default()
+    };
+    for mut serialiser in [
+        Serialiser::Json(Json::new(0)),
+        Serialiser::Ecs(Ecs::new(0)),
+        Serialiser::Table(Table::new(&options)),
+        Serialiser::Csv(Csv::new(&options)),
+    ] {
+        let mut out = Vec::new();
+        serialiser.transition(&mut out, u64::MAX, &worst().event());
+        let text = assert_sound(&out);
+        if text.starts_with('{') {
+            assert!(serde_json::from_str::<Value>(&text).is_ok());
+            assert!(text.contains("labels_omitted") && text.contains("traces_omitted"));
+        }
+    }
+}
+
+/// `cargo test --release -p kube-tcpstates --lib -- --ignored --nocapture nanoseconds` prints the cost of a line.
+#[test]
+#[ignore = "a measurement, for an idle machine and an optimised build"]
+fn nanoseconds_per_line() {
+    let options = TextOptions {
+        wide: true,
+        ..TextOptions::default()
+    };
+    let fixtures = [
+        ("v4, all known", Fixture::client()),
+        ("v6, no owner", Fixture::refused()),
+    ];
+    for (what, fixture) in fixtures {
+        for (name, mut serialiser) in [
+            ("json", Serialiser::Json(Json::new(0))),
+            ("ecs", Serialiser::Ecs(Ecs::new(0))),
+            ("table", Serialiser::Table(Table::new(&options))),
+            ("csv", Serialiser::Csv(Csv::new(&options))),
+        ] {
+            let mut event = fixture.event();
+            let mut out = Vec::with_capacity(1 << 20);
+            let (lines, start) = (2_000_000_u64, std::time::Instant::now());
+            for seq in 0..lines {
+                event.unix_ns += 1_000;
+                if out.len() > (1 << 20) - MAX_LINE {
+                    out.clear();
+                }
+                serialiser.transition(&mut out, seq, &event);
+            }
+            assert_eq!(out.capacity(), 1 << 20, "the buffer was never grown");
+            let ns = start.elapsed().as_nanos() / u128::from(lines);
+            println!("{name:>6}, {what}: {ns} ns a line");
+        }
+    }
+}

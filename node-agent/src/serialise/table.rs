@@ -1,0 +1,246 @@
+//! The table of BCC's `tcpstates`, plain and wide, with the same columns at the same places. Behind the wide one
+//! stand container and pod.
+
+use super::append::{address, decimal, hex16, milliseconds, pad, state};
+use super::attributed::{Attributed, comm};
+use super::escape::terminal;
+use super::labels::CONTAINER_COLUMN;
+use super::text::{Prefix, TextOptions};
+use crate::decode::{Endpoint, Family};
+
+/// Width of MS before the two columns of our own; BCC's last column has none.
+const MS_COLUMN: usize = 12;
+
+/// Writes transitions as lines of a table.
+#[derive(Debug)]
+pub struct Table {
+    prefix: Prefix,
+    wide: bool,
+    kernel_addresses: bool,
+}
+
+/// Widths that differ between the plain and the wide table.
+const fn widths(wide: bool) -> (usize, usize) {
+    if wide { (16, 39) } else { (10, 15) }
+}
+
+impl Table {
+    /// A table with these columns.
+    pub fn new(options: &TextOptions) -> Self {
+        Self {
+            prefix: Prefix::new(options),
+            wide: options.wide,
+            kernel_addresses: options.kernel_addresses,
+        }
+    }
+
+    /// Appends the line with the columns' names.
+    pub fn header(&self, out: &mut Vec<u8>) {
+        let (comm, address) = widths(self.wide);
+        self.prefix.header(out, false);
+        cell(out, 16, |out| out.extend_from_slice(b"SKADDR"));
+        cell(out, 5, |out| out.extend_from_slice(b"C-PID"));
+        cell(out, comm, |out| out.extend_from_slice(b"C-COMM"));
+        if self.wide {
+            cell(out, 2, |out| out.extend_from_slice(b"IP"));
+        }
+        for (name, port) in [(b"LADDR", b"LPORT"), (b"RADDR", b"RPORT")] {
+            cell(out, address, |out| out.extend_from_slice(name));
+            cell(out, 5, |out| out.extend_from_slice(port));
+        }
+        cell(out, 11, |out| out.extend_from_slice(b"OLDSTATE"));
+        out.extend_from_slice(b"-> ");
+        cell(out, 11, |out| out.extend_from_slice(b"NEWSTATE"));
+        if self.wide {
+            cell(out, MS_COLUMN, |out| out.extend_from_slice(b"MS"));
+            cell(out, CONTAINER_COLUMN, |out| out.extend_from_slice(b"CONTAINER"));
+            out.extend_from_slice(b"POD\n");
+        } else {
+            out.extend_from_slice(b"MS\n");
+        }
+    }
+
+    /// Appends one line, newline included.
+    pub fn transition(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>) {
+        let (comm_width, address_width) = widths(self.wide);
+        let transition = event.transition;
+        self.prefix.values(out, event, b' ', 9);
+        hex16(
+            out,
+            if self.kernel_addresses {
+                transition.socket
+            } else {
+                event.connection_id
+            },
+        );
+        out.push(b' ');
+        cell(out, 5, |out| decimal(out, transition.on_cpu.pid));
+        let columns = terminal(out, comm(&transition.on_cpu.comm), comm_width);
+        // By characters, not bytes, so that the next column stands where it should.
+        out.resize(out.len() + comm_width - columns + 1, b' ');
+        if self.wide {
+            cell(out, 2, |out| out.push(version(transition.family)));
+        }
+        for end in [transition.local, peer(event)] {
+            cell(out, address_width, |out| address(out, end.address));
+            cell(out, 5, |out| decimal(out, end.port));
+        }
+        cell(out, 11, |out| state(out, transition.old_state));
+        out.extend_from_slice(b"-> ");
+        cell(out, 11, |out| state(out, transition.new_state));
+        let ns = transition.duration_ns.unwrap_or(0);
+        if self.wide {
+            cell(out, MS_COLUMN, |out| milliseconds(out, ns));
+            out.extend_from_slice(event.labels.map_or(b"-            -", |labels| &labels.table));
+        } else {
+            milliseconds(out, ns);
+        }
+        out.push(b'\n');
+    }
+}
+
+/// A left-aligned column and the space behind it.
+fn cell(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    pad(out, start, width);
+    out.push(b' ');
+}
+
+/// The IP column.
+pub(super) const fn version(family: Family) -> u8 {
+    match family {
+        Family::V4 => b'4',
+        Family::V6 => b'6',
+    }
+}
+
+/// BCC prints zeros for a peer that is not there.
+pub(super) fn peer(event: &Attributed<'_>) -> Endpoint {
+    event.transition.peer.unwrap_or(Endpoint {
+        address: match event.transition.family {
+            Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        },
+        port: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::{TimeZone, offset};
+
+    use super::{Table, TextOptions};
+    use crate::serialise::fixtures::{Fixture, comm};
+
+    fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
+        let mut table = Table::new(options);
+        let mut out = Vec::new();
+        table.header(&mut out);
+        for fixture in fixtures {
+            table.transition(&mut out, &fixture.event());
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_plain_table_is_bccs() {
+        let text = render(
+            &TextOptions::default(),
+            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
+        );
+        assert_eq!(
+            text,
+            "\
+SKADDR           C-PID C-COMM     LADDR           LPORT RADDR           RPORT OLDSTATE    -> NEWSTATE    MS
+9f2c41d07be6a835 0     swapper/1  10.1.2.3        43512 10.9.8.7        443   SYN_SENT    -> ESTABLISHED 0.433
+00000000000000a1 812   nginx: mas 0.0.0.0         8080  0.0.0.0         0     CLOSE       -> LISTEN      0.000
+00000000000000b2 4242  curl       fd00:1::3       51000 fd00:1::7       81    SYN_SENT    -> CLOSE       1.204
+"
+        );
+    }
+
+    #[test]
+    fn the_wide_table_is_bccs_with_container_and_pod_behind_it() {
+        let options = TextOptions {
+            wide: true,
+            ..TextOptions::default()
+        };
+        let text = render(
+            &options,
+            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
+        );
+        let expected = [
+            "SKADDR           C-PID C-COMM           IP LADDR                                   LPORT \
+             RADDR                                   RPORT OLDSTATE    -> NEWSTATE    MS           CONTAINER    POD",
+            "9f2c41d07be6a835 0     swapper/1        4  10.1.2.3                                43512 \
+             10.9.8.7                                443   SYN_SENT    -> ESTABLISHED 0.433        \
+             4f1e0c9a7b21 shop/checkout-7d4f",
+            "00000000000000a1 812   nginx: master p  4  0.0.0.0                                 8080  \
+             0.0.0.0                                 0     CLOSE       -> LISTEN      0.000        \
+             -            nginx.service",
+            "00000000000000b2 4242  curl             6  fd00:1::3                               51000 \
+             fd00:1::7                               81    SYN_SENT    -> CLOSE       1.204        \
+             -            -",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_time_columns_stand_before_all_others() {
+        let mut later = Fixture::client();
+        later.transition.boot_ns += 12_345_678_499;
+        let mut earlier = Fixture::client();
+        earlier.transition.boot_ns -= 2_000;
+        let options = TextOptions {
+            time_of_day: Some(TimeZone::fixed(offset(1))),
+            since_first: true,
+            ..TextOptions::default()
+        };
+        let text = render(&options, &[Fixture::client(), later, earlier]);
+        let starts: Vec<_> = text.lines().map(|line| &line[..26]).collect();
+        assert_eq!(
+            starts,
+            [
+                "TIME     TIME(s)   SKADDR ",
+                "16:25:01 0.000000  9f2c41d",
+                "16:25:01 12.345678 9f2c41d",
+                "16:25:01 -0.000002 9f2c41d"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_sockets_address_shows_only_when_asked_for() {
+        let options = TextOptions {
+            kernel_addresses: true,
+            ..TextOptions::default()
+        };
+        let text = render(&options, &[Fixture::client()]);
+        assert!(text.contains("\nffff8881042ac000 0 "), "{text}");
+        assert!(!render(&TextOptions::default(), &[Fixture::client()]).contains("ffff8881042ac000"));
+    }
+
+    #[test]
+    fn a_hostile_comm_keeps_the_columns_and_sends_nothing_to_the_terminal() {
+        for (name, shown) in [
+            (b"\x1b]0;x\x07".as_slice(), r"\x1b]0;x   "),
+            (b"a\nb\xffcdefghi", r"a\x0ab\xff "),
+            ("żółw".as_bytes(), "żółw       "),
+        ] {
+            let mut fixture = Fixture::client();
+            fixture.transition.on_cpu.comm = comm(name);
+            let text = render(&TextOptions::default(), &[fixture]);
+            let line = text.lines().nth(1).unwrap();
+            assert_eq!(line.chars().skip(23).take(11).collect::<String>(), shown);
+            assert!(line.contains(" 10.1.2.3 "));
+        }
+    }
+
+    #[test]
+    fn a_state_without_a_name_shows_its_number() {
+        let mut fixture = Fixture::client();
+        fixture.transition.new_state = kube_tcpstates_common::state::State(13);
+        assert!(render(&TextOptions::default(), &[fixture]).contains("SYN_SENT    -> 13          0.433\n"));
+    }
+}

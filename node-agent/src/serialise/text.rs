@@ -1,0 +1,76 @@
+//! What the table and CSV have in common: BCC's columns, and the two that can stand before them.
+
+use jiff::tz::TimeZone;
+
+use super::append::{decimal, fraction};
+use super::attributed::Attributed;
+use super::time::LocalClock;
+
+/// Options of the table and of CSV.
+#[derive(Clone, Debug, Default)]
+pub struct TextOptions {
+    /// `-w`: IP version, room for IPv6, container and pod. For CSV, which always has the first two: container and
+    /// pod.
+    pub wide: bool,
+    /// `-T`: a column with the time of day in this zone.
+    pub time_of_day: Option<TimeZone>,
+    /// `-t`: a column with the seconds since the first line.
+    pub since_first: bool,
+    /// `--kernel-addresses`: SKADDR is the socket's address instead of the connection id.
+    pub kernel_addresses: bool,
+}
+
+/// The columns before BCC's.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    time_of_day: Option<LocalClock>,
+    since_first: bool,
+    /// `CLOCK_BOOTTIME` of the first line, ns.
+    first_ns: Option<u64>,
+}
+
+impl Prefix {
+    pub(super) fn new(options: &TextOptions) -> Self {
+        let time_of_day = options.time_of_day.clone().map(LocalClock::new);
+        Self {
+            time_of_day,
+            since_first: options.since_first,
+            first_ns: None,
+        }
+    }
+
+    /// The columns' names: in the table padded as their values are, in CSV with a comma behind.
+    pub(super) fn header(&self, out: &mut Vec<u8>, csv: bool) {
+        for (wanted, in_csv, in_table) in [
+            (self.time_of_day.is_some(), "TIME,", "TIME     "),
+            (self.since_first, "TIME(s),", "TIME(s)   "),
+        ] {
+            if wanted {
+                out.extend_from_slice(if csv { in_csv } else { in_table }.as_bytes());
+            }
+        }
+    }
+
+    /// The columns' values. Each is followed by `separator`; a `width` for the seconds pads them.
+    pub(super) fn values(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>, separator: u8, width: usize) {
+        if let Some(clock) = &mut self.time_of_day {
+            clock.append(out, event.unix_ns);
+            out.push(separator);
+        }
+        if self.since_first {
+            let now_ns = event.transition.boot_ns;
+            let first_ns = *self.first_ns.get_or_insert(now_ns);
+            let start = out.len();
+            // A CPU can be a little behind the one that had the first event.
+            if now_ns < first_ns {
+                out.push(b'-');
+            }
+            let us = (now_ns.abs_diff(first_ns) + 500) / 1000;
+            decimal(out, us / 1_000_000);
+            out.push(b'.');
+            fraction(out, us % 1_000_000, 6);
+            super::append::pad(out, start, width);
+            out.push(separator);
+        }
+    }
+}

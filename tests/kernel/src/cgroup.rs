@@ -1,0 +1,174 @@
+//! cgroups that look like containers', made under one parent per guard and removed with it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::requirements::is_gone;
+
+const PARENT: &str = "kube-tcpstates-test-";
+
+/// Where the cgroup2 hierarchy is mounted: `/sys/fs/cgroup`, or beside v1 at `/sys/fs/cgroup/unified`.
+pub fn mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("read /proc/self/mounts");
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (folder, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(folder))
+    })
+}
+
+/// A parent of this test's own, in which containers come and go. Dropping it kills what runs inside and removes
+/// everything.
+#[derive(Debug)]
+pub struct CgroupTree {
+    root: PathBuf,
+}
+
+/// A container's cgroup, and the names that a line about it must carry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Container {
+    /// Folder under the cgroup2 mount.
+    pub folder: PathBuf,
+    /// 64 hex digits.
+    pub id: String,
+    /// Of the pod it belongs to.
+    pub pod_uid: String,
+}
+
+impl CgroupTree {
+    /// An empty tree.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{PARENT}{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let root = mount().expect("a cgroup2 mount").join(name);
+        fs::create_dir(&root).unwrap_or_else(|error| panic!("make {}: {error}", root.display()));
+        Self { root }
+    }
+
+    /// A container in a pod of its own.
+    pub fn container(&self) -> Container {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.container_in_pod(&pod_uid(number), number)
+    }
+
+    /// Another container of the same pod.
+    pub fn sibling(&self, of: &Container) -> Container {
+        static NEXT: AtomicU32 = AtomicU32::new(0x5000_0000);
+        self.container_in_pod(&of.pod_uid, NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn container_in_pod(&self, pod_uid: &str, number: u32) -> Container {
+        let id = format!("{:08x}{number:08x}{:048x}", std::process::id(), 0xc0_ffee);
+        let folder = self.root.join(format!("kubepods/burstable/pod{pod_uid}/{id}"));
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("make {}: {error}", folder.display()));
+        Container {
+            folder,
+            id,
+            pod_uid: pod_uid.to_owned(),
+        }
+    }
+}
+
+impl Default for CgroupTree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A UID that no other test of this machine has at the same time.
+fn pod_uid(number: u32) -> String {
+    format!("{:08x}-7e57-4000-8000-{number:012x}", std::process::id())
+}
+
+impl Container {
+    /// The cgroup2 id: the inode number of its folder.
+    pub fn cgroup_id(&self) -> u64 {
+        fs::metadata(&self.folder)
+            .expect("the container's cgroup is there")
+            .ino()
+    }
+
+    /// Path from the hierarchy's root, as `/proc/PID/cgroup` shows it.
+    pub fn path(&self) -> String {
+        let mount = mount().expect("a cgroup2 mount");
+        let inner = self
+            .folder
+            .strip_prefix(&mount)
+            .expect("the cgroup is under the mount");
+        format!("/{}", inner.display())
+    }
+
+    /// Takes the cgroup away, and its pod's when that was the last container, as a runtime does.
+    pub fn remove(&self) {
+        remove_when_empty(&self.folder);
+        let pod = self.folder.parent().expect("a container is in a pod");
+        // Another container may still be there.
+        drop(fs::remove_dir(pod));
+    }
+}
+
+impl Drop for CgroupTree {
+    fn drop(&mut self) {
+        clear(&self.root);
+    }
+}
+
+/// Kills what runs in `folder` and below (Linux 5.14), then removes it, leaves first.
+fn clear(folder: &Path) {
+    if let Err(error) = fs::write(folder.join("cgroup.kill"), "1") {
+        eprintln!("cannot kill what is in {}: {error}", folder.display());
+    }
+    remove_tree(folder);
+}
+
+fn remove_tree(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    remove_when_empty(folder);
+}
+
+/// `rmdir` answers EBUSY until the last task has left.
+fn remove_when_empty(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = fs::remove_dir(folder) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return;
+        }
+        if Instant::now() > deadline {
+            eprintln!("cannot remove {}: {error}", folder.display());
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Removes what test processes that were killed have left.
+pub fn sweep() {
+    let Some(entries) = mount().and_then(|mount| fs::read_dir(mount).ok()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PARENT))
+            .and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(is_gone) {
+            clear(&entry.path());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The one line on stderr that accounts for every transition.
+
+use std::collections::BTreeMap;
+
+/// Start of that line.
+const HEAD: &str = "counts: ";
+
+/// The counters by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    /// The last such line of a text.
+    pub fn last(stderr: &str) -> Option<Self> {
+        stderr.lines().filter_map(Self::parse).next_back()
+    }
+
+    /// Reads one line of stderr; log prefixes before `counts:` do not matter.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (_, pairs) = line.split_once(HEAD)?;
+        let pair = |word: &str| {
+            let (name, number) = word.split_once('=')?;
+            Some((name.to_owned(), number.parse().ok()?))
+        };
+        pairs
+            .split_whitespace()
+            .map(pair)
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// A counter that must be there.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> u64 {
+        *self
+            .0
+            .get(name)
+            .unwrap_or_else(|| panic!("the counts have no {name}: {self:?}"))
+    }
+
+    /// Sum over all places where transitions are lost.
+    #[track_caller]
+    pub fn lost(&self) -> u64 {
+        self.sum(&[
+            "ring_full",
+            "recursion",
+            "lost_queue",
+            "lost_rate",
+            "lost_write",
+            "lost_identity",
+        ])
+    }
+
+    fn sum(&self, names: &[&str]) -> u64 {
+        names.iter().map(|name| self.get(name)).sum()
+    }
+
+    /// The counting identity of design/kernel.md, which is exact when nothing is in flight.
+    #[track_caller]
+    pub fn assert_add_up(&self) {
+        let equations: [(&str, &[&str]); 3] = [
+            ("hit", &["seen", "recursion"]),
+            (
+                "seen",
+                &["other_protocol", "filtered", "pending", "ring_full", "emitted"],
+            ),
+            (
+                "emitted",
+                &[
+                    "filtered_user",
+                    "held",
+                    "lost_queue",
+                    "lost_rate",
+                    "lost_write",
+                    "lost_identity",
+                    "written",
+                ],
+            ),
+        ];
+        for (whole, parts) in equations {
+            let (left, right) = (self.get(whole), self.sum(parts));
+            assert_eq!(
+                left,
+                right,
+                "{whole} = {} does not hold: {self:?}",
+                parts.join(" + ")
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "counts: hit=12 seen=11 recursion=1 other_protocol=1 filtered=2 pending=0 ring_full=3 emitted=5 \
+        filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 gaps=0";
+
+    #[test]
+    fn counts_that_add_up_pass() {
+        let counts = Counts::last(&format!("noise\n{LINE}\nmore\n")).expect("a line of counts");
+        counts.assert_add_up();
+        assert_eq!(counts.lost(), 5);
+    }
+
+    #[test]
+    #[should_panic(expected = "emitted = ")]
+    fn a_written_line_too_many_does_not_add_up() {
+        Counts::parse(&LINE.replace("written=4", "written=5"))
+            .expect("a line of counts")
+            .assert_add_up();
+    }
+}

@@ -1,0 +1,296 @@
+//! A process that makes one socket call at a time, as told over its stdin: so that a test decides the order
+//! of calls on both sides of a connection.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use serde::{Deserialize, Serialize};
+
+use super::{Ends, own_cgroup};
+
+/// No call waits longer than this; a test that needs more is wrong.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One thing to do. Sockets go by names that the test chooses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Gives the calling thread a name, in hex because it may be any bytes.
+    Rename {
+        /// Up to 15 bytes, two digits each, none of them 00.
+        hex: String,
+    },
+    /// `socket` and `bind`, with `SO_REUSEADDR`.
+    Bind {
+        /// New socket.
+        socket: String,
+        /// Port 0 lets the kernel choose.
+        at: SocketAddr,
+    },
+    /// `listen` on a bound socket.
+    Listen {
+        /// Bound socket.
+        socket: String,
+    },
+    /// `connect`, on a bound socket or a new one.
+    Connect {
+        /// Bound or new socket.
+        socket: String,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// `connect` without waiting for its end.
+    BeginConnect {
+        /// Bound or new socket.
+        socket: String,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Waits for the end of a connect that was begun.
+    FinishConnect {
+        /// Socket whose connect was begun.
+        socket: String,
+    },
+    /// `accept`.
+    Accept {
+        /// Name for the accepted socket.
+        socket: String,
+        /// Listener.
+        from: String,
+    },
+    /// Sends some bytes.
+    Send {
+        /// Connected socket.
+        socket: String,
+        /// How many.
+        bytes: usize,
+    },
+    /// Receives until the peer's FIN, or says what the peer sent instead.
+    ReceiveToEnd {
+        /// Connected socket.
+        socket: String,
+    },
+    /// `shutdown(SHUT_WR)`: a FIN goes out, receiving goes on.
+    ShutDown {
+        /// Connected socket.
+        socket: String,
+    },
+    /// `close`.
+    Close {
+        /// Any socket.
+        socket: String,
+    },
+    /// `close` with `SO_LINGER` 0: a RST goes out.
+    Reset {
+        /// Connected socket.
+        socket: String,
+    },
+}
+
+/// The answer to one [`Request`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done; the socket's ends where it still has some.
+    Done(Option<Ends>),
+    /// The kernel refused, with this errno.
+    Refused(i32),
+}
+
+/// First line a puppet writes: who it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Process id.
+    pub pid: u32,
+    /// cgroup2 path.
+    pub cgroup: String,
+}
+
+/// Does what stdin says until its end.
+pub fn run() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let hello = Hello {
+        pid: std::process::id(),
+        cgroup: own_cgroup(),
+    };
+    writeln!(out, "{}", serde_json::to_string(&hello)?)?;
+    out.flush()?;
+    let mut sockets = Sockets::default();
+    for line in io::stdin().lock().lines() {
+        let request: Request = serde_json::from_str(&line?)?;
+        let reply = match sockets.carry_out(request) {
+            Ok(ends) => Reply::Done(ends),
+            Err(error) => Reply::Refused(error.raw_os_error().unwrap_or(0)),
+        };
+        writeln!(out, "{}", serde_json::to_string(&reply)?)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// The sockets held, by name.
+#[derive(Default)]
+struct Sockets(HashMap<String, OwnedFd>);
+
+impl Sockets {
+    fn carry_out(&mut self, request: Request) -> io::Result<Option<Ends>> {
+        match request {
+            Request::Rename { hex } => rename(&hex).map(|()| None),
+            Request::Bind { socket, at } => self.bind(&socket, at),
+            Request::Listen { socket } => {
+                net::listen(self.get(&socket)?, 128)?;
+                self.ends(&socket)
+            }
+            Request::Connect { socket, to } => self.connect(&socket, to),
+            Request::BeginConnect { socket, to } => self.begin_connect(&socket, to),
+            Request::FinishConnect { socket } => self.finish_connect(&socket),
+            Request::Accept { socket, from } => {
+                let accepted = net::accept_with(self.get(&from)?, SocketFlags::CLOEXEC)?;
+                limit_waiting(&accepted)?;
+                self.keep(&socket, accepted)
+            }
+            Request::Send { socket, bytes } => {
+                self.with_stream(&socket, |stream| stream.write_all(&vec![b'x'; bytes]))?;
+                self.ends(&socket)
+            }
+            Request::ReceiveToEnd { socket } => {
+                self.with_stream(&socket, |stream| stream.read_to_end(&mut Vec::new()).map(drop))?;
+                self.ends(&socket)
+            }
+            Request::ShutDown { socket } => {
+                self.with_stream(&socket, |stream| stream.shutdown(Shutdown::Write))?;
+                self.ends(&socket)
+            }
+            Request::Close { socket } => self.take(&socket).map(drop).map(|()| None),
+            Request::Reset { socket } => {
+                let socket = self.take(&socket)?;
+                sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn bind(&mut self, name: &str, at: SocketAddr) -> io::Result<Option<Ends>> {
+        let socket = new_socket(at)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        net::bind(&socket, &at)?;
+        self.keep(name, socket)
+    }
+
+    fn connect(&mut self, name: &str, to: SocketAddr) -> io::Result<Option<Ends>> {
+        self.make_if_new(name, to)?;
+        net::connect(self.get(name)?, &to)?;
+        self.ends(name)
+    }
+
+    fn begin_connect(&mut self, name: &str, to: SocketAddr) -> io::Result<Option<Ends>> {
+        self.make_if_new(name, to)?;
+        rustix::io::ioctl_fionbio(self.get(name)?, true)?;
+        match net::connect(self.get(name)?, &to) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => self.ends(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn finish_connect(&mut self, name: &str) -> io::Result<Option<Ends>> {
+        let socket = self.get(name)?;
+        let patience = PATIENCE.try_into().expect("some seconds fit a timespec");
+        let ready = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&patience))?;
+        if ready == 0 {
+            return Err(rustix::io::Errno::TIMEDOUT.into());
+        }
+        sockopt::socket_error(socket)??;
+        rustix::io::ioctl_fionbio(socket, false)?;
+        self.ends(name)
+    }
+
+    fn make_if_new(&mut self, name: &str, to: SocketAddr) -> io::Result<()> {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), new_socket(to)?);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, name: &str, socket: OwnedFd) -> io::Result<Option<Ends>> {
+        self.0.insert(name.to_owned(), socket);
+        self.ends(name)
+    }
+
+    fn get(&self, name: &str) -> io::Result<&OwnedFd> {
+        self.0.get(name).ok_or_else(|| unknown(name))
+    }
+
+    fn take(&mut self, name: &str) -> io::Result<OwnedFd> {
+        self.0.remove(name).ok_or_else(|| unknown(name))
+    }
+
+    fn ends(&self, name: &str) -> io::Result<Option<Ends>> {
+        Ok(ends_of(self.get(name)?))
+    }
+
+    /// Lends the socket to std's reading and writing.
+    fn with_stream<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut stream = TcpStream::from(self.take(name)?);
+        let result = act(&mut stream);
+        self.0.insert(name.to_owned(), stream.into());
+        result
+    }
+}
+
+fn unknown(name: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("the test named no socket {name:?}"),
+    )
+}
+
+/// A blocking TCP socket of the address' family whose calls end in bounded time.
+pub(super) fn new_socket(for_address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if for_address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    limit_waiting(&socket)?;
+    Ok(socket)
+}
+
+/// `SO_RCVTIMEO` bounds `accept` and `recv`, `SO_SNDTIMEO` `connect` and `send`.
+fn limit_waiting(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
+    Ok(sockopt::set_socket_timeout(
+        socket,
+        sockopt::Timeout::Send,
+        Some(PATIENCE),
+    )?)
+}
+
+/// Both ends as the socket itself knows them.
+fn ends_of(socket: &OwnedFd) -> Option<Ends> {
+    let local = net::getsockname(socket.as_fd()).ok()?.try_into().ok()?;
+    let peer = net::getpeername(socket.as_fd())
+        .ok()
+        .flatten()
+        .and_then(|peer| peer.try_into().ok());
+    Some(Ends { local, peer })
+}
+
+fn rename(hex: &str) -> io::Result<()> {
+    let digits = hex.as_bytes().chunks(2).map(|pair| {
+        let text = str::from_utf8(pair).map_err(|_| io::ErrorKind::InvalidInput)?;
+        u8::from_str_radix(text, 16).map_err(|_| io::ErrorKind::InvalidInput.into())
+    });
+    let name = CString::new(digits.collect::<io::Result<Vec<u8>>>()?)?;
+    Ok(rustix::thread::set_name(&name)?)
+}

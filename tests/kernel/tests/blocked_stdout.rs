@@ -1,0 +1,112 @@
+//! Nobody reads stdout for 20 s under churn: memory stays bounded, no line is torn, writing goes on once
+//! somebody reads, and the loss is counted exactly.
+
+use std::time::{Duration, Instant};
+
+use kube_tcpstates_kernel_tests::procfs::Process;
+use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::scene::Scene;
+use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, Tracer};
+use kube_tcpstates_kernel_tests::workload::{Ending, Report};
+
+const MIB: u64 = 1 << 20;
+/// `--queue-size`.
+const QUEUE: u64 = MIB;
+/// What the tracer's memory may grow by: the queue, the ring's pages as they are touched, and what the
+/// allocator keeps.
+const GROWTH: u64 = QUEUE + 32 * MIB;
+/// Bound on connections, so that the loop ends by itself on a fast machine.
+const ENOUGH: u64 = 1_000_000;
+
+#[test]
+fn a_blocked_stdout_costs_bounded_memory_and_counted_lines() {
+    require(&[]);
+    let mut scene = Scene::new(Ending::Reset);
+    let untraced = rate(&churn_for(&mut scene, 4));
+    let traced_before = scene.transitions();
+    let read = {
+        let tracer = start(&scene, true);
+        let rate = rate(&churn_for(&mut scene, 4));
+        drop(tracer);
+        rate
+    };
+    let untold = scene.transitions();
+    let tracer = start(&scene, false);
+    let before = Process(tracer.pid()).resident();
+    tracer.pause_reading();
+    let blocked = Instant::now();
+    let report = churn_for(&mut scene, 20);
+    let (seconds, after) = (blocked.elapsed().as_secs(), Process(tracer.pid()).resident());
+    println!(
+        "connections/s: {untraced:.0} untraced, {read:.0} traced and read, {:.0} traced and blocked for {seconds} s",
+        rate(&report)
+    );
+    println!("resident memory: {before} bytes before, {after} after");
+    assert!(traced_before <= untold);
+    let unread = tracer.lines_now();
+    tracer.resume_reading();
+    tracer.settle(Duration::from_secs(1));
+    let resumed = tracer.lines_now();
+    assert!(resumed > unread, "writing did not resume");
+    let churn = scene.churn(100);
+    scene.run(&churn);
+    tracer.settle(Duration::from_secs(1));
+    let finished = tracer.stop();
+
+    let fresh = finished.lines.len() - resumed;
+    assert!(
+        fresh >= 100 * 6,
+        "only {fresh} lines of what happened after reading resumed"
+    );
+    assert!(after < before + GROWTH, "memory grew by {} bytes", after - before);
+    assert_bounded_and_exact(&finished, scene.transitions() - untold);
+}
+
+fn start(scene: &Scene, to_nowhere: bool) -> Tracer {
+    let mut options = vec!["--queue-size".to_owned(), "1MiB".to_owned()];
+    options.extend(scene.only_this());
+    let setup = Setup::json(options);
+    if to_nowhere {
+        setup.to_nowhere().start_ready()
+    } else {
+        setup.start_ready()
+    }
+}
+
+fn churn_for(scene: &mut Scene, seconds: u64) -> Report {
+    let churn = scene.churn(ENOUGH).seconds(seconds);
+    scene.run(&churn)
+}
+
+fn assert_bounded_and_exact(finished: &Finished, happened: u64) {
+    let counts = finished.assert_clean();
+    println!("{counts:?}");
+    let high_water = counts.get("queue_high_water");
+    assert!(
+        high_water <= QUEUE,
+        "the queue held {high_water} bytes, its bound is {QUEUE}"
+    );
+    assert!(
+        counts.get("lost_queue") > 0,
+        "the queue held everything: nothing was tested"
+    );
+    // Parsing every line shows that none is torn.
+    let events = finished.events();
+    let lines = events.iter().filter(|event| event.kind() == "transition").count();
+    assert_eq!(Ok(counts.get("written")), u64::try_from(lines), "lines on stdout");
+    let last = events
+        .iter()
+        .rfind(|event| event.kind() == "lost")
+        .expect("a line that tells the loss");
+    let told = last.number("lost.total").expect("a total");
+    let (accounted, skipped) = (counts.get("written") + told, counts.get("recursion"));
+    assert!(
+        (accounted - skipped..=accounted).contains(&happened),
+        "{happened} transitions happened, {lines} lines and {told} lost are told"
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "printed for a person")]
+fn rate(report: &Report) -> f64 {
+    report.connections as f64 * 1e6 / report.micros.max(1) as f64
+}

@@ -1,0 +1,191 @@
+//! However a trace ends: what was captured is written or counted, the counts add up, and the exit code says
+//! whether it worked.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::scene::Scene;
+use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
+use kube_tcpstates_kernel_tests::workload::Ending;
+use rustix::process::Signal;
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn sigint_and_sigterm_end_it_cleanly() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut scene = scene();
+        let tracer = Setup::json(scene.only_this()).start_ready();
+        let churn = scene.churn(100);
+        scene.run(&churn);
+        // At once: what is still in flight has to be written too.
+        tracer.signal(signal);
+        let finished = tracer.wait_end(SOON);
+        let counts = finished.assert_clean();
+        assert_complete(&finished, scene.transitions(), counts.lost());
+    }
+}
+
+#[test]
+fn a_signal_in_the_middle_of_churn_leaves_counts_that_add_up() {
+    let scene = scene();
+    let tracer = Setup::json(scene.only_this()).start_ready();
+    let clients = scene.churn(1_000_000).seconds(3).start(&scene.client_place());
+    std::thread::sleep(Duration::from_secs(1));
+    let finished = tracer.stop();
+    let counts = finished.assert_clean();
+    println!("{counts:?}");
+    assert_eq!(
+        u64::try_from(finished.transitions().len()),
+        Ok(counts.get("written"))
+    );
+    clients.report();
+}
+
+#[test]
+fn a_duration_ends_it_by_itself() {
+    let mut scene = scene();
+    let mut options = vec!["--duration".to_owned(), "2s".to_owned()];
+    options.extend(scene.only_this());
+    let tracer = Setup::json(options).start_ready();
+    let begun = Instant::now();
+    let churn = scene.churn(20);
+    scene.run(&churn);
+    let finished = tracer.wait_end(SOON);
+    let counts = finished.assert_clean();
+    let ran = begun.elapsed();
+    assert!(
+        ran > Duration::from_millis(1_500) && ran < Duration::from_secs(5),
+        "it ran for {ran:?}, not 2 s"
+    );
+    assert_complete(&finished, scene.transitions(), counts.lost());
+}
+
+#[test]
+fn a_count_ends_it_after_exactly_so_many_lines() {
+    let mut scene = scene();
+    let mut options = vec!["--count".to_owned(), "25".to_owned()];
+    options.extend(scene.only_this());
+    let tracer = Setup::json(options).start_ready();
+    let churn = scene.churn(20);
+    scene.run(&churn);
+    let finished = tracer.wait_end(SOON);
+    finished.assert_clean();
+    assert_eq!(finished.transitions().len(), 25);
+}
+
+#[test]
+fn a_reader_that_leaves_is_success() {
+    let mut scene = scene();
+    let (reader, writer) = std::io::pipe().expect("make a pipe");
+    let tracer = Setup::json(scene.only_this())
+        .to_file(File::from(OwnedFd::from(writer)))
+        .start();
+    let mut first = [0];
+    std::io::Read::read_exact(&mut &reader, &mut first).expect("it writes its first line");
+    drop(reader);
+    let churn = scene.churn(100);
+    scene.run(&churn);
+    let finished = tracer.wait_end(SOON);
+    println!("{}", finished.stderr);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    finished.assert_clean();
+}
+
+#[test]
+fn a_full_disk_is_a_failure_that_says_so() {
+    let mut scene = scene();
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("open /dev/full");
+    let tracer = Setup::json(scene.only_this()).to_file(full).start();
+    let churn = scene.churn(100);
+    scene.run(&churn);
+    let finished = tracer.wait_end(SOON);
+    println!("{}", finished.stderr);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("No space left on device"),
+        "{}",
+        finished.stderr
+    );
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    finished.counts().assert_add_up();
+}
+
+#[test]
+fn sigusr1_tells_the_counts_and_the_trace_goes_on() {
+    let mut scene = scene();
+    let tracer = Setup::json(scene.only_this()).start_ready();
+    let churn = scene.churn(10);
+    scene.run(&churn);
+    tracer.settle(Duration::from_millis(500));
+    let counts = tracer.counts_now();
+    assert_eq!(counts.get("written"), scene.transitions(), "{counts:?}");
+    scene.run(&churn);
+    let finished = tracer.stop();
+    let counts = finished.assert_clean();
+    assert_complete(&finished, scene.transitions(), counts.lost());
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_one_message() {
+    require(&[]);
+    let wrong: [&[&str]; 6] = [
+        &["--no-such-option"],
+        &["-4", "-6"],
+        &["-L", "none"],
+        &["-L", "65536"],
+        &["--hook", "nonsense"],
+        &["--duration", "soon"],
+    ];
+    for options in wrong {
+        let output = Command::new(program())
+            .arg("trace")
+            .args(options)
+            .output()
+            .expect("run the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
+        assert!(
+            output.stdout.is_empty() && !said.is_empty(),
+            "{options:?}: {said}"
+        );
+    }
+}
+
+/// These states are in no transition of an established socket: such a filter could never match.
+#[test]
+fn a_state_that_never_appears_is_refused_with_a_reason() {
+    require(&[]);
+    for never in ["FIN_WAIT2:TIME_WAIT", "LISTEN:NEW_SYN_RECV"] {
+        let mut command = Command::new(program());
+        let output = command
+            .args(["trace", "--duration", "1s", "--transition", never])
+            .output()
+            .expect("run it");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{never} is taken for a filter");
+        let (_, state) = never.split_once(':').expect("two states");
+        assert!(said.contains(state), "{said}");
+    }
+}
+
+fn scene() -> Scene {
+    require(&[]);
+    Scene::new(Ending::ClientFirst)
+}
+
+/// Everything that happened is a line or counted as lost.
+fn assert_complete(finished: &Finished, happened: u64, lost: u64) {
+    let lines = u64::try_from(finished.transitions().len()).expect("it fits");
+    assert_eq!(
+        lines + lost,
+        happened,
+        "lines and losses for {happened} transitions"
+    );
+}

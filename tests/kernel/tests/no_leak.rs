@@ -1,0 +1,52 @@
+//! After 200,000 connections no record is left of a socket that is closed.
+
+use std::time::Duration;
+
+use kube_tcpstates_kernel_tests::puppet::Puppet;
+use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::scene::Scene;
+use kube_tcpstates_kernel_tests::tracer::Setup;
+use kube_tcpstates_kernel_tests::workload::Ending;
+
+const CONNECTIONS: u64 = 200_000;
+
+#[test]
+fn closed_sockets_leave_no_record_behind() {
+    require(&[]);
+    let mut scene = Scene::new(Ending::ClientFirst);
+    let tracer = Setup::json(scene.only_this()).to_nowhere().start_ready();
+    let at_rest = tracer.counts_now().get("socket_records");
+    let churn = scene.churn(CONNECTIONS).threads(4).seconds(200);
+    let report = scene.run(&churn);
+    assert_eq!(
+        report.connections, CONNECTIONS,
+        "the machine is too slow for this test"
+    );
+    // Records are freed with their sockets, after a grace period.
+    std::thread::sleep(Duration::from_secs(1));
+    let counts = tracer.counts_now();
+    println!("{at_rest} records before; after {CONNECTIONS} connections: {counts:?}");
+    assert_eq!(counts.get("socket_records"), at_rest);
+    tracer.stop().assert_clean();
+}
+
+/// Without this the count of the other test could be a constant.
+#[test]
+fn an_open_socket_has_a_record() {
+    require(&[]);
+    let scene = Scene::new(Ending::ClientFirst);
+    let tracer = Setup::json(scene.only_this()).to_nowhere().start_ready();
+    let at_rest = tracer.counts_now().get("socket_records");
+    let mut client = Puppet::start(&scene.client_place());
+    for number in 0..10 {
+        client
+            .connect(&number.to_string(), scene.address())
+            .expect("the server listens");
+    }
+    let counts = tracer.counts_now();
+    assert_eq!(
+        counts.get("socket_records"),
+        at_rest + 20,
+        "10 connections with two sockets each: {counts:?}"
+    );
+}
