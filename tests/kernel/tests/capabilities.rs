@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kube_tcpstates_kernel_tests::line::Line;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
@@ -118,11 +119,11 @@ fn check_with(copy: &Copy, capabilities: &[&str]) -> (Finished, String) {
         .program(&copy.program)
         .through(setpriv(capabilities));
     let finished = setup.start().wait_end(SOON);
-    let text = finished
-        .lines
-        .iter()
-        .map(|line| format!("{}\n", line.text()))
-        .collect();
+    let lines: Vec<&str> = finished.lines.iter().map(Line::text).collect();
+    let text = lines.join(
+        "
+",
+    );
     (finished, text)
 }
 
