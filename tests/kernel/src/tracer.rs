@@ -52,18 +52,22 @@ enum Stdout {
 }
 
 impl Setup {
-    /// `kube-tcpstates trace` with these options.
-    pub fn trace<I: IntoIterator<Item: Into<String>>>(options: I) -> Self {
-        let arguments = ["trace".to_owned()]
-            .into_iter()
-            .chain(options.into_iter().map(Into::into))
-            .collect();
+    /// `kube-tcpstates` with these arguments.
+    pub fn run<I: IntoIterator<Item: Into<String>>>(arguments: I) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
         Self {
             program: None,
             arguments,
             stdout: Stdout::Read,
             wrapper: Vec::new(),
         }
+    }
+
+    /// `kube-tcpstates trace` with these options.
+    pub fn trace<I: IntoIterator<Item: Into<String>>>(options: I) -> Self {
+        let mut setup = Self::run(["trace"]);
+        setup.arguments.extend(options.into_iter().map(Into::into));
+        setup
     }
 
     /// The same with `-o json`.

@@ -116,7 +116,11 @@ impl Churn {
         self.with("--list".to_owned())
     }
 
+    /// The last word on an option counts.
     fn with(mut self, argument: String) -> Self {
+        let option = |text: &str| text.split('=').next().map(str::to_owned);
+        self.arguments
+            .retain(|before| option(before) != option(&argument));
         self.arguments.push(argument);
         self
     }

@@ -23,7 +23,6 @@ fn a_blocked_stdout_costs_bounded_memory_and_counted_lines() {
     require(&[]);
     let mut scene = Scene::new(Ending::Reset);
     let untraced = rate(&churn_for(&mut scene, 4));
-    let traced_before = scene.transitions();
     let read = {
         let tracer = start(&scene, true);
         let rate = rate(&churn_for(&mut scene, 4));
@@ -42,7 +41,6 @@ fn a_blocked_stdout_costs_bounded_memory_and_counted_lines() {
         rate(&report)
     );
     println!("resident memory: {before} bytes before, {after} after");
-    assert!(traced_before <= untold);
     let unread = tracer.lines_now();
     tracer.resume_reading();
     tracer.settle(Duration::from_secs(1));

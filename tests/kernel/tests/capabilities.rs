@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 use std::time::Duration;
 
+use kube_tcpstates_kernel_tests::line::Line;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
@@ -13,6 +13,7 @@ use kube_tcpstates_kernel_tests::workload::Ending;
 
 /// What the tracer runs as.
 const NOBODY: &str = "65534";
+const SOON: Duration = Duration::from_secs(20);
 /// For loading programs, for attaching them, and for looking a cgroup up by its id.
 const SUFFICIENT: [&str; 3] = ["bpf", "perfmon", "dac_read_search"];
 
@@ -61,8 +62,7 @@ fn without_cap_dac_read_search_a_warning_names_it() {
 fn check_tells_of_every_capability_whether_it_is_there() {
     require(&[Need::Program("setpriv")]);
     let copy = readable_copy();
-    let all = check_with(&copy, &SUFFICIENT);
-    let text = String::from_utf8_lossy(&all.stdout).into_owned();
+    let (all, text) = check_with(&copy, &SUFFICIENT);
     println!("{text}");
     assert!(
         all.status.success(),
@@ -75,7 +75,7 @@ fn check_tells_of_every_capability_whether_it_is_there() {
         );
     }
     assert_eq!(
-        check_with(&copy, &["perfmon"]).status.code(),
+        check_with(&copy, &["perfmon"]).0.status.code(),
         Some(1),
         "check passes without CAP_BPF"
     );
@@ -89,7 +89,7 @@ fn assert_refused_for_want_of(missing: &str) {
         .program(&copy.program)
         .through(setpriv(&rest))
         .start();
-    let finished = tracer.wait_end(Duration::from_secs(20));
+    let finished = tracer.wait_end(SOON);
     println!("{}: {}", finished.status, finished.stderr);
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(
@@ -114,11 +114,17 @@ fn trace_with(capabilities: &[&str]) -> (Finished, Scene) {
     (tracer.stop(), scene)
 }
 
-fn check_with(copy: &Copy, capabilities: &[&str]) -> Output {
-    let words = setpriv(capabilities);
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).arg(&copy.program).arg("check");
-    command.output().expect("run setpriv")
+fn check_with(copy: &Copy, capabilities: &[&str]) -> (Finished, String) {
+    let setup = Setup::run(["check"])
+        .program(&copy.program)
+        .through(setpriv(capabilities));
+    let finished = setup.start().wait_end(SOON);
+    let lines: Vec<&str> = finished.lines.iter().map(Line::text).collect();
+    let text = lines.join(
+        "
+",
+    );
+    (finished, text)
 }
 
 /// As an unprivileged user with these capabilities, which `exec` keeps because they are ambient.

@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::scene::Scene;
-use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
+use kube_tcpstates_kernel_tests::tracer::{Finished, Setup};
 use kube_tcpstates_kernel_tests::workload::Ending;
 use rustix::process::Signal;
 
@@ -144,16 +143,16 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         &["--duration", "soon"],
     ];
     for options in wrong {
-        let output = Command::new(program())
-            .arg("trace")
-            .args(options)
-            .output()
-            .expect("run the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
+        let finished = Setup::trace(options.iter().copied()).start().wait_end(SOON);
+        assert_eq!(
+            finished.status.code(),
+            Some(2),
+            "{options:?}: {}",
+            finished.stderr
+        );
         assert!(
-            output.stdout.is_empty() && !said.is_empty(),
-            "{options:?}: {said}"
+            finished.lines.is_empty() && !finished.stderr.is_empty(),
+            "{options:?}: {finished:?}"
         );
     }
 }
@@ -163,15 +162,12 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
 fn a_state_that_never_appears_is_refused_with_a_reason() {
     require(&[]);
     for never in ["FIN_WAIT2:TIME_WAIT", "LISTEN:NEW_SYN_RECV"] {
-        let mut command = Command::new(program());
-        let output = command
-            .args(["trace", "--duration", "1s", "--transition", never])
-            .output()
-            .expect("run it");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{never} is taken for a filter");
+        let finished = Setup::trace(["--duration", "1s", "--transition", never])
+            .start()
+            .wait_end(SOON);
+        assert!(!finished.status.success(), "{never} is taken for a filter");
         let (_, state) = never.split_once(':').expect("two states");
-        assert!(said.contains(state), "{said}");
+        assert!(finished.stderr.contains(state), "{}", finished.stderr);
     }
 }
 

@@ -122,7 +122,10 @@ fn connect_once(options: &Options, turn: u64) -> io::Result<Ends> {
             await_fin(&mut stream)?;
         }
         Ending::ServerFirst => await_fin(&mut stream)?,
-        Ending::Reset => sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?,
+        Ending::Reset => {
+            stream.read_exact(&mut [0; 1])?;
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+        }
     }
     Ok(ends)
 }
