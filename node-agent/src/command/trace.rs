@@ -23,7 +23,8 @@ use crate::{
 
 /// Traces until the end that was asked for. True when all went well.
 pub(super) fn run(config: TraceConfig) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(trace(config))
 }
 
@@ -40,7 +41,8 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         }
     };
     tokio::pin!(deadline);
-    let mut heartbeat = config.heartbeat.map(|pause| tokio::time::interval_at(tokio::time::Instant::now() + pause, pause));
+    let mut heartbeat =
+        config.heartbeat.map(|pause| tokio::time::interval_at(tokio::time::Instant::now() + pause, pause));
     loop {
         tokio::select! {
             () = &mut deadline => handle.stop(),
@@ -143,7 +145,8 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         // Nothing is in the queue yet, so there is room.
         let _ = queue.control(|out, seq| {
             serialiser.header(out);
-            serialiser.line(out, &Line::Start(Box::new(start_line(config, kernel, mount.as_ref(), run, seq))));
+            serialiser
+                .line(out, &Line::Start(Box::new(start_line(config, kernel, mount.as_ref(), run, seq))));
         });
     };
     let ended = Arc::clone(stop);
@@ -229,6 +232,8 @@ fn finish(running: Running) -> anyhow::Result<bool> {
     match end {
         End::Drained | End::ReaderGone => Ok(true),
         End::Failed(error) => Err(error.into()),
-        End::Deadline => anyhow::bail!("stdout stayed blocked: {} lines were not written", tally.lost().write),
+        End::Deadline => {
+            anyhow::bail!("stdout stayed blocked: {} lines were not written", tally.lost().write)
+        }
     }
 }

@@ -42,7 +42,13 @@ impl Reporter {
     }
 
     /// Tells what has been lost since it was last told.
-    pub(super) fn losses(&mut self, tally: &Tally, clock: &Clock, serialiser: &Serialiser, queue: &mut Queue) {
+    pub(super) fn losses(
+        &mut self,
+        tally: &Tally,
+        clock: &Clock,
+        serialiser: &Serialiser,
+        queue: &mut Queue,
+    ) {
         self.told_ns = boot_ns();
         let by_place = tally.lost();
         let total = by_place.total();

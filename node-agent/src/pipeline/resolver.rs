@@ -16,7 +16,10 @@ use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
 use crate::{
     cgroupfs::{self, ById, Layout, Mount},
     decode::Transition,
-    identity::{self, Evidence, Identity, Index, Limits, SocketCgroup, Source, Status, netns::Found, netns::Namespaces},
+    identity::{
+        self, Evidence, Identity, Index, Limits, SocketCgroup, Source, Status, netns::Found,
+        netns::Namespaces,
+    },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
     serialise::{LabelFields, Labels},
 };
@@ -161,7 +164,8 @@ impl Resolver {
         }
         let identity = self.identity_of(id, rules);
         let owner = self.by_evidence(transition, identity.as_ref());
-        let conclusive = identity.is_some_and(|identity| identity.is_contained() || (self.unified && !identity.is_root()));
+        let conclusive =
+            identity.is_some_and(|identity| identity.is_contained() || (self.unified && !identity.is_root()));
         if conclusive {
             if self.owners.len() >= CACHED {
                 self.owners.clear();
@@ -189,7 +193,8 @@ impl Resolver {
     fn by_evidence(&mut self, transition: &Transition, cgroup: Option<&Arc<Identity>>) -> Owner {
         let conclusive = cgroup.is_some_and(|identity| identity.is_contained());
         let netns = if conclusive { Found::Unknown } else { self.namespace(transition) };
-        let task = if conclusive || matches!(netns, Found::Private(_)) { None } else { self.task(transition) };
+        let task =
+            if conclusive || matches!(netns, Found::Private(_)) { None } else { self.task(transition) };
         let evidence = Evidence {
             cgroup: match (transition.cgroup_id, cgroup) {
                 (_, Some(identity)) => SocketCgroup::Known(identity),

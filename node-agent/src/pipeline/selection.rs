@@ -19,13 +19,13 @@ impl Selection {
 
     /// Whether the owner is one asked for. With nothing asked for, everybody is.
     pub fn takes(&self, identity: &Identity) -> bool {
-        let container = self.container.as_deref().is_none_or(|wanted| {
-            identity.container_id.as_deref().is_some_and(|id| id.starts_with(wanted))
-        });
-        let pod = self
-            .pod_uid
+        let container = self
+            .container
             .as_deref()
-            .is_none_or(|wanted| identity.pod_uid.as_deref().is_some_and(|uid| uid.eq_ignore_ascii_case(wanted)));
+            .is_none_or(|wanted| identity.container_id.as_deref().is_some_and(|id| id.starts_with(wanted)));
+        let pod = self.pod_uid.as_deref().is_none_or(|wanted| {
+            identity.pod_uid.as_deref().is_some_and(|uid| uid.eq_ignore_ascii_case(wanted))
+        });
         container && pod
     }
 }
@@ -52,6 +52,9 @@ mod tests {
         assert!(takes(Some("ab12ab12"), Some(UID)));
         assert!(!takes(Some("b12"), None));
         assert!(!takes(Some("ab12"), Some("other")));
-        assert!(!Selection { container: Some("ab".into()), pod_uid: None }.takes(&Identity::from_path("/system.slice/a.service")));
+        assert!(
+            !Selection { container: Some("ab".into()), pod_uid: None }
+                .takes(&Identity::from_path("/system.slice/a.service"))
+        );
     }
 }

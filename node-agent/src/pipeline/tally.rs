@@ -79,7 +79,12 @@ impl fmt::Display for Tally {
         write!(
             f,
             " filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
-            self.filtered_user, self.held, lost.queue, lost.rate, lost.write, lost.identity,
+            self.filtered_user,
+            self.held,
+            lost.queue,
+            lost.rate,
+            lost.write,
+            lost.identity,
             self.output.event_lines_written,
         )?;
         write!(

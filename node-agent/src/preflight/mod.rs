@@ -56,9 +56,12 @@ fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
             let (ok, layout) = match layout {
                 Layout::Unified => (true, "v2"),
                 Layout::Hybrid => (true, "hybrid, cgroup2"),
-                Layout::Legacy => (false, "v1 only: sockets do not know their cgroup, network namespace and task stand in"),
+                Layout::Legacy => {
+                    (false, "v1 only: sockets do not know their cgroup, network namespace and task stand in")
+                }
             };
-            let part = if *is_whole { "" } else { "; only a part of the hierarchy is visible: mount the host's" };
+            let part =
+                if *is_whole { "" } else { "; only a part of the hierarchy is visible: mount the host's" };
             (ok && *is_whole, format!("{layout}{at}{part}"))
         }
         Err(error) => (false, error.to_string()),
@@ -86,12 +89,24 @@ pub fn attached(kernel: &Loaded) -> Vec<Finding> {
             kernel.storage == StorageKind::SocketStorage,
             "records live and die with their socket, children inherit the owner (from 5.11); else a hash",
         ),
-        found("cgroup_events", kernel.cgroup_events, "containers are named from their first moment; else by id or walk"),
-        found("accept_owner", kernel.accept_owner, "fexit on inet_csk_accept gives accepted sockets the accepting task; else the listener's"),
+        found(
+            "cgroup_events",
+            kernel.cgroup_events,
+            "containers are named from their first moment; else by id or walk",
+        ),
+        found(
+            "accept_owner",
+            kernel.accept_owner,
+            "fexit on inet_csk_accept gives accepted sockets the accepting task; else the listener's",
+        ),
         found(
             "open_sockets",
             kernel.dump.is_ok(),
-            kernel.dump.as_ref().err().map_or("sockets open before the start have role and owner", String::as_str),
+            kernel
+                .dump
+                .as_ref()
+                .err()
+                .map_or("sockets open before the start have role and owner", String::as_str),
         ),
     ]
 }
@@ -100,7 +115,11 @@ pub fn attached(kernel: &Loaded) -> Vec<Finding> {
 pub fn of_run(kernel: &Loaded) -> Vec<Check> {
     attached(kernel)
         .into_iter()
-        .map(|finding| Check { name: finding.name.to_owned(), ok: finding.ok, detail: Some(short(&finding.detail)) })
+        .map(|finding| Check {
+            name: finding.name.to_owned(),
+            ok: finding.ok,
+            detail: Some(short(&finding.detail)),
+        })
         .collect()
 }
 

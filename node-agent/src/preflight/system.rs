@@ -43,7 +43,8 @@ pub(super) fn btf(hook: Option<Hook>) -> Finding {
 
 pub(super) fn tracefs(hook: Option<Hook>) -> Finding {
     let roots = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let found = roots.iter().find(|root| Path::new(root).join("events/sock/inet_sock_set_state/format").exists());
+    let found =
+        roots.iter().find(|root| Path::new(root).join("events/sock/inet_sock_set_state/format").exists());
     let detail = match found {
         Some(root) => format!("{root}: the classic tracepoint can be used"),
         None => "not mounted or not readable: only the classic tracepoint needs it".to_owned(),
@@ -53,7 +54,8 @@ pub(super) fn tracefs(hook: Option<Hook>) -> Finding {
 
 pub(super) fn lockdown() -> Finding {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
+    let mode =
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
     Finding {
         name: "lockdown",
         ok: mode != "confidentiality",
@@ -70,12 +72,17 @@ pub(super) fn memlock() -> Finding {
         name: "memlock",
         ok: !old || limit.is_none_or(|bytes| bytes >= 64 << 20),
         required: false,
-        detail: format!("RLIMIT_MEMLOCK {shown}; before 5.11 it bounds eBPF maps (raise it: CAP_SYS_RESOURCE)"),
+        detail: format!(
+            "RLIMIT_MEMLOCK {shown}; before 5.11 it bounds eBPF maps (raise it: CAP_SYS_RESOURCE)"
+        ),
     }
 }
 
 pub(super) fn seccomp() -> Finding {
-    let mode = procfs::process::Process::myself().and_then(|process| process.status()).ok().and_then(|status| status.seccomp);
+    let mode = procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .ok()
+        .and_then(|status| status.seccomp);
     let filtered = mode == Some(2);
     Finding {
         name: "seccomp",

@@ -50,11 +50,7 @@ pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
 fn ipv6(out: &mut Vec<u8>, segments: [u16; 8]) {
     let (mut longest, mut run) = (0..0, 0..0);
     for (index, &segment) in segments.iter().enumerate() {
-        run = if segment == 0 {
-            run.start..index + 1
-        } else {
-            index + 1..index + 1
-        };
+        run = if segment == 0 { run.start..index + 1 } else { index + 1..index + 1 };
         if run.len() > longest.len() && run.len() > 1 {
             longest = run.clone();
         }

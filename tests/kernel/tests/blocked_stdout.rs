@@ -52,10 +52,7 @@ fn a_blocked_stdout_costs_bounded_memory_and_counted_lines() {
     let finished = tracer.stop();
 
     let fresh = finished.lines.len() - resumed;
-    assert!(
-        fresh >= 100 * 6,
-        "only {fresh} lines of what happened after reading resumed"
-    );
+    assert!(fresh >= 100 * 6, "only {fresh} lines of what happened after reading resumed");
     assert!(after < before + GROWTH, "memory grew by {} bytes", after - before);
     assert_bounded_and_exact(&finished, scene.transitions() - untold);
 }
@@ -64,11 +61,7 @@ fn start(scene: &Scene, to_nowhere: bool) -> Tracer {
     let mut options = vec!["--queue-size".to_owned(), "1MiB".to_owned()];
     options.extend(scene.only_this());
     let setup = Setup::json(options);
-    if to_nowhere {
-        setup.to_nowhere().start_ready()
-    } else {
-        setup.start_ready()
-    }
+    if to_nowhere { setup.to_nowhere().start_ready() } else { setup.start_ready() }
 }
 
 fn churn_for(scene: &mut Scene, seconds: u64) -> Report {
@@ -80,22 +73,13 @@ fn assert_bounded_and_exact(finished: &Finished, happened: u64) {
     let counts = finished.assert_clean();
     println!("{counts:?}");
     let high_water = counts.get("queue_high_water");
-    assert!(
-        high_water <= QUEUE,
-        "the queue held {high_water} bytes, its bound is {QUEUE}"
-    );
-    assert!(
-        counts.get("lost_queue") > 0,
-        "the queue held everything: nothing was tested"
-    );
+    assert!(high_water <= QUEUE, "the queue held {high_water} bytes, its bound is {QUEUE}");
+    assert!(counts.get("lost_queue") > 0, "the queue held everything: nothing was tested");
     // Parsing every line shows that none is torn.
     let events = finished.events();
     let lines = events.iter().filter(|event| event.kind() == "transition").count();
     assert_eq!(Ok(counts.get("written")), u64::try_from(lines), "lines on stdout");
-    let last = events
-        .iter()
-        .rfind(|event| event.kind() == "lost")
-        .expect("a line that tells the loss");
+    let last = events.iter().rfind(|event| event.kind() == "lost").expect("a line that tells the loss");
     let told = last.number("lost.total").expect("a total");
     let (accounted, skipped) = (counts.get("written") + told, counts.get("recursion"));
     assert!(
