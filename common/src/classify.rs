@@ -11,14 +11,8 @@ pub type Address = [u32; 4];
 
 /// An address's sixteen bytes as words.
 #[inline(always)]
-pub const fn address_words(bytes: [u8; 16]) -> Address {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        u32::from_ne_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
-    ]
+pub fn address_words(bytes: [u8; 16]) -> Address {
+    bytemuck::cast(bytes)
 }
 
 /// The tables of one slot beside [`RuleTable`].

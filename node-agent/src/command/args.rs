@@ -115,7 +115,7 @@ pub struct TraceArguments {
     /// Only the pod with this UID
     #[arg(long, value_name = "UID", help_heading = "Filters (in the kernel; all must fit)")]
     pub pod_uid: Option<String>,
-    /// Only peers in these networks: 10.0.0.0/8,fd00::/8
+    /// Only peers in these networks, a list of CIDR prefixes
     #[arg(long, value_name = "CIDR", help_heading = "Filters (in the kernel; all must fit)")]
     pub peer_cidr: Option<String>,
     /// Only these transitions: OLD:NEW, `*` for any; may be given again

@@ -35,16 +35,16 @@ pub(super) struct TraceConfig {
 
 impl TraceConfig {
     /// Checks the arguments.
-    pub(super) fn check(raw: TraceArguments) -> Result<Self, String> {
-        let output = output(&raw, std::io::stdout().is_terminal())?;
+    pub(super) fn check(raw: &TraceArguments) -> Result<Self, String> {
+        let output = output(raw, std::io::stdout().is_terminal())?;
         let text = TextOptions {
             wide: raw.wide,
             time_of_day: raw.time.then(jiff::tz::TimeZone::system),
             since_first: raw.timestamp,
             kernel_addresses: raw.kernel_addresses,
         };
-        let selection = selection(&raw)?;
-        let filter = filter(&raw, &selection).map_err(|error| error.to_string())?;
+        let selection = selection(raw)?;
+        let filter = filter(raw, &selection).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
             text.as_deref()
                 .map(|text| duration::parse_duration(field, text))
@@ -224,7 +224,7 @@ mod tests {
             (&["--heartbeat", "x"], "--heartbeat"),
             (&["--container", ""], "--container"),
         ] {
-            let error = TraceConfig::check(parse(arguments)).unwrap_err();
+            let error = TraceConfig::check(&parse(arguments)).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");
         }
     }

@@ -29,7 +29,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     log_to_stderr();
     let result = match parsed.command {
-        args::Command::Trace(raw) => match config::TraceConfig::check(*raw) {
+        args::Command::Trace(raw) => match config::TraceConfig::check(&raw) {
             Ok(config) => trace::run(config),
             Err(error) => {
                 let _ = args::Arguments::command().error(ErrorKind::ValueValidation, error).print();

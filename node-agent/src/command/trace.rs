@@ -185,7 +185,10 @@ fn start_line(config: &TraceConfig, kernel: &Loaded, mount: Option<&Mount>, run:
     let mut filters = config.filter.to_string();
     for (name, value) in selection {
         if let Some(value) = value {
-            filters.push_str(&format!(", {name} {value}"));
+            filters += ", ";
+            filters += name;
+            filters += " ";
+            filters += value;
         }
     }
     Start {

@@ -18,6 +18,7 @@ fn to_ns(clock: ClockId) -> u64 {
 
 /// The offset between the two clocks, sampled at most once a second and only when somebody asks.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs in the name")]
 pub struct Clock {
     offset_ns: i64,
     sampled_ns: u64,
@@ -27,8 +28,7 @@ pub struct Clock {
 impl Clock {
     /// Samples for the first time.
     pub fn new() -> Self {
-        let boot = boot_ns();
-        Self { offset_ns: sample(boot), sampled_ns: boot, step_ns: 0 }
+        Self { offset_ns: sample(), sampled_ns: boot_ns(), step_ns: 0 }
     }
 
     /// Samples again when the last sample is older than a second. `boot_ns` is now.
@@ -36,7 +36,7 @@ impl Clock {
         if boot_ns.saturating_sub(self.sampled_ns) < SECOND_NS {
             return;
         }
-        let offset_ns = sample(boot_ns);
+        let offset_ns = sample();
         let step = offset_ns - self.offset_ns;
         if step.abs() > STEP_NS {
             self.step_ns += step;
@@ -62,16 +62,10 @@ impl Default for Clock {
     }
 }
 
-/// Wall time minus boot time, ns. Taken between two readings of the boot clock would be finer; the error here is
-/// the time between two system calls.
-fn sample(boot_ns: u64) -> i64 {
-    let between = boot_ns_pair(boot_ns);
-    i64::try_from(to_ns(ClockId::Realtime)).unwrap_or(0) - i64::try_from(between).unwrap_or(0)
-}
-
-/// A fresh reading, unless the caller's is newer (tests pass times of their own).
-fn boot_ns_pair(boot_ns: u64) -> u64 {
-    self::boot_ns().max(boot_ns)
+/// Wall time minus boot time, ns.
+fn sample() -> i64 {
+    let difference = i128::from(to_ns(ClockId::Realtime)) - i128::from(to_ns(ClockId::Boottime));
+    i64::try_from(difference).unwrap_or(0)
 }
 
 #[cfg(test)]

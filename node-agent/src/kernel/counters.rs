@@ -38,7 +38,7 @@ impl Counters {
     pub(super) fn new(
         blocks: PerCpuArray<MapData, Plain<CounterBlock>>,
         by_trace: PerCpuArray<MapData, Plain<TraceCounterBlock>>,
-        program: impl AsRawFd,
+        program: &impl AsRawFd,
     ) -> Self {
         Self { blocks, by_trace, program: program.as_raw_fd() }
     }

@@ -292,7 +292,7 @@ fn assemble(
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "COUNTERS")?;
     let by_trace: PerCpuArray<_, _> = map(&mut ebpf, "RING_FULL_BY_TRACE")?;
     let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
-    let counters = Counters::new(blocks, by_trace, std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd()));
+    let counters = Counters::new(blocks, by_trace, &fd.as_fd());
     Ok(Loaded {
         ebpf,
         hook,

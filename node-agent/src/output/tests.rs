@@ -188,7 +188,7 @@ fn loss_can_be_told_while_events_are_refused() {
     let accepted = fill(&mut queue);
     // As after a drained ring: the reserve must not depend on which chunk is the current one.
     queue.flush();
-    let lost = |buffer: &mut Vec<u8>| {
+    let lost = |buffer: &mut Vec<u8>, _: u64| {
         buffer.resize(buffer.len() + 4000, b'c');
         buffer.push(b'\n');
     };

@@ -51,7 +51,7 @@ impl Play {
             }
             Step::Control { length } => {
                 let expected = &mut self.expected;
-                let _ = self.queue.control(|buffer| {
+                let _ = self.queue.control(|buffer, _| {
                     let start = buffer.len();
                     buffer.resize(start + length - 1, b'c');
                     buffer.push(b'\n');
