@@ -116,7 +116,7 @@ fn role_of(socket: *const u8, state: u8) -> u8 {
     if state == State::SYN_SENT.0 {
         return role::CLIENT;
     }
-    let port = tuple_of_socket::<Typed>(socket).local_port;
+    let port = tuple_of_socket::<Typed>(socket, false).local_port;
     let place = Place::of::<Typed>(socket);
     // SAFETY: the value is never looked at.
     let served = unsafe { LISTENERS.get([place.netns, port.into()]) }.is_some();

@@ -108,6 +108,18 @@ impl Step {
         self.new == LISTEN || (self.old == LISTEN && !self.is_child())
     }
 
+    /// The socket was closed: it has no port of its own yet, unless it is bound.
+    #[inline(always)]
+    pub(crate) fn was_closed(self) -> bool {
+        self.old == CLOSE
+    }
+
+    /// The socket has just closed.
+    #[inline(always)]
+    pub(crate) fn is_close(self) -> bool {
+        self.new == CLOSE
+    }
+
     /// The owner closes, in its own context.
     #[inline(always)]
     fn is_owners_close(self) -> bool {
@@ -180,7 +192,7 @@ fn judged<H: Hook>(
     step: Step,
 ) {
     let socket = hook.socket();
-    let mut tuple = hook.tuple();
+    let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     if step.is_listener() {
         tuple.peer_port = 0;
