@@ -6,6 +6,7 @@ use kube_tcpstates_common::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
+    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner, role},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
@@ -31,6 +32,9 @@ const CLOSE: u8 = State::CLOSE.0;
 const CLOSE_WAIT: u8 = State::CLOSE_WAIT.0;
 const LAST_ACK: u8 = State::LAST_ACK.0;
 const LISTEN: u8 = State::LISTEN.0;
+
+/// Id of the root of the unified hierarchy (`kernfs_create_root`, `fs/kernfs/dir.c`).
+const ROOT_CGROUP: u64 = 1;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -63,10 +67,14 @@ fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
         let node = M::pointer(cgroup, offset!(cgroup_kn));
         return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
     }
-    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data.
+    if offset!(cgroup_val) == ABSENT || offset!(kernfs_id) == ABSENT {
+        return 0;
+    }
+    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data. Where it is no pointer
+    // the socket is the root's (`sock_cgroup_ptr`, `include/linux/cgroup.h`).
     let word = M::field::<u64>(socket, offset!(cgroup_val));
     if word == 0 || word & 3 != 0 {
-        return 0;
+        return ROOT_CGROUP;
     }
     let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
     if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
@@ -206,9 +214,12 @@ fn judged<H: Hook>(
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_held(record, counters);
-            // Followed on, in case its cgroup comes to be wanted.
-            record.state = step.new;
-            record.flags |= SINCE_UNKNOWN;
+            // Followed on, in case its cgroup comes to be wanted. A child's copy of its listener's record stays known
+            // as one.
+            if record.state != LISTEN || step.is_listener() {
+                record.state = step.new;
+                record.flags |= SINCE_UNKNOWN;
+            }
         }
         counters.add(Counter::Filtered, 1);
         forget_closed::<H::Records>(counters, socket, step);
@@ -219,6 +230,9 @@ fn judged<H: Hook>(
         record = H::Records::create(socket);
         let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
         counters.add(made, 1);
+        if let Some(record) = record.as_deref_mut() {
+            record.generation = generation;
+        }
     }
 
     // SAFETY: the helper has no preconditions.
@@ -332,9 +346,10 @@ fn arrive(
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
         born(record, known, step, now, counters);
-    } else if !known {
+    } else if !known || (record.state == LISTEN && step.old != LISTEN) {
+        // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
         record.birth_ns = now;
-        record.flags = BIRTH_UNKNOWN;
+        record.flags = BIRTH_UNKNOWN | (record.flags & TUPLE_JUDGED);
     } else {
         if record.state == step.old {
             if record.flags & SINCE_UNKNOWN == 0 {
