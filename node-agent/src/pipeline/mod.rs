@@ -201,6 +201,9 @@ impl Pipeline {
             if self.flow.is_done() || self.serve_requests() {
                 break None;
             }
+            if self.events.is_backlogged() {
+                continue;
+            }
             if let Err(error) = sleeper.wait(found, || self.last_look()) {
                 break Some(error);
             }
