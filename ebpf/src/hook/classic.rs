@@ -68,13 +68,7 @@ impl Hook for Classic {
         } else {
             self.read(classic!(local_port))
         };
-        Tuple {
-            family,
-            local,
-            peer,
-            local_port,
-            peer_port: self.read(classic!(peer_port)),
-        }
+        Tuple { family, local, peer, local_port, peer_port: self.read(classic!(peer_port)) }
     }
 }
 

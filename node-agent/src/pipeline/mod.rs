@@ -4,6 +4,7 @@
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
 //! ```
 
+mod rendered;
 mod report;
 mod resolver;
 mod selection;
