@@ -132,6 +132,7 @@ pub struct Loaded {
     btf: Option<AyaBtf>,
     program: &'static str,
     accept_arguments: u32,
+    offsets: Offsets,
     links: Vec<Link>,
 }
 
@@ -140,6 +141,7 @@ type Link = Box<dyn std::any::Any + Send>;
 
 /// Loads everything; the rules are still empty, nothing is attached.
 pub fn load(options: Options) -> Result<Loaded, LoadError> {
+    raise_memlock();
     let types = Btf::read(Path::new(BTF));
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
@@ -182,7 +184,18 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let mut loaded = assemble(ebpf, hook, storage, program, btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
+    loaded.offsets = offsets;
     Ok(loaded)
+}
+
+/// Before 5.11 eBPF maps count against RLIMIT_MEMLOCK; since then nothing depends on it. What this process may not
+/// raise stays as it is, and a map that is refused for it says so.
+fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// Loads the program of a hook. `tp_btf` falls back to the hash where socket storage is refused (before 5.11).
@@ -306,6 +319,7 @@ fn assemble(
         btf,
         program,
         accept_arguments: 0,
+        offsets: Offsets::NONE,
         links: Vec::new(),
     })
 }
@@ -343,6 +357,17 @@ impl Loaded {
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
         Ok(())
+    }
+
+    /// Whether the program can read which cgroup made a socket.
+    pub const fn reads_cgroups(&self) -> bool {
+        let Offsets { cgroup, cgroup_val, cgroup_kn, kernfs_id, .. } = self.offsets;
+        (cgroup != ABSENT || cgroup_val != ABSENT) && cgroup_kn != ABSENT && kernfs_id != ABSENT
+    }
+
+    /// Whether the program can read a socket's network namespace.
+    pub const fn reads_namespaces(&self) -> bool {
+        self.offsets.net != ABSENT && self.offsets.net_inum != ABSENT
     }
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
