@@ -22,10 +22,7 @@ fn main() {
     println!("cargo::rerun-if-changed={}", object.display());
     let copy = out_dir.join("kube-tcpstates.bpf.o");
     if let Err(error) = fs::copy(&object, &copy) {
-        fail(&format!(
-            "no kernel side at {} ({error}): run ./x build",
-            object.display()
-        ));
+        fail(&format!("no kernel side at {} ({error}): run ./x build", object.display()));
     }
     println!("cargo::rustc-env={OBJECT}={}", copy.display());
 }
@@ -33,13 +30,8 @@ fn main() {
 /// The nearest directory above `OUT_DIR` that holds the object: cargo tells a build script of no target directory.
 /// `OUT_DIR` is TARGET/PROFILE/build/PACKAGE/out, with the target triple before the profile when there is one.
 fn below_target(out_dir: &Path) -> PathBuf {
-    let candidates = || {
-        out_dir
-            .ancestors()
-            .skip(4)
-            .take(2)
-            .map(|target| target.join("bpf/kube-tcpstates.bpf.o"))
-    };
+    let candidates =
+        || out_dir.ancestors().skip(4).take(2).map(|target| target.join("bpf/kube-tcpstates.bpf.o"));
     let found = candidates().find(|object| object.exists());
     found.or_else(|| candidates().next()).unwrap_or_default()
 }

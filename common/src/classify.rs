@@ -109,7 +109,11 @@ fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceS
 /// What family and role leave of the traces they constrain: `(accepting or undecided, undecided)`. The role is
 /// known at once. Without a peer an `AF_INET6` child may yet turn out IPv4-mapped; an `AF_INET` one stays what it is.
 #[inline(always)]
-fn judge_family_role(rules: &RuleTable, constrained: TraceSet, connection: &Connection) -> (TraceSet, TraceSet) {
+fn judge_family_role(
+    rules: &RuleTable,
+    constrained: TraceSet,
+    connection: &Connection,
+) -> (TraceSet, TraceSet) {
     let accept = rules.family_role[family_role_index(connection.family, connection.role) & 7];
     if connection.listener || connection.peer_known() || connection.family != 6 {
         return (accept, 0);
@@ -229,7 +233,8 @@ fn judge_duration(rules: &RuleTable, duration_ns: u64) -> TraceSet {
     let mut reached = 0_usize;
     let mut step = 32_usize;
     while step > 0 {
-        if rules.duration_threshold.get(reached + step - 1).is_some_and(|threshold| duration_ns >= *threshold) {
+        if rules.duration_threshold.get(reached + step - 1).is_some_and(|threshold| duration_ns >= *threshold)
+        {
             reached += step;
         }
         step >>= 1;

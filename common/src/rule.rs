@@ -72,7 +72,11 @@ pub struct RuleTable {
 /// Index into [`RuleTable::transition`], or `None` when a state is outside 0..16.
 #[inline(always)]
 pub const fn transition_index(old_state: u8, new_state: u8) -> Option<usize> {
-    if old_state < 16 && new_state < 16 { Some(((old_state as usize) << 4) | new_state as usize) } else { None }
+    if old_state < 16 && new_state < 16 {
+        Some(((old_state as usize) << 4) | new_state as usize)
+    } else {
+        None
+    }
 }
 
 /// Index into [`RuleTable::family_role`] for family 4 or 6 and a number of [`crate::record::role`].

@@ -15,7 +15,7 @@ use crate::{
     counters::Counters,
     globals::{offset, setting},
     maps::{CGROUP_EVENTS, CGROUP_SETS},
-    memory::{Memory, Typed, Probed},
+    memory::{Memory, Probed, Typed},
 };
 
 /// `hierarchy_id` of the unified hierarchy: it is made first (`cgroup_init`, `kernel/cgroup/cgroup.c`).
@@ -87,7 +87,8 @@ fn tell(id: u64, path: *const u8, removed: bool) {
         (*out).boot_ns = bpf_ktime_get_boot_ns();
         (*out).removed = u32::from(removed);
         (*out).path_len =
-            bpf_probe_read_kernel_str((&raw mut (*out).path).cast(), CGROUP_PATH_LEN as u32, path.cast()) as i32;
+            bpf_probe_read_kernel_str((&raw mut (*out).path).cast(), CGROUP_PATH_LEN as u32, path.cast())
+                as i32;
     }
     entry.submit(0);
 }

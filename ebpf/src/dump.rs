@@ -45,8 +45,9 @@ struct StorageElement {
 #[inline(always)]
 fn tcp_socket(context: *const TaskFile) -> Option<(*const u8, *const u8)> {
     // SAFETY: the context of this iterator.
-    let (task, file) =
-        unsafe { ((&raw const (*context).task).read_volatile(), (&raw const (*context).file).read_volatile()) };
+    let (task, file) = unsafe {
+        ((&raw const (*context).task).read_volatile(), (&raw const (*context).file).read_volatile())
+    };
     if task.is_null() || file.is_null() {
         return None;
     }

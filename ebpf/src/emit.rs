@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_get_current_pid_tgid, generated::{bpf_get_current_comm, bpf_ringbuf_query}},
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_comm, bpf_ringbuf_query},
+    },
 };
 use kube_tcpstates_common::{
     classify::Wanted,
@@ -162,8 +165,7 @@ fn wake_reader(counters: Counters) {
 #[inline(always)]
 fn half_full() -> bool {
     // SAFETY: the map is a ring buffer.
-    let waiting = unsafe {
-        bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into())
-    };
+    let waiting =
+        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) };
     waiting > u64::from(setting!(ring_bytes)) / 2
 }

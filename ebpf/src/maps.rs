@@ -8,7 +8,10 @@ use aya_ebpf::{
 use kube_tcpstates_common::{
     counter::{CounterBlock, TraceCounterBlock},
     record::{CgroupRecord, TransitionRecord},
-    rule::{CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable, TraceSet},
+    rule::{
+        CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
+        TraceSet,
+    },
 };
 
 use crate::socket::SocketRecord;

@@ -1,6 +1,9 @@
 //! Who owns a socket: the task that connects, listens, accepts or, failing those, closes it.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::{bpf_get_current_comm, bpf_get_current_task}};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_comm, bpf_get_current_task},
+};
 use kube_tcpstates_common::record::{COMM_LEN, owner};
 
 use crate::{

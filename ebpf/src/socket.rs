@@ -2,10 +2,7 @@
 
 use core::ptr;
 
-use aya_ebpf::{
-    bindings::BPF_SK_STORAGE_GET_F_CREATE,
-    helpers::generated::bpf_sk_storage_get,
-};
+use aya_ebpf::{bindings::BPF_SK_STORAGE_GET_F_CREATE, helpers::generated::bpf_sk_storage_get};
 use kube_tcpstates_common::record::COMM_LEN;
 
 use crate::maps::{SOCKET_HASH, SOCKET_STORAGE};
@@ -83,7 +80,10 @@ pub(crate) struct InStorage;
 impl InStorage {
     /// Makes a record with these contents, or returns the one that is there.
     #[inline(always)]
-    pub(crate) fn create_with(socket: *const u8, record: &mut SocketRecord) -> Option<&'static mut SocketRecord> {
+    pub(crate) fn create_with(
+        socket: *const u8,
+        record: &mut SocketRecord,
+    ) -> Option<&'static mut SocketRecord> {
         Self::lookup(socket, record, BPF_SK_STORAGE_GET_F_CREATE)
     }
 

@@ -6,7 +6,8 @@ use kube_tcpstates_common::{
 };
 
 use crate::maps::{
-    CGROUP_SETS, NETNS_SETS, PORT_CLASSES, PREFIXES_V4_A, PREFIXES_V4_B, PREFIXES_V6_A, PREFIXES_V6_B, prefix_key,
+    CGROUP_SETS, NETNS_SETS, PORT_CLASSES, PREFIXES_V4_A, PREFIXES_V4_B, PREFIXES_V6_A, PREFIXES_V6_B,
+    prefix_key,
 };
 
 /// One slot of every table.

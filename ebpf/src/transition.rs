@@ -2,7 +2,9 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use kube_tcpstates_common::{
-    classify::{Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise},
+    classify::{
+        Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
+    },
     counter::Counter,
     record::{UNKNOWN_NS, flag, owner, role},
     rule::{RuleTable, TraceSet, dimension},
@@ -187,7 +189,8 @@ fn judged<H: Hook>(
     let role = role_of(record.as_deref(), step);
     // Under other rules the socket may have been nobody's for a while.
     let followed = record.as_ref().is_some_and(|record| record.generation == generation);
-    let interest = judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
+    let interest =
+        judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_held(record, counters);
@@ -222,7 +225,8 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns = arrive(record, known, followed, role, step, now, counters, &mut emission.flags);
+        emission.duration_ns =
+            arrive(record, known, followed, role, step, now, counters, &mut emission.flags);
     }
     decide(record, rules, &interest, &emission, counters);
     forget_closed::<H::Records>(counters, socket, step);
@@ -322,10 +326,10 @@ fn arrive(
     } else {
         if record.state == step.old {
             if record.flags & SINCE_UNKNOWN == 0 {
-            duration_ns = now.saturating_sub(record.since_ns);
-            if record.flags & SINCE_ATTACH != 0 {
-                *flags |= flag::SINCE_ATTACH;
-            }
+                duration_ns = now.saturating_sub(record.since_ns);
+                if record.flags & SINCE_ATTACH != 0 {
+                    *flags |= flag::SINCE_ATTACH;
+                }
             }
         } else if followed {
             counters.add(Counter::Gap, 1);

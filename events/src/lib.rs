@@ -54,10 +54,7 @@ pub enum Line {
 }
 
 /// For `skip_serializing_if`: `false` is the absence of the fact.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands the field over by reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
 pub(crate) fn is_false(flag: &bool) -> bool {
     !*flag
 }

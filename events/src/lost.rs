@@ -64,14 +64,7 @@ pub struct ByPlace {
 impl ByPlace {
     /// Sum over all places, transitions.
     pub const fn total(&self) -> u64 {
-        let Self {
-            ring,
-            recursion,
-            queue,
-            rate,
-            write,
-            identity,
-        } = *self;
+        let Self { ring, recursion, queue, rate, write, identity } = *self;
         ring + recursion + queue + rate + write + identity
     }
 }

@@ -23,10 +23,8 @@ pub enum SchemaId {
 
 /// JSON Schema (draft 2020-12) of every line, as a reader of the output should use it.
 pub fn json_schema() -> Schema {
-    let mut schema = SchemaSettings::draft2020_12()
-        .for_serialize()
-        .into_generator()
-        .into_root_schema_for::<Line>();
+    let mut schema =
+        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Line>();
     RecursiveTransform(forbid_null).transform(&mut schema);
     schema.insert("$id".to_owned(), format!("https://{SCHEMA_ID}").into());
     schema.insert("title".to_owned(), "A line of kube-tcpstates".into());

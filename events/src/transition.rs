@@ -128,10 +128,7 @@ pub struct Connection {
 
 /// What happened to the TCP state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, each absent unless true"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each absent unless true")]
 pub struct Tcp {
     /// State left, by the kernel's name (`SYN_SENT`); a number the tracer does not know, as the number.
     pub old_state: String,

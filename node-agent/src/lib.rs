@@ -1,9 +1,26 @@
-//! stub
+//! Every TCP state transition of this machine, attributed to the container and pod that own the socket.
+//!
+//! ```text
+//!  kernel                                          node agent (this crate)
+//! ┌────────────────────────────────────┐        ┌─────────────────────────────────────────────────────────────┐
+//! │ hook ─► classify ─► socket record ─│─ ring ─│─► decode ─► connection ─► identity ─► serialise ─► output ──│─► stdout
+//! └────────────────────────────────────┘        └─────────────────────────────────────────────────────────────┘
+//!            ▲ rules, swapped as a whole                                  ▲ cgroups, /proc
+//!            └───────────── filter ───────────────────────────────────────┴ cgroupfs
+//! ```
+//!
+//! The stations in order: [`kernel`], [`decode`], [`connection`], [`identity`], [`filter`], [`serialise`],
+//! [`output`]; [`pipeline`] joins them. `decode`, `connection`, `identity`, `filter` and `serialise` are core: they
+//! do no I/O and take time as an argument. The others are edges.
+
 pub mod cgroupfs;
+pub mod command;
+pub mod connection;
 pub mod decode;
 pub mod filter;
 pub mod identity;
 pub mod kernel;
 pub mod output;
+pub mod pipeline;
 pub mod preflight;
 pub mod serialise;

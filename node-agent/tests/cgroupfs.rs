@@ -14,13 +14,8 @@ use kube_tcpstates::identity::{Identity, Index, Limits, ROOT_CGROUP_ID};
 
 fn mount() -> PathBuf {
     let mount = Mount::find(None).expect("these tests need a mounted cgroup2 file system");
-    assert!(
-        mount.is_whole,
-        "these tests need the root of the hierarchy, not a private cgroup namespace"
-    );
-    mount
-        .cgroup2
-        .expect("these tests need a cgroup2 file system; this machine has cgroup v1 only")
+    assert!(mount.is_whole, "these tests need the root of the hierarchy, not a private cgroup namespace");
+    mount.cgroup2.expect("these tests need a cgroup2 file system; this machine has cgroup v1 only")
 }
 
 /// A tree of cgroups that is removed again, also when a test fails.
@@ -33,11 +28,8 @@ impl Tree {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mount = mount();
-        let name = format!(
-            "kube-tcpstates-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("kube-tcpstates-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let root = mount.join(&name);
         fs::create_dir(&root)
             .unwrap_or_else(|error| panic!("these tests need root: cannot make {}: {error}", root.display()));
@@ -116,24 +108,15 @@ fn the_mount_that_is_found_is_the_hierarchys_root() {
     let mount = mount();
     assert_eq!(number(&mount), ROOT_CGROUP_ID);
     assert!(mount.join("cgroup.procs").exists());
-    assert_eq!(
-        Mount::find(Some(&mount)).expect("the same mount").cgroup2,
-        Some(mount)
-    );
-    let error = Mount::find(Some(Path::new("/nowhere")))
-        .expect_err("nothing there")
-        .to_string();
+    assert_eq!(Mount::find(Some(&mount)).expect("the same mount").cgroup2, Some(mount));
+    let error = Mount::find(Some(Path::new("/nowhere"))).expect_err("nothing there").to_string();
     assert!(error.contains("/nowhere"), "{error}");
 }
 
 #[test]
 fn a_walk_finds_every_cgroup_under_its_number() {
     let tree = Tree::new();
-    let made = [
-        tree.make("kubepods"),
-        tree.make("kubepods/podx"),
-        tree.make("kubepods/podx/inner"),
-    ];
+    let made = [tree.make("kubepods"), tree.make("kubepods/podx"), tree.make("kubepods/podx/inner")];
     let walk = walk(&mount()).expect("a walk");
     assert_eq!(walk.found.first(), Some(&(ROOT_CGROUP_ID, "/".to_owned())));
     for cgroup in &made {
@@ -175,10 +158,7 @@ fn an_id_leads_to_the_path_while_the_cgroup_lives() {
     let (id, path) = tree.make("a.slice/docker-0.scope");
     let found = by_id.path(id).expect("these tests need CAP_DAC_READ_SEARCH");
     assert_eq!(found, Some(path));
-    assert_eq!(
-        by_id.path(ROOT_CGROUP_ID).expect("permitted"),
-        Some("/".to_owned())
-    );
+    assert_eq!(by_id.path(ROOT_CGROUP_ID).expect("permitted"), Some("/".to_owned()));
     tree.remove("a.slice/docker-0.scope");
     assert_eq!(by_id.path(id).expect("permitted"), None);
     assert_eq!(by_id.path(u64::MAX).expect("permitted"), None);
@@ -188,32 +168,15 @@ fn an_id_leads_to_the_path_while_the_cgroup_lives() {
 fn without_the_capability_the_error_names_it() {
     let probe = std::env::var_os("KUBE_TCPSTATES_PROBE_BY_ID");
     if probe.is_some() {
-        let error = ById::new(&mount())
-            .expect("the mount")
-            .path(ROOT_CGROUP_ID)
-            .expect_err("not permitted");
-        assert!(
-            matches!(
-                error,
-                ByIdError::NotPermitted {
-                    id: ROOT_CGROUP_ID,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        let error = ById::new(&mount()).expect("the mount").path(ROOT_CGROUP_ID).expect_err("not permitted");
+        assert!(matches!(error, ByIdError::NotPermitted { id: ROOT_CGROUP_ID, .. }), "{error}");
         assert!(error.to_string().contains("CAP_DAC_READ_SEARCH"), "{error}");
         return;
     }
     // This test again, in a process that has given the capability up.
     let itself = std::env::current_exe().expect("the test's own binary");
     let output = Command::new("setpriv")
-        .args([
-            "--bounding-set",
-            "-dac_read_search",
-            "--inh-caps",
-            "-dac_read_search",
-        ])
+        .args(["--bounding-set", "-dac_read_search", "--inh-caps", "-dac_read_search"])
         .arg(itself)
         .args(["--exact", "without_the_capability_the_error_names_it"])
         .env("KUBE_TCPSTATES_PROBE_BY_ID", "1")
@@ -231,19 +194,12 @@ fn a_process_is_found_in_the_cgroup_it_was_put_into() {
     let id = "c".repeat(64);
     let (_, path) = tree.make(&format!("docker/{id}"));
     let process = Idle::new("env", &[]);
-    fs::write(
-        tree.root.join(format!("docker/{id}/cgroup.procs")),
-        process.pid().to_string(),
-    )
-    .expect("a process can be moved");
-    let found = task(Path::new("/proc"), process.pid())
-        .expect("/proc")
-        .expect("it is alive");
+    fs::write(tree.root.join(format!("docker/{id}/cgroup.procs")), process.pid().to_string())
+        .expect("a process can be moved");
+    let found = task(Path::new("/proc"), process.pid()).expect("/proc").expect("it is alive");
     assert_eq!(found.cgroup, path);
     assert_eq!(Identity::from_path(&found.cgroup).container_id, Some(id));
-    let own = task(Path::new("/proc"), std::process::id())
-        .expect("/proc")
-        .expect("it is alive");
+    let own = task(Path::new("/proc"), std::process::id()).expect("/proc").expect("it is alive");
     assert!(own.started_ns <= found.started_ns, "the parent is not younger");
     let pid = process.pid();
     drop(process);
@@ -257,11 +213,8 @@ fn a_private_namespace_names_its_container_and_the_hosts_does_not() {
     let id = "d".repeat(64);
     tree.make(&format!("docker/{id}"));
     let process = Idle::new("unshare", &["--net"]);
-    fs::write(
-        tree.root.join(format!("docker/{id}/cgroup.procs")),
-        process.pid().to_string(),
-    )
-    .expect("a process can be moved");
+    fs::write(tree.root.join(format!("docker/{id}/cgroup.procs")), process.pid().to_string())
+        .expect("a process can be moved");
     let inode = u32::try_from(number(&root.join(format!("{}/ns/net", process.pid())))).expect("32 bits");
     let host = host_namespace(root).expect("these tests need the host's /proc and CAP_SYS_PTRACE");
     assert_ne!(inode, host);
@@ -285,9 +238,8 @@ fn a_private_namespace_names_its_container_and_the_hosts_does_not() {
 fn the_layout_agrees_with_where_the_controllers_are() {
     let mount = Mount::find(None).expect("these tests need a cgroup file system");
     let own = fs::read_to_string("/proc/self/cgroup").expect("/proc");
-    let has_v1 = own
-        .lines()
-        .any(|line| line.contains(":memory:") || line.contains(":pids:") || line.contains(":cpu"));
+    let has_v1 =
+        own.lines().any(|line| line.contains(":memory:") || line.contains(":pids:") || line.contains(":cpu"));
     let wanted = match (has_v1, &mount.cgroup2) {
         (false, _) => Layout::Unified,
         (true, Some(_)) => Layout::Hybrid,

@@ -20,14 +20,8 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        mount(
-            "tmpfs",
-            directory.path(),
-            "tmpfs",
-            MountFlags::empty(),
-            c"size=64k",
-        )
-        .expect("mounting a tmpfs of 64 KiB (this test needs root or CAP_SYS_ADMIN)");
+        mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), c"size=64k")
+            .expect("mounting a tmpfs of 64 KiB (this test needs root or CAP_SYS_ADMIN)");
         Self(directory)
     }
 
@@ -64,9 +58,7 @@ fn assert_whole_and_counted(path: &Path, before: &str) {
     let append = File::options().append(true).create(true).open(path).unwrap();
     let (offered, finished) = write_until_full(append);
     let totals = finished.totals;
-    let End::Failed(error) = finished.end else {
-        panic!("{:?}", finished.end)
-    };
+    let End::Failed(error) = finished.end else { panic!("{:?}", finished.end) };
     assert!(error.to_string().contains("No space left on device"), "{error}");
 
     let text = fs::read_to_string(path).unwrap();
@@ -75,17 +67,10 @@ fn assert_whole_and_counted(path: &Path, before: &str) {
     assert!(written.iter().all(|line| line.len() == 699), "a torn line");
     let numbers: Vec<u64> = written.iter().map(|line| line.parse().unwrap()).collect();
     assert_eq!(numbers, (1..=totals.event_lines_written).collect::<Vec<_>>());
-    assert!(
-        text.len() as u64 > DISK - 1400,
-        "gave up with {} bytes written",
-        text.len()
-    );
+    assert!(text.len() as u64 > DISK - 1400, "gave up with {} bytes written", text.len());
 
     assert_eq!(totals.event_lines_offered(), offered);
-    assert_eq!(
-        totals.event_lines_accepted,
-        totals.event_lines_written + totals.lost_write
-    );
+    assert_eq!(totals.event_lines_accepted, totals.event_lines_written + totals.lost_write);
     assert!(totals.lost_write > 0);
 }
 

@@ -34,16 +34,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     let linker = toolchain::linker(workspace)?;
     step::say("building the kernel side");
     let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Build);
-    step::run(step::quiet_unless_terminal(
-        cargo.args(["--package", EBPF_PACKAGE]),
-    ))?;
+    step::run(step::quiet_unless_terminal(cargo.args(["--package", EBPF_PACKAGE])))?;
 
-    let built = workspace
-        .target
-        .join("bpf")
-        .join(TARGET)
-        .join("release")
-        .join(EBPF_PACKAGE);
+    let built = workspace.target.join("bpf").join(TARGET).join("release").join(EBPF_PACKAGE);
     let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     check(&object).with_context(|| format!("{} is not whole", built.display()))?;
     let place = workspace.target.join("bpf/kube-tcpstates.bpf.o");
@@ -68,11 +61,7 @@ fn check(object: &[u8]) -> Result<()> {
 }
 
 fn missing<'a>(sections: &[Section<'_>], expected: &[&'a str]) -> Vec<&'a str> {
-    let holds = |name: &str| {
-        sections
-            .iter()
-            .any(|section| section.name == name && section.size > 0)
-    };
+    let holds = |name: &str| sections.iter().any(|section| section.name == name && section.size > 0);
     expected.iter().copied().filter(|name| !holds(name)).collect()
 }
 
@@ -99,9 +88,7 @@ mod tests {
 
     #[test]
     fn each_missing_or_empty_section_is_named() {
-        let error = check(&object(&[(".BTF", 0), ("license", 4)]))
-            .unwrap_err()
-            .to_string();
+        let error = check(&object(&[(".BTF", 0), ("license", 4)])).unwrap_err().to_string();
         assert!(error.contains(".BTF, .BTF.ext"), "{error}");
         assert!(!error.contains("license"), "{error}");
     }

@@ -16,9 +16,7 @@ const CHECKS: &[Check] = &[
     ("length of files", |workspace| lint::file_lengths(&workspace.root)),
     ("shell scripts", |workspace| lint::shell_scripts(&workspace.root)),
     // The agent's crate does not compile without the kernel side.
-    ("the kernel side builds", |workspace| {
-        bpf::build(workspace).map(drop)
-    }),
+    ("the kernel side builds", |workspace| bpf::build(workspace).map(drop)),
     ("clippy for the kernel side", bpf::clippy),
     ("clippy for user space", clippy),
     ("documentation", documentation),
@@ -37,13 +35,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             failed.push(*name);
         }
     }
-    ensure!(
-        failed.is_empty(),
-        "{} of {} checks failed: {}",
-        failed.len(),
-        CHECKS.len(),
-        failed.join("; ")
-    );
+    ensure!(failed.is_empty(), "{} of {} checks failed: {}", failed.len(), CHECKS.len(), failed.join("; "));
     step::say(&format!("all {} checks hold", CHECKS.len()));
     Ok(())
 }
@@ -71,18 +63,14 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 /// Private items too: the documentation is for those who change the code, and links break in private ones first.
 fn documentation(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo("doc");
-    cargo
-        .args(workspace::user_space_but(&[]))
-        .args(["--no-deps", "--document-private-items"]);
+    cargo.args(workspace::user_space_but(&[])).args(["--no-deps", "--document-private-items"]);
     cargo.env("RUSTDOCFLAGS", "-D warnings");
     step::run(step::quiet_unless_terminal(&mut cargo))
 }
 
 fn deny(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     let mut deny = Command::new(cargo_deny().path(workspace)?);
-    deny.current_dir(&workspace.root)
-        .args(["--log-level", "warn", "--all-features"])
-        .args(arguments);
+    deny.current_dir(&workspace.root).args(["--log-level", "warn", "--all-features"]).args(arguments);
     step::run(&mut deny)
 }
 

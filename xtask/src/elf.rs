@@ -19,10 +19,7 @@ pub(crate) struct Section<'a> {
 pub(crate) fn sections(file: &[u8]) -> Result<Vec<Section<'_>>> {
     ensure!(file.starts_with(MAGIC), "not a 64-bit little-endian ELF file");
     let machine = u16_at(file, 18)?;
-    ensure!(
-        machine == EM_BPF,
-        "an ELF file for machine {machine}, not for BPF ({EM_BPF})"
-    );
+    ensure!(machine == EM_BPF, "an ELF file for machine {machine}, not for BPF ({EM_BPF})");
     let table = usize::try_from(u64_at(file, 40)?)?;
     let entry_size = usize::from(u16_at(file, 58)?);
     let count = usize::from(u16_at(file, 60)?);
@@ -30,23 +27,16 @@ pub(crate) fn sections(file: &[u8]) -> Result<Vec<Section<'_>>> {
     ensure!(entry_size >= HEADER_SIZE, "section headers of {entry_size} bytes");
 
     let header = |index: usize| {
-        let start = index
-            .checked_mul(entry_size)
-            .and_then(|offset| table.checked_add(offset))?;
+        let start = index.checked_mul(entry_size).and_then(|offset| table.checked_add(offset))?;
         file.get(start..start.checked_add(HEADER_SIZE)?)
     };
     let names = contents(file, header(names_index).context("no section name table")?)?;
     (0..count)
         .map(|index| {
             let header = header(index).context("the section table is cut short")?;
-            let name = names
-                .get(u32_at(header, 0)? as usize..)
-                .context("a name outside the name table")?;
+            let name = names.get(u32_at(header, 0)? as usize..).context("a name outside the name table")?;
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            Ok(Section {
-                name: std::str::from_utf8(name)?,
-                size: u64_at(header, 32)?,
-            })
+            Ok(Section { name: std::str::from_utf8(name)?, size: u64_at(header, 32)? })
         })
         .collect()
 }
@@ -54,8 +44,7 @@ pub(crate) fn sections(file: &[u8]) -> Result<Vec<Section<'_>>> {
 fn contents<'a>(file: &'a [u8], header: &[u8]) -> Result<&'a [u8]> {
     let start = usize::try_from(u64_at(header, 24)?)?;
     let size = usize::try_from(u64_at(header, 32)?)?;
-    file.get(start..start.saturating_add(size))
-        .context("a section outside the file")
+    file.get(start..start.saturating_add(size)).context("a section outside the file")
 }
 
 fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N]> {
@@ -111,20 +100,8 @@ pub(crate) mod tests {
     fn sections_are_listed_with_their_sizes() {
         let file = object(&[(".BTF", 12), ("tp_btf/inet_sock_set_state", 800)]);
         let found = sections(&file).unwrap();
-        assert!(
-            found.contains(&Section {
-                name: ".BTF",
-                size: 12
-            }),
-            "{found:?}"
-        );
-        assert!(
-            found.contains(&Section {
-                name: "tp_btf/inet_sock_set_state",
-                size: 800
-            }),
-            "{found:?}"
-        );
+        assert!(found.contains(&Section { name: ".BTF", size: 12 }), "{found:?}");
+        assert!(found.contains(&Section { name: "tp_btf/inet_sock_set_state", size: 800 }), "{found:?}");
     }
 
     #[test]

@@ -25,11 +25,7 @@ pub(crate) fn file_lengths(root: &Path) -> Result<()> {
             long.push(format!("{} has {lines}", name.display()));
         }
     }
-    ensure!(
-        long.is_empty(),
-        "more than {LINES_AT_MOST} lines: {}",
-        long.join(", ")
-    );
+    ensure!(long.is_empty(), "more than {LINES_AT_MOST} lines: {}", long.join(", "));
     Ok(())
 }
 
@@ -67,11 +63,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("xtask-lint-{}", std::process::id()));
         for directory in ["source", "target", ".git"] {
             fs::create_dir_all(root.join(directory)).unwrap();
-            fs::write(
-                root.join(directory).join("long.rs"),
-                "\n".repeat(LINES_AT_MOST + 1),
-            )
-            .unwrap();
+            fs::write(root.join(directory).join("long.rs"), "\n".repeat(LINES_AT_MOST + 1)).unwrap();
         }
         fs::write(root.join("source/short.rs"), "\n".repeat(LINES_AT_MOST)).unwrap();
         fs::write(root.join("target/CACHEDIR.TAG"), "").unwrap();

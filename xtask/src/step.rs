@@ -23,12 +23,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let name = shown(command);
     let output = command.output().with_context(|| format!("start `{name}`"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "`{name}` failed: {}: {}",
-        output.status,
-        errors.trim_end()
-    );
+    ensure!(output.status.success(), "`{name}` failed: {}: {}", output.status, errors.trim_end());
     String::from_utf8(output.stdout).with_context(|| format!("`{name}` printed what is not UTF-8"))
 }
 
@@ -43,10 +38,7 @@ pub(crate) fn quiet_unless_terminal(cargo: &mut Command) -> &mut Command {
 /// A command as a person would type it, without its environment.
 pub(crate) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -57,10 +49,7 @@ mod tests {
     fn a_failure_names_the_command_and_what_it_said() {
         let error = output(Command::new("sh").args(["-c", "echo so it is >&2; exit 3"])).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("sh -c") && text.contains("so it is") && text.contains('3'),
-            "{text}"
-        );
+        assert!(text.contains("sh -c") && text.contains("so it is") && text.contains('3'), "{text}");
     }
 
     #[test]

@@ -31,34 +31,21 @@ struct Outcome {
 /// Runs what was asked for. The last line on stdout is `N passed, N failed`, alone.
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     let selection = select(arguments)?;
-    let outcomes: Vec<_> = selection
-        .layers
-        .iter()
-        .map(|layer| run_layer(workspace, layer, selection.name))
-        .collect();
+    let outcomes: Vec<_> =
+        selection.layers.iter().map(|layer| run_layer(workspace, layer, selection.name)).collect();
     if let Some(name) = selection.name
-        && outcomes
-            .iter()
-            .all(|outcome| outcome.counts.ran() == 0 && outcome.failure.is_none())
+        && outcomes.iter().all(|outcome| outcome.counts.ran() == 0 && outcome.failure.is_none())
     {
-        bail!(
-            "no test of {} has a name that contains `{name}`",
-            names(&selection.layers)
-        );
+        bail!("no test of {} has a name that contains `{name}`", names(&selection.layers));
     }
     println!();
     for outcome in &outcomes {
         println!("{}", describe(outcome));
     }
-    let total = outcomes
-        .iter()
-        .fold(Counts::default(), |total, outcome| total + outcome.counts);
+    let total = outcomes.iter().fold(Counts::default(), |total, outcome| total + outcome.counts);
     println!("{total}");
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| outcome.failed())
-        .map(|outcome| outcome.layer.name)
-        .collect();
+    let failed: Vec<_> =
+        outcomes.iter().filter(|outcome| outcome.failed()).map(|outcome| outcome.layer.name).collect();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
@@ -67,23 +54,11 @@ fn select<'a>(arguments: &[&'a str]) -> Result<Selection<'a>> {
     let all = || LAYERS.iter().collect();
     let by_name = |name: &str| LAYERS.iter().find(|layer| layer.name == name);
     match arguments {
-        [] => Ok(Selection {
-            layers: all(),
-            name: None,
-        }),
+        [] => Ok(Selection { layers: all(), name: None }),
         [first, rest @ ..] if rest.len() <= 1 => match by_name(first) {
-            Some(layer) => Ok(Selection {
-                layers: vec![layer],
-                name: rest.first().copied(),
-            }),
-            None if rest.is_empty() => Ok(Selection {
-                layers: all(),
-                name: Some(first),
-            }),
-            None => bail!(
-                "`{first}` is no layer: there are {}",
-                names(&LAYERS.iter().collect::<Vec<_>>())
-            ),
+            Some(layer) => Ok(Selection { layers: vec![layer], name: rest.first().copied() }),
+            None if rest.is_empty() => Ok(Selection { layers: all(), name: Some(first) }),
+            None => bail!("`{first}` is no layer: there are {}", names(&LAYERS.iter().collect::<Vec<_>>())),
         },
         _ => bail!("usage: ./x test [LAYER] [NAME]"),
     }
@@ -103,12 +78,7 @@ fn run_layer(workspace: &Workspace, layer: &'static Layer, name: Option<&str>) -
         // A layer that could not run must not disappear from the sum.
         counts.failed = 1;
     }
-    Outcome {
-        layer,
-        counts,
-        seconds: start.elapsed().as_secs_f64(),
-        failure,
-    }
+    Outcome { layer, counts, seconds: start.elapsed().as_secs_f64(), failure }
 }
 
 impl Outcome {
@@ -119,25 +89,10 @@ impl Outcome {
 
 /// One closing line. Worded so that no reader takes it for the sum of all layers.
 fn describe(outcome: &Outcome) -> String {
-    let Outcome {
-        layer,
-        counts,
-        seconds,
-        failure,
-    } = outcome;
-    let reason = failure
-        .as_ref()
-        .map_or(String::new(), |reason| format!(": {reason}"));
-    let Counts {
-        passed,
-        failed,
-        skipped,
-    } = counts;
-    let skipped = if *skipped > 0 {
-        format!(", {skipped} ignored")
-    } else {
-        String::new()
-    };
+    let Outcome { layer, counts, seconds, failure } = outcome;
+    let reason = failure.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let Counts { passed, failed, skipped } = counts;
+    let skipped = if *skipped > 0 { format!(", {skipped} ignored") } else { String::new() };
     format!(
         "layer {} ran {passed} tests well and {failed} badly{skipped} in {seconds:.1} s{reason}",
         layer.name
@@ -145,11 +100,7 @@ fn describe(outcome: &Outcome) -> String {
 }
 
 fn names(layers: &[&Layer]) -> String {
-    layers
-        .iter()
-        .map(|layer| layer.name)
-        .collect::<Vec<_>>()
-        .join(" and ")
+    layers.iter().map(|layer| layer.name).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]
@@ -158,10 +109,7 @@ mod tests {
 
     fn selected(arguments: &[&'static str]) -> (Vec<&'static str>, Option<&'static str>) {
         let selection = select(arguments).unwrap();
-        (
-            selection.layers.iter().map(|layer| layer.name).collect(),
-            selection.name,
-        )
+        (selection.layers.iter().map(|layer| layer.name).collect(), selection.name)
     }
 
     #[test]
@@ -184,20 +132,9 @@ mod tests {
 
     #[test]
     fn a_closing_line_says_why_a_layer_failed() {
-        let counts = Counts {
-            passed: 0,
-            failed: 1,
-            skipped: 0,
-        };
-        let outcome = Outcome {
-            layer: &LAYERS[1],
-            counts,
-            seconds: 0.04,
-            failure: Some("not root".to_owned()),
-        };
-        assert_eq!(
-            describe(&outcome),
-            "layer kernel ran 0 tests well and 1 badly in 0.0 s: not root"
-        );
+        let counts = Counts { passed: 0, failed: 1, skipped: 0 };
+        let outcome =
+            Outcome { layer: &LAYERS[1], counts, seconds: 0.04, failure: Some("not root".to_owned()) };
+        assert_eq!(describe(&outcome), "layer kernel ran 0 tests well and 1 badly in 0.0 s: not root");
     }
 }

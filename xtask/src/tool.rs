@@ -56,22 +56,10 @@ impl Tool {
         if self.runs(&program) {
             return Ok(program);
         }
-        let what = if program.exists() {
-            "does not run any more"
-        } else {
-            "is not there yet"
-        };
-        step::say(&format!(
-            "{} {} {what}: building it ({})",
-            self.name, self.version, self.expect
-        ));
+        let what = if program.exists() { "does not run any more" } else { "is not there yet" };
+        step::say(&format!("{} {} {what}: building it ({})", self.name, self.version, self.expect));
         self.install(workspace, &home)?;
-        ensure!(
-            self.runs(&program),
-            "{} was built but does not run: {}",
-            self.name,
-            program.display()
-        );
+        ensure!(self.runs(&program), "{} was built but does not run: {}", self.name, program.display());
         Ok(program)
     }
 
@@ -85,12 +73,8 @@ impl Tool {
     }
 
     fn install(&self, workspace: &Workspace, home: &Path) -> Result<()> {
-        let building = workspace
-            .cache
-            .join(format!("{}.building.{}", self.key(), std::process::id()));
-        let outcome = self
-            .build_in(workspace, &building)
-            .and_then(|()| replace(&building, home));
+        let building = workspace.cache.join(format!("{}.building.{}", self.key(), std::process::id()));
+        let outcome = self.build_in(workspace, &building).and_then(|()| replace(&building, home));
         // Nothing is left of a build that failed, nor of cargo's own directories after one that did not.
         drop(fs::remove_dir_all(&building));
         outcome.with_context(|| format!("install {} {}", self.name, self.version))
@@ -99,28 +83,13 @@ impl Tool {
     fn build_in(&self, workspace: &Workspace, building: &Path) -> Result<()> {
         fs::create_dir_all(building).with_context(|| format!("create {}", building.display()))?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .args([
-                "install",
-                self.name,
-                "--version",
-                self.version,
-                "--locked",
-                "--root",
-            ])
-            .arg(building);
+        cargo.args(["install", self.name, "--version", self.version, "--locked", "--root"]).arg(building);
         cargo.args(&self.arguments);
         step::quiet_unless_terminal(&mut cargo);
         // Its own target directory: a workspace's would be filled with what is never used again.
-        cargo
-            .current_dir(&workspace.cache)
-            .env("CARGO_TARGET_DIR", building.join("target"));
+        cargo.current_dir(&workspace.cache).env("CARGO_TARGET_DIR", building.join("target"));
         cargo.envs(QUICK_TO_BUILD);
-        cargo.envs(
-            self.environment
-                .iter()
-                .map(|(name, value)| (*name, value.as_str())),
-        );
+        cargo.envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())));
         step::run(&mut cargo)?;
         fs::remove_dir_all(building.join("target")).context("remove what the build left")
     }
@@ -138,9 +107,7 @@ fn replace(complete: &Path, place: &Path) -> Result<()> {
 }
 
 fn mentions(output: &[u8], version: &str) -> bool {
-    String::from_utf8_lossy(output)
-        .split_whitespace()
-        .any(|word| word == version)
+    String::from_utf8_lossy(output).split_whitespace().any(|word| word == version)
 }
 
 #[cfg(test)]

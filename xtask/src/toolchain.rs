@@ -69,9 +69,7 @@ impl Toolchain {
                     && Path::new("/usr/lib/rustlib").join(TARGET).join("lib").is_dir()
             }
             Self::Nightly => step::output(self.rustc().args(["--print", "sysroot"])).is_ok_and(|sysroot| {
-                Path::new(sysroot.trim())
-                    .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-                    .exists()
+                Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml").exists()
             }),
         }
     }
@@ -92,11 +90,7 @@ impl Toolchain {
         };
         if self == Self::Debian {
             // RUSTC_BOOTSTRAP: aya-ebpf and the target need unstable features of this stable compiler.
-            cargo.envs([
-                ("RUSTC", "/usr/bin/rustc"),
-                ("RUSTC_BOOTSTRAP", "1"),
-                ("CARGO", "/usr/bin/cargo"),
-            ]);
+            cargo.envs([("RUSTC", "/usr/bin/rustc"), ("RUSTC_BOOTSTRAP", "1"), ("CARGO", "/usr/bin/cargo")]);
         }
         cargo.arg(match subcommand {
             Subcommand::Build => "build",
@@ -108,9 +102,7 @@ impl Toolchain {
         if env::var_os("CI").is_some() {
             cargo.arg("--locked");
         }
-        cargo
-            .args(["--release", "--target", TARGET, "--target-dir"])
-            .arg(workspace.target.join("bpf"));
+        cargo.args(["--release", "--target", TARGET, "--target-dir"]).arg(workspace.target.join("bpf"));
         // An empty wrapper overrules one from a configuration file.
         cargo.envs([
             ("RUSTC_WRAPPER", ""),
@@ -137,11 +129,7 @@ pub(crate) fn linker(workspace: &Workspace) -> Result<PathBuf> {
         name: "bpf-linker",
         version: BPF_LINKER,
         variant: format!("llvm{LLVM}"),
-        arguments: [
-            "--no-default-features".to_owned(),
-            format!("--features=llvm-{LLVM}"),
-        ]
-        .into(),
+        arguments: ["--no-default-features".to_owned(), format!("--features=llvm-{LLVM}")].into(),
         environment,
         expect: "a minute or two",
     };
@@ -161,15 +149,7 @@ pub(crate) enum Subcommand {
 fn install_nightly() -> Result<()> {
     step::say(&format!("installing {NIGHTLY} with rust-src by rustup"));
     let mut rustup = Command::new("rustup");
-    rustup.args([
-        "toolchain",
-        "install",
-        NIGHTLY,
-        "--profile",
-        "minimal",
-        "--component",
-        "rust-src,clippy",
-    ]);
+    rustup.args(["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src,clippy"]);
     step::run(&mut rustup)
         .context("the kernel side needs Debian 12's Rust packages, or rustup with this nightly")
 }
@@ -193,23 +173,16 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
 
 /// Variables that choose a compiler, its flags or a profile. Those that say how to reach a registry stay.
 fn is_of_another_build(name: &str) -> bool {
-    const KEPT: [&str; 5] = [
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTRY_",
-        "CARGO_REGISTRIES_",
-    ];
+    const KEPT: [&str; 5] =
+        ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRY_", "CARGO_REGISTRIES_"];
     let ours = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"];
     ours.iter().any(|prefix| name.starts_with(prefix)) && !KEPT.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Without debug information and `--btf` the build succeeds with an object that has no type information.
 fn rustflags(linker: &Path) -> OsString {
-    let mut flags = OsString::from(format!(
-        "--cfg=bpf_target_arch=\"{}\"",
-        bpf_target_arch(env::consts::ARCH)
-    ));
+    let mut flags =
+        OsString::from(format!("--cfg=bpf_target_arch=\"{}\"", bpf_target_arch(env::consts::ARCH)));
     for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf"] {
         flags.push("\u{1f}");
         flags.push(flag);
@@ -221,18 +194,12 @@ fn rustflags(linker: &Path) -> OsString {
 
 /// aya-ebpf's name for the architecture whose registers a program sees.
 fn bpf_target_arch(arch: &str) -> &str {
-    if arch.starts_with("riscv64") {
-        "riscv64"
-    } else {
-        arch
-    }
+    if arch.starts_with("riscv64") { "riscv64" } else { arch }
 }
 
 /// The major version in the line `LLVM version: 22.1.8` of `rustc -vV`.
 fn llvm_major(version: &str) -> Option<u32> {
-    let full = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let full = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     full.split('.').next()?.trim().parse().ok()
 }
 
@@ -242,23 +209,15 @@ mod tests {
 
     #[test]
     fn llvm_is_read_from_rustc() {
-        assert_eq!(
-            llvm_major("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n"),
-            Some(22)
-        );
+        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
         assert_eq!(llvm_major("rustc 1.96.0\n"), None);
     }
 
     #[test]
     fn nothing_of_the_build_around_reaches_the_kernel_side() {
-        for name in [
-            "RUSTUP_TOOLCHAIN",
-            "RUSTC_WRAPPER",
-            "RUSTFLAGS",
-            "CARGO",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "RUSTC",
-        ] {
+        for name in
+            ["RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO", "CARGO_ENCODED_RUSTFLAGS", "RUSTC"]
+        {
             assert!(is_of_another_build(name), "{name}");
         }
         assert!(is_of_another_build("CARGO_TARGET_DIR") && is_of_another_build("CARGO_PROFILE_RELEASE_LTO"));
@@ -266,14 +225,7 @@ mod tests {
 
     #[test]
     fn how_to_reach_a_registry_stays() {
-        for name in [
-            "CARGO_HOME",
-            "CARGO_HTTP_CAINFO",
-            "CARGO_NET_OFFLINE",
-            "RUSTUP_HOME",
-            "PATH",
-            "HOME",
-        ] {
+        for name in ["CARGO_HOME", "CARGO_HTTP_CAINFO", "CARGO_NET_OFFLINE", "RUSTUP_HOME", "PATH", "HOME"] {
             assert!(!is_of_another_build(name), "{name}");
         }
     }
@@ -282,10 +234,7 @@ mod tests {
     fn the_flags_that_keep_type_information_are_always_there() {
         let flags = rustflags(Path::new("/cache/bpf-linker")).into_string().unwrap();
         let flags: Vec<_> = flags.split('\u{1f}').collect();
-        assert!(
-            flags.contains(&"-Cdebuginfo=2") && flags.contains(&"-Clink-arg=--btf"),
-            "{flags:?}"
-        );
+        assert!(flags.contains(&"-Cdebuginfo=2") && flags.contains(&"-Clink-arg=--btf"), "{flags:?}");
         assert!(flags.contains(&"-Clinker=/cache/bpf-linker"), "{flags:?}");
     }
 

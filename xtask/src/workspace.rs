@@ -39,11 +39,7 @@ impl Workspace {
             Some(directory) if !directory.is_empty() => here.join(directory),
             _ => root.join("target"),
         };
-        Ok(Self {
-            cache: cache_directory()?,
-            root,
-            target,
-        })
+        Ok(Self { cache: cache_directory()?, root, target })
     }
 
     /// The agent as `./x build` leaves it.
@@ -54,10 +50,7 @@ impl Workspace {
     /// The cargo that builds user space: the one `./x` chose, or the one that runs this.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target)
-            .arg(subcommand);
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).arg(subcommand);
         if subcommand != "fmt" && env::var_os("CI").is_some() {
             cargo.arg("--locked");
         }

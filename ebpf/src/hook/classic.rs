@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 
 use super::{Hook, Tuple, address_v6, family, widen};
-use crate::{globals::classic, memory::Probed, memory::Memory, socket::InHash, transition::on_transition};
+use crate::{globals::classic, memory::Memory, memory::Probed, socket::InHash, transition::on_transition};
 
 struct Classic(TracePointContext);
 

@@ -90,10 +90,7 @@ pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8) -> Tuple {
     let (local, peer) = if family == 6 {
         (address_v6::<M>(socket, offset!(local_v6)), address_v6::<M>(socket, offset!(peer_v6)))
     } else {
-        (
-            widen(M::field::<u32>(socket, offset!(local_v4))),
-            widen(M::field::<u32>(socket, offset!(peer_v4))),
-        )
+        (widen(M::field::<u32>(socket, offset!(local_v4))), widen(M::field::<u32>(socket, offset!(peer_v4))))
     };
     Tuple {
         family,

@@ -72,45 +72,24 @@ pub struct ById {
 impl ById {
     /// Opens the mount of the unified hierarchy.
     pub fn new(mount: &Path) -> Result<Self, ByIdError> {
-        let failed = |source| ByIdError::Mount {
-            path: mount.to_owned(),
-            source,
-        };
+        let failed = |source| ByIdError::Mount { path: mount.to_owned(), source };
         let file = File::open(mount).map_err(failed)?;
-        if rustix::fs::fstatfs(&file)
-            .map_err(|error| failed(error.into()))?
-            .f_type
-            != CGROUP2_MAGIC
-        {
+        if rustix::fs::fstatfs(&file).map_err(|error| failed(error.into()))?.f_type != CGROUP2_MAGIC {
             return Err(ByIdError::NotCgroup2(mount.to_owned()));
         }
         let prefix = path_of(file.as_raw_fd()).map_err(failed)?;
-        Ok(Self {
-            mount: file,
-            path: mount.to_owned(),
-            prefix,
-        })
+        Ok(Self { mount: file, path: mount.to_owned(), prefix })
     }
 
     /// The path of a cgroup from the root of the hierarchy; `None` when there is none with that id (any more).
     pub fn path(&self, id: u64) -> Result<Option<String>, ByIdError> {
-        let refused = |step| {
-            move |source| ByIdError::Refused {
-                id,
-                path: self.path.clone(),
-                step,
-                source,
-            }
-        };
+        let refused = |step| move |source| ByIdError::Refused { id, path: self.path.clone(), step, source };
         let directory = match self.open(id) {
             Ok(directory) => directory,
             Err(error) => {
                 return match error.raw_os_error() {
                     Some(libc::ESTALE | libc::ENOENT) => Ok(None),
-                    Some(libc::EPERM) => Err(ByIdError::NotPermitted {
-                        id,
-                        path: self.path.clone(),
-                    }),
+                    Some(libc::EPERM) => Err(ByIdError::NotPermitted { id, path: self.path.clone() }),
                     _ => Err(refused("open_by_handle_at")(error)),
                 };
             }
@@ -121,11 +100,7 @@ impl ById {
 
     #[expect(unsafe_code, reason = "neither std nor rustix binds open_by_handle_at")]
     fn open(&self, id: u64) -> io::Result<OwnedFd> {
-        let mut handle = Handle {
-            bytes: 8,
-            kind: FILEID_KERNFS,
-            id: id.to_ne_bytes(),
-        };
+        let mut handle = Handle { bytes: 8, kind: FILEID_KERNFS, id: id.to_ne_bytes() };
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         // SAFETY: `handle` has the layout of `struct file_handle` with `bytes` bytes after the header, and outlives the
         // call; the mount's descriptor is open.
@@ -161,10 +136,7 @@ mod tests {
     #[test]
     fn paths_start_at_the_root_of_the_hierarchy() {
         let below = |full: &str, prefix: &str| below(Path::new(full), Path::new(prefix));
-        assert_eq!(
-            below("/sys/fs/cgroup/a/b", "/sys/fs/cgroup").as_deref(),
-            Some("/a/b")
-        );
+        assert_eq!(below("/sys/fs/cgroup/a/b", "/sys/fs/cgroup").as_deref(), Some("/a/b"));
         assert_eq!(below("/sys/fs/cgroup", "/sys/fs/cgroup").as_deref(), Some("/"));
         assert_eq!(below("/elsewhere", "/sys/fs/cgroup"), None);
         assert_eq!(below("/sys/fs/cgroup/a (deleted)", "/sys/fs/cgroup"), None);
@@ -179,9 +151,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_is_not_there_is_named() {
-        let error = ById::new(Path::new("/nowhere/cgroup"))
-            .expect_err("nothing there")
-            .to_string();
+        let error = ById::new(Path::new("/nowhere/cgroup")).expect_err("nothing there").to_string();
         assert!(error.contains("/nowhere/cgroup"), "{error}");
     }
 }

@@ -77,14 +77,10 @@ impl Mount {
     ) -> Option<Self> {
         // Line by line: one mount with an odd name must not hide all the others.
         let text = String::from_utf8_lossy(mountinfo);
-        let mounts: Vec<MountInfo> = text
-            .lines()
-            .filter_map(|line| MountInfo::from_line(line).ok())
-            .collect();
+        let mounts: Vec<MountInfo> =
+            text.lines().filter_map(|line| MountInfo::from_line(line).ok()).collect();
         let of_type = |kind: &'static str| mounts.iter().filter(move |mount| mount.fs_type == kind);
-        let mut points: Vec<PathBuf> = of_type("cgroup2")
-            .map(|mount| unescape(&mount.mount_point))
-            .collect();
+        let mut points: Vec<PathBuf> = of_type("cgroup2").map(|mount| unescape(&mount.mount_point)).collect();
         if let Some(below) = below {
             points.retain(|point| point.starts_with(below));
         }
@@ -101,11 +97,7 @@ impl Mount {
             None if below.is_none() && (has_v1 || of_type("cgroup").next().is_some()) => Layout::Legacy,
             None => return None,
         };
-        Some(Self {
-            layout,
-            cgroup2,
-            is_whole,
-        })
+        Some(Self { layout, cgroup2, is_whole })
     }
 }
 
@@ -123,9 +115,9 @@ fn controllers_are_v1(hierarchies: &[u8]) -> bool {
 fn unescape(path: &Path) -> PathBuf {
     let text = path.to_string_lossy();
     let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    PathBuf::from(codes.iter().fold(text.into_owned(), |text, (code, character)| {
-        text.replace(code, character)
-    }))
+    PathBuf::from(
+        codes.iter().fold(text.into_owned(), |text, (code, character)| text.replace(code, character)),
+    )
 }
 
 fn read(path: &'static str) -> Result<Vec<u8>, MountError> {
@@ -146,23 +138,15 @@ mod tests {
     const V2_GROUPS: &str = "0::/system.slice/a.service\n";
 
     fn choose(mounts: &str, groups: &str, below: Option<&str>) -> Option<(Layout, Option<PathBuf>)> {
-        let mount = Mount::choose(mounts.as_bytes(), groups.as_bytes(), below.map(Path::new), |_| {
-            true
-        })?;
+        let mount = Mount::choose(mounts.as_bytes(), groups.as_bytes(), below.map(Path::new), |_| true)?;
         Some((mount.layout, mount.cgroup2))
     }
 
     #[test]
     fn the_three_layouts_are_told_apart() {
         let at = |path: &str| Some(PathBuf::from(path));
-        assert_eq!(
-            choose(V2, V2_GROUPS, None),
-            Some((Layout::Unified, at("/sys/fs/cgroup")))
-        );
-        assert_eq!(
-            choose(HYBRID, V1_GROUPS, None),
-            Some((Layout::Hybrid, at("/sys/fs/cgroup/unified")))
-        );
+        assert_eq!(choose(V2, V2_GROUPS, None), Some((Layout::Unified, at("/sys/fs/cgroup"))));
+        assert_eq!(choose(HYBRID, V1_GROUPS, None), Some((Layout::Hybrid, at("/sys/fs/cgroup/unified"))));
         assert_eq!(choose(V1, V1_GROUPS, None), Some((Layout::Legacy, None)));
         assert_eq!(choose("", V2_GROUPS, None), None);
     }
@@ -170,10 +154,7 @@ mod tests {
     #[test]
     fn a_controller_that_groups_no_processes_does_not_make_it_hybrid() {
         let groups = format!("2:net_cls:/\n1:name=systemd:/\n{V2_GROUPS}");
-        assert_eq!(
-            choose(V2, &groups, None).map(|found| found.0),
-            Some(Layout::Unified)
-        );
+        assert_eq!(choose(V2, &groups, None).map(|found| found.0), Some(Layout::Unified));
     }
 
     #[test]
@@ -182,36 +163,20 @@ mod tests {
         let found = choose(&mounts, V2_GROUPS, Some("/host/sys/fs/cgroup")).and_then(|found| found.1);
         assert_eq!(found, Some(PathBuf::from("/host/sys/fs/cgroup")));
         assert_eq!(choose(&mounts, V2_GROUPS, Some("/elsewhere")), None);
-        assert_eq!(
-            choose(V1, V1_GROUPS, Some("/host/sys/fs/cgroup")),
-            None,
-            "not cgroup v1 by accident"
-        );
-        assert_eq!(
-            choose(&mounts, V2_GROUPS, Some("/host/sys/fs/cg")),
-            None,
-            "names, not letters"
-        );
+        assert_eq!(choose(V1, V1_GROUPS, Some("/host/sys/fs/cgroup")), None, "not cgroup v1 by accident");
+        assert_eq!(choose(&mounts, V2_GROUPS, Some("/host/sys/fs/cg")), None, "names, not letters");
     }
 
     #[test]
     fn the_whole_tree_is_preferred_to_a_private_part_of_it() {
         let mounts = format!("90 80 0:30 / /host/cgroup ro - cgroup2 cgroup2 rw\n{V2}");
         let choose = |whole: &str| {
-            Mount::choose(mounts.as_bytes(), V2_GROUPS.as_bytes(), None, |path| {
-                path == Path::new(whole)
-            })
+            Mount::choose(mounts.as_bytes(), V2_GROUPS.as_bytes(), None, |path| path == Path::new(whole))
         };
         let found = choose("/host/cgroup").expect("two mounts");
-        assert_eq!(
-            (found.cgroup2, found.is_whole),
-            (Some(PathBuf::from("/host/cgroup")), true)
-        );
+        assert_eq!((found.cgroup2, found.is_whole), (Some(PathBuf::from("/host/cgroup")), true));
         let found = choose("/nowhere").expect("two mounts");
-        assert_eq!(
-            (found.cgroup2, found.is_whole),
-            (Some(PathBuf::from("/sys/fs/cgroup")), false)
-        );
+        assert_eq!((found.cgroup2, found.is_whole), (Some(PathBuf::from("/sys/fs/cgroup")), false));
     }
 
     #[test]

@@ -52,10 +52,7 @@ pub enum NetnsError {
 
 /// Looks at every process below `root`, the host's /proc.
 pub fn scan(root: &Path) -> Result<Scan, NetnsError> {
-    let failed = |source| NetnsError::List {
-        root: root.to_owned(),
-        source: Box::new(source),
-    };
+    let failed = |source| NetnsError::List { root: root.to_owned(), source: Box::new(source) };
     let mut scan = Scan::default();
     // Many processes share a cgroup; each path is read once.
     let mut identities: HashMap<String, Arc<Identity>> = HashMap::new();
@@ -72,15 +69,9 @@ pub fn scan(root: &Path) -> Result<Scan, NetnsError> {
 fn look(process: &Process, identities: &mut HashMap<String, Arc<Identity>>) -> Result<Use, ProcError> {
     let Task { cgroup, started_ns } = task::read(process)?;
     let inode = inode(process)?;
-    let identity = identities
-        .entry(cgroup)
-        .or_insert_with_key(|path| Arc::new(Identity::from_path(path)));
+    let identity = identities.entry(cgroup).or_insert_with_key(|path| Arc::new(Identity::from_path(path)));
     let pid = u32::try_from(process.pid()).unwrap_or(0);
-    Ok(Use {
-        inode,
-        witness: Witness { pid, started_ns },
-        identity: Arc::clone(identity),
-    })
+    Ok(Use { inode, witness: Witness { pid, started_ns }, identity: Arc::clone(identity) })
 }
 
 /// Whether `witness` is still alive and in network namespace `inode`.
@@ -121,10 +112,7 @@ pub fn host_namespace(root: &Path) -> Result<u32, NetnsError> {
 }
 
 fn host_error(root: &Path, source: io::Error) -> NetnsError {
-    NetnsError::Host {
-        root: root.to_owned(),
-        source,
-    }
+    NetnsError::Host { root: root.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -141,18 +129,12 @@ mod tests {
     fn this_process_is_found_in_its_namespace_and_holds_it() {
         let root = Path::new("/proc");
         let scan = scan(root).expect("/proc");
-        let own = scan
-            .uses
-            .iter()
-            .find(|found| found.witness.pid == std::process::id())
-            .expect("this process");
+        let own =
+            scan.uses.iter().find(|found| found.witness.pid == std::process::id()).expect("this process");
         assert_eq!(own.inode, own_namespace());
         assert!(holds(root, own.witness, own.inode));
         assert!(!holds(root, own.witness, own.inode + 1));
-        let earlier = Witness {
-            started_ns: own.witness.started_ns - 1,
-            ..own.witness
-        };
+        let earlier = Witness { started_ns: own.witness.started_ns - 1, ..own.witness };
         assert!(!holds(root, earlier, own.inode));
     }
 
@@ -160,11 +142,7 @@ mod tests {
     fn processes_of_one_cgroup_share_one_identity() {
         let scan = scan(Path::new("/proc")).expect("/proc");
         for one in &scan.uses {
-            for other in scan
-                .uses
-                .iter()
-                .filter(|other| other.identity.path == one.identity.path)
-            {
+            for other in scan.uses.iter().filter(|other| other.identity.path == one.identity.path) {
                 assert!(std::sync::Arc::ptr_eq(&one.identity, &other.identity));
             }
         }
@@ -173,17 +151,7 @@ mod tests {
     #[test]
     fn a_proc_that_is_not_there_is_named() {
         let root = Path::new("/nowhere/proc");
-        assert!(
-            scan(root)
-                .expect_err("nothing there")
-                .to_string()
-                .contains("/nowhere/proc")
-        );
-        assert!(
-            host_namespace(root)
-                .expect_err("nothing there")
-                .to_string()
-                .contains("/nowhere/proc")
-        );
+        assert!(scan(root).expect_err("nothing there").to_string().contains("/nowhere/proc"));
+        assert!(host_namespace(root).expect_err("nothing there").to_string().contains("/nowhere/proc"));
     }
 }

@@ -42,12 +42,7 @@ pub enum TaskError {
 pub fn task(root: &Path, pid: u32) -> Result<Option<Task>, TaskError> {
     let failed = |file, source| match source {
         source if is_gone(&source) => Ok(None),
-        source => Err(TaskError::Read {
-            pid,
-            file,
-            root: root.to_owned(),
-            source: Box::new(source),
-        }),
+        source => Err(TaskError::Read { pid, file, root: root.to_owned(), source: Box::new(source) }),
     };
     let process = match Process::new_with_root(root.join(pid.to_string())) {
         Ok(process) => process,
@@ -63,10 +58,7 @@ pub(super) fn read(process: &Process) -> Result<Task, ProcError> {
     let mut text = Vec::new();
     process.open_relative("cgroup")?.read_to_end(&mut text)?;
     let cgroup = choose(&String::from_utf8_lossy(&text))?;
-    Ok(Task {
-        cgroup,
-        started_ns: started_ns(process.stat()?.starttime),
-    })
+    Ok(Task { cgroup, started_ns: started_ns(process.stat()?.starttime) })
 }
 
 /// `starttime` counts ticks since boot, suspend included.
@@ -88,17 +80,12 @@ pub(super) fn is_gone(error: &ProcError) -> bool {
 /// hierarchy first. A controller alone in v1 is often the only one that is not at `/`.
 fn choose(text: &str) -> Result<String, ProcError> {
     // procfs splits at the first two colons only: a driver mismatch puts more into the path.
-    let mut groups: Vec<ProcessCGroup> = ProcessCGroups::from_buf_read(Cursor::new(text.as_bytes()))?
-        .into_iter()
-        .collect();
+    let mut groups: Vec<ProcessCGroup> =
+        ProcessCGroups::from_buf_read(Cursor::new(text.as_bytes()))?.into_iter().collect();
     groups.sort_by_key(rank);
     let paths: Vec<String> = groups.into_iter().map(|group| alive(group.pathname)).collect();
-    let says = |test: fn(&Identity) -> bool| {
-        paths
-            .iter()
-            .find(|path| test(&Identity::from_path(path)))
-            .cloned()
-    };
+    let says =
+        |test: fn(&Identity) -> bool| paths.iter().find(|path| test(&Identity::from_path(path))).cloned();
     let told = says(Identity::is_contained).or_else(|| says(|identity| !identity.is_root()));
     Ok(told.unwrap_or_else(|| "/".to_owned()))
 }
@@ -107,9 +94,7 @@ fn rank(group: &ProcessCGroup) -> usize {
     if group.hierarchy == 0 {
         return 0;
     }
-    let place = TELLING
-        .iter()
-        .position(|telling| group.controllers.iter().any(|name| name == telling));
+    let place = TELLING.iter().position(|telling| group.controllers.iter().any(|name| name == telling));
     1 + place.unwrap_or(TELLING.len())
 }
 
@@ -140,14 +125,8 @@ mod tests {
 
     #[test]
     fn where_the_unified_hierarchy_is_at_its_root_the_most_telling_controller_speaks() {
-        assert_eq!(
-            chosen("9:name=systemd:/s\n8:pids:/p\n4:memory:/m\n1:cpu,cpuacct:/c\n0::/\n"),
-            "/m"
-        );
-        assert_eq!(
-            chosen("9:name=systemd:/s\n8:pids:/p\n4:memory:/\n1:cpu,cpuacct:/c\n0::/\n"),
-            "/p"
-        );
+        assert_eq!(chosen("9:name=systemd:/s\n8:pids:/p\n4:memory:/m\n1:cpu,cpuacct:/c\n0::/\n"), "/m");
+        assert_eq!(chosen("9:name=systemd:/s\n8:pids:/p\n4:memory:/\n1:cpu,cpuacct:/c\n0::/\n"), "/p");
         assert_eq!(chosen("9:name=systemd:/s\n1:cpu,cpuacct:/c\n0::/\n"), "/c");
         assert_eq!(chosen("9:name=systemd:/s\n5:devices:/d\n0::/\n"), "/s");
     }
@@ -161,10 +140,7 @@ mod tests {
     #[test]
     fn colons_in_the_path_and_the_mark_of_a_removed_group_are_read() {
         let text = "0::/system.slice/containerd.service/kubepods-podx.slice:cri-containerd:abc (deleted)\n";
-        assert_eq!(
-            chosen(text),
-            "/system.slice/containerd.service/kubepods-podx.slice:cri-containerd:abc"
-        );
+        assert_eq!(chosen(text), "/system.slice/containerd.service/kubepods-podx.slice:cri-containerd:abc");
     }
 
     #[test]
@@ -174,14 +150,9 @@ mod tests {
 
     #[test]
     fn this_process_is_there_and_one_that_cannot_be_is_gone() {
-        let own = task(Path::new("/proc"), std::process::id())
-            .expect("readable")
-            .expect("alive");
+        let own = task(Path::new("/proc"), std::process::id()).expect("readable").expect("alive");
         assert!(own.cgroup.starts_with('/') && own.started_ns > 0);
-        assert_eq!(
-            task(Path::new("/proc"), u32::from(u16::MAX) * 1000).expect("no error"),
-            None
-        );
+        assert_eq!(task(Path::new("/proc"), u32::from(u16::MAX) * 1000).expect("no error"), None);
     }
 
     #[test]

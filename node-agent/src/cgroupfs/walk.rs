@@ -30,10 +30,7 @@ pub struct WalkError {
 /// only a part of the hierarchy, paths are relative to that part, and its own root, which would pass for the host's,
 /// is left out.
 pub fn walk(mount: &Path) -> Result<Walk, WalkError> {
-    let failed = |source| WalkError {
-        path: mount.to_owned(),
-        source,
-    };
+    let failed = |source| WalkError { path: mount.to_owned(), source };
     let mut walk = Walk::default();
     if fs::metadata(mount).map_err(failed)?.ino() == ROOT_CGROUP_ID {
         walk.found.push((ROOT_CGROUP_ID, "/".to_owned()));
@@ -102,42 +99,29 @@ mod tests {
     fn parents_come_before_their_children() {
         let root = tempfile::tempdir().expect("temporary directory");
         fs::create_dir_all(root.path().join("a/b/c")).expect("directories");
-        let paths: Vec<String> = walk(root.path())
-            .expect("walk")
-            .found
-            .into_iter()
-            .map(|(_, path)| path)
-            .collect();
+        let paths: Vec<String> =
+            walk(root.path()).expect("walk").found.into_iter().map(|(_, path)| path).collect();
         assert_eq!(paths, ["/a", "/a/b", "/a/b/c"]);
     }
 
     #[test]
     fn a_name_that_is_not_text_is_counted_and_does_not_end_the_walk() {
         let root = tempfile::tempdir().expect("temporary directory");
-        fs::create_dir_all(
-            root.path()
-                .join(std::ffi::OsStr::from_bytes(b"x\xff"))
-                .join("inner"),
-        )
-        .expect("directories");
+        fs::create_dir_all(root.path().join(std::ffi::OsStr::from_bytes(b"x\xff")).join("inner"))
+            .expect("directories");
         fs::create_dir_all(root.path().join("z/y")).expect("directories");
         let walk = walk(root.path()).expect("walk");
         let mut paths: Vec<String> = walk.found.into_iter().map(|(_, path)| path).collect();
         paths.sort();
         assert_eq!(
             (paths, walk.unreadable),
-            (
-                vec!["/x\u{fffd}".to_owned(), "/z".to_owned(), "/z/y".to_owned()],
-                1
-            )
+            (vec!["/x\u{fffd}".to_owned(), "/z".to_owned(), "/z/y".to_owned()], 1)
         );
     }
 
     #[test]
     fn a_mount_that_is_not_there_is_an_error_that_names_it() {
-        let error = walk(std::path::Path::new("/nowhere/cgroup"))
-            .expect_err("nothing there")
-            .to_string();
+        let error = walk(std::path::Path::new("/nowhere/cgroup")).expect_err("nothing there").to_string();
         assert!(error.contains("/nowhere/cgroup"), "{error}");
     }
 }

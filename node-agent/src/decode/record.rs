@@ -127,11 +127,15 @@ mod tests {
 
     #[test]
     fn zeros_and_marks_of_the_unknown_become_none() {
-        let found: Vec<_> = transitions(&TransitionRecord { duration_ns: UNKNOWN_NS, peer_port: 0, ..record() }).collect();
+        let found: Vec<_> =
+            transitions(&TransitionRecord { duration_ns: UNKNOWN_NS, peer_port: 0, ..record() }).collect();
         let [only] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((only.duration_ns, only.peer, only.cgroup_id, only.cookie), (None, None, None, None));
         assert_eq!(only.local.to_string_for_test(), "127.0.0.1:40000");
-        assert_eq!((only.role, only.owner.map(|owner| owner.source)), (Some(Role::Client), Some(OwnerSource::Connect)));
+        assert_eq!(
+            (only.role, only.owner.map(|owner| owner.source)),
+            (Some(Role::Client), Some(OwnerSource::Connect))
+        );
     }
 
     #[test]
@@ -147,7 +151,8 @@ mod tests {
         };
         let found: Vec<_> = transitions(&held).map(|t| (t.boot_ns, t.new_state, t.traces)).collect();
         assert_eq!(found, [(1_000, State::SYN_SENT, 2), (2_000, State::ESTABLISHED, 1)]);
-        let alone: Vec<_> = transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
+        let alone: Vec<_> =
+            transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
     }
 

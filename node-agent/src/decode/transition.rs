@@ -70,10 +70,7 @@ pub struct OnCpu {
 
 /// One TCP state transition of one socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts of one event, as the line shows them"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one event, as the line shows them")]
 pub struct Transition {
     /// `CLOCK_BOOTTIME`, ns.
     pub boot_ns: u64,

@@ -53,9 +53,8 @@ pub(super) fn cidr() -> impl Strategy<Value = Cidr> {
 }
 
 pub(super) fn states() -> impl Strategy<Value = StateSet> {
-    let seen: Vec<State> = State::all()
-        .filter(|state| ![State::TIME_WAIT, State::NEW_SYN_RECV].contains(state))
-        .collect();
+    let seen: Vec<State> =
+        State::all().filter(|state| ![State::TIME_WAIT, State::NEW_SYN_RECV].contains(state)).collect();
     proptest::sample::subsequence(seen, 0..4).prop_map(|states| StateSet::of(states).unwrap())
 }
 
@@ -129,27 +128,17 @@ pub(super) fn family_of(address: IpAddr) -> u8 {
 
 pub(super) fn connection() -> impl Strategy<Value = Connection> {
     let maybe_port = || prop_oneof![1 => Just(0), 3 => port()];
-    (
-        0..=5_u64,
-        0..6_u32,
-        peer(),
-        0..=3_u8,
-        maybe_port(),
-        maybe_port(),
-        proptest::bool::weighted(0.2),
-    )
-        .prop_map(
-            |(cgroup_id, netns, peer, role, local_port, peer_port, listener)| Connection {
-                cgroup_id,
-                netns,
-                family: family_of(peer),
-                role,
-                local_port,
-                peer_port: if listener { 0 } else { peer_port },
-                peer: words(peer),
-                listener,
-            },
-        )
+    (0..=5_u64, 0..6_u32, peer(), 0..=3_u8, maybe_port(), maybe_port(), proptest::bool::weighted(0.2))
+        .prop_map(|(cgroup_id, netns, peer, role, local_port, peer_port, listener)| Connection {
+            cgroup_id,
+            netns,
+            family: family_of(peer),
+            role,
+            local_port,
+            peer_port: if listener { 0 } else { peer_port },
+            peer: words(peer),
+            listener,
+        })
 }
 
 pub(super) fn event() -> impl Strategy<Value = Event> {
@@ -161,11 +150,6 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => Just(UNKNOWN_NS - 1),
     ];
     (connection(), state(), state(), duration).prop_map(|(connection, old_state, new_state, duration_ns)| {
-        Event {
-            connection,
-            old_state,
-            new_state,
-            duration_ns,
-        }
+        Event { connection, old_state, new_state, duration_ns }
     })
 }

@@ -19,15 +19,9 @@ pub struct Cidr {
 
 impl Cidr {
     /// Every IPv4 address.
-    pub const ANY_V4: Self = Self {
-        network: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        prefix_len: 0,
-    };
+    pub const ANY_V4: Self = Self { network: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
     /// Every IPv6 address.
-    pub const ANY_V6: Self = Self {
-        network: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        prefix_len: 0,
-    };
+    pub const ANY_V6: Self = Self { network: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
 
     /// A prefix, or why it is none: host bits are refused, since their writer meant something else.
     pub fn new(network: IpAddr, prefix_len: u8) -> Result<Self, Reason> {
@@ -41,10 +35,7 @@ impl Cidr {
         }
         Ok(match network {
             IpAddr::V6(address) if prefix_len >= 96 => match address.to_ipv4_mapped() {
-                Some(v4) => Self {
-                    network: v4.into(),
-                    prefix_len: prefix_len - 96,
-                },
+                Some(v4) => Self { network: v4.into(), prefix_len: prefix_len - 96 },
                 None => Self { network, prefix_len },
             },
             _ => Self { network, prefix_len },
@@ -123,10 +114,7 @@ pub(super) fn prefix_sets(prefixes: impl Iterator<Item = (usize, Cidr)>, any: Ci
     let mut stored: Vec<(Cidr, TraceSet)> = Vec::with_capacity(sets.len());
     let mut around: Vec<(Cidr, TraceSet)> = Vec::new();
     for (prefix, own) in sets {
-        while around
-            .last()
-            .is_some_and(|(outer, _)| !outer.contains(prefix.network))
-        {
+        while around.last().is_some_and(|(outer, _)| !outer.contains(prefix.network)) {
             around.pop();
         }
         let set = own | around.last().map_or(0, |(_, set)| *set);
@@ -154,14 +142,8 @@ mod tests {
             ("2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::"),
             ("::1/128", "::1", "::"),
         ] {
-            assert!(
-                cidr(prefix).contains(inside.parse().unwrap()),
-                "{prefix} {inside}"
-            );
-            assert!(
-                !cidr(prefix).contains(outside.parse().unwrap()),
-                "{prefix} {outside}"
-            );
+            assert!(cidr(prefix).contains(inside.parse().unwrap()), "{prefix} {inside}");
+            assert!(!cidr(prefix).contains(outside.parse().unwrap()), "{prefix} {outside}");
         }
     }
 
@@ -187,11 +169,7 @@ mod tests {
             ("10.0.0.0/999", "10.0.0.0/999", Reason::PrefixLength(32)),
             ("::/129", "::/129", Reason::PrefixLength(128)),
             ("10.0.0.1/8", "10.0.0.1/8", Reason::HostBits("10.0.0.0/8".into())),
-            (
-                "2001:db8::1/32",
-                "2001:db8::1/32",
-                Reason::HostBits("2001:db8::/32".into()),
-            ),
+            ("2001:db8::1/32", "2001:db8::1/32", Reason::HostBits("2001:db8::/32".into())),
             ("1.2.3.4/0", "1.2.3.4/0", Reason::HostBits("0.0.0.0/0".into())),
         ] {
             assert_eq!(

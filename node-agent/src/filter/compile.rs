@@ -76,10 +76,8 @@ pub fn compile<'a>(
     // No trace that asks for transitions takes a state without a number in the table: any side means 0 to 15.
     table.any_transition = table.live & !table.constrained[dimension::TRANSITION];
 
-    let minimums: Vec<_> = traces
-        .iter()
-        .filter_map(|(slot, trace)| Some((*slot, trace.minimum()?)))
-        .collect();
+    let minimums: Vec<_> =
+        traces.iter().filter_map(|(slot, trace)| Some((*slot, trace.minimum()?))).collect();
     thresholds(&minimums, &mut table.duration_threshold, &mut table.duration);
 
     let local_classes = compile_ports(&traces, |trace| &trace.local_ports, &mut table.local_port)
@@ -88,14 +86,7 @@ pub fn compile<'a>(
         .ok_or(CompileError::TooManyPortRanges("peer"))?;
     let (v4_prefixes, v6_prefixes) = compile_prefixes(&traces)?;
     let netns = compile_netns(&traces)?;
-    Ok(Compiled {
-        table,
-        local_classes,
-        peer_classes,
-        v4_prefixes,
-        v6_prefixes,
-        netns,
-    })
+    Ok(Compiled { table, local_classes, peer_classes, v4_prefixes, v6_prefixes, netns })
 }
 
 /// Marks the dimensions that a trace says something about.
@@ -154,19 +145,14 @@ fn fill_family_role(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
 }
 
 /// `None` when there are too many kinds of port; `Some(None)` when no trace constrains them.
-#[expect(
-    clippy::option_option,
-    reason = "the caller names the side in its error, and keeps the inner one"
-)]
+#[expect(clippy::option_option, reason = "the caller names the side in its error, and keeps the inner one")]
 fn compile_ports(
     traces: &[(usize, &TraceFilter)],
     ports: impl Fn(&TraceFilter) -> &Vec<PortRange>,
     sets: &mut [TraceSet; PORT_CLASSES],
 ) -> Option<Option<Box<PortClasses>>> {
-    let ranges: Vec<_> = traces
-        .iter()
-        .flat_map(|(slot, trace)| ports(trace).iter().map(|range| (*slot, *range)))
-        .collect();
+    let ranges: Vec<_> =
+        traces.iter().flat_map(|(slot, trace)| ports(trace).iter().map(|range| (*slot, *range))).collect();
     if ranges.is_empty() {
         return Some(None);
     }
@@ -179,11 +165,8 @@ type V4Prefixes = Vec<(u8, [u8; 4], TraceSet)>;
 type V6Prefixes = Vec<(u8, [u8; 16], TraceSet)>;
 
 fn compile_prefixes(traces: &[(usize, &TraceFilter)]) -> Result<(V4Prefixes, V6Prefixes), CompileError> {
-    let all = || {
-        traces
-            .iter()
-            .flat_map(|(slot, trace)| trace.peer_cidrs.iter().map(|prefix| (*slot, *prefix)))
-    };
+    let all =
+        || traces.iter().flat_map(|(slot, trace)| trace.peer_cidrs.iter().map(|prefix| (*slot, *prefix)));
     let mut v4 = Vec::new();
     for (prefix, set) in prefix_sets(all().filter(|(_, prefix)| prefix.is_v4()), Cidr::ANY_V4) {
         if let IpAddr::V4(address) = prefix.network() {
@@ -242,10 +225,7 @@ mod tests {
 
     #[test]
     fn a_trace_that_asks_for_nothing_constrains_nothing() {
-        let every = TraceFilter {
-            min_duration: Some(Duration::ZERO),
-            ..TraceFilter::default()
-        };
+        let every = TraceFilter { min_duration: Some(Duration::ZERO), ..TraceFilter::default() };
         let table = compiled(&[TraceFilter::default(), every]).unwrap().table;
         assert_eq!(table.live, 0b11);
         assert_eq!(table.constrained, [0; 8]);
@@ -255,23 +235,15 @@ mod tests {
     #[test]
     fn a_slot_is_one_bit_and_used_once() {
         let trace = TraceFilter::default();
-        assert_eq!(
-            compile([(63, &trace), (5, &trace)]).unwrap().table.live,
-            1 << 63 | 1 << 5
-        );
+        assert_eq!(compile([(63, &trace), (5, &trace)]).unwrap().table.live, 1 << 63 | 1 << 5);
         assert_eq!(compile([(64, &trace)]).err(), Some(CompileError::NoSuchSlot(64)));
-        assert_eq!(
-            compile([(5, &trace), (5, &trace)]).err(),
-            Some(CompileError::SlotTaken(5))
-        );
+        assert_eq!(compile([(5, &trace), (5, &trace)]).err(), Some(CompileError::SlotTaken(5)));
     }
 
     #[test]
     fn a_longer_prefix_carries_the_traces_of_all_around_it() {
-        let peers = |text| TraceFilter {
-            peer_cidrs: parse_cidrs("f", text).unwrap(),
-            ..TraceFilter::default()
-        };
+        let peers =
+            |text| TraceFilter { peer_cidrs: parse_cidrs("f", text).unwrap(), ..TraceFilter::default() };
         let prefixes = compiled(&[
             peers("10.0.0.0/8"),
             peers("10.1.0.0/16,fd00::/8"),
@@ -295,13 +267,9 @@ mod tests {
 
     #[test]
     fn thresholds_are_sorted_and_their_sets_add_up() {
-        let least = |ms| TraceFilter {
-            min_duration: Some(Duration::from_millis(ms)),
-            ..TraceFilter::default()
-        };
-        let table = compiled(&[least(300), least(100), least(200), least(100)])
-            .unwrap()
-            .table;
+        let least =
+            |ms| TraceFilter { min_duration: Some(Duration::from_millis(ms)), ..TraceFilter::default() };
+        let table = compiled(&[least(300), least(100), least(200), least(100)]).unwrap().table;
         assert_eq!(
             table.duration_threshold[..5],
             [100_000_000, 100_000_000, 200_000_000, 300_000_000, u64::MAX]
@@ -320,17 +288,10 @@ mod tests {
         let mut disjoint = || {
             let mut edges: Vec<u16> = (0..64).map(|_| edge()).collect();
             edges.sort_unstable();
-            edges
-                .chunks(2)
-                .map(|ends| PortRange::new(ends[0], ends[1]).unwrap())
-                .collect()
+            edges.chunks(2).map(|ends| PortRange::new(ends[0], ends[1]).unwrap()).collect()
         };
-        let traces: Vec<_> = (0..64)
-            .map(|_| TraceFilter {
-                local_ports: disjoint(),
-                ..TraceFilter::default()
-            })
-            .collect();
+        let traces: Vec<_> =
+            (0..64).map(|_| TraceFilter { local_ports: disjoint(), ..TraceFilter::default() }).collect();
         let rules = compiled(&traces).unwrap();
         let classes = rules.local_classes.unwrap();
         let used = usize::from(*classes.iter().max().unwrap()) + 1;
@@ -340,26 +301,18 @@ mod tests {
             let expected = traces.iter().enumerate().fold(0, |set, (bit, trace)| {
                 set | u64::from(trace.local_ports.iter().any(|range| range.contains(port))) << bit
             });
-            assert_eq!(
-                rules.table.local_port[usize::from(*class)],
-                expected,
-                "port {port}"
-            );
+            assert_eq!(rules.table.local_port[usize::from(*class)], expected, "port {port}");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_an_error_and_not_a_panic() {
         let mut trace = TraceFilter::default();
-        let text: Vec<String> = (0..=MAX_PREFIXES)
-            .map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255))
-            .collect();
+        let text: Vec<String> =
+            (0..=MAX_PREFIXES).map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255)).collect();
         trace.peer_cidrs = parse_cidrs("f", &text.join(",")).unwrap();
         let count = MAX_PREFIXES as usize + 1;
-        assert_eq!(
-            compiled(&[trace]).err(),
-            Some(CompileError::TooManyPrefixes("IPv4", count))
-        );
+        assert_eq!(compiled(&[trace]).err(), Some(CompileError::TooManyPrefixes("IPv4", count)));
 
         // Sets that differ at every port: the binary digits of its number, a trace for each digit.
         let digits: Vec<_> = (0..13)
@@ -371,10 +324,7 @@ mod tests {
                 ..TraceFilter::default()
             })
             .collect();
-        assert_eq!(
-            compiled(&digits).err(),
-            Some(CompileError::TooManyPortRanges("peer"))
-        );
+        assert_eq!(compiled(&digits).err(), Some(CompileError::TooManyPortRanges("peer")));
     }
 
     #[test]

@@ -20,9 +20,7 @@ const UNITS: [(&str, u64); 6] = [
 /// Reads a duration in the form Kubernetes uses (Go's): numbers with units, one behind the other, `1m30s`, `1.5s`.
 /// A number without a unit is refused: nobody knows what it means.
 pub fn parse_duration(field: &str, text: &str) -> Result<Duration, FilterError> {
-    nanoseconds(text.trim())
-        .map(Duration::from_nanos)
-        .map_err(|reason| reason.of(field, text))
+    nanoseconds(text.trim()).map(Duration::from_nanos).map_err(|reason| reason.of(field, text))
 }
 
 fn nanoseconds(text: &str) -> Result<u64, Reason> {
@@ -32,22 +30,13 @@ fn nanoseconds(text: &str) -> Result<u64, Reason> {
     let mut total = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or(Reason::Duration)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(Reason::Duration)?;
         let (number, tail) = rest.split_at(digits);
-        let (unit, tail) = tail.split_at(
-            tail.find(|c: char| c.is_ascii_digit() || c == '.')
-                .unwrap_or(tail.len()),
-        );
+        let (unit, tail) =
+            tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
         let unit = if unit == "µs" { "us" } else { unit };
-        let (_, scale) = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or(Reason::Duration)?;
-        total = total
-            .checked_add(scaled(number, *scale)?)
-            .ok_or(Reason::DurationRange)?;
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(Reason::Duration)?;
+        total = total.checked_add(scaled(number, *scale)?).ok_or(Reason::DurationRange)?;
         rest = tail;
     }
     Ok(total)
@@ -100,10 +89,7 @@ pub(super) fn thresholds(
 ) {
     // A minimum beyond the type is never reached, as the padding is not.
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let mut sorted: Vec<_> = minimums
-        .iter()
-        .map(|&(bit, minimum)| (nanoseconds(minimum), bit))
-        .collect();
+    let mut sorted: Vec<_> = minimums.iter().map(|&(bit, minimum)| (nanoseconds(minimum), bit)).collect();
     sorted.sort_unstable();
     threshold.fill(u64::MAX);
     sets.fill(0);
@@ -137,11 +123,7 @@ mod tests {
             ("1.50s", 1_500_000_000),
             ("18446744073709551615ns", u64::MAX),
         ] {
-            assert_eq!(
-                parse_duration("f", text),
-                Ok(Duration::from_nanos(nanoseconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration("f", text), Ok(Duration::from_nanos(nanoseconds)), "{text}");
         }
     }
 
@@ -164,11 +146,7 @@ mod tests {
             ("9999999h", Reason::DurationRange),
             ("1.00000000000000000000000001s", Reason::DurationRange),
         ] {
-            assert_eq!(
-                parse_duration("--min", text),
-                Err(reason.of("--min", text)),
-                "{text:?}"
-            );
+            assert_eq!(parse_duration("--min", text), Err(reason.of("--min", text)), "{text:?}");
         }
     }
 

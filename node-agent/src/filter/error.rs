@@ -60,11 +60,7 @@ pub enum Reason {
 impl Reason {
     /// The error of a value in a field.
     pub fn of(self, field: &str, value: &str) -> FilterError {
-        FilterError {
-            field: field.to_owned(),
-            value: value.to_owned(),
-            reason: self,
-        }
+        FilterError { field: field.to_owned(), value: value.to_owned(), reason: self }
     }
 }
 

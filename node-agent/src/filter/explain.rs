@@ -51,26 +51,17 @@ impl fmt::Display for TraceFilter {
             netns.map(|inodes| {
                 format!(
                     "netns={}",
-                    if inodes.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        Joined(&inodes).to_string()
-                    }
+                    if inodes.is_empty() { "none".to_owned() } else { Joined(&inodes).to_string() }
                 )
             }),
-            self.minimum()
-                .map(|minimum| format!("min-duration={}", format_duration(minimum))),
+            self.minimum().map(|minimum| format!("min-duration={}", format_duration(minimum))),
         ];
         let mut separator = "";
         for part in parts.iter().flatten() {
             write!(f, "{separator}{part}")?;
             separator = " ";
         }
-        if separator.is_empty() {
-            f.write_str("every transition")
-        } else {
-            Ok(())
-        }
+        if separator.is_empty() { f.write_str("every transition") } else { Ok(()) }
     }
 }
 

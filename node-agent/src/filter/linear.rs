@@ -66,10 +66,7 @@ pub fn judge<'a, S: BuildHasher>(
     let mut verdict = Verdict::default();
     for (slot, trace) in traces {
         let connection = &event.connection;
-        let place = [
-            cgroup(trace, slot, cgroups, connection.cgroup_id),
-            netns(trace, connection.netns),
-        ];
+        let place = [cgroup(trace, slot, cgroups, connection.cgroup_id), netns(trace, connection.netns)];
         let tuple = [
             family(trace, connection),
             side(trace, connection.role),
@@ -120,11 +117,7 @@ fn cgroup<S: BuildHasher>(
 }
 
 fn netns(trace: &TraceFilter, inode: u32) -> Answer {
-    trace
-        .netns
-        .as_ref()
-        .is_none_or(|wanted| inode != 0 && wanted.contains(&inode))
-        .into()
+    trace.netns.as_ref().is_none_or(|wanted| inode != 0 && wanted.contains(&inode)).into()
 }
 
 /// No peer yet, but one will come: a child of a listener on kernels that report it before they fill it in. A
@@ -168,11 +161,7 @@ fn peer_port(trace: &TraceFilter, connection: &Connection) -> Answer {
     if connection.listener {
         return Answer::No;
     }
-    if peer_to_come(connection) {
-        Answer::Later
-    } else {
-        in_ranges(&trace.peer_ports, connection.peer_port)
-    }
+    if peer_to_come(connection) { Answer::Later } else { in_ranges(&trace.peer_ports, connection.peer_port) }
 }
 
 fn in_ranges(ranges: &[PortRange], port: u16) -> Answer {
@@ -191,24 +180,14 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
     }
     let bytes: [u8; 16] = bytemuck::cast(connection.peer);
     let [a, b, c, d, ..] = bytes;
-    let address: IpAddr = if connection.family == 6 {
-        Ipv6Addr::from(bytes).into()
-    } else {
-        Ipv4Addr::new(a, b, c, d).into()
-    };
-    trace
-        .peer_cidrs
-        .iter()
-        .any(|prefix| prefix.contains(address))
-        .into()
+    let address: IpAddr =
+        if connection.family == 6 { Ipv6Addr::from(bytes).into() } else { Ipv4Addr::new(a, b, c, d).into() };
+    trace.peer_cidrs.iter().any(|prefix| prefix.contains(address)).into()
 }
 
 fn transition(trace: &TraceFilter, event: &Event) -> bool {
     trace.transitions.is_empty()
-        || trace
-            .transitions
-            .iter()
-            .any(|wanted| wanted.accepts(event.old_state, event.new_state))
+        || trace.transitions.iter().any(|wanted| wanted.accepts(event.old_state, event.new_state))
 }
 
 fn long_enough(trace: &TraceFilter, duration_ns: u64) -> bool {

@@ -110,11 +110,7 @@ pub(super) fn classify_ports(
         } else {
             depth[bit] -= 1;
         }
-        set = if depth[bit] == 0 {
-            set & !(1 << bit)
-        } else {
-            set | 1 << bit
-        };
+        set = if depth[bit] == 0 { set & !(1 << bit) } else { set | 1 << bit };
         let end = edges.get(index + 1).map_or(PORTS, |next| next.0);
         if start == end {
             continue;
@@ -143,12 +139,7 @@ mod tests {
         assert_eq!(parse_ports("-L", "80").unwrap(), [range(80, 80)]);
         assert_eq!(
             parse_ports("-L", "80, 443,8000-8100,65535").unwrap(),
-            [
-                range(80, 80),
-                range(443, 443),
-                range(8000, 8100),
-                range(65535, 65535)
-            ]
+            [range(80, 80), range(443, 443), range(8000, 8100), range(65535, 65535)]
         );
     }
 

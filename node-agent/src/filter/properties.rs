@@ -25,29 +25,12 @@ use crate::decode::{Family, Role};
 fn classify(rules: &Compiled, cgroups: &Cgroups, event: &Event) -> (Interest, Wanted) {
     let tables = UserTables { rules, cgroups };
     let interest = judge_connection(&tables, &rules.table, &event.connection);
-    (
-        interest,
-        judge_transition(
-            &rules.table,
-            &interest,
-            event.old_state,
-            event.new_state,
-            event.duration_ns,
-        ),
-    )
+    (interest, judge_transition(&rules.table, &interest, event.old_state, event.new_state, event.duration_ns))
 }
 
 fn verdict(interest: &Interest, wanted: &Wanted) -> Verdict {
-    assert_eq!(
-        wanted.maybe & !interest.pending,
-        0,
-        "only the cgroup's identity makes a maybe"
-    );
-    assert_eq!(
-        wanted.traces & interest.pending,
-        0,
-        "what waits for the cgroup's identity is not certain"
-    );
+    assert_eq!(wanted.maybe & !interest.pending, 0, "only the cgroup's identity makes a maybe");
+    assert_eq!(wanted.traces & interest.pending, 0, "what waits for the cgroup's identity is not certain");
     Verdict {
         candidates: interest.candidates,
         accept: interest.accept,
@@ -59,10 +42,7 @@ fn verdict(interest: &Interest, wanted: &Wanted) -> Verdict {
 
 /// Traces at scattered slots, so that a bit is never taken for a position.
 fn slotted(traces: &[TraceFilter]) -> impl Iterator<Item = (usize, &TraceFilter)> + Clone {
-    traces
-        .iter()
-        .enumerate()
-        .map(|(index, trace)| ((index * 37 + 11) % 64, trace))
+    traces.iter().enumerate().map(|(index, trace)| ((index * 37 + 11) % 64, trace))
 }
 
 proptest! {
@@ -190,12 +170,7 @@ proptest! {
     }
 }
 
-const NOTHING: Interest = Interest {
-    candidates: 0,
-    accept: 0,
-    undecided: 0,
-    pending: 0,
-};
+const NOTHING: Interest = Interest { candidates: 0, accept: 0, undecided: 0, pending: 0 };
 
 /// What is sure early stays, what was refused early stays refused, and judging again gives what knowing gives.
 fn held_composes(traces: &[TraceFilter], cgroups: &Cgroups, held: &Event, known: &Event) {
@@ -204,49 +179,19 @@ fn held_composes(traces: &[TraceFilter], cgroups: &Cgroups, held: &Event, known:
     let (late, late_wanted) = classify(&rules, cgroups, known);
     let all = |wanted: Wanted| wanted.traces | wanted.maybe;
     assert_eq!(all(late_wanted) & !all(early_wanted), 0, "refused too early");
-    assert_eq!(
-        all(early_wanted) & !early.undecided & !all(late_wanted),
-        0,
-        "sure too early"
-    );
-    assert_eq!(
-        late.candidates & !early.candidates,
-        0,
-        "the record that holds it would not have been made"
-    );
+    assert_eq!(all(early_wanted) & !early.undecided & !all(late_wanted), 0, "sure too early");
+    assert_eq!(late.candidates & !early.candidates, 0, "the record that holds it would not have been made");
     assert_eq!(late.undecided, 0);
 
     // The way of the kernel program at the next transition: the tuple is judged unless the early answer was whole,
     // and what that leaves judges the held transition too.
-    let tables = UserTables {
-        rules: &rules,
-        cgroups,
-    };
-    let Connection {
-        cgroup_id,
-        netns,
-        listener,
-        ..
-    } = known.connection;
+    let tables = UserTables { rules: &rules, cgroups };
+    let Connection { cgroup_id, netns, listener, .. } = known.connection;
     let kept = judge_tuple(&tables, &rules.table, &held.connection);
-    let tuple = if kept.1 == 0 {
-        kept
-    } else {
-        judge_tuple(&tables, &rules.table, &known.connection)
-    };
-    let interest = combine(
-        judge_identity(&tables, &rules.table, cgroup_id, netns),
-        tuple,
-        listener,
-    );
+    let tuple = if kept.1 == 0 { kept } else { judge_tuple(&tables, &rules.table, &known.connection) };
+    let interest = combine(judge_identity(&tables, &rules.table, cgroup_id, netns), tuple, listener);
     assert_eq!(interest, late);
-    let again = judge_transition(
-        &rules.table,
-        &interest,
-        held.old_state,
-        held.new_state,
-        held.duration_ns,
-    );
+    let again = judge_transition(&rules.table, &interest, held.old_state, held.new_state, held.duration_ns);
     assert_eq!(again, late_wanted);
 }
 
@@ -265,30 +210,18 @@ fn client(peer: IpAddr) -> Connection {
 
 fn accepts(trace: &TraceFilter, connection: &Connection) -> bool {
     let rules = compile([(0, trace)]).unwrap();
-    let interest = judge_connection(
-        &UserTables {
-            rules: &rules,
-            cgroups: &Cgroups::new(),
-        },
-        &rules.table,
-        connection,
-    );
+    let interest =
+        judge_connection(&UserTables { rules: &rules, cgroups: &Cgroups::new() }, &rules.table, connection);
     interest.accept & !interest.undecided & !interest.pending == 1
 }
 
 fn peers(text: &str) -> TraceFilter {
-    TraceFilter {
-        peer_cidrs: super::cidr::parse_cidrs("f", text).unwrap(),
-        ..TraceFilter::default()
-    }
+    TraceFilter { peer_cidrs: super::cidr::parse_cidrs("f", text).unwrap(), ..TraceFilter::default() }
 }
 
 #[test]
 fn prefixes_of_one_family_leave_out_the_other() {
-    let (v4, v6) = (
-        client("10.0.0.1".parse().unwrap()),
-        client("fd00::1".parse().unwrap()),
-    );
+    let (v4, v6) = (client("10.0.0.1".parse().unwrap()), client("fd00::1".parse().unwrap()));
     for (text, takes_v4, takes_v6) in [
         ("10.0.0.0/8", true, false),
         ("0.0.0.0/0", true, false),
@@ -307,28 +240,12 @@ fn a_mapped_peer_is_ipv4_to_prefix_and_family() {
     let mut local = words("::ffff:10.0.0.2".parse().unwrap());
     let mut peer = words("::ffff:10.0.0.1".parse().unwrap());
     assert_eq!(normalise(&mut family, &mut local, &mut peer), flag::V4_MAPPED);
-    let connection = Connection {
-        family,
-        peer,
-        ..client("10.0.0.1".parse().unwrap())
-    };
+    let connection = Connection { family, peer, ..client("10.0.0.1".parse().unwrap()) };
     assert!(accepts(&peers("10.0.0.0/8"), &connection));
     assert!(accepts(&peers("::ffff:10.0.0.0/104"), &connection));
     assert!(!accepts(&peers("::/0"), &connection));
-    assert!(accepts(
-        &TraceFilter {
-            family: Some(Family::V4),
-            ..TraceFilter::default()
-        },
-        &connection
-    ));
-    assert!(!accepts(
-        &TraceFilter {
-            family: Some(Family::V6),
-            ..TraceFilter::default()
-        },
-        &connection
-    ));
+    assert!(accepts(&TraceFilter { family: Some(Family::V4), ..TraceFilter::default() }, &connection));
+    assert!(!accepts(&TraceFilter { family: Some(Family::V6), ..TraceFilter::default() }, &connection));
     assert_eq!(local, words("10.0.0.2".parse().unwrap()));
     assert_eq!(peer, words("10.0.0.1".parse().unwrap()));
 }
@@ -345,11 +262,7 @@ fn normalising_leaves_plain_addresses_alone_and_takes_a_listener_along() {
     ] {
         let (mut family, mut l, mut p) = (6, octets(local), octets(peer));
         let flags = normalise(&mut family, &mut l, &mut p);
-        assert_eq!(
-            (family, flags != 0),
-            (family_after, family_after == 4),
-            "{local} {peer}"
-        );
+        assert_eq!((family, flags != 0), (family_after, family_after == 4), "{local} {peer}");
         assert_eq!(
             family_after == 6,
             l == octets(local) && p == octets(peer) && flags == 0,
@@ -360,32 +273,18 @@ fn normalising_leaves_plain_addresses_alone_and_takes_a_listener_along() {
 
 #[test]
 fn a_client_to_port_zero_has_its_peer_from_the_start() {
-    let connection = Connection {
-        peer_port: 0,
-        ..client("10.0.0.1".parse().unwrap())
-    };
+    let connection = Connection { peer_port: 0, ..client("10.0.0.1".parse().unwrap()) };
     assert!(accepts(&peers("10.0.0.0/8"), &connection));
     assert!(!accepts(&peers("11.0.0.0/8"), &connection));
 }
 
 #[test]
 fn a_child_without_its_peer_is_already_known_by_role_and_by_plain_ipv4() {
-    let child = Connection {
-        role: role::SERVER,
-        peer_port: 0,
-        ..client("0.0.0.0".parse().unwrap())
-    };
-    let trace = |family, role| TraceFilter {
-        family,
-        role,
-        ..TraceFilter::default()
-    };
+    let child = Connection { role: role::SERVER, peer_port: 0, ..client("0.0.0.0".parse().unwrap()) };
+    let trace = |family, role| TraceFilter { family, role, ..TraceFilter::default() };
     let judged = |trace: &TraceFilter, connection: &Connection| {
         let rules = compile([(0, trace)]).unwrap();
-        let tables = UserTables {
-            rules: &rules,
-            cgroups: &Cgroups::new(),
-        };
+        let tables = UserTables { rules: &rules, cgroups: &Cgroups::new() };
         let interest = judge_connection(&tables, &rules.table, connection);
         (interest.accept, interest.undecided)
     };

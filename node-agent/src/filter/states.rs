@@ -72,10 +72,7 @@ impl fmt::Display for StateSet {
             return f.write_str("*");
         }
         let mut separator = "";
-        for name in State::all()
-            .filter(|state| self.contains(state.0))
-            .filter_map(State::name)
-        {
+        for name in State::all().filter(|state| self.contains(state.0)).filter_map(State::name) {
             write!(f, "{separator}{name}")?;
             separator = "|";
         }
@@ -120,10 +117,7 @@ impl FromStr for TransitionFilter {
 
     /// `OLD>NEW`, `OLD->NEW`, or `OLD:NEW`, which a shell leaves alone.
     fn from_str(text: &str) -> Result<Self, Reason> {
-        let sides = text
-            .split_once("->")
-            .or_else(|| text.split_once('>'))
-            .or_else(|| text.split_once(':'));
+        let sides = text.split_once("->").or_else(|| text.split_once('>')).or_else(|| text.split_once(':'));
         let (from, to) = sides.ok_or(Reason::Transition)?;
         if to.contains(['>', ':']) || from.contains(':') {
             return Err(Reason::Transition);
@@ -154,12 +148,7 @@ mod tests {
             StateSet::of([State::CLOSE]).unwrap(),
         )
         .unwrap();
-        for text in [
-            "SYN_SENT>CLOSE",
-            "SYN_SENT->CLOSE",
-            "SYN_SENT -> CLOSE",
-            "syn_sent:close",
-        ] {
+        for text in ["SYN_SENT>CLOSE", "SYN_SENT->CLOSE", "SYN_SENT -> CLOSE", "syn_sent:close"] {
             assert_eq!(parse_transitions("f", text), Ok(vec![wanted]), "{text}");
         }
     }
@@ -172,9 +161,7 @@ mod tests {
             ("LISTEN:*", "LISTEN>*"),
             ("SYN_SENT|SYN_RECV>CLOSE", "SYN_SENT|SYN_RECV>CLOSE"),
         ] {
-            let [read] = parse_transitions("f", text).unwrap()[..] else {
-                panic!("{text}")
-            };
+            let [read] = parse_transitions("f", text).unwrap()[..] else { panic!("{text}") };
             assert_eq!(read.to_string(), shown);
         }
         let any_to_close: TransitionFilter = "*>CLOSE".parse().unwrap();
@@ -193,24 +180,12 @@ mod tests {
             ("CLOSED>*", Reason::UnknownState("CLOSED".into())),
             ("SYN_SENT|>*", Reason::UnknownState(String::new())),
         ] {
-            assert_eq!(
-                parse_transitions("f", text),
-                Err(reason.of("f", text)),
-                "{text:?}"
-            );
+            assert_eq!(parse_transitions("f", text), Err(reason.of("f", text)), "{text:?}");
         }
-        for text in [
-            "*>TIME_WAIT",
-            "TIME_WAIT>CLOSE",
-            "NEW_SYN_RECV>*",
-            "*>CLOSE|NEW_SYN_RECV",
-        ] {
+        for text in ["*>TIME_WAIT", "TIME_WAIT>CLOSE", "NEW_SYN_RECV>*", "*>CLOSE|NEW_SYN_RECV"] {
             let error = parse_transitions("spec.transitions", text).unwrap_err();
             assert!(matches!(error.reason, Reason::NeverSeen(..)), "{text}");
-            assert!(
-                error.to_string().contains("never appears in a transition: "),
-                "{error}"
-            );
+            assert!(error.to_string().contains("never appears in a transition: "), "{error}");
         }
     }
 }

@@ -50,11 +50,7 @@ impl Tables for UserTables<'_> {
     }
 
     fn port_class(&self, peer: bool, port: u16) -> u16 {
-        let classes = if peer {
-            &self.rules.peer_classes
-        } else {
-            &self.rules.local_classes
-        };
+        let classes = if peer { &self.rules.peer_classes } else { &self.rules.local_classes };
         classes.as_ref().map_or(0, |classes| classes[usize::from(port)])
     }
 

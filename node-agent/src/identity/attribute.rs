@@ -96,13 +96,7 @@ pub struct Evidence<'a> {
 
 /// Decides.
 pub fn attribute(evidence: Evidence<'_>) -> Attribution {
-    let Evidence {
-        cgroup,
-        netns,
-        task,
-        unified,
-        waited,
-    } = evidence;
+    let Evidence { cgroup, netns, task, unified, waited } = evidence;
     let own = match cgroup {
         SocketCgroup::Known(identity) if !identity.is_root() => Some(identity),
         _ => None,
@@ -126,43 +120,19 @@ pub fn attribute(evidence: Evidence<'_>) -> Attribution {
         // The root, and nobody claims the socket: the kernel's own, or a process outside every group. Where cgroup v1
         // is in use everybody's socket is the root's, so only the namespace can tell the host.
         SocketCgroup::Known(_) if unified || *netns == Found::Host => {
-            let source = if unified {
-                Source::SocketCgroup
-            } else {
-                Source::Netns
-            };
-            Attribution {
-                identity: None,
-                source,
-                status: Status::Host,
-            }
+            let source = if unified { Source::SocketCgroup } else { Source::Netns };
+            Attribution { identity: None, source, status: Status::Host }
         }
         _ => {
-            let status = if waited {
-                Status::PendingExpired
-            } else {
-                Status::Unknown
-            };
-            Attribution {
-                identity: None,
-                source: Source::None,
-                status,
-            }
+            let status = if waited { Status::PendingExpired } else { Status::Unknown };
+            Attribution { identity: None, source: Source::None, status }
         }
     }
 }
 
 fn named(identity: &Arc<Identity>, source: Source) -> Attribution {
-    let status = if identity.is_contained() {
-        Status::Resolved
-    } else {
-        Status::Host
-    };
-    Attribution {
-        identity: Some(Arc::clone(identity)),
-        source,
-        status,
-    }
+    let status = if identity.is_contained() { Status::Resolved } else { Status::Host };
+    Attribution { identity: Some(Arc::clone(identity)), source, status }
 }
 
 #[cfg(test)]
@@ -187,11 +157,7 @@ mod tests {
     };
 
     fn check(evidence: Evidence<'_>, path: Option<&str>, source: Source, status: Status) {
-        let Attribution {
-            identity,
-            source: by,
-            status: how,
-        } = attribute(evidence);
+        let Attribution { identity, source: by, status: how } = attribute(evidence);
         assert_eq!(
             (identity.as_ref().map(|identity| identity.path.as_str()), by, how),
             (path, source, status)
@@ -201,107 +167,51 @@ mod tests {
     #[test]
     fn the_sockets_own_cgroup_comes_first() {
         let (socket, task, netns) = (pod("socket"), pod("task"), Found::Private(pod("netns")));
-        let all = Evidence {
-            cgroup: SocketCgroup::Known(&socket),
-            netns: &netns,
-            task: Some(&task),
-            ..NOTHING
-        };
-        check(
-            all,
-            Some("/kubepods/podsocket"),
-            Source::SocketCgroup,
-            Status::Resolved,
-        );
+        let all =
+            Evidence { cgroup: SocketCgroup::Known(&socket), netns: &netns, task: Some(&task), ..NOTHING };
+        check(all, Some("/kubepods/podsocket"), Source::SocketCgroup, Status::Resolved);
     }
 
     #[test]
     fn a_host_service_is_the_hosts_and_not_whoever_shares_its_namespace() {
         let (socket, netns) = (mk("/system.slice/sshd.service"), Found::Private(pod("netns")));
-        let evidence = Evidence {
-            cgroup: SocketCgroup::Known(&socket),
-            netns: &netns,
-            ..NOTHING
-        };
-        check(
-            evidence,
-            Some("/system.slice/sshd.service"),
-            Source::SocketCgroup,
-            Status::Host,
-        );
+        let evidence = Evidence { cgroup: SocketCgroup::Known(&socket), netns: &netns, ..NOTHING };
+        check(evidence, Some("/system.slice/sshd.service"), Source::SocketCgroup, Status::Host);
     }
 
     #[test]
     fn a_cgroup_that_says_nothing_leaves_it_to_the_namespace_then_to_the_task() {
         let (root, task, netns) = (mk("/"), pod("task"), Found::Private(pod("netns")));
-        for cgroup in [
-            SocketCgroup::Known(&root),
-            SocketCgroup::Unread,
-            SocketCgroup::Unindexed,
-        ] {
-            let evidence = Evidence {
-                cgroup,
-                netns: &netns,
-                task: Some(&task),
-                ..NOTHING
-            };
-            check(
-                evidence,
-                Some("/kubepods/podnetns"),
-                Source::Netns,
-                Status::Resolved,
-            );
+        for cgroup in [SocketCgroup::Known(&root), SocketCgroup::Unread, SocketCgroup::Unindexed] {
+            let evidence = Evidence { cgroup, netns: &netns, task: Some(&task), ..NOTHING };
+            check(evidence, Some("/kubepods/podnetns"), Source::Netns, Status::Resolved);
             for netns in [Found::Host, Found::Shared, Found::Stale, Found::Unknown] {
-                let evidence = Evidence {
-                    netns: &netns,
-                    ..evidence
-                };
-                check(
-                    evidence,
-                    Some("/kubepods/podtask"),
-                    Source::Task,
-                    Status::Resolved,
-                );
+                let evidence = Evidence { netns: &netns, ..evidence };
+                check(evidence, Some("/kubepods/podtask"), Source::Task, Status::Resolved);
             }
         }
     }
 
     #[test]
     fn beside_cgroup_v1_a_host_unit_yields_to_a_container_but_to_nothing_else() {
-        let (socket, task, netns) = (
-            mk("/system.slice/containerd.service"),
-            pod("task"),
-            Found::Private(pod("netns")),
-        );
+        let (socket, task, netns) =
+            (mk("/system.slice/containerd.service"), pod("task"), Found::Private(pod("netns")));
         let unit = mk("/system.slice/sshd.service");
-        let hybrid = Evidence {
-            cgroup: SocketCgroup::Known(&socket),
-            unified: false,
-            ..NOTHING
-        };
+        let hybrid = Evidence { cgroup: SocketCgroup::Known(&socket), unified: false, ..NOTHING };
         check(
-            Evidence {
-                netns: &netns,
-                ..hybrid
-            },
+            Evidence { netns: &netns, ..hybrid },
             Some("/kubepods/podnetns"),
             Source::Netns,
             Status::Resolved,
         );
         check(
-            Evidence {
-                task: Some(&task),
-                ..hybrid
-            },
+            Evidence { task: Some(&task), ..hybrid },
             Some("/kubepods/podtask"),
             Source::Task,
             Status::Resolved,
         );
         check(
-            Evidence {
-                task: Some(&unit),
-                ..hybrid
-            },
+            Evidence { task: Some(&unit), ..hybrid },
             Some(&socket.path),
             Source::SocketCgroup,
             Status::Host,
@@ -311,32 +221,16 @@ mod tests {
     #[test]
     fn a_task_of_the_host_is_named_by_its_unit() {
         let task = mk("/system.slice/sshd.service");
-        let evidence = Evidence {
-            task: Some(&task),
-            ..NOTHING
-        };
-        check(
-            evidence,
-            Some("/system.slice/sshd.service"),
-            Source::Task,
-            Status::Host,
-        );
+        let evidence = Evidence { task: Some(&task), ..NOTHING };
+        check(evidence, Some("/system.slice/sshd.service"), Source::Task, Status::Host);
     }
 
     #[test]
     fn the_root_is_the_host_when_nobody_claims_the_socket() {
         let root = mk("/");
-        let evidence = Evidence {
-            cgroup: SocketCgroup::Known(&root),
-            task: Some(&root),
-            ..NOTHING
-        };
+        let evidence = Evidence { cgroup: SocketCgroup::Known(&root), task: Some(&root), ..NOTHING };
         check(evidence, None, Source::SocketCgroup, Status::Host);
-        let evidence = Evidence {
-            netns: &Found::Host,
-            unified: false,
-            ..evidence
-        };
+        let evidence = Evidence { netns: &Found::Host, unified: false, ..evidence };
         check(evidence, None, Source::Netns, Status::Host);
     }
 
@@ -344,12 +238,8 @@ mod tests {
     fn with_cgroup_v1_the_root_in_a_foreign_namespace_is_not_taken_for_the_host() {
         let root = mk("/");
         for netns in [Found::Shared, Found::Stale, Found::Unknown] {
-            let evidence = Evidence {
-                cgroup: SocketCgroup::Known(&root),
-                netns: &netns,
-                unified: false,
-                ..NOTHING
-            };
+            let evidence =
+                Evidence { cgroup: SocketCgroup::Known(&root), netns: &netns, unified: false, ..NOTHING };
             check(evidence, None, Source::None, Status::Unknown);
         }
     }
@@ -357,21 +247,9 @@ mod tests {
     #[test]
     fn nothing_known_is_unknown_also_in_the_hosts_namespace_and_says_when_it_was_waited_for() {
         for cgroup in [SocketCgroup::Unread, SocketCgroup::Unindexed] {
-            let evidence = Evidence {
-                cgroup,
-                netns: &Found::Host,
-                ..NOTHING
-            };
+            let evidence = Evidence { cgroup, netns: &Found::Host, ..NOTHING };
             check(evidence, None, Source::None, Status::Unknown);
-            check(
-                Evidence {
-                    waited: true,
-                    ..evidence
-                },
-                None,
-                Source::None,
-                Status::PendingExpired,
-            );
+            check(Evidence { waited: true, ..evidence }, None, Source::None, Status::PendingExpired);
         }
     }
 }

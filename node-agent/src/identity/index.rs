@@ -24,10 +24,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            retention_ns: 5 * 60 * 1_000_000_000,
-            max_entries: 65_536,
-        }
+        Self { retention_ns: 5 * 60 * 1_000_000_000, max_entries: 65_536 }
     }
 }
 
@@ -96,11 +93,7 @@ impl Index {
     pub fn created(&mut self, id: u64, path: &str, now_ns: u64) -> Arc<Identity> {
         self.expire(now_ns);
         // A walk may have been faster; whatever is cached by the `Arc` stays.
-        if let Some(Entry {
-            identity: Some(known),
-            removed: false,
-            ..
-        }) = self.entries.get(&id)
+        if let Some(Entry { identity: Some(known), removed: false, .. }) = self.entries.get(&id)
             && known.path == path
         {
             return Arc::clone(known);
@@ -117,10 +110,7 @@ impl Index {
     pub fn looked_up(&mut self, id: u64, path: &str, now_ns: u64) -> Arc<Identity> {
         self.expire(now_ns);
         match self.entries.get_mut(&id) {
-            Some(Entry {
-                identity: Some(known),
-                ..
-            }) => Arc::clone(known),
+            Some(Entry { identity: Some(known), .. }) => Arc::clone(known),
             Some(entry) => {
                 let identity = Arc::new(Identity::from_path(path));
                 entry.identity = Some(Arc::clone(&identity));
@@ -157,12 +147,8 @@ impl Index {
         let is_lost = |id: &u64, entry: &Entry| {
             !entry.removed && entry.since_ns < started_ns && *id != ROOT_CGROUP_ID && !seen.contains(id)
         };
-        let lost: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(id, entry)| is_lost(id, entry))
-            .map(|(id, _)| *id)
-            .collect();
+        let lost: Vec<u64> =
+            self.entries.iter().filter(|(id, entry)| is_lost(id, entry)).map(|(id, _)| *id).collect();
         for id in lost {
             self.removed(id, now_ns);
         }
@@ -216,15 +202,7 @@ impl Index {
         self.turn += 1;
         let queue = if removed { &mut self.gone } else { &mut self.living };
         queue.push_back((self.turn, id));
-        self.entries.insert(
-            id,
-            Entry {
-                identity,
-                since_ns: now_ns,
-                turn: self.turn,
-                removed,
-            },
-        );
+        self.entries.insert(id, Entry { identity, since_ns: now_ns, turn: self.turn, removed });
         self.compact();
     }
 
@@ -257,8 +235,7 @@ impl Index {
     fn compact(&mut self) {
         if self.living.len() > 2 * self.entries.len() + EXPIRED_PER_CALL {
             let entries = &self.entries;
-            self.living
-                .retain(|(turn, id)| entries.get(id).is_some_and(|entry| entry.turn == *turn));
+            self.living.retain(|(turn, id)| entries.get(id).is_some_and(|entry| entry.turn == *turn));
         }
     }
 }

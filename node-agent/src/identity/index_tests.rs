@@ -10,10 +10,7 @@ use super::{Index, Limits, ROOT_CGROUP_ID};
 const RETENTION: u64 = 1000;
 
 fn index(max_entries: usize) -> Index {
-    Index::new(Limits {
-        retention_ns: RETENTION,
-        max_entries,
-    })
+    Index::new(Limits { retention_ns: RETENTION, max_entries })
 }
 
 fn unit(index: &Index, id: u64) -> Option<String> {
@@ -26,11 +23,7 @@ fn the_root_is_always_known() {
     index.removed(ROOT_CGROUP_ID, 1);
     index.created(7, "/a.slice/b.service", 2);
     index.walked(9, 9, [(7, "/a.slice/b.service")]);
-    assert!(
-        index
-            .get(ROOT_CGROUP_ID)
-            .is_some_and(|identity| identity.is_root())
-    );
+    assert!(index.get(ROOT_CGROUP_ID).is_some_and(|identity| identity.is_root()));
 }
 
 #[test]
@@ -70,11 +63,7 @@ fn a_walk_that_comes_after_the_removal_does_not_bring_a_cgroup_back_to_life() {
     let mut index = index(100);
     index.removed(7, 10);
     index.walked(5, 20, [(7, "/a.slice/b.service")]);
-    assert_eq!(
-        unit(&index, 7).as_deref(),
-        Some("b.service"),
-        "its late lines are still named"
-    );
+    assert_eq!(unit(&index, 7).as_deref(), Some("b.service"), "its late lines are still named");
     assert_eq!(index.living().filter(|(id, _)| *id == 7).count(), 0);
     index.expire(10 + RETENTION);
     assert!(index.get(7).is_none());
@@ -99,14 +88,8 @@ fn a_walk_leaves_known_identities_as_they_are() {
     let mut index = index(100);
     let first = index.created(7, "/a.slice/b.service", 0);
     index.walked(5, 6, [(7, "/a.slice/b.service")]);
-    assert!(
-        index.get(7).is_some_and(|now| Arc::ptr_eq(now, &first)),
-        "caches keyed by the Arc stay valid"
-    );
-    assert!(
-        Arc::ptr_eq(&index.created(7, "/a.slice/b.service", 7), &first),
-        "the event came late"
-    );
+    assert!(index.get(7).is_some_and(|now| Arc::ptr_eq(now, &first)), "caches keyed by the Arc stay valid");
+    assert!(Arc::ptr_eq(&index.created(7, "/a.slice/b.service", 7), &first), "the event came late");
 }
 
 #[test]
@@ -131,10 +114,7 @@ fn the_bound_holds_and_gone_cgroups_make_room_first() {
     index.created(14, "/a.slice/b.service", 22);
     assert!(index.get(10).is_none() && index.get(11).is_some() && index.get(14).is_some());
     assert_eq!(index.len(), 4);
-    assert_eq!(
-        (index.counters().evicted_removed, index.counters().evicted_living),
-        (1, 1)
-    );
+    assert_eq!((index.counters().evicted_removed, index.counters().evicted_living), (1, 1));
 }
 
 #[test]
@@ -145,12 +125,7 @@ fn churn_leaves_nothing_behind() {
         index.removed(id, id * 10 + 1);
     }
     assert!(index.len() <= 200, "{} entries", index.len());
-    assert!(
-        index.living.len() + index.gone.len() <= 1000,
-        "{} + {}",
-        index.living.len(),
-        index.gone.len()
-    );
+    assert!(index.living.len() + index.gone.len() <= 1000, "{} + {}", index.living.len(), index.gone.len());
 }
 
 #[derive(Clone, Debug)]

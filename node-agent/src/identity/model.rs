@@ -141,10 +141,7 @@ impl Identity {
     /// other containers of the same cluster. So when several are, the inner ones were made up, by a container that may
     /// write to its own part of the cgroup tree and wants to pass for another: the outermost is the true one.
     pub fn known_container(&self, is_known: impl Fn(&str) -> bool) -> Option<&Container> {
-        self.containers
-            .iter()
-            .rev()
-            .find(|container| is_known(&container.id))
+        self.containers.iter().rev().find(|container| is_known(&container.id))
     }
 
     /// The pod that the Kubernetes API knows; the outermost, for the reason given at [`Self::known_container`].

@@ -103,12 +103,7 @@ impl Namespaces {
     /// more are forgotten.
     pub fn scanned(&mut self, started_ns: u64, uses: impl IntoIterator<Item = Use>) {
         let mut fresh: QuickMap<u32, Entry> = QuickMap::default();
-        for Use {
-            inode,
-            witness,
-            identity,
-        } in uses
-        {
+        for Use { inode, witness, identity } in uses {
             let who = user_of(&identity);
             let entry = fresh.entry(inode).or_insert_with(|| Entry {
                 user: who.clone(),
@@ -122,30 +117,19 @@ impl Namespaces {
             keep(&mut entry.witnesses, witness);
         }
         for (inode, entry) in &mut fresh {
-            if let Some(before) = self
-                .entries
-                .get(inode)
-                .filter(|before| before.shares_a_witness(entry))
-            {
+            if let Some(before) = self.entries.get(inode).filter(|before| before.shares_a_witness(entry)) {
                 entry.continues(before);
             }
         }
         self.entries = fresh;
-        self.scanned_ns = Some(
-            self.scanned_ns
-                .map_or(started_ns, |before| before.max(started_ns)),
-        );
+        self.scanned_ns = Some(self.scanned_ns.map_or(started_ns, |before| before.max(started_ns)));
     }
 
     /// What namespace `inode` said at `at_ns`. `cookie` is the namespace's, where the kernel tells it; the first one
     /// that fits is remembered and makes later look-ups independent of scans.
     pub fn find(&mut self, inode: u32, cookie: Option<u64>, at_ns: u64) -> Found {
         let is_scan_older = self.scanned_ns.is_none_or(|scanned| scanned < at_ns);
-        let missing = if is_scan_older {
-            Found::Stale
-        } else {
-            Found::Unknown
-        };
+        let missing = if is_scan_older { Found::Stale } else { Found::Unknown };
         let Some(entry) = self.entries.get_mut(&inode) else {
             return missing;
         };
@@ -176,11 +160,7 @@ impl Namespaces {
 
     /// A witness was seen to hold the namespace still, at `at_ns`.
     pub fn confirmed(&mut self, inode: u32, witness: Witness, at_ns: u64) {
-        if let Some(entry) = self
-            .entries
-            .get_mut(&inode)
-            .filter(|entry| entry.witnesses.contains(&witness))
-        {
+        if let Some(entry) = self.entries.get_mut(&inode).filter(|entry| entry.witnesses.contains(&witness)) {
             entry.checked_ns = entry.checked_ns.max(at_ns);
         }
     }
@@ -198,9 +178,7 @@ impl Namespaces {
 
 impl Entry {
     fn shares_a_witness(&self, other: &Self) -> bool {
-        self.witnesses
-            .iter()
-            .any(|witness| other.witnesses.contains(witness))
+        self.witnesses.iter().any(|witness| other.witnesses.contains(witness))
     }
 
     /// `before` is the same namespace: who has used it once may have left sockets in it.
@@ -257,10 +235,7 @@ fn join_contained(a: &Arc<Identity>, b: &Arc<Identity>) -> User {
 
 /// The pod without the container: several containers of it share the namespace.
 fn pod_only(identity: &Identity) -> Identity {
-    let parent = |path: &str| {
-        path.rsplit_once('/')
-            .map_or(String::new(), |(parent, _)| parent.to_owned())
-    };
+    let parent = |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
     let mut path = identity.path.clone();
     while !path.is_empty() {
         path = parent(&path);

@@ -7,17 +7,11 @@ use super::{Found, Identity, Namespaces, Use, Witness};
 const NS: u32 = 4_026_532_100;
 
 fn container(pod: &str, digit: char) -> Arc<Identity> {
-    Arc::new(Identity::from_path(&format!(
-        "/kubepods/burstable/pod{pod}/{}",
-        digit.to_string().repeat(64)
-    )))
+    Arc::new(Identity::from_path(&format!("/kubepods/burstable/pod{pod}/{}", digit.to_string().repeat(64))))
 }
 
 fn docker(digit: char) -> Arc<Identity> {
-    Arc::new(Identity::from_path(&format!(
-        "/docker/{}",
-        digit.to_string().repeat(64)
-    )))
+    Arc::new(Identity::from_path(&format!("/docker/{}", digit.to_string().repeat(64))))
 }
 
 fn service() -> Arc<Identity> {
@@ -25,11 +19,7 @@ fn service() -> Arc<Identity> {
 }
 
 fn mk_use(pid: u32, started_ns: u64, identity: &Arc<Identity>) -> Use {
-    Use {
-        inode: NS,
-        witness: Witness { pid, started_ns },
-        identity: Arc::clone(identity),
-    }
+    Use { inode: NS, witness: Witness { pid, started_ns }, identity: Arc::clone(identity) }
 }
 
 fn scanned(uses: &[Use]) -> Namespaces {
@@ -39,19 +29,14 @@ fn scanned(uses: &[Use]) -> Namespaces {
 }
 
 fn named(found: &Found) -> (Option<&str>, Option<&str>) {
-    let Found::Private(identity) = found else {
-        panic!("{found:?} names nobody")
-    };
+    let Found::Private(identity) = found else { panic!("{found:?} names nobody") };
     (identity.pod_uid.as_deref(), identity.container_id.as_deref())
 }
 
 #[test]
 fn one_container_in_a_namespace_is_named() {
     let mut namespaces = scanned(&[mk_use(1, 10, &docker('a')), mk_use(2, 20, &docker('a'))]);
-    assert_eq!(
-        named(&namespaces.find(NS, None, 50)),
-        (None, Some("a".repeat(64).as_str()))
-    );
+    assert_eq!(named(&namespaces.find(NS, None, 50)), (None, Some("a".repeat(64).as_str())));
 }
 
 #[test]
@@ -63,39 +48,26 @@ fn containers_of_one_pod_name_the_pod_only() {
     ]);
     let found = namespaces.find(NS, None, 50);
     assert_eq!(named(&found), (Some("p"), None));
-    let Found::Private(identity) = found else {
-        unreachable!()
-    };
+    let Found::Private(identity) = found else { unreachable!() };
     assert!(identity.containers.is_empty() && identity.path == "/kubepods/burstable/podp");
 }
 
 #[test]
 fn the_pod_is_named_also_where_pod_and_container_share_a_directory() {
     let path = |digit: &str| {
-        Arc::new(Identity::from_path(&format!(
-            "/kubepods-podp.slice:cri-containerd:{}",
-            digit.repeat(64)
-        )))
+        Arc::new(Identity::from_path(&format!("/kubepods-podp.slice:cri-containerd:{}", digit.repeat(64))))
     };
     let mut namespaces = scanned(&[mk_use(1, 10, &path("a")), mk_use(2, 20, &path("b"))]);
-    let Found::Private(identity) = namespaces.find(NS, None, 50) else {
-        panic!("names nobody")
-    };
-    assert_eq!(
-        (identity.pod_uid.as_deref(), identity.container_id.as_deref()),
-        (Some("p"), None)
-    );
+    let Found::Private(identity) = namespaces.find(NS, None, 50) else { panic!("names nobody") };
+    assert_eq!((identity.pod_uid.as_deref(), identity.container_id.as_deref()), (Some("p"), None));
     assert!(identity.containers.is_empty() && identity.host.is_none());
 }
 
 #[test]
 fn two_pods_or_two_lone_containers_name_nobody() {
     assert_eq!(
-        scanned(&[
-            mk_use(1, 10, &container("p", 'a')),
-            mk_use(2, 10, &container("q", 'b'))
-        ])
-        .find(NS, None, 50),
+        scanned(&[mk_use(1, 10, &container("p", 'a')), mk_use(2, 10, &container("q", 'b'))])
+            .find(NS, None, 50),
         Found::Shared
     );
     assert_eq!(
@@ -127,11 +99,7 @@ fn the_hosts_own_namespace_never_names_a_pod_in_it() {
     let mut namespaces = scanned(&[mk_use(1, 10, &container("hostnetwork", 'a'))]);
     namespaces.set_host(NS);
     assert_eq!(namespaces.find(NS, None, 50), Found::Shared);
-    assert_eq!(
-        namespaces.find(NS, None, 5000),
-        Found::Shared,
-        "it cannot be replaced by another"
-    );
+    assert_eq!(namespaces.find(NS, None, 5000), Found::Shared, "it cannot be replaced by another");
     let mut namespaces = scanned(&[mk_use(1, 10, &service())]);
     namespaces.set_host(NS);
     assert_eq!(namespaces.find(NS, None, 5000), Found::Host);
@@ -140,92 +108,42 @@ fn the_hosts_own_namespace_never_names_a_pod_in_it() {
 #[test]
 fn nothing_is_said_outside_the_time_the_namespace_is_known_to_have_lived() {
     let mut namespaces = scanned(&[mk_use(1, 10, &docker('a'))]);
-    assert_eq!(
-        namespaces.find(NS, None, 9),
-        Found::Unknown,
-        "an earlier one with the same number"
-    );
-    assert_eq!(
-        namespaces.find(NS, None, 101),
-        Found::Stale,
-        "it may have been replaced since"
-    );
+    assert_eq!(namespaces.find(NS, None, 9), Found::Unknown, "an earlier one with the same number");
+    assert_eq!(namespaces.find(NS, None, 101), Found::Stale, "it may have been replaced since");
     assert_eq!(namespaces.find(NS + 1, None, 50), Found::Unknown);
     assert_eq!(namespaces.find(NS + 1, None, 101), Found::Stale);
-    namespaces.confirmed(
-        NS,
-        Witness {
-            pid: 1,
-            started_ns: 11,
-        },
-        200,
-    );
-    assert_eq!(
-        namespaces.find(NS, None, 150),
-        Found::Stale,
-        "another process with the same number"
-    );
-    namespaces.confirmed(
-        NS,
-        Witness {
-            pid: 1,
-            started_ns: 10,
-        },
-        200,
-    );
+    namespaces.confirmed(NS, Witness { pid: 1, started_ns: 11 }, 200);
+    assert_eq!(namespaces.find(NS, None, 150), Found::Stale, "another process with the same number");
+    namespaces.confirmed(NS, Witness { pid: 1, started_ns: 10 }, 200);
     named(&namespaces.find(NS, None, 150));
 }
 
 #[test]
 fn a_cookie_binds_for_the_namespaces_life_and_no_longer() {
     let mut namespaces = scanned(&[mk_use(1, 10, &docker('a'))]);
-    assert_eq!(
-        namespaces.find(NS, Some(7), 150),
-        Found::Stale,
-        "not bound yet: the time decides"
-    );
+    assert_eq!(namespaces.find(NS, Some(7), 150), Found::Stale, "not bound yet: the time decides");
     named(&namespaces.find(NS, Some(7), 50));
     named(&namespaces.find(NS, Some(7), 1_000_000));
-    assert_eq!(
-        namespaces.find(NS, Some(8), 150),
-        Found::Stale,
-        "a new namespace with the old number"
-    );
+    assert_eq!(namespaces.find(NS, Some(8), 150), Found::Stale, "a new namespace with the old number");
     assert_eq!(namespaces.find(NS, Some(8), 50), Found::Unknown);
     // The number now belongs to another container.
     namespaces.scanned(200, [mk_use(9, 120, &docker('b'))]);
-    assert_eq!(
-        named(&namespaces.find(NS, Some(8), 150)).1,
-        Some("b".repeat(64).as_str())
-    );
+    assert_eq!(named(&namespaces.find(NS, Some(8), 150)).1, Some("b".repeat(64).as_str()));
     assert_eq!(namespaces.find(NS, Some(7), 150), Found::Unknown);
 }
 
 #[test]
 fn a_second_scan_carries_on_where_a_process_is_still_there() {
-    let mut namespaces = scanned(&[
-        mk_use(1, 10, &container("p", 'a')),
-        mk_use(2, 20, &container("p", 'b')),
-    ]);
-    let Found::Private(before) = namespaces.find(NS, Some(7), 50) else {
-        panic!("names nobody")
-    };
+    let mut namespaces = scanned(&[mk_use(1, 10, &container("p", 'a')), mk_use(2, 20, &container("p", 'b'))]);
+    let Found::Private(before) = namespaces.find(NS, Some(7), 50) else { panic!("names nobody") };
     namespaces.scanned(200, [mk_use(1, 10, &container("p", 'a'))]);
-    let Found::Private(after) = namespaces.find(NS, Some(7), 5000) else {
-        panic!("names nobody")
-    };
-    assert!(
-        Arc::ptr_eq(&before, &after),
-        "container b may have left sockets: still the pod only"
-    );
+    let Found::Private(after) = namespaces.find(NS, Some(7), 5000) else { panic!("names nobody") };
+    assert!(Arc::ptr_eq(&before, &after), "container b may have left sockets: still the pod only");
 }
 
 #[test]
 fn a_namespace_once_shared_stays_so_for_its_life() {
-    let mut namespaces = scanned(&[
-        mk_use(1, 10, &container("p", 'a')),
-        mk_use(2, 20, &container("q", 'b')),
-    ]);
+    let mut namespaces = scanned(&[mk_use(1, 10, &container("p", 'a')), mk_use(2, 20, &container("q", 'b'))]);
     namespaces.scanned(200, [mk_use(1, 10, &container("p", 'a'))]);
     assert_eq!(namespaces.find(NS, None, 150), Found::Shared);
     namespaces.scanned(300, [mk_use(3, 250, &container("p", 'a'))]);
@@ -247,18 +165,8 @@ fn namespaces_without_processes_are_forgotten() {
 
 #[test]
 fn the_oldest_processes_are_the_witnesses() {
-    let uses: Vec<Use> = (1..=100)
-        .rev()
-        .map(|n| mk_use(n, u64::from(n), &docker('a')))
-        .collect();
+    let uses: Vec<Use> = (1..=100).rev().map(|n| mk_use(n, u64::from(n), &docker('a'))).collect();
     let namespaces = scanned(&uses);
-    assert_eq!(
-        namespaces
-            .witnesses(NS)
-            .iter()
-            .map(|witness| witness.pid)
-            .collect::<Vec<_>>(),
-        [1, 2, 3, 4]
-    );
+    assert_eq!(namespaces.witnesses(NS).iter().map(|witness| witness.pid).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(namespaces.witnesses(1).is_empty());
 }

@@ -8,10 +8,7 @@ impl Identity {
     /// Reads a path from the root of a cgroup hierarchy, or relative to a cgroup namespace (`/../..` in front). Any
     /// string is accepted: what is not recognised is the host's.
     pub fn from_path(path: &str) -> Self {
-        let way: Vec<&str> = path
-            .split('/')
-            .filter(|name| !matches!(*name, "" | "." | ".."))
-            .collect();
+        let way: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | "." | "..")).collect();
         let mut containers = Vec::new();
         let mut pods: Vec<Pod> = Vec::new();
         // Containers before this index lie outside the nearest pod.
@@ -20,12 +17,9 @@ impl Identity {
             let (pod, container) = match segment::read(&way[..depth], way.get(depth).copied()) {
                 Segment::Pod { uid, qos } => (Some(Pod { uid, qos }), None),
                 Segment::Container { id, runtime } => (None, Some((id, runtime))),
-                Segment::PodWithContainer {
-                    uid,
-                    qos,
-                    id,
-                    runtime,
-                } => (Some(Pod { uid, qos }), Some((id, runtime))),
+                Segment::PodWithContainer { uid, qos, id, runtime } => {
+                    (Some(Pod { uid, qos }), Some((id, runtime)))
+                }
                 Segment::Other => continue,
             };
             if let Some(pod) = pod {
@@ -39,11 +33,7 @@ impl Identity {
         }
         let inner = &containers[inside_pod..];
         // A name is the choice of whoever may make directories; 64 hex digits are a runtime's.
-        let named = inner
-            .iter()
-            .rev()
-            .find(|container| is_hex(&container.id, 64))
-            .or(inner.last());
+        let named = inner.iter().rev().find(|container| is_hex(&container.id, 64)).or(inner.last());
         let (container_id, runtime) =
             named.map_or((None, None), |named| (Some(named.id.clone()), named.runtime));
         let is_host = containers.is_empty() && pods.is_empty();
@@ -65,22 +55,14 @@ impl Identity {
 /// As systemd reads its own tree: the slices come first, then the unit; what lies below is the unit's own affair.
 fn host(way: &[&str]) -> Option<Host> {
     let slices = way.iter().take_while(|name| kind(name) == Some("slice")).count();
-    let is_unit = |name: &str| {
-        matches!(
-            kind(name),
-            Some("service" | "scope" | "socket" | "mount" | "swap")
-        )
-    };
+    let is_unit = |name: &str| matches!(kind(name), Some("service" | "scope" | "socket" | "mount" | "swap"));
     let (slice, unit) = match way {
         [] => return None,
         [first, ..] if slices == 0 && is_unit(first) => (None, Some(first)),
         [first, rest @ ..] if slices == 0 => (Some(first), rest.first()),
         _ => (Some(&way[slices - 1]), way.get(slices)),
     };
-    Some(Host {
-        slice: slice.map(|name| (*name).to_owned()),
-        unit: unit.map(|name| (*name).to_owned()),
-    })
+    Some(Host { slice: slice.map(|name| (*name).to_owned()), unit: unit.map(|name| (*name).to_owned()) })
 }
 
 /// Type of a unit: what follows the last dot of its name.

@@ -46,51 +46,31 @@ impl<'a> Case<'a> {
 
 #[test]
 fn every_path_of_the_corpus_says_what_it_should() {
-    let cases: Vec<Case<'_>> = CORPUS
-        .split("\n\n")
-        .skip(1)
-        .map(|block| Case::read(block.trim_end()))
-        .collect();
+    let cases: Vec<Case<'_>> =
+        CORPUS.split("\n\n").skip(1).map(|block| Case::read(block.trim_end())).collect();
     assert!(cases.len() >= 40, "only {} cases", cases.len());
     for case in cases {
         let identity = Identity::from_path(case.path);
         let title = case.title;
         assert_eq!(identity.path, case.path, "{title}");
-        assert_eq!(
-            identity.container_id.as_deref(),
-            case.container,
-            "{title}: container"
-        );
-        assert_eq!(
-            identity.runtime.map(Runtime::as_str),
-            case.runtime,
-            "{title}: runtime"
-        );
+        assert_eq!(identity.container_id.as_deref(), case.container, "{title}: container");
+        assert_eq!(identity.runtime.map(Runtime::as_str), case.runtime, "{title}: runtime");
         assert_eq!(identity.pod_uid.as_deref(), case.pod, "{title}: pod");
         assert_eq!(identity.qos.map(Qos::as_str), case.qos, "{title}: qos");
         let (slice, unit) = identity
             .host
             .as_ref()
-            .map_or((None, None), |Host { slice, unit }| {
-                (slice.as_deref(), unit.as_deref())
-            });
+            .map_or((None, None), |Host { slice, unit }| (slice.as_deref(), unit.as_deref()));
         assert_eq!((slice, unit), (case.slice, case.unit), "{title}: host");
-        let containers: Vec<&str> = identity
-            .containers
-            .iter()
-            .map(|container| container.id.as_str())
-            .collect();
+        let containers: Vec<&str> =
+            identity.containers.iter().map(|container| container.id.as_str()).collect();
         assert_eq!(
             containers,
             case.containers.unwrap_or(case.container.into_iter().collect()),
             "{title}: candidates"
         );
         let pods: Vec<&str> = identity.pods.iter().map(|pod| pod.uid.as_str()).collect();
-        assert_eq!(
-            pods,
-            case.pods.unwrap_or(case.pod.into_iter().collect()),
-            "{title}: pods"
-        );
+        assert_eq!(pods, case.pods.unwrap_or(case.pod.into_iter().collect()), "{title}: pods");
     }
 }
 
@@ -98,11 +78,7 @@ fn every_path_of_the_corpus_says_what_it_should() {
 fn each_candidate_knows_its_own_pod() {
     let (outer, inner) = ("a".repeat(64), "b".repeat(64));
     let identity = Identity::from_path(&format!("/kubepods/pod1/{outer}/kubepods/burstable/pod2/{inner}"));
-    let owners: Vec<_> = identity
-        .containers
-        .iter()
-        .map(|container| container.pod_uid.as_deref())
-        .collect();
+    let owners: Vec<_> = identity.containers.iter().map(|container| container.pod_uid.as_deref()).collect();
     assert_eq!(owners, [Some("2"), Some("1")]);
 }
 
@@ -110,27 +86,11 @@ fn each_candidate_knows_its_own_pod() {
 fn a_container_cannot_pass_for_another_that_the_api_knows() {
     let (attacker, victim) = ("a".repeat(64), "b".repeat(64));
     let identity = Identity::from_path(&format!("/kubepods/podevil/{attacker}/kubepods/podgood/{victim}"));
-    assert_eq!(
-        identity.known_container(|_| true).map(|container| &container.id),
-        Some(&attacker)
-    );
-    assert_eq!(
-        identity.known_pod(|_| true).map(|pod| pod.uid.as_str()),
-        Some("evil")
-    );
+    assert_eq!(identity.known_container(|_| true).map(|container| &container.id), Some(&attacker));
+    assert_eq!(identity.known_pod(|_| true).map(|pod| pod.uid.as_str()), Some("evil"));
     // kind: only the inner ones are known to the inner API.
-    assert_eq!(
-        identity
-            .known_container(|id| id == victim)
-            .map(|container| &container.id),
-        Some(&victim)
-    );
-    assert_eq!(
-        identity
-            .known_pod(|uid| uid == "good")
-            .map(|pod| pod.uid.as_str()),
-        Some("good")
-    );
+    assert_eq!(identity.known_container(|id| id == victim).map(|container| &container.id), Some(&victim));
+    assert_eq!(identity.known_pod(|uid| uid == "good").map(|pod| pod.uid.as_str()), Some("good"));
     assert_eq!(identity.known_container(|_| false), None);
 }
 
@@ -156,13 +116,7 @@ fn hostile_names_stay_names() {
         assert_eq!(identity.path, path);
     }
     let deep = "/x".repeat(5000);
-    assert_eq!(
-        Identity::from_path(&deep)
-            .host
-            .and_then(|host| host.unit)
-            .as_deref(),
-        Some("x")
-    );
+    assert_eq!(Identity::from_path(&deep).host.and_then(|host| host.unit).as_deref(), Some("x"));
 }
 
 /// Pieces that mean something, so that random paths reach every branch.

@@ -56,11 +56,7 @@ mod tests {
     fn neighbouring_ids_and_ids_that_differ_in_the_generation_spread() {
         for step in [1, 1 << 12, 1 << 32] {
             let buckets: HashSet<u64> = (0..1024_u64).map(|n| hash(n * step) & 1023).collect();
-            assert!(
-                buckets.len() > 500,
-                "step {step}: {} of 1024 buckets",
-                buckets.len()
-            );
+            assert!(buckets.len() > 500, "step {step}: {} of 1024 buckets", buckets.len());
         }
     }
 }

@@ -50,12 +50,7 @@ fn unsplit(slice: &str, prefix: &str, id: &str) -> Segment {
     let id = id.to_owned();
     let runtime = runtime_of_prefix(prefix);
     match pod_of_slice(slice) {
-        Some((uid, qos)) => Segment::PodWithContainer {
-            uid,
-            qos,
-            id,
-            runtime,
-        },
+        Some((uid, qos)) => Segment::PodWithContainer { uid, qos, id, runtime },
         None => Segment::Container { id, runtime },
     }
 }
@@ -133,21 +128,12 @@ fn named(name: &str, above: &[&str], below: Option<&str>) -> Option<(String, Opt
     if let Some(id) = name.strip_prefix("lxc.payload.") {
         return found(id, Runtime::Lxc);
     }
-    if let Some(machine) = name
-        .strip_prefix("systemd-nspawn@")
-        .and_then(|rest| rest.strip_suffix(".service"))
+    if let Some(machine) = name.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"))
     {
         // The unit holds the container in `payload` and the host's own process in `supervisor`.
-        return if below == Some("supervisor") {
-            None
-        } else {
-            found(&unescape(machine), Runtime::Nspawn)
-        };
+        return if below == Some("supervisor") { None } else { found(&unescape(machine), Runtime::Nspawn) };
     }
-    if let Some(machine) = name
-        .strip_prefix("machine-")
-        .and_then(|rest| rest.strip_suffix(".scope"))
-    {
+    if let Some(machine) = name.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope")) {
         let machine = unescape(machine);
         return match below {
             _ if machine.starts_with("lxc-") => found(&machine, Runtime::Lxc),
@@ -198,9 +184,7 @@ fn is_garden_handle(text: &str) -> bool {
 
 fn has_groups(text: &str, digits: &[usize]) -> bool {
     let mut groups = text.split('-');
-    digits
-        .iter()
-        .all(|&digits| groups.next().is_some_and(|group| is_hex(group, digits)))
+    digits.iter().all(|&digits| groups.next().is_some_and(|group| is_hex(group, digits)))
         && groups.next().is_none()
 }
 

@@ -200,10 +200,34 @@ mod tests {
             u32::try_from(strings.windows(needle.len()).position(|w| w == needle).unwrap() + 1).unwrap()
         };
         let words: Vec<u32> = vec![
-            at(b"int"), 1 << 24, 4, 32, // 1: int
-            at(b"inner"), 4 << 24 | 2, 8, at(b"a"), 1, 0, at(b"b"), 1, 32, // 2: inner
-            0, 5 << 24 | 1, 8, at(b"in"), 2, 0, // 3: anonymous union
-            at(b"outer"), 4 << 24 | 2, 12, at(b"x"), 1, 0, 0, 3, 32, // 4: outer
+            at(b"int"),
+            1 << 24,
+            4,
+            32, // 1: int
+            at(b"inner"),
+            4 << 24 | 2,
+            8,
+            at(b"a"),
+            1,
+            0,
+            at(b"b"),
+            1,
+            32, // 2: inner
+            0,
+            5 << 24 | 1,
+            8,
+            at(b"in"),
+            2,
+            0, // 3: anonymous union
+            at(b"outer"),
+            4 << 24 | 2,
+            12,
+            at(b"x"),
+            1,
+            0,
+            0,
+            3,
+            32, // 4: outer
         ];
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];

@@ -9,7 +9,7 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// Why the layout is not known.
 #[derive(Debug, thiserror::Error)]
-pub enum FormatError {
+pub(super) enum FormatError {
     /// No readable file.
     #[error(
         "reading {path}: {source}; the classic tracepoint needs tracefs mounted and readable \
@@ -29,11 +29,8 @@ pub enum FormatError {
 /// Reads the format file of `sock:inet_sock_set_state`.
 pub(super) fn read() -> Result<ClassicOffsets, FormatError> {
     let candidates = TRACEFS.map(|root| Path::new(root).join("events/sock/inet_sock_set_state/format"));
-    let path: PathBuf = candidates
-        .iter()
-        .find(|path| std::fs::metadata(path).is_ok())
-        .unwrap_or(&candidates[0])
-        .clone();
+    let path: PathBuf =
+        candidates.iter().find(|path| std::fs::metadata(path).is_ok()).unwrap_or(&candidates[0]).clone();
     let text = std::fs::read_to_string(&path)
         .map_err(|source| FormatError::Read { path: path.display().to_string(), source })?;
     parse(&text)
@@ -68,9 +65,7 @@ fn field(text: &str, name: &str) -> Option<(u32, u32)> {
         if declared != name {
             return None;
         }
-        let mut number = |key: &str| {
-            parts.next()?.trim().strip_prefix(key)?.parse::<u32>().ok()
-        };
+        let mut number = |key: &str| parts.next()?.trim().strip_prefix(key)?.parse::<u32>().ok();
         Some((number("offset:")?, number("size:")?))
     })
 }
@@ -102,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_padded_record_with_a_narrow_protocol_is_read_as_it_is() {
-        let padded = NEW.replace("offset:30;\tsize:2", "offset:34;\tsize:1").replace("offset:8;", "offset:16;");
+        let padded =
+            NEW.replace("offset:30;\tsize:2", "offset:34;\tsize:1").replace("offset:8;", "offset:16;");
         let found = parse(&padded).unwrap();
         assert_eq!((found.socket, found.protocol, found.protocol_size), (16, 34, 1));
     }

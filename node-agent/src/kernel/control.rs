@@ -1,6 +1,10 @@
 //! The page shared with the program: the generation of the rules, and whether the reader sleeps.
 
-use std::{os::fd::AsFd, ptr::NonNull, sync::atomic::{AtomicU32, Ordering, fence}};
+use std::{
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, Ordering, fence},
+};
 
 use kube_tcpstates_common::rule::Control;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};

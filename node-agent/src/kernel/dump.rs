@@ -18,8 +18,11 @@ use super::load::LoadError;
 /// Leaves a record, marked as older than the tracer, with each TCP socket that has none.
 pub(super) fn open_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
     for program in ["dump_listeners", "dump_sockets"] {
-        run(ebpf, btf, program)
-            .map_err(|source| LoadError::Program { program, hint: "sockets open before the start", source })?;
+        run(ebpf, btf, program).map_err(|source| LoadError::Program {
+            program,
+            hint: "sockets open before the start",
+            source,
+        })?;
     }
     Ok(())
 }
@@ -41,7 +44,7 @@ fn run(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), BoxError> {
 /// Counts the socket records in socket storage: all, and those of closed sockets among them.
 pub(super) fn count_records(ebpf: &mut Ebpf, btf: &Btf) -> Result<(u64, u64), BoxError> {
     let records = match ebpf.map("SOCKET_STORAGE") {
-        Some(Map::SkStorage(map)) => map.fd().try_clone()?,
+        Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
         _ => return Err("the object has no socket storage".into()),
     };
     let mut counts: Array<&mut MapData, u64> =
@@ -107,9 +110,7 @@ fn iterator_of(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, of the size given; what it
     // points to lives in the caller.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
-    };
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the call has just made this descriptor, nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

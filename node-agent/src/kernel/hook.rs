@@ -38,10 +38,12 @@ impl Hook {
     /// What the hook cannot see, for people.
     pub const fn blind_spots(self) -> Option<&'static str> {
         match self {
-            Self::Kprobe => {
-                Some("the kprobe hook never sees CLOSE -> LISTEN, a failed LISTEN -> CLOSE, or LISTEN -> SYN_RECV")
+            Self::Kprobe => Some(
+                "the kprobe hook never sees CLOSE -> LISTEN, a failed LISTEN -> CLOSE, or LISTEN -> SYN_RECV",
+            ),
+            Self::Tracepoint => {
+                Some("the classic tracepoint may be skipped without a trace: loss is not exact")
             }
-            Self::Tracepoint => Some("the classic tracepoint may be skipped without a trace: loss is not exact"),
             Self::TpBtf | Self::RawTp => None,
         }
     }

@@ -14,8 +14,16 @@ use kube_tcpstates_common::{
 };
 
 use super::{
-    btf::Btf, classic, control::ControlPage, counters::Counters, dump, hook::{Hook, StorageKind}, offsets, pod::Plain,
-    ring::Rings, rules::{Rules, wait_for_programs},
+    btf::Btf,
+    classic,
+    control::ControlPage,
+    counters::Counters,
+    dump,
+    hook::{Hook, StorageKind},
+    offsets,
+    pod::Plain,
+    ring::Rings,
+    rules::{Rules, wait_for_programs},
 };
 
 /// The object that `cargo xtask bpf` built, aligned as an ELF file must be.
@@ -69,7 +77,9 @@ fn advice(source: &BoxError) -> String {
         if let Some(system) = inner.downcast_ref::<std::io::Error>() {
             return match system.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES) => missing_capabilities(),
-                Some(libc::ENOMEM) => " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into(),
+                Some(libc::ENOMEM) => {
+                    " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into()
+                }
                 _ => format!(" ({system})"),
             };
         }
@@ -134,15 +144,19 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
-            let offsets = offsets::resolve(types).map_err(|source| LoadError::NoTypes { hook, source: source.into() })?;
+            let offsets = offsets::resolve(types)
+                .map_err(|source| LoadError::NoTypes { hook, source: source.into() })?;
             (offsets, types.parameters("inet_csk_accept").unwrap_or(0))
         }
         (Err(_), Hook::Tracepoint) => (Offsets::NONE, 0),
         (Err(source), _) => return Err(LoadError::NoTypes { hook, source: source.to_string().into() }),
     };
     let classic = match hook {
-        Hook::Tracepoint => classic::read()
-            .map_err(|source| LoadError::Program { program: "classic", hint: "hook tracepoint", source: source.into() })?,
+        Hook::Tracepoint => classic::read().map_err(|source| LoadError::Program {
+            program: "classic",
+            hint: "hook tracepoint",
+            source: source.into(),
+        })?,
         _ => ClassicOffsets::zeroed(),
     };
     let settings = Settings {
@@ -230,7 +244,8 @@ fn load_cgroup_programs(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), BoxError> {
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
-    ebpf.take_map(name).ok_or_else(|| LoadError::Maps { source: format!("the object has no map {name}").into() })
+    ebpf.take_map(name)
+        .ok_or_else(|| LoadError::Maps { source: format!("the object has no map {name}").into() })
 }
 
 fn assemble(

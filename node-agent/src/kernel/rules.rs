@@ -61,7 +61,8 @@ impl Rules {
     }
 
     fn fill_netns(&mut self, slot: u32, wanted: &[(u32, TraceSet)]) -> Result<(), RulesError> {
-        let stale: Vec<[u32; 2]> = self.netns.keys().filter_map(Result::ok).filter(|key| key[1] == slot).collect();
+        let stale: Vec<[u32; 2]> =
+            self.netns.keys().filter_map(Result::ok).filter(|key| key[1] == slot).collect();
         for key in stale {
             self.netns.remove(&key).map_err(writing("network namespaces"))?;
         }

@@ -34,11 +34,7 @@ impl Mark {
     fn new(end: usize, kind: Kind) -> Self {
         // A chunk is 64 KiB at most, so neither the conversion nor the top bit can lose anything.
         let end = u32::try_from(end).unwrap_or(u32::MAX) & !Self::EVENT;
-        Self(if kind == Kind::Event {
-            end | Self::EVENT
-        } else {
-            end
-        })
+        Self(if kind == Kind::Event { end | Self::EVENT } else { end })
     }
 
     fn end(self) -> usize {
@@ -164,10 +160,7 @@ impl Chunk {
     pub(super) fn advance(&mut self, bytes: usize) -> Lines {
         self.written += bytes;
         let mut lines = Lines::default();
-        for mark in self.marks[self.complete..]
-            .iter()
-            .take_while(|mark| mark.end() <= self.written)
-        {
+        for mark in self.marks[self.complete..].iter().take_while(|mark| mark.end() <= self.written) {
             self.complete += 1;
             if mark.is_event() {
                 lines.events += 1;
@@ -180,10 +173,7 @@ impl Chunk {
 
     /// Bytes the kernel has taken of a line that is not complete.
     pub(super) fn torn(&self) -> usize {
-        let whole = self
-            .complete
-            .checked_sub(1)
-            .map_or(0, |last| self.marks[last].end());
+        let whole = self.complete.checked_sub(1).map_or(0, |last| self.marks[last].end());
         self.written - whole
     }
 

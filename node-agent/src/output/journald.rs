@@ -69,11 +69,7 @@ impl Journal {
     pub fn open(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-            counts: Default::default(),
-        })
+        Ok(Self { socket, path: path.to_owned(), counts: Default::default() })
     }
 
     /// Sends one entry without waiting. The first loss is told as a warning, all are counted.
@@ -145,39 +141,20 @@ mod tests {
         assert_eq!(listener.recv(&mut buffer).unwrap(), 10);
         assert_eq!(listener.recv(&mut buffer).unwrap(), 11);
         assert_eq!(&buffer[..11], b"MESSAGE=bb\n");
-        assert_eq!(
-            journal.totals(),
-            JournalTotals {
-                sent: 2,
-                ..JournalTotals::default()
-            }
-        );
+        assert_eq!(journal.totals(), JournalTotals { sent: 2, ..JournalTotals::default() });
     }
 
     #[test]
     fn a_journal_that_does_not_read_is_not_waited_for() {
         let (_directory, listener, journal) = journal();
-        let sent = (0..100_000)
-            .take_while(|_| journal.send(b"MESSAGE=x\n") == Entry::Sent)
-            .count() as u64;
+        let sent = (0..100_000).take_while(|_| journal.send(b"MESSAGE=x\n") == Entry::Sent).count() as u64;
         assert!(sent < 100_000, "the socket never filled");
         assert_eq!(journal.send(b"MESSAGE=x\n"), Entry::Full);
-        assert_eq!(
-            journal.totals(),
-            JournalTotals {
-                sent,
-                lost_full: 2,
-                ..JournalTotals::default()
-            }
-        );
+        assert_eq!(journal.totals(), JournalTotals { sent, lost_full: 2, ..JournalTotals::default() });
 
         let mut buffer = [0; 64];
         listener.recv(&mut buffer).unwrap();
-        assert_eq!(
-            journal.send(b"MESSAGE=x\n"),
-            Entry::Sent,
-            "goes on once there is room"
-        );
+        assert_eq!(journal.send(b"MESSAGE=x\n"), Entry::Sent, "goes on once there is room");
     }
 
     #[test]
@@ -194,14 +171,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let _again = UnixDatagram::bind(&path).unwrap();
         assert_eq!(journal.send(b"MESSAGE=b\n"), Entry::Sent);
-        assert_eq!(
-            journal.totals(),
-            JournalTotals {
-                sent: 2,
-                lost_absent: 2,
-                ..JournalTotals::default()
-            }
-        );
+        assert_eq!(journal.totals(), JournalTotals { sent: 2, lost_absent: 2, ..JournalTotals::default() });
     }
 
     #[test]

@@ -283,12 +283,7 @@ impl Queue {
             .name("stdout".to_owned())
             .spawn(move || writer::run(&its, &out, on_end))
             .map_err(StartError::Thread)?;
-        Ok(Self {
-            shared,
-            current: None,
-            sequence: Sequence::new(),
-            writer: Some(writer),
-        })
+        Ok(Self { shared, current: None, sequence: Sequence::new(), writer: Some(writer) })
     }
 
     /// Offers `lines` event lines (1 to 4), all or none of them. `write` appends exactly that many to the buffer,
@@ -331,9 +326,7 @@ impl Queue {
 
     /// Totals for other threads.
     pub fn monitor(&self) -> Monitor {
-        Monitor {
-            shared: Arc::clone(&self.shared),
-        }
+        Monitor { shared: Arc::clone(&self.shared) }
     }
 
     /// A snapshot of the totals.
@@ -357,14 +350,9 @@ impl Queue {
             // It has nothing left to do. Had it panicked, `end` would say so.
             let _ = writer.join();
         }
-        let totals = *shared
-            .frozen
-            .get_or_init(|| totals(&shared.offered, &shared.written, true));
+        let totals = *shared.frozen.get_or_init(|| totals(&shared.offered, &shared.written, true));
         shared.ended.store(true, Ordering::Release);
-        Finished {
-            totals,
-            end: end.unwrap_or(End::Deadline),
-        }
+        Finished { totals, end: end.unwrap_or(End::Deadline) }
     }
 
     fn offer(&mut self, lines: u32, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Offer {
@@ -395,10 +383,7 @@ impl Queue {
         if self.current.is_none() {
             self.reopen();
         }
-        let fits = self
-            .current
-            .as_ref()
-            .is_some_and(|chunk| chunk.has_room(lines * MAX_LINE, lines));
+        let fits = self.current.as_ref().is_some_and(|chunk| chunk.has_room(lines * MAX_LINE, lines));
         if fits {
             let chunk = self.current.as_mut()?;
             // Another chunk would hold the reserve; in the last one, events keep out of it.

@@ -26,6 +26,13 @@ impl RunId {
     }
 }
 
+impl RunId {
+    /// The number itself.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl From<u32> for RunId {
     fn from(number: u32) -> Self {
         Self(number)

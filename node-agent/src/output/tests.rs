@@ -39,27 +39,16 @@ fn append(buffer: &mut Vec<u8>, seq: u64, length: usize) {
 
 /// Offers lines of 500 bytes until one is refused; returns how many were accepted.
 fn fill(queue: &mut Queue) -> u64 {
-    (0..1_000_000)
-        .take_while(|_| queue.line(1, event(500)) == Offer::Accepted)
-        .count() as u64
+    (0..1_000_000).take_while(|_| queue.line(1, event(500)) == Offer::Accepted).count() as u64
 }
 
 /// The numbers of the event lines in `bytes`, each line whole.
 fn numbers(bytes: &[u8]) -> Vec<u64> {
-    assert!(
-        bytes.is_empty() || bytes.ends_with(b"\n"),
-        "the last line is torn"
-    );
+    assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "the last line is torn");
     let text = std::str::from_utf8(bytes).unwrap();
     text.lines()
         .filter(|line| !line.starts_with('c'))
-        .map(|line| {
-            line.split_once(' ')
-                .expect("a torn line")
-                .0
-                .parse()
-                .expect("a torn line")
-        })
+        .map(|line| line.split_once(' ').expect("a torn line").0.parse().expect("a torn line"))
         .collect()
 }
 
@@ -80,20 +69,13 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn assert_conserved(totals: &Totals, offered: u64, bound: usize) {
-    assert_eq!(
-        totals.event_lines_offered(),
-        offered,
-        "offered = accepted + lost at queue: {totals:?}"
-    );
+    assert_eq!(totals.event_lines_offered(), offered, "offered = accepted + lost at queue: {totals:?}");
     assert_eq!(
         totals.event_lines_accepted,
         totals.event_lines_written + totals.lost_write,
         "accepted = written + lost at write: {totals:?}"
     );
-    assert!(
-        totals.high_water <= bound as u64,
-        "the bound was passed: {totals:?}"
-    );
+    assert!(totals.high_water <= bound as u64, "the bound was passed: {totals:?}");
 }
 
 #[test]
@@ -147,14 +129,8 @@ fn a_pipe_nobody_reads_bounds_the_queue_and_every_line_is_accounted_for() {
         let totals = queue.totals();
         assert!(totals.lost_queue > 0, "never full: {totals:?}");
         assert!(totals.high_water <= bound as u64, "{totals:?}");
-        assert!(
-            totals.high_water >= bound as u64 / 2,
-            "half the bound is never used: {totals:?}"
-        );
-        assert_eq!(
-            totals.lost_write, 0,
-            "nothing is lost for good while stdout may yet resume"
-        );
+        assert!(totals.high_water >= bound as u64 / 2, "half the bound is never used: {totals:?}");
+        assert_eq!(totals.lost_write, 0, "nothing is lost for good while stdout may yet resume");
 
         // The reader comes back: writing resumes, and new lines are accepted again.
         let reader = read_all(reader);
@@ -167,10 +143,7 @@ fn a_pipe_nobody_reads_bounds_the_queue_and_every_line_is_accounted_for() {
         assert_conserved(&finished.totals, offered, bound);
         assert_eq!(finished.totals.lost_write, 0);
         let seen = numbers(&reader.join().unwrap());
-        assert_eq!(
-            seen,
-            (1..=finished.totals.event_lines_accepted).collect::<Vec<_>>()
-        );
+        assert_eq!(seen, (1..=finished.totals.event_lines_accepted).collect::<Vec<_>>());
     }
 }
 
@@ -183,10 +156,7 @@ fn flushing_every_line_costs_neither_room_nor_memory() {
         bytes += 100;
         queue.flush();
     }
-    assert!(
-        bytes > bound / 4 * 3,
-        "only {bytes} bytes fitted a bound of {bound}"
-    );
+    assert!(bytes > bound / 4 * 3, "only {bytes} bytes fitted a bound of {bound}");
     assert!(queue.totals().high_water <= bound as u64);
 }
 
@@ -195,10 +165,7 @@ fn a_refused_line_is_not_serialised_and_uses_no_number() {
     let (reader, mut queue) = piped(MIN_BOUND);
     let accepted = fill(&mut queue);
     for _ in 0..10 {
-        assert_eq!(
-            queue.line(2, |_, _| panic!("serialised without room")),
-            Offer::Full
-        );
+        assert_eq!(queue.line(2, |_, _| panic!("serialised without room")), Offer::Full);
     }
     let reader = read_all(reader);
     let mut number = 0;
@@ -228,10 +195,7 @@ fn loss_can_be_told_while_events_are_refused() {
     assert_eq!(queue.control(lost), Offer::Accepted);
     assert_eq!(queue.line(1, event(500)), Offer::Full);
     assert_eq!(queue.control(lost), Offer::Accepted);
-    let told = 2
-        + (0..100)
-            .take_while(|_| queue.control(lost) == Offer::Accepted)
-            .count() as u64;
+    let told = 2 + (0..100).take_while(|_| queue.control(lost) == Offer::Accepted).count() as u64;
     assert!(told < 100, "the reserve has no end");
 
     let reader = read_all(reader);
@@ -243,13 +207,7 @@ fn loss_can_be_told_while_events_are_refused() {
     assert_eq!(finished.totals.event_lines_written, accepted);
     assert!(finished.totals.high_water <= MIN_BOUND as u64);
     let bytes = reader.join().unwrap();
-    assert_eq!(
-        bytes
-            .split(|&byte| byte == b'\n')
-            .filter(|line| line.starts_with(b"c"))
-            .count() as u64,
-        told
-    );
+    assert_eq!(bytes.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"c")).count() as u64, told);
 }
 
 #[test]
@@ -276,10 +234,7 @@ fn a_slow_reader_sees_whole_lines_and_the_loss_is_exact() {
     assert_eq!(finished.end, End::Drained);
     assert_conserved(&finished.totals, offered, MIN_BOUND);
     let seen = numbers(&reading.join().unwrap());
-    assert_eq!(
-        seen,
-        (1..=finished.totals.event_lines_written).collect::<Vec<_>>()
-    );
+    assert_eq!(seen, (1..=finished.totals.event_lines_written).collect::<Vec<_>>());
 }
 
 #[test]
@@ -299,10 +254,7 @@ fn a_closed_pipe_is_a_clean_end_and_the_rest_is_counted() {
     drop(reader);
     assert_eq!(end.recv_timeout(LONG), Ok(End::ReaderGone));
     assert!(monitor.ended());
-    assert_eq!(
-        queue.line(2, |_, _| panic!("serialised for nobody")),
-        Offer::Closed
-    );
+    assert_eq!(queue.line(2, |_, _| panic!("serialised for nobody")), Offer::Closed);
     queue.flush();
     let finished = queue.finish(LONG);
     assert!(finished.end.is_success());
@@ -322,15 +274,8 @@ fn a_full_device_is_an_error_that_says_so() {
         assert_eq!(queue.line(1, event(100)), Offer::Accepted);
     }
     queue.flush();
-    let End::Failed(error) = end.recv_timeout(LONG).unwrap() else {
-        panic!("not told as a failure")
-    };
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot write to stdout: No space left on device"),
-        "{error}"
-    );
+    let End::Failed(error) = end.recv_timeout(LONG).unwrap() else { panic!("not told as a failure") };
+    assert!(error.to_string().starts_with("cannot write to stdout: No space left on device"), "{error}");
     let finished = queue.finish(LONG);
     assert!(!finished.end.is_success());
     assert_conserved(&finished.totals, 10, MIN_BOUND);
@@ -343,20 +288,13 @@ fn a_stdout_that_stays_blocked_does_not_hold_up_the_end() {
     let accepted = fill(&mut queue);
     let start = Instant::now();
     let finished = queue.finish(Duration::from_millis(50));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
     assert_eq!(finished.end, End::Deadline);
     assert_conserved(&finished.totals, accepted + 1, MIN_BOUND);
     // The writer's end of the pipe is closed, so this ends; and what it holds is what was counted, whole.
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).unwrap();
-    assert_eq!(
-        numbers(&bytes),
-        (1..=finished.totals.event_lines_written).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&bytes), (1..=finished.totals.event_lines_written).collect::<Vec<_>>());
 }
 
 #[test]
@@ -385,10 +323,7 @@ fn compete_for_a_nonblocking_pipe() {
     assert_eq!(finished.end, End::Drained);
     stop.store(true, Ordering::Relaxed);
     competing.join().unwrap();
-    assert_eq!(
-        numbers(&reader.join().unwrap()),
-        (1..=accepted).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&reader.join().unwrap()), (1..=accepted).collect::<Vec<_>>());
 }
 
 #[test]
@@ -403,10 +338,7 @@ fn a_nonblocking_socket_takes_parts_of_lines_and_gets_them_all() {
         bytes
     });
     assert_eq!(queue.finish(LONG).end, End::Drained);
-    assert_eq!(
-        numbers(&reading.join().unwrap()),
-        (1..=accepted).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&reading.join().unwrap()), (1..=accepted).collect::<Vec<_>>());
 }
 
 #[test]

@@ -143,10 +143,8 @@ impl<'a> Writer<'a> {
     /// Waits until stdout takes a write. False: the writer shall give up.
     fn writable(&self) -> bool {
         loop {
-            let mut fds = [
-                PollFd::new(self.out, PollFlags::OUT),
-                PollFd::new(&self.shared.give_up_fd, PollFlags::IN),
-            ];
+            let mut fds =
+                [PollFd::new(self.out, PollFlags::OUT), PollFd::new(&self.shared.give_up_fd, PollFlags::IN)];
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => {}
                 Ok(_) if !fds[1].revents().is_empty() => return false,

@@ -15,12 +15,8 @@ pub struct Capability {
 
 impl Capability {
     /// Loads programs and makes maps.
-    pub const BPF: Self = Self {
-        name: "CAP_BPF",
-        bit: 39,
-        purpose: "load eBPF programs and make their maps",
-        required: true,
-    };
+    pub const BPF: Self =
+        Self { name: "CAP_BPF", bit: 39, purpose: "load eBPF programs and make their maps", required: true };
     /// Attaches to tracepoints and reads kernel memory.
     pub const PERFMON: Self = Self {
         name: "CAP_PERFMON",

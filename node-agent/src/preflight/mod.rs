@@ -1,3 +1,129 @@
-//! stub for now
+//! What this kernel and this process can do, found out by looking and, where looking is not enough, by trying.
+//!
+//! An edge: it reads /proc and /sys. `kube-tcpstates check` prints it, the `start` line carries it.
+
 mod capability;
+mod system;
+
 pub use capability::{Capability, effective_capabilities, missing_capabilities};
+pub use system::kernel_release;
+
+use kube_tcpstates_events::Check;
+
+use crate::{
+    cgroupfs::{Layout, Mount},
+    kernel::{Hook, Loaded, StorageKind},
+};
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub name: &'static str,
+    /// Whether it is as one would wish.
+    pub ok: bool,
+    /// Tracing does not work without it.
+    pub required: bool,
+    /// What was found, what it is for, and what to do when it is missing.
+    pub detail: String,
+}
+
+/// Everything that can be found out without loading anything.
+pub fn findings(hook: Option<Hook>) -> Vec<Finding> {
+    let mut findings = vec![system::kernel(), system::btf(hook)];
+    let effective = effective_capabilities();
+    findings.extend(Capability::ALL.into_iter().map(|capability| Finding {
+        name: capability.name,
+        ok: capability.is_in(effective),
+        required: capability.required,
+        detail: format!("to {}", capability.purpose),
+    }));
+    findings.extend([
+        system::tracefs(hook),
+        cgroups(&Mount::find(None)),
+        system::lockdown(),
+        system::memlock(),
+        system::seccomp(),
+        system::journal(),
+    ]);
+    findings
+}
+
+fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
+    let (ok, detail) = match mount {
+        Ok(Mount { layout, cgroup2, is_whole }) => {
+            let at = cgroup2.as_ref().map_or_else(String::new, |path| format!(" at {}", path.display()));
+            let (ok, layout) = match layout {
+                Layout::Unified => (true, "v2"),
+                Layout::Hybrid => (true, "hybrid, cgroup2"),
+                Layout::Legacy => {
+                    (false, "v1 only: sockets do not know their cgroup, network namespace and task stand in")
+                }
+            };
+            let part =
+                if *is_whole { "" } else { "; only a part of the hierarchy is visible: mount the host's" };
+            (ok && *is_whole, format!("{layout}{at}{part}"))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    Finding { name: "cgroup", ok, required: false, detail }
+}
+
+/// What turned out once the programs were loaded and attached.
+pub fn attached(kernel: &Loaded) -> Vec<Finding> {
+    let found = |name, ok, detail: &str| Finding { name, ok, required: false, detail: detail.to_owned() };
+    let exact = kernel.hook.counts_exactly();
+    vec![
+        Finding {
+            name: "hook",
+            ok: true,
+            required: true,
+            detail: match kernel.hook.blind_spots() {
+                Some(blind) => format!("{}: {blind}", kernel.hook),
+                None => kernel.hook.to_string(),
+            },
+        },
+        found("exact_loss", exact, "the kernel tells every hit on which it skipped the program"),
+        found(
+            "socket_storage",
+            kernel.storage == StorageKind::SocketStorage,
+            "records live and die with their socket, children inherit the owner (from 5.11); else a hash",
+        ),
+        found(
+            "cgroup_events",
+            kernel.cgroup_events,
+            "containers are named from their first moment; else by id or walk",
+        ),
+        found(
+            "accept_owner",
+            kernel.accept_owner,
+            "fexit on inet_csk_accept gives accepted sockets the accepting task; else the listener's",
+        ),
+        found(
+            "open_sockets",
+            kernel.dump.is_ok(),
+            kernel
+                .dump
+                .as_ref()
+                .err()
+                .map_or("sockets open before the start have role and owner", String::as_str),
+        ),
+    ]
+}
+
+/// For the `start` line.
+pub fn of_run(kernel: &Loaded) -> Vec<Check> {
+    attached(kernel)
+        .into_iter()
+        .map(|finding| Check {
+            name: finding.name.to_owned(),
+            ok: finding.ok,
+            detail: Some(short(&finding.detail)),
+        })
+        .collect()
+}
+
+/// The first line: what a verifier has to say is long.
+fn short(detail: &str) -> String {
+    detail.lines().next().unwrap_or_default().chars().take(200).collect()
+}

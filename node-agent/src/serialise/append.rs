@@ -40,8 +40,37 @@ pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
                 out.extend_from_slice(buffer.format(octet).as_bytes());
             }
         }
-        // A Vec takes every write.
-        IpAddr::V6(v6) => _ = write!(out, "{v6}"),
+        // These end in dotted decimal: rare here, so left to std. A Vec takes every write.
+        IpAddr::V6(v6) if v6.to_ipv4().is_some() => _ = write!(out, "{v6}"),
+        IpAddr::V6(v6) => ipv6(out, v6.segments()),
+    }
+}
+
+/// RFC 5952: the first of the longest runs of two or more zeros becomes `::`. Std's way through `fmt` costs 300 ns.
+fn ipv6(out: &mut Vec<u8>, segments: [u16; 8]) {
+    let (mut longest, mut run) = (0..0, 0..0);
+    for (index, &segment) in segments.iter().enumerate() {
+        run = if segment == 0 { run.start..index + 1 } else { index + 1..index + 1 };
+        if run.len() > longest.len() && run.len() > 1 {
+            longest = run.clone();
+        }
+    }
+    let mut index = 0;
+    while index < segments.len() {
+        if index == longest.start && !longest.is_empty() {
+            out.extend_from_slice(b"::");
+            index = longest.end;
+            continue;
+        }
+        if index > 0 && (longest.is_empty() || index != longest.end) {
+            out.push(b':');
+        }
+        let [high, low] = segments[index].to_be_bytes();
+        let ([a, b], [c, d]) = (hex_byte(high), hex_byte(low));
+        let digits = [a, b, c, d];
+        let leading = digits[..3].iter().take_while(|&&digit| digit == b'0').count();
+        out.extend_from_slice(&digits[leading..]);
+        index += 1;
     }
 }
 
@@ -144,7 +173,11 @@ impl<'o> Object<'o> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Object, fraction, hex16, milliseconds};
+    use std::net::Ipv6Addr;
+
+    use proptest::prelude::*;
+
+    use super::{Object, address, fraction, hex16, milliseconds};
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -159,6 +192,14 @@ mod tests {
         assert_eq!(text(|out| milliseconds(out, 1_002_999)), "1.002");
         assert_eq!(text(|out| milliseconds(out, 999)), "0.000");
         assert_eq!(text(|out| milliseconds(out, u64::MAX)), "18446744073709.551");
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_shows_as_std_shows_it(parts in prop::collection::vec(prop_oneof![Just(0), 0..20_u16, any::<u16>()], 8)) {
+            let v6 = Ipv6Addr::from(<[u16; 8]>::try_from(parts).unwrap());
+            prop_assert_eq!(text(|out| address(out, v6.into())), v6.to_string());
+        }
     }
 
     #[test]

@@ -41,14 +41,7 @@ impl Csv {
     pub fn transition(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>) {
         let transition = event.transition;
         self.prefix.values(out, event, b',', 0);
-        hex16(
-            out,
-            if self.kernel_addresses {
-                transition.socket
-            } else {
-                event.connection_id
-            },
-        );
+        hex16(out, if self.kernel_addresses { transition.socket } else { event.connection_id });
         out.push(b',');
         decimal(out, transition.on_cpu.pid);
         out.push(b',');
@@ -109,10 +102,8 @@ mod tests {
 
     #[test]
     fn csv_is_bccs() {
-        let text = render(
-            &TextOptions::default(),
-            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
-        );
+        let text =
+            render(&TextOptions::default(), &[Fixture::client(), Fixture::listener(), Fixture::refused()]);
         assert_eq!(
             text,
             "\

@@ -30,10 +30,7 @@ impl Ecs {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
         let own = format!(r#","tcpstates":{{"schema":"{SCHEMA_ID}","type":"transition","run":"{run:08x}","#);
-        Self {
-            clock: UtcClock::default(),
-            own: own.into(),
-        }
+        Self { clock: UtcClock::default(), own: own.into() }
     }
 
     /// Appends one line, newline included.
@@ -118,10 +115,7 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
         None => (&["source"], &["destination"]),
     };
     let listener = transition.of_listener();
-    let ends = [
-        (near, Some(&transition.local), listener),
-        (far, transition.peer.as_ref(), false),
-    ];
+    let ends = [(near, Some(&transition.local), listener), (far, transition.peer.as_ref(), false)];
     for (keys, end, any_address) in ends {
         let Some(end) = end.filter(|end| any_address || is_known(end)) else {
             continue;

@@ -42,13 +42,9 @@ mod tests {
 
     #[test]
     fn an_error_shows_its_name_and_else_its_number() {
-        for (number, shown) in [
-            (111, "ECONNREFUSED"),
-            (110, "ETIMEDOUT"),
-            (104, "ECONNRESET"),
-            (32, "EPIPE"),
-            (4000, "4000"),
-        ] {
+        for (number, shown) in
+            [(111, "ECONNREFUSED"), (110, "ETIMEDOUT"), (104, "ECONNRESET"), (32, "EPIPE"), (4000, "4000")]
+        {
             assert_eq!(Errno(number).to_string(), shown);
         }
     }

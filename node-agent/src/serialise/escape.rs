@@ -171,11 +171,7 @@ mod tests {
             (b"\x1b[2J\x07", r"\u001b[2J\u0007", r"\x1b[2J\x07"),
             (b"\x7f", r"\u007f", r"\x7f"),
             ("\u{9b}31m".as_bytes(), r"\u009b31m", r"\x9b31m"),
-            (
-                "\u{202e}evil\u{2069}".as_bytes(),
-                r"\u202eevil\u2069",
-                r"\u{202e}evil\u{2069}",
-            ),
+            ("\u{202e}evil\u{2069}".as_bytes(), r"\u202eevil\u2069", r"\u{202e}evil\u{2069}"),
             ("\u{2028}".as_bytes(), r"\u2028", r"\u{2028}"),
             (b"ok\xff\xfe", r"ok\\xff\\xfe", r"ok\xff\xfe"),
             ("żółw-日本".as_bytes(), "żółw-日本", "żółw-日本"),
@@ -200,10 +196,7 @@ mod tests {
     fn a_text_that_is_too_long_ends_in_an_ellipsis() {
         assert_eq!(text(|out| json_clipped(out, "abcdef", 6)), "abcdef");
         assert_eq!(text(|out| json_clipped(out, "abcdefg", 6)), "abc…");
-        assert_eq!(
-            text(|out| json_clipped(out, "\u{1b}\u{1b}\u{1b}", 10)),
-            r"\u001b…"
-        );
+        assert_eq!(text(|out| json_clipped(out, "\u{1b}\u{1b}\u{1b}", 10)), r"\u001b…");
     }
 
     proptest! {

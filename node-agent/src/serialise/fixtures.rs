@@ -30,10 +30,7 @@ pub(super) fn comm(name: &[u8]) -> [u8; 16] {
 }
 
 fn endpoint(address: &str, port: u16) -> Endpoint {
-    Endpoint {
-        address: address.parse().unwrap(),
-        port,
-    }
+    Endpoint { address: address.parse().unwrap(), port }
 }
 
 /// A transition of which as little as possible is known.
@@ -44,11 +41,7 @@ pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         since_attach: false,
         old_state,
         new_state,
-        family: if matches!(local.address, IpAddr::V4(_)) {
-            Family::V4
-        } else {
-            Family::V6
-        },
+        family: if matches!(local.address, IpAddr::V4(_)) { Family::V4 } else { Family::V6 },
         v4_mapped: false,
         mptcp: false,
         local,
@@ -64,10 +57,7 @@ pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         netns: None,
         netns_cookie: None,
         owner: None,
-        on_cpu: OnCpu {
-            pid: 0,
-            comm: comm(b"swapper/1"),
-        },
+        on_cpu: OnCpu { pid: 0, comm: comm(b"swapper/1") },
         traces: 0,
         maybe: 0,
         generation: 0,
@@ -91,10 +81,7 @@ impl Fixture {
             transition,
             unix_ns: 1_795_361_101_123_456_789,
             connection_id,
-            attribution: Attribution {
-                source: AttributionSource::None,
-                status: AttributionStatus::Unknown,
-            },
+            attribution: Attribution { source: AttributionSource::None, status: AttributionStatus::Unknown },
             labels: None,
             traces: Traces::default(),
         }
@@ -109,11 +96,7 @@ impl Fixture {
             cookie: Some(16_386),
             cgroup_id: Some(7421),
             netns: Some(4_026_532_281),
-            owner: Some(Owner {
-                pid: 4242,
-                comm: comm(b"checkout"),
-                source: OwnerSource::Connect,
-            }),
+            owner: Some(Owner { pid: 4242, comm: comm(b"checkout"), source: OwnerSource::Connect }),
             ..bare(State::SYN_SENT, State::ESTABLISHED, endpoint("10.1.2.3", 43_512))
         };
         Self {
@@ -135,15 +118,8 @@ impl Fixture {
         let transition = Transition {
             role: Some(Role::Server),
             cgroup_id: Some(2210),
-            owner: Some(Owner {
-                pid: 812,
-                comm: comm(b"nginx: master p"),
-                source: OwnerSource::Listen,
-            }),
-            on_cpu: OnCpu {
-                pid: 812,
-                comm: comm(b"nginx: master p"),
-            },
+            owner: Some(Owner { pid: 812, comm: comm(b"nginx: master p"), source: OwnerSource::Listen }),
+            on_cpu: OnCpu { pid: 812, comm: comm(b"nginx: master p") },
             ..bare(State::CLOSE, State::LISTEN, endpoint("0.0.0.0", 8080))
         };
         let fields = LabelFields {
@@ -169,10 +145,7 @@ impl Fixture {
             role: Some(Role::Client),
             error: Some(111),
             birth_known: false,
-            on_cpu: OnCpu {
-                pid: 4242,
-                comm: comm(b"curl"),
-            },
+            on_cpu: OnCpu { pid: 4242, comm: comm(b"curl") },
             ..bare(State::SYN_SENT, State::CLOSE, endpoint("fd00:1::3", 51_000))
         };
         Self::unowned(transition, 0xb2)
@@ -192,10 +165,7 @@ pub(super) fn pod() -> LabelFields {
         container_name: some("app"),
         node: some("n1"),
         cluster: some("prod"),
-        workload: Some(Workload {
-            kind: WorkloadKind::Deployment,
-            name: "checkout".to_owned(),
-        }),
+        workload: Some(Workload { kind: WorkloadKind::Deployment, name: "checkout".to_owned() }),
         pod_labels: vec![
             ("app".to_owned(), "checkout".to_owned()),
             ("app.kubernetes.io/part-of".to_owned(), "shop".to_owned()),

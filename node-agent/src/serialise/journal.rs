@@ -46,10 +46,7 @@ impl Journal {
         end(
             out,
             transition.family,
-            [
-                "OBJECT_IPV4_DESTINATION_ADDRESS",
-                "OBJECT_IPV6_DESTINATION_ADDRESS",
-            ],
+            ["OBJECT_IPV4_DESTINATION_ADDRESS", "OBJECT_IPV6_DESTINATION_ADDRESS"],
             peer,
         );
         port(out, "OBJECT_TCP_DESTINATION_PORT", peer);
@@ -128,10 +125,7 @@ fn message(out: &mut Vec<u8>, event: &Attributed<'_>) {
         out.extend_from_slice(before.as_bytes());
         state(out, at);
     }
-    let error = transition
-        .error
-        .filter(|_| transition.new_state == State::CLOSE)
-        .and_then(errno::name);
+    let error = transition.error.filter(|_| transition.new_state == State::CLOSE).and_then(errno::name);
     if let Some(error) = error {
         out.push(b' ');
         out.extend_from_slice(error.as_bytes());
@@ -161,14 +155,8 @@ pub(super) fn labels(fields: &LabelFields) -> Vec<u8> {
         ("K8S_POD_NAME", fields.pod_name.as_deref()),
         ("K8S_POD_UID", fields.pod_uid.as_deref()),
         ("K8S_CONTAINER_NAME", fields.container_name.as_deref()),
-        (
-            "K8S_WORKLOAD_KIND",
-            fields.workload.as_ref().map(|workload| workload.kind.as_str()),
-        ),
-        (
-            "K8S_WORKLOAD_NAME",
-            fields.workload.as_ref().map(|workload| workload.name.as_str()),
-        ),
+        ("K8S_WORKLOAD_KIND", fields.workload.as_ref().map(|workload| workload.kind.as_str())),
+        ("K8S_WORKLOAD_NAME", fields.workload.as_ref().map(|workload| workload.name.as_str())),
         ("TCPSTATES_HOST_SLICE", fields.host_slice.as_deref()),
         ("TCPSTATES_HOST_UNIT", fields.host_unit.as_deref()),
     ] {

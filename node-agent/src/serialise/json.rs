@@ -22,10 +22,7 @@ impl Json {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
         let head = format!(r#"","schema":"{SCHEMA_ID}","type":"transition","run":"{run:08x}","seq":"#);
-        Self {
-            clock: UtcClock::default(),
-            head: head.into(),
-        }
+        Self { clock: UtcClock::default(), head: head.into() }
     }
 
     /// Appends one line, newline included.
@@ -93,19 +90,17 @@ pub(super) fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint, any_address: bool
     let shown = any_address || !endpoint.address.is_unspecified();
     if shown {
         out.extend_from_slice(br#""address":""#);
+        let start = out.len();
         address(out, endpoint.address);
         if ip {
+            let end = out.len();
             out.extend_from_slice(br#"","ip":""#);
-            address(out, endpoint.address);
+            out.extend_from_within(start..end);
         }
         out.push(b'"');
     }
     if endpoint.port != 0 {
-        out.extend_from_slice(if shown {
-            br#","port":"#.as_slice()
-        } else {
-            br#""port":"#.as_slice()
-        });
+        out.extend_from_slice(if shown { br#","port":"#.as_slice() } else { br#""port":"#.as_slice() });
         decimal(out, endpoint.port);
     }
 }
@@ -216,11 +211,7 @@ pub(super) fn places(out: &mut Vec<u8>, transition: &Transition) {
         decimal(out, inode);
     }
     if let Some(cookie) = cookie {
-        let key = if inode.is_some() {
-            br#","cookie":""#.as_slice()
-        } else {
-            br#""cookie":""#
-        };
+        let key = if inode.is_some() { br#","cookie":""#.as_slice() } else { br#""cookie":""# };
         out.extend_from_slice(key);
         decimal(out, cookie);
         out.push(b'"');
@@ -286,10 +277,7 @@ mod tests {
         let validator = jsonschema::validator_for(&schema).unwrap();
         for fixture in [Fixture::client(), Fixture::listener(), Fixture::refused()] {
             let line = serde_json::from_str(&render(&fixture)).unwrap();
-            assert_eq!(
-                validator.iter_errors(&line).map(|error| error.to_string()).next(),
-                None
-            );
+            assert_eq!(validator.iter_errors(&line).map(|error| error.to_string()).next(), None);
         }
         // The schema can say no.
         let nulled = render(&Fixture::client()).replace(r#""run":"5f0c2a91""#, r#""run":null"#);

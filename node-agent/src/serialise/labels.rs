@@ -114,9 +114,7 @@ impl Labels {
         let labels = pod_labels(&fields.pod_labels);
         let (ecs, ecs_own) = fit(&labels, |labels| (ecs(&fields), ecs_own(&fields, labels)));
         Self {
-            json: fit(&labels, |labels| (json(&fields, labels), Vec::new()))
-                .0
-                .into(),
+            json: fit(&labels, |labels| (json(&fields, labels), Vec::new())).0.into(),
             ecs: ecs.into(),
             ecs_own: ecs_own.into(),
             table: table(&fields).into(),
@@ -163,10 +161,7 @@ fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
             shown.push((key, value.as_str()));
         }
     }
-    PodLabels {
-        omitted: labels.len() - shown.len(),
-        shown,
-    }
+    PodLabels { omitted: labels.len() - shown.len(), shown }
 }
 
 /// Renders with as many of the labels as fit into [`FRAGMENT_MAX`].
@@ -175,10 +170,7 @@ fn fit(labels: &PodLabels<'_>, render: impl Fn(&PodLabels<'_>) -> (Vec<u8>, Vec<
     let mut count = labels.shown.len();
     loop {
         let shown = labels.shown[..count].to_vec();
-        let rendered = render(&PodLabels {
-            omitted: total - count,
-            shown,
-        });
+        let rendered = render(&PodLabels { omitted: total - count, shown });
         if count == 0 || rendered.0.len() + rendered.1.len() <= FRAGMENT_MAX {
             return rendered;
         }
@@ -331,48 +323,28 @@ mod tests {
     #[test]
     fn what_is_not_known_is_absent() {
         assert_eq!(json(LabelFields::default()), "");
-        let uid_only = LabelFields {
-            pod_uid: Some("u".to_owned()),
-            ..LabelFields::default()
-        };
+        let uid_only = LabelFields { pod_uid: Some("u".to_owned()), ..LabelFields::default() };
         assert_eq!(json(uid_only), r#""k8s":{"pod":{"uid":"u"}}"#);
-        let host = LabelFields {
-            host_unit: Some("sshd.service".to_owned()),
-            ..LabelFields::default()
-        };
+        let host = LabelFields { host_unit: Some("sshd.service".to_owned()), ..LabelFields::default() };
         assert_eq!(json(host), r#""host":{"unit":"sshd.service"}"#);
     }
 
     #[test]
     fn a_points_in_a_label_key_become_underscores_and_no_key_stands_twice() {
-        let pod_labels = [
-            ("app", "a"),
-            ("app.kubernetes.io/name", "b"),
-            ("app_kubernetes_io/name", "c"),
-        ];
-        let pod_labels = pod_labels
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
+        let pod_labels = [("app", "a"), ("app.kubernetes.io/name", "b"), ("app_kubernetes_io/name", "c")];
+        let pod_labels = pod_labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         assert_eq!(
-            json(LabelFields {
-                pod_labels,
-                ..LabelFields::default()
-            }),
+            json(LabelFields { pod_labels, ..LabelFields::default() }),
             r#""k8s":{"pod":{"label":{"app":"a","app_kubernetes_io/name":"b"},"labels_omitted":1}}"#
         );
     }
 
     #[test]
     fn labels_that_do_not_fit_are_left_out_and_counted() {
-        let pod_labels = (0..30)
-            .map(|n| (format!("{n}/{}", "k".repeat(250)), "v".repeat(63)))
-            .collect();
+        let pod_labels = (0..30).map(|n| (format!("{n}/{}", "k".repeat(250)), "v".repeat(63))).collect();
         let labels = Labels::new(LabelFields {
             pod_labels,
-            workload: Some(Workload {
-                kind: WorkloadKind::Job,
-                name: "n".repeat(253),
-            }),
+            workload: Some(Workload { kind: WorkloadKind::Job, name: "n".repeat(253) }),
             ..LabelFields::default()
         });
         let text = String::from_utf8(labels.json.to_vec()).unwrap();
@@ -407,18 +379,12 @@ mod tests {
                 ",,shop/cart-0",
             ),
             (
-                LabelFields {
-                    host_slice: some("system.slice"),
-                    ..LabelFields::default()
-                },
+                LabelFields { host_slice: some("system.slice"), ..LabelFields::default() },
                 "-            system.slice",
                 ",,system.slice",
             ),
             (
-                LabelFields {
-                    host_unit: some("a\x1b[31m,b"),
-                    ..LabelFields::default()
-                },
+                LabelFields { host_unit: some("a\x1b[31m,b"), ..LabelFields::default() },
                 r"-            a\x1b[31m,b",
                 r#",,"a\x1b[31m,b""#,
             ),

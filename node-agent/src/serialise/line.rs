@@ -52,14 +52,7 @@ pub fn split_lost(mut lost: Lost) -> Vec<Lost> {
     let whole = lost.lost.since_last;
     let line = |(index, by_trace)| {
         let since_last = if index == 0 { whole } else { 0 };
-        Lost {
-            lost: Loss {
-                since_last,
-                by_trace,
-                ..lost.lost.clone()
-            },
-            ..lost.clone()
-        }
+        Lost { lost: Loss { since_last, by_trace, ..lost.lost.clone() }, ..lost.clone() }
     };
     parts.into_iter().enumerate().map(line).collect()
 }
@@ -142,20 +135,12 @@ fn document(line: &Line) -> Value {
         Line::Heartbeat(heartbeat) => ("heartbeat", heartbeat.k8s.as_deref()),
         Line::Log(_) => ("log", None),
     };
-    let node = k8s
-        .and_then(|k8s| k8s.node.as_ref())
-        .map(|node| node.name.clone());
-    let cluster = k8s
-        .and_then(|k8s| k8s.cluster.as_ref())
-        .map(|cluster| cluster.name.clone());
+    let node = k8s.and_then(|k8s| k8s.node.as_ref()).map(|node| node.name.clone());
+    let cluster = k8s.and_then(|k8s| k8s.cluster.as_ref()).map(|cluster| cluster.name.clone());
     let mut own = serde_json::to_value(line).unwrap_or_default();
     let mut take = |key: &str| own.as_object_mut().and_then(|own| own.remove(key));
     let (time, seq, _) = (take("time"), take("seq"), take("k8s"));
-    let kind = if matches!(line, Line::Heartbeat(_)) {
-        "metric"
-    } else {
-        "event"
-    };
+    let kind = if matches!(line, Line::Heartbeat(_)) { "metric" } else { "event" };
     let mut document = json!({
         "@timestamp": time,
         "ecs": {"version": ECS_VERSION},
@@ -198,20 +183,14 @@ mod tests {
             time: rfc3339(NOW),
             run: "5f0c2a91".to_owned(),
             version: "0.1.0".to_owned(),
-            kernel: Kernel {
-                release: "6.18.5".to_owned(),
-            },
+            kernel: Kernel { release: "6.18.5".to_owned() },
             hook: Hook::TpBtf,
             cgroup: CgroupSetup { mode: CgroupMode::V2 },
             ring: Ring { bytes: 8_388_608 },
             storage: Storage::SocketStorage,
             options: Some("trace -L 8080 -o json".to_owned()),
             filters: Some("local port 8080".to_owned()),
-            preflight: vec![Check {
-                name: "CAP_BPF".to_owned(),
-                ok: true,
-                detail: None,
-            }],
+            preflight: vec![Check { name: "CAP_BPF".to_owned(), ok: true, detail: None }],
             ..Start::default()
         }
     }
@@ -224,11 +203,7 @@ mod tests {
             lost: Loss {
                 since_last: 20,
                 total: 120,
-                by_place: ByPlace {
-                    ring: 100,
-                    queue: 20,
-                    ..ByPlace::default()
-                },
+                by_place: ByPlace { ring: 100, queue: 20, ..ByPlace::default() },
                 by_trace: [("shop/checkout-egress".to_owned(), 97)].into(),
             },
             exact: true,
@@ -288,20 +263,9 @@ mod tests {
 
     #[test]
     fn a_line_in_ecs_stands_whole_under_tcpstates() {
-        let name = |name: &str| {
-            Some(Named {
-                name: name.to_owned(),
-            })
-        };
-        let k8s = K8s {
-            cluster: name("prod"),
-            node: name("n1"),
-            ..K8s::default()
-        };
-        let lost = Lost {
-            k8s: Some(Box::new(k8s)),
-            ..lost()
-        };
+        let name = |name: &str| Some(Named { name: name.to_owned() });
+        let k8s = K8s { cluster: name("prod"), node: name("n1"), ..K8s::default() };
+        let lost = Lost { k8s: Some(Box::new(k8s)), ..lost() };
         assert_eq!(
             render(ecs, &Line::Lost(Box::new(lost))),
             concat!(
@@ -314,34 +278,16 @@ mod tests {
     #[test]
     fn texts_without_end_are_cut_and_the_line_stays_under_its_bound() {
         let endless = "\u{1b}\"é".repeat(10_000);
-        let log = Log {
-            text: endless.clone(),
-            ..Log::default()
-        };
-        let check = Check {
-            name: endless.clone(),
-            ok: false,
-            detail: Some(endless.clone()),
-        };
+        let log = Log { text: endless.clone(), ..Log::default() };
+        let check = Check { name: endless.clone(), ok: false, detail: Some(endless.clone()) };
         let mut start = start();
         (start.options, start.filters) = (Some(endless.clone()), Some(endless.clone()));
         start.kernel.release.clone_from(&endless);
         start.preflight = vec![check; 200];
         let named = Some(Named { name: endless });
-        start.k8s = Some(Box::new(K8s {
-            cluster: named.clone(),
-            node: named,
-            ..K8s::default()
-        }));
-        let heartbeat = Heartbeat {
-            k8s: start.k8s.clone(),
-            ..heartbeat()
-        };
-        for line in [
-            Line::Log(log),
-            Line::Start(Box::new(start)),
-            Line::Heartbeat(Box::new(heartbeat)),
-        ] {
+        start.k8s = Some(Box::new(K8s { cluster: named.clone(), node: named, ..K8s::default() }));
+        let heartbeat = Heartbeat { k8s: start.k8s.clone(), ..heartbeat() };
+        for line in [Line::Log(log), Line::Start(Box::new(start)), Line::Heartbeat(Box::new(heartbeat))] {
             for write in [json, ecs] {
                 let text = render(write, &line);
                 assert!(text.len() < MAX_LINE, "{} bytes", text.len());
@@ -353,9 +299,7 @@ mod tests {
 
     #[test]
     fn a_lost_line_of_many_traces_becomes_several_that_add_up() {
-        let by_trace = (0..64)
-            .map(|n| (format!("{}/{n:0>250}", "n".repeat(63)), u64::MAX - n))
-            .collect();
+        let by_trace = (0..64).map(|n| (format!("{}/{n:0>250}", "n".repeat(63)), u64::MAX - n)).collect();
         let mut whole = lost();
         whole.lost.by_trace = by_trace;
         let parts = split_lost(whole.clone());

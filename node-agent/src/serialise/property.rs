@@ -83,23 +83,14 @@ impl Sample {
                 },
             },
             tcp: typed_tcp(transition),
-            error: transition.error.map(|number| events::Failure {
-                kind: Errno(number).to_string(),
-            }),
+            error: transition.error.map(|number| events::Failure { kind: Errno(number).to_string() }),
             k8s,
             container,
             host,
-            process: owner.map(|owner| events::Process {
-                pid: owner.pid,
-                source: json::process_source(owner.source),
-            }),
-            thread: owner
-                .map(name)
-                .filter(|name| !name.is_empty())
-                .map(|name| events::Thread { name }),
-            cgroup: transition
-                .cgroup_id
-                .map(|id| events::Cgroup { id: id.to_string() }),
+            process: owner
+                .map(|owner| events::Process { pid: owner.pid, source: json::process_source(owner.source) }),
+            thread: owner.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
+            cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
             netns,
             attribution: self.attribution,
             traces,
@@ -126,11 +117,7 @@ fn typed_tcp(transition: &Transition) -> events::Tcp {
     }
 }
 
-type TypedLabels = (
-    Option<Box<events::K8s>>,
-    Option<events::Container>,
-    Option<events::Host>,
-);
+type TypedLabels = (Option<Box<events::K8s>>, Option<events::Container>, Option<events::Host>);
 
 fn typed_labels(fields: &LabelFields) -> TypedLabels {
     let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
@@ -138,11 +125,7 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
         name: fields.pod_name.clone(),
         uid: fields.pod_uid.clone(),
         qos: fields.qos.map(str::to_owned),
-        label: fields
-            .pod_labels
-            .iter()
-            .map(|(key, value)| (key.replace('.', "_"), value.clone()))
-            .collect(),
+        label: fields.pod_labels.iter().map(|(key, value)| (key.replace('.', "_"), value.clone())).collect(),
         labels_omitted: None,
     };
     let mut k8s = events::K8s {
@@ -162,18 +145,11 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
             WorkloadKind::Job => &mut k8s.job,
             WorkloadKind::CronJob => &mut k8s.cronjob,
         };
-        *slot = Some(events::Named {
-            name: workload.name.clone(),
-        });
+        *slot = Some(events::Named { name: workload.name.clone() });
     }
-    let container = events::Container {
-        id: fields.container_id.clone(),
-        runtime: fields.runtime.map(str::to_owned),
-    };
-    let host = events::Host {
-        slice: fields.host_slice.clone(),
-        unit: fields.host_unit.clone(),
-    };
+    let container =
+        events::Container { id: fields.container_id.clone(), runtime: fields.runtime.map(str::to_owned) };
+    let host = events::Host { slice: fields.host_slice.clone(), unit: fields.host_unit.clone() };
     (
         (k8s != events::K8s::default()).then(|| Box::new(k8s)),
         (container != events::Container::default()).then_some(container),
@@ -185,11 +161,7 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
 fn text_of(comm: &[u8; 16]) -> String {
     let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
     let spelled = |chunk: std::str::Utf8Chunk<'_>| {
-        let invalid: Vec<_> = chunk
-            .invalid()
-            .iter()
-            .map(|byte| format!("\\x{byte:02x}"))
-            .collect();
+        let invalid: Vec<_> = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
         format!("{}{}", chunk.valid(), invalid.concat())
     };
     name.utf8_chunks().map(spelled).collect()
@@ -210,14 +182,8 @@ fn ends() -> impl Strategy<Value = (Endpoint, Option<Endpoint>)> {
     let port = || prop_oneof![Just(0), any::<u16>()];
     let end = |(address, port)| Endpoint { address, port };
     prop_oneof![
-        (
-            (v4(), port()).prop_map(end),
-            option::of((v4(), port()).prop_map(end))
-        ),
-        (
-            (v6(), port()).prop_map(end),
-            option::of((v6(), port()).prop_map(end))
-        ),
+        ((v4(), port()).prop_map(end), option::of((v4(), port()).prop_map(end))),
+        ((v6(), port()).prop_map(end), option::of((v6(), port()).prop_map(end))),
     ]
 }
 
@@ -312,10 +278,7 @@ prop_compose! {
 fn assert_sound(line: &[u8]) -> String {
     let text = String::from_utf8(line.to_vec()).unwrap();
     assert!(text.len() < MAX_LINE, "{} bytes: {text}", text.len());
-    assert!(
-        !text.strip_suffix('\n').unwrap().chars().any(escape::acts),
-        "{text}"
-    );
+    assert!(!text.strip_suffix('\n').unwrap().chars().any(escape::acts), "{text}");
     text
 }
 
@@ -401,10 +364,7 @@ fn without(value: Option<Value>, key: &str) -> Option<Value> {
 fn worst() -> Fixture {
     let long = || Some("\u{1b}\"".repeat(5_000));
     let address = "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
-    let end = Endpoint {
-        address,
-        port: u16::MAX,
-    };
+    let end = Endpoint { address, port: u16::MAX };
     let transition = Transition {
         duration_ns: Some(u64::MAX),
         since_attach: true,
@@ -419,11 +379,7 @@ fn worst() -> Fixture {
         cgroup_id: Some(u64::MAX),
         netns: Some(u32::MAX),
         netns_cookie: Some(u64::MAX),
-        owner: Some(Owner {
-            pid: u32::MAX,
-            comm: [0x1b; 16],
-            source: OwnerSource::Descriptor,
-        }),
+        owner: Some(Owner { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
         ..bare(State::NEW_SYN_RECV, State::ESTABLISHED, end)
     };
     let fields = LabelFields {
@@ -434,21 +390,14 @@ fn worst() -> Fixture {
         container_name: long(),
         node: long(),
         cluster: long(),
-        workload: long().map(|name| Workload {
-            kind: WorkloadKind::StatefulSet,
-            name,
-        }),
+        workload: long().map(|name| Workload { kind: WorkloadKind::StatefulSet, name }),
         pod_labels: (0..100).map(|n| (format!("{n}"), "\"".repeat(1_000))).collect(),
         host_slice: long(),
         host_unit: long(),
         ..pod()
     };
     let trace = |n: usize| {
-        if n.is_multiple_of(2) {
-            TraceName::Namespaced
-        } else {
-            TraceName::Cluster
-        }
+        if n.is_multiple_of(2) { TraceName::Namespaced } else { TraceName::Cluster }
     };
     let names: Vec<_> = (0..64).map(|n| trace(n)(format!("{n:\u{1b}>500}"))).collect();
     Fixture {
@@ -462,11 +411,7 @@ fn worst() -> Fixture {
 
 #[test]
 fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
-    let options = TextOptions {
-        wide: true,
-        since_first: true,
-        ..TextOptions::default()
-    };
+    let options = TextOptions { wide: true, since_first: true, ..TextOptions::default() };
     for mut serialiser in [
         Serialiser::Json(Json::new(0)),
         Serialiser::Ecs(Ecs::new(0)),
@@ -487,14 +432,8 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
 #[test]
 #[ignore = "a measurement, for an idle machine and an optimised build"]
 fn nanoseconds_per_line() {
-    let options = TextOptions {
-        wide: true,
-        ..TextOptions::default()
-    };
-    let fixtures = [
-        ("v4, all known", Fixture::client()),
-        ("v6, no owner", Fixture::refused()),
-    ];
+    let options = TextOptions { wide: true, ..TextOptions::default() };
+    let fixtures = [("v4, all known", Fixture::client()), ("v6, no owner", Fixture::refused())];
     for (what, fixture) in fixtures {
         for (name, mut serialiser) in [
             ("json", Serialiser::Json(Json::new(0))),

@@ -27,11 +27,7 @@ const fn widths(wide: bool) -> (usize, usize) {
 impl Table {
     /// A table with these columns.
     pub fn new(options: &TextOptions) -> Self {
-        Self {
-            prefix: Prefix::new(options),
-            wide: options.wide,
-            kernel_addresses: options.kernel_addresses,
-        }
+        Self { prefix: Prefix::new(options), wide: options.wide, kernel_addresses: options.kernel_addresses }
     }
 
     /// Appends the line with the columns' names.
@@ -65,14 +61,7 @@ impl Table {
         let (comm_width, address_width) = widths(self.wide);
         let transition = event.transition;
         self.prefix.values(out, event, b' ', 9);
-        hex16(
-            out,
-            if self.kernel_addresses {
-                transition.socket
-            } else {
-                event.connection_id
-            },
-        );
+        hex16(out, if self.kernel_addresses { transition.socket } else { event.connection_id });
         out.push(b' ');
         cell(out, 5, |out| decimal(out, transition.on_cpu.pid));
         let columns = terminal(out, comm(&transition.on_cpu.comm), comm_width);
@@ -145,10 +134,8 @@ mod tests {
 
     #[test]
     fn the_plain_table_is_bccs() {
-        let text = render(
-            &TextOptions::default(),
-            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
-        );
+        let text =
+            render(&TextOptions::default(), &[Fixture::client(), Fixture::listener(), Fixture::refused()]);
         assert_eq!(
             text,
             "\
@@ -162,14 +149,8 @@ SKADDR           C-PID C-COMM     LADDR           LPORT RADDR           RPORT OL
 
     #[test]
     fn the_wide_table_is_bccs_with_container_and_pod_behind_it() {
-        let options = TextOptions {
-            wide: true,
-            ..TextOptions::default()
-        };
-        let text = render(
-            &options,
-            &[Fixture::client(), Fixture::listener(), Fixture::refused()],
-        );
+        let options = TextOptions { wide: true, ..TextOptions::default() };
+        let text = render(&options, &[Fixture::client(), Fixture::listener(), Fixture::refused()]);
         let expected = [
             "SKADDR           C-PID C-COMM           IP LADDR                                   LPORT \
              RADDR                                   RPORT OLDSTATE    -> NEWSTATE    MS           CONTAINER    POD",
@@ -212,10 +193,7 @@ SKADDR           C-PID C-COMM     LADDR           LPORT RADDR           RPORT OL
 
     #[test]
     fn the_sockets_address_shows_only_when_asked_for() {
-        let options = TextOptions {
-            kernel_addresses: true,
-            ..TextOptions::default()
-        };
+        let options = TextOptions { kernel_addresses: true, ..TextOptions::default() };
         let text = render(&options, &[Fixture::client()]);
         assert!(text.contains("\nffff8881042ac000 0 "), "{text}");
         assert!(!render(&TextOptions::default(), &[Fixture::client()]).contains("ffff8881042ac000"));

@@ -32,19 +32,14 @@ pub(super) struct Prefix {
 impl Prefix {
     pub(super) fn new(options: &TextOptions) -> Self {
         let time_of_day = options.time_of_day.clone().map(LocalClock::new);
-        Self {
-            time_of_day,
-            since_first: options.since_first,
-            first_ns: None,
-        }
+        Self { time_of_day, since_first: options.since_first, first_ns: None }
     }
 
     /// The columns' names: in the table padded as their values are, in CSV with a comma behind.
     pub(super) fn header(&self, out: &mut Vec<u8>, csv: bool) {
-        for (wanted, in_csv, in_table) in [
-            (self.time_of_day.is_some(), "TIME,", "TIME     "),
-            (self.since_first, "TIME(s),", "TIME(s)   "),
-        ] {
+        for (wanted, in_csv, in_table) in
+            [(self.time_of_day.is_some(), "TIME,", "TIME     "), (self.since_first, "TIME(s),", "TIME(s)   ")]
+        {
             if wanted {
                 out.extend_from_slice(if csv { in_csv } else { in_table }.as_bytes());
             }

@@ -60,11 +60,7 @@ pub struct LocalClock {
 impl LocalClock {
     /// A clock of this zone. The edge reads the machine's (`TimeZone::system()`); this module reads no files.
     pub const fn new(zone: TimeZone) -> Self {
-        Self {
-            zone,
-            second: None,
-            text: Vec::new(),
-        }
+        Self { zone, second: None, text: Vec::new() }
     }
 
     /// Appends a time, nanoseconds since the Unix epoch.
@@ -73,10 +69,7 @@ impl LocalClock {
         if self.second != Some(second) {
             let time = self.zone.to_datetime(timestamp(second));
             self.text.clear();
-            for (index, number) in [time.hour(), time.minute(), time.second()]
-                .into_iter()
-                .enumerate()
-            {
+            for (index, number) in [time.hour(), time.minute(), time.second()].into_iter().enumerate() {
                 if index > 0 {
                     self.text.push(b':');
                 }
@@ -90,10 +83,7 @@ impl LocalClock {
 
 /// Any u64 of nanoseconds is a second before the year 2555, which jiff can show.
 fn timestamp(second: u64) -> Timestamp {
-    i64::try_from(second)
-        .ok()
-        .and_then(|second| Timestamp::from_second(second).ok())
-        .unwrap_or_default()
+    i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -118,13 +108,7 @@ mod tests {
     #[test]
     fn the_kept_second_is_left_when_time_goes_on_or_back() {
         let mut clock = UtcClock::default();
-        for unix_ns in [
-            1_999_999_999,
-            2_000_000_000,
-            2_000_000_001,
-            1_000_000_000,
-            86_400_000_000_000,
-        ] {
+        for unix_ns in [1_999_999_999, 2_000_000_000, 2_000_000_001, 1_000_000_000, 86_400_000_000_000] {
             let mut out = Vec::new();
             clock.append(&mut out, unix_ns);
             assert_eq!(String::from_utf8(out).unwrap(), rfc3339(unix_ns));

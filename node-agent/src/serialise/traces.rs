@@ -87,10 +87,7 @@ pub struct TraceTable {
 
 impl Default for TraceTable {
     fn default() -> Self {
-        Self {
-            names: [const { None }; MAX_TRACES],
-            rendered: HashMap::new(),
-        }
+        Self { names: [const { None }; MAX_TRACES], rendered: HashMap::new() }
     }
 }
 
@@ -110,11 +107,7 @@ impl TraceTable {
             self.rendered.clear();
         }
         self.rendered.entry(set).or_insert_with(|| {
-            let wanted = self
-                .names
-                .iter()
-                .enumerate()
-                .filter(|(bit, _)| set >> bit & 1 == 1);
+            let wanted = self.names.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
             Traces::new(wanted.filter_map(|(_, name)| name.as_ref()))
         })
     }
@@ -136,10 +129,7 @@ mod tests {
         table.set(63, Some(TraceName::Cluster("all".to_owned())));
         assert_eq!(text(table.of(0)), "");
         assert_eq!(text(table.of(1 | 1 << 5)), r#""traces":["shop/a","shop/b"]"#);
-        assert_eq!(
-            text(table.of(1 | 1 << 63)),
-            r#""traces":["shop/a"],"cluster_traces":["all"]"#
-        );
+        assert_eq!(text(table.of(1 | 1 << 63)), r#""traces":["shop/a"],"cluster_traces":["all"]"#);
         assert_eq!(text(table.of(1 << 7)), "");
     }
 
@@ -154,15 +144,9 @@ mod tests {
 
     #[test]
     fn more_names_than_fit_are_counted() {
-        let names: Vec<_> = (0..64)
-            .map(|n| TraceName::Namespaced(format!("ns/{n:0>100}")))
-            .collect();
+        let names: Vec<_> = (0..64).map(|n| TraceName::Namespaced(format!("ns/{n:0>100}"))).collect();
         let traces = Traces::new(&names);
-        assert!(
-            text(&traces).ends_with(r#"],"traces_omitted":60"#),
-            "{}",
-            text(&traces)
-        );
+        assert!(text(&traces).ends_with(r#"],"traces_omitted":60"#), "{}", text(&traces));
         assert!(text(&traces).len() < 600);
     }
 }

@@ -44,11 +44,7 @@ impl CgroupTree {
     /// An empty tree.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "{PARENT}{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{PARENT}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let root = mount().expect("a cgroup2 mount").join(name);
         fs::create_dir(&root).unwrap_or_else(|error| panic!("make {}: {error}", root.display()));
         Self { root }
@@ -71,11 +67,7 @@ impl CgroupTree {
         let id = format!("{:08x}{number:08x}{:048x}", std::process::id(), 0xc0_ffee);
         let folder = self.root.join(format!("kubepods/burstable/pod{pod_uid}/{id}"));
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("make {}: {error}", folder.display()));
-        Container {
-            folder,
-            id,
-            pod_uid: pod_uid.to_owned(),
-        }
+        Container { folder, id, pod_uid: pod_uid.to_owned() }
     }
 }
 
@@ -93,18 +85,13 @@ fn pod_uid(number: u32) -> String {
 impl Container {
     /// The cgroup2 id: the inode number of its folder.
     pub fn cgroup_id(&self) -> u64 {
-        fs::metadata(&self.folder)
-            .expect("the container's cgroup is there")
-            .ino()
+        fs::metadata(&self.folder).expect("the container's cgroup is there").ino()
     }
 
     /// Path from the hierarchy's root, as `/proc/PID/cgroup` shows it.
     pub fn path(&self) -> String {
         let mount = mount().expect("a cgroup2 mount");
-        let inner = self
-            .folder
-            .strip_prefix(&mount)
-            .expect("the cgroup is under the mount");
+        let inner = self.folder.strip_prefix(&mount).expect("the cgroup is under the mount");
         format!("/{}", inner.display())
     }
 
@@ -163,10 +150,8 @@ pub fn sweep() {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PARENT))
-            .and_then(|rest| rest.split('-').next());
+        let pid =
+            name.to_str().and_then(|name| name.strip_prefix(PARENT)).and_then(|rest| rest.split('-').next());
         if pid.is_some_and(is_gone) {
             clear(&entry.path());
         }

@@ -22,33 +22,19 @@ impl Counts {
             let (name, number) = word.split_once('=')?;
             Some((name.to_owned(), number.parse().ok()?))
         };
-        pairs
-            .split_whitespace()
-            .map(pair)
-            .collect::<Option<_>>()
-            .map(Self)
+        pairs.split_whitespace().map(pair).collect::<Option<_>>().map(Self)
     }
 
     /// A counter that must be there.
     #[track_caller]
     pub fn get(&self, name: &str) -> u64 {
-        *self
-            .0
-            .get(name)
-            .unwrap_or_else(|| panic!("the counts have no {name}: {self:?}"))
+        *self.0.get(name).unwrap_or_else(|| panic!("the counts have no {name}: {self:?}"))
     }
 
     /// Sum over all places where transitions are lost.
     #[track_caller]
     pub fn lost(&self) -> u64 {
-        self.sum(&[
-            "ring_full",
-            "recursion",
-            "lost_queue",
-            "lost_rate",
-            "lost_write",
-            "lost_identity",
-        ])
+        self.sum(&["ring_full", "recursion", "lost_queue", "lost_rate", "lost_write", "lost_identity"])
     }
 
     fn sum(&self, names: &[&str]) -> u64 {
@@ -60,10 +46,7 @@ impl Counts {
     pub fn assert_add_up(&self) {
         let equations: [(&str, &[&str]); 3] = [
             ("hit", &["seen", "recursion"]),
-            (
-                "seen",
-                &["other_protocol", "filtered", "pending", "ring_full", "emitted"],
-            ),
+            ("seen", &["other_protocol", "filtered", "pending", "ring_full", "emitted"]),
             (
                 "emitted",
                 &[
@@ -79,12 +62,7 @@ impl Counts {
         ];
         for (whole, parts) in equations {
             let (left, right) = (self.get(whole), self.sum(parts));
-            assert_eq!(
-                left,
-                right,
-                "{whole} = {} does not hold: {self:?}",
-                parts.join(" + ")
-            );
+            assert_eq!(left, right, "{whole} = {} does not hold: {self:?}", parts.join(" + "));
         }
     }
 }
@@ -106,8 +84,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "emitted = ")]
     fn a_written_line_too_many_does_not_add_up() {
-        Counts::parse(&LINE.replace("written=4", "written=5"))
-            .expect("a line of counts")
-            .assert_add_up();
+        Counts::parse(&LINE.replace("written=4", "written=5")).expect("a line of counts").assert_add_up();
     }
 }

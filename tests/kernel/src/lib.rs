@@ -15,10 +15,7 @@
 //! a machine that cannot run a test fails it with the reason ([`requirements`]).
 //!
 //! Helpers panic where a test could not go on: the message says what was tried, and the backtrace where.
-#![allow(
-    clippy::missing_panics_doc,
-    reason = "in a test harness every failure is a panic by design"
-)]
+#![allow(clippy::missing_panics_doc, reason = "in a test harness every failure is a panic by design")]
 
 pub mod cgroup;
 pub mod counts;

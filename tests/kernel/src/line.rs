@@ -55,15 +55,13 @@ impl Event {
     /// `start`, `transition`, `lost` ...
     #[track_caller]
     pub fn kind(&self) -> &str {
-        self.text("type")
-            .unwrap_or_else(|| panic!("a line without a type: {}", self.0))
+        self.text("type").unwrap_or_else(|| panic!("a line without a type: {}", self.0))
     }
 
     /// A text that every transition has.
     #[track_caller]
     pub fn must(&self, path: &str) -> &str {
-        self.text(path)
-            .unwrap_or_else(|| panic!("no {path} in {}", self.0))
+        self.text(path).unwrap_or_else(|| panic!("no {path} in {}", self.0))
     }
 
     /// Ends and states of a transition.
@@ -113,19 +111,7 @@ impl Row {
     #[track_caller]
     pub fn parse(line: &str) -> Option<Self> {
         let cells = cells(line);
-        let [
-            connection,
-            on_cpu,
-            comm,
-            _,
-            local,
-            local_port,
-            peer,
-            peer_port,
-            old,
-            new,
-            ..,
-        ] = &cells[..]
+        let [connection, on_cpu, comm, _, local, local_port, peer, peer_port, old, new, ..] = &cells[..]
         else {
             panic!("too few columns in {line:?}");
         };
@@ -133,20 +119,12 @@ impl Row {
             return None;
         }
         let end = |address: &str, port: &str| {
-            let address = address
-                .parse()
-                .unwrap_or_else(|_| panic!("not an address: {address} in {line:?}"));
-            End::new(
-                address,
-                port.parse()
-                    .unwrap_or_else(|_| panic!("not a port: {port} in {line:?}")),
-            )
+            let address = address.parse().unwrap_or_else(|_| panic!("not an address: {address} in {line:?}"));
+            End::new(address, port.parse().unwrap_or_else(|_| panic!("not a port: {port} in {line:?}")))
         };
         Some(Self {
             connection: connection.clone(),
-            on_cpu: on_cpu
-                .parse()
-                .unwrap_or_else(|_| panic!("not a pid: {on_cpu} in {line:?}")),
+            on_cpu: on_cpu.parse().unwrap_or_else(|_| panic!("not a pid: {on_cpu} in {line:?}")),
             comm: comm.clone(),
             tuple: Tuple {
                 local: end(local, local_port),
@@ -191,13 +169,7 @@ mod tests {
     fn a_row_has_the_bcc_columns() {
         let row =
             Row::parse("9f2c,42,\"x,y\",4,10.0.0.1,0,10.0.0.2,80,CLOSE,SYN_SENT,0.000,,").expect("a row");
-        assert_eq!(
-            (row.on_cpu, row.comm.as_str(), row.tuple.peer.port),
-            (42, "x,y", 80)
-        );
-        assert_eq!(
-            Row::parse("SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS"),
-            None
-        );
+        assert_eq!((row.on_cpu, row.comm.as_str(), row.tuple.peer.port), (42, "x,y", 80));
+        assert_eq!(Row::parse("SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS"), None);
     }
 }

@@ -23,11 +23,7 @@ impl Netns {
     /// A namespace with nothing but loopback.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "{PREFIX}{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         ip(&format!("netns add {name}"));
         let namespace = Self { name };
         namespace.ip("link set lo up");
@@ -53,14 +49,8 @@ impl Netns {
     /// Sets a sysctl of this namespace, such as `net/ipv4/tcp_syn_retries`.
     pub fn set(&self, path: &str, value: &str) {
         let script = format!("echo '{value}' > /proc/sys/{path}");
-        let status = Command::new("ip")
-            .args(["netns", "exec", &self.name, "sh", "-c", &script])
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "set {path} to {value} in {}",
-            self.name
-        );
+        let status = Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", &script]).status();
+        assert!(status.is_ok_and(|status| status.success()), "set {path} to {value} in {}", self.name);
     }
 
     /// Makes room for many connections a second: all ports are local ones.
@@ -120,10 +110,7 @@ impl Network {
     pub fn new() -> Self {
         let switch = Netns::new();
         switch.ip("link add br0 type bridge\nlink set br0 up");
-        Self {
-            switch,
-            ports: AtomicU32::new(0),
-        }
+        Self { switch, ports: AtomicU32::new(0) }
     }
 
     /// Joins `namespace`, whose end is called eth0, and gives it its addresses.
@@ -175,10 +162,7 @@ fn run_ip(options: &[&str], commands: &str) {
     writeln!(input, "{commands}").expect("write to ip");
     drop(input);
     let status = child.wait().expect("wait for ip");
-    assert!(
-        status.success(),
-        "ip {options:?}: {status}, of these commands:\n{commands}"
-    );
+    assert!(status.success(), "ip {options:?}: {status}, of these commands:\n{commands}");
 }
 
 fn delete(name: &str) {
@@ -196,10 +180,7 @@ pub fn sweep() {
     for entry in entries.flatten() {
         let file_name = entry.file_name();
         let Some(name) = file_name.to_str() else { continue };
-        let pid = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split_once('-'))
-            .map(|(pid, _)| pid);
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
         if pid.is_some_and(is_gone) {
             delete(name);
         }

@@ -23,10 +23,7 @@ impl Peer {
     /// Starts it and waits for its header, which it prints after attaching.
     #[track_caller]
     pub fn start() -> Self {
-        assert!(
-            fs::exists(PROGRAM).unwrap_or(false),
-            "{PROGRAM} is missing: install libbpf-tools"
-        );
+        assert!(fs::exists(PROGRAM).unwrap_or(false), "{PROGRAM} is missing: install libbpf-tools");
         let output = tempfile::NamedTempFile::new().expect("make a temporary file");
         let child = Command::new(TRACEFS_WRAPPER[0])
             .args(&TRACEFS_WRAPPER[1..])
@@ -34,10 +31,7 @@ impl Peer {
             .stdout(output.as_file().try_clone().expect("share a file"))
             .spawn()
             .expect("start unshare");
-        let mut peer = Self {
-            child,
-            output: output.into_temp_path(),
-        };
+        let mut peer = Self { child, output: output.into_temp_path() };
         for _ in 0..1000 {
             if peer.text().contains("NEWSTATE") {
                 return peer;
@@ -58,10 +52,7 @@ impl Peer {
     pub fn stop(mut self) -> Vec<Tuple> {
         // It polls its buffers every 100 ms.
         thread::sleep(Duration::from_millis(300));
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a process id");
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::INT).expect("send SIGINT to tcpstates");
         self.child.wait().expect("wait for tcpstates");
         let text = self.text();
@@ -92,12 +83,7 @@ fn parse(line: &str) -> Option<Tuple> {
     };
     let peer = end()?;
     let local = end()?;
-    Some(Tuple {
-        local,
-        peer,
-        old,
-        new,
-    })
+    Some(Tuple { local, peer, old, new })
 }
 
 #[cfg(test)]

@@ -19,10 +19,7 @@ pub struct Place {
 impl Place {
     /// In a container's cgroup, in the host's network namespace.
     pub fn container(container: &Container) -> Self {
-        Self {
-            cgroup: Some(container.folder.clone()),
-            netns: None,
-        }
+        Self { cgroup: Some(container.folder.clone()), netns: None }
     }
 
     /// The same cgroup, in that network namespace.
@@ -60,11 +57,7 @@ fn workload_program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the running test");
     let deps = test.parent().expect("a program is in a folder");
     let program = deps.parent().expect("deps is in a folder").join("tcp-workload");
-    assert!(
-        program.exists(),
-        "{} is missing: cargo builds it with the tests",
-        program.display()
-    );
+    assert!(program.exists(), "{} is missing: cargo builds it with the tests", program.display());
     program
 }
 

@@ -16,10 +16,7 @@ impl Process {
     /// Times that any of its threads went to sleep by itself: one for each time it had been woken.
     pub fn sleeps(self) -> u64 {
         let tasks = fs::read_dir(self.folder().join("task")).expect("the process is there");
-        tasks
-            .flatten()
-            .map(|task| self.status(&task.path().join("status"), "voluntary_ctxt_switches:"))
-            .sum()
+        tasks.flatten().map(|task| self.status(&task.path().join("status"), "voluntary_ctxt_switches:")).sum()
     }
 
     fn folder(self) -> PathBuf {
@@ -29,13 +26,10 @@ impl Process {
     fn status(self, path: &std::path::Path, key: &str) -> u64 {
         let text =
             fs::read_to_string(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .and_then(|rest| {
-                let number = rest.split_whitespace().next()?;
-                number.parse().ok()
-            });
+        let value = text.lines().find_map(|line| line.strip_prefix(key)).and_then(|rest| {
+            let number = rest.split_whitespace().next()?;
+            number.parse().ok()
+        });
         value.unwrap_or_else(|| panic!("{} of process {} has no {key}", path.display(), self.0))
     }
 }

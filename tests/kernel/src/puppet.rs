@@ -36,8 +36,7 @@ impl Puppet {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Option<Ends>, Refused> {
-        self.talker
-            .say(&serde_json::to_string(request).expect("a request serialises"));
+        self.talker.say(&serde_json::to_string(request).expect("a request serialises"));
         match self.talker.hear() {
             Reply::Done(ends) => Ok(ends),
             Reply::Refused(number) => Err(Refused::from_raw_os_error(number)),
@@ -46,8 +45,7 @@ impl Puppet {
 
     #[track_caller]
     fn must(&mut self, request: &Request) -> Option<Ends> {
-        self.ask(request)
-            .unwrap_or_else(|error| panic!("{request:?} failed: {error}"))
+        self.ask(request).unwrap_or_else(|error| panic!("{request:?} failed: {error}"))
     }
 
     /// Names its thread.
@@ -62,104 +60,74 @@ impl Puppet {
     /// `socket`, `bind`; returns the local address.
     #[track_caller]
     pub fn bind(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {
-        let ends = self.must(&Request::Bind {
-            socket: socket.to_owned(),
-            at,
-        });
+        let ends = self.must(&Request::Bind { socket: socket.to_owned(), at });
         ends.expect("a bound socket has an address").local
     }
 
     /// `listen` on a bound socket.
     pub fn listen_on(&mut self, socket: &str) -> Result<(), Refused> {
-        self.ask(&Request::Listen {
-            socket: socket.to_owned(),
-        })
-        .map(drop)
+        self.ask(&Request::Listen { socket: socket.to_owned() }).map(drop)
     }
 
     /// `bind` and `listen`; returns the local address.
     #[track_caller]
     pub fn listen(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {
         let local = self.bind(socket, at);
-        self.listen_on(socket)
-            .unwrap_or_else(|error| panic!("listen on {local}: {error}"));
+        self.listen_on(socket).unwrap_or_else(|error| panic!("listen on {local}: {error}"));
         local
     }
 
     /// `connect`, to its end.
     pub fn connect(&mut self, socket: &str, to: SocketAddr) -> Result<Ends, Refused> {
-        let ends = self.ask(&Request::Connect {
-            socket: socket.to_owned(),
-            to,
-        })?;
+        let ends = self.ask(&Request::Connect { socket: socket.to_owned(), to })?;
         Ok(ends.expect("a connected socket has ends"))
     }
 
     /// Sends the SYN and returns.
     #[track_caller]
     pub fn begin_connect(&mut self, socket: &str, to: SocketAddr) {
-        self.must(&Request::BeginConnect {
-            socket: socket.to_owned(),
-            to,
-        });
+        self.must(&Request::BeginConnect { socket: socket.to_owned(), to });
     }
 
     /// Waits for what was begun.
     pub fn finish_connect(&mut self, socket: &str) -> Result<Ends, Refused> {
-        let ends = self.ask(&Request::FinishConnect {
-            socket: socket.to_owned(),
-        })?;
+        let ends = self.ask(&Request::FinishConnect { socket: socket.to_owned() })?;
         Ok(ends.expect("a connected socket has ends"))
     }
 
     /// `accept`.
     #[track_caller]
     pub fn accept(&mut self, socket: &str, from: &str) -> Ends {
-        let ends = self.must(&Request::Accept {
-            socket: socket.to_owned(),
-            from: from.to_owned(),
-        });
+        let ends = self.must(&Request::Accept { socket: socket.to_owned(), from: from.to_owned() });
         ends.expect("an accepted socket has ends")
     }
 
     /// Sends some bytes.
     #[track_caller]
     pub fn send(&mut self, socket: &str, bytes: usize) {
-        self.must(&Request::Send {
-            socket: socket.to_owned(),
-            bytes,
-        });
+        self.must(&Request::Send { socket: socket.to_owned(), bytes });
     }
 
     /// Receives until the FIN, or gets the peer's reset.
     pub fn receive_to_end(&mut self, socket: &str) -> Result<(), Refused> {
-        self.ask(&Request::ReceiveToEnd {
-            socket: socket.to_owned(),
-        })
-        .map(drop)
+        self.ask(&Request::ReceiveToEnd { socket: socket.to_owned() }).map(drop)
     }
 
     /// `shutdown(SHUT_WR)`.
     #[track_caller]
     pub fn shut_down(&mut self, socket: &str) {
-        self.must(&Request::ShutDown {
-            socket: socket.to_owned(),
-        });
+        self.must(&Request::ShutDown { socket: socket.to_owned() });
     }
 
     /// `close`.
     #[track_caller]
     pub fn close(&mut self, socket: &str) {
-        self.must(&Request::Close {
-            socket: socket.to_owned(),
-        });
+        self.must(&Request::Close { socket: socket.to_owned() });
     }
 
     /// `close` with a RST.
     #[track_caller]
     pub fn reset(&mut self, socket: &str) {
-        self.must(&Request::Reset {
-            socket: socket.to_owned(),
-        });
+        self.must(&Request::Reset { socket: socket.to_owned() });
     }
 }

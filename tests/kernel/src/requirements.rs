@@ -25,16 +25,8 @@ pub const USUAL: &[Need] = &[Need::Root, Need::Btf, Need::Cgroup2, Need::Program
 /// Fails the test unless the machine has all of [`USUAL`] and `more`; takes away what killed runs left behind.
 #[track_caller]
 pub fn require(more: &[Need]) {
-    let missing: Vec<String> = USUAL
-        .iter()
-        .chain(more)
-        .filter_map(|need| need.missing())
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "this test cannot run here: {}",
-        missing.join("; ")
-    );
+    let missing: Vec<String> = USUAL.iter().chain(more).filter_map(|need| need.missing()).collect();
+    assert!(missing.is_empty(), "this test cannot run here: {}", missing.join("; "));
     cgroup::sweep();
     crate::netns::sweep();
 }
@@ -47,9 +39,7 @@ impl Need {
                 let path = "/sys/kernel/btf/vmlinux";
                 (!Path::new(path).exists()).then(|| format!("the kernel has no BTF ({path})"))
             }
-            Self::Cgroup2 => cgroup::mount()
-                .is_none()
-                .then(|| "no cgroup2 hierarchy is mounted".to_owned()),
+            Self::Cgroup2 => cgroup::mount().is_none().then(|| "no cgroup2 hierarchy is mounted".to_owned()),
             Self::Program(name) => (!in_path(name)).then(|| format!("the program `{name}` is not installed")),
         }
     }

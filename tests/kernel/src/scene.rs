@@ -46,15 +46,7 @@ impl Scene {
         let place = Place::container(&server_container).netns(&namespace);
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let server = Server::start(&place, &[listen], ending, list);
-        Self {
-            server,
-            server_container,
-            client_container,
-            namespace,
-            tree,
-            ending,
-            connections: 0,
-        }
+        Self { server, server_container, client_container, namespace, tree, ending, connections: 0 }
     }
 
     /// The options that make a tracer see this scene and nothing else.
@@ -79,10 +71,7 @@ impl Scene {
 
     /// So many connections, two at a time, not yet started.
     pub fn churn(&self, count: u64) -> Churn {
-        Churn::new(&[self.address()], count)
-            .threads(2)
-            .spread(SPREAD)
-            .ending(self.ending)
+        Churn::new(&[self.address()], count).threads(2).spread(SPREAD).ending(self.ending)
     }
 
     /// Runs clients to their end, and waits until the server is done with them too: then the kernel has made
@@ -99,11 +88,7 @@ impl Scene {
     pub fn absorb(&mut self, report: &Report) {
         self.connections += report.connections;
         let served = self.server.wait_for(self.connections);
-        assert_eq!(
-            (served.connections, served.failures),
-            (self.connections, 0),
-            "the server's view"
-        );
+        assert_eq!((served.connections, served.failures), (self.connections, 0), "the server's view");
     }
 
     /// Transitions that all connections so far have made.

@@ -20,11 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The program under test: `KUBE_TCPSTATES_BIN`, else the release build of this target folder.
 pub fn program() -> PathBuf {
     let program = std::env::var_os("KUBE_TCPSTATES_BIN").map_or_else(release_build, PathBuf::from);
-    assert!(
-        program.exists(),
-        "{} is missing: build it, or set KUBE_TCPSTATES_BIN",
-        program.display()
-    );
+    assert!(program.exists(), "{} is missing: build it, or set KUBE_TCPSTATES_BIN", program.display());
     program
 }
 
@@ -52,18 +48,17 @@ enum Stdout {
 }
 
 impl Setup {
+    /// `kube-tcpstates` with these arguments.
+    pub fn run<I: IntoIterator<Item: Into<String>>>(arguments: I) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: None, arguments, stdout: Stdout::Read, wrapper: Vec::new() }
+    }
+
     /// `kube-tcpstates trace` with these options.
     pub fn trace<I: IntoIterator<Item: Into<String>>>(options: I) -> Self {
-        let arguments = ["trace".to_owned()]
-            .into_iter()
-            .chain(options.into_iter().map(Into::into))
-            .collect();
-        Self {
-            program: None,
-            arguments,
-            stdout: Stdout::Read,
-            wrapper: Vec::new(),
-        }
+        let mut setup = Self::run(["trace"]);
+        setup.arguments.extend(options.into_iter().map(Into::into));
+        setup
     }
 
     /// The same with `-o json`.
@@ -114,29 +109,17 @@ impl Setup {
         words.push(program.to_str().expect("the program's path is text").to_owned());
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.args(&words[1..]).stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         command.stdout(match self.stdout {
             Stdout::Read => Stdio::piped(),
             Stdout::Nowhere => Stdio::null(),
             Stdout::File(file) => file.into(),
         });
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let taken = Arc::new(Taken::default());
         let stdout = child.stdout.take().map(|pipe| spawn_reader(pipe, &taken));
         let stderr = spawn_stderr_reader(child.stderr.take().expect("stderr is a pipe"), &taken);
-        Tracer {
-            child,
-            taken,
-            stdout,
-            stderr: Some(stderr),
-            words,
-        }
+        Tracer { child, taken, stdout, stderr: Some(stderr), words }
     }
 
     /// Starts it and waits until it traces.
@@ -181,9 +164,7 @@ impl Taken {
 
     /// Waits until `done`; false when that took too long.
     fn wait_until(&self, limit: Duration, mut done: impl FnMut(&State) -> bool) -> bool {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), limit, |state| !done(state));
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| !done(state));
         !waited.expect("no reading thread panicked").1.timed_out()
     }
 
@@ -200,11 +181,7 @@ fn spawn_reader(pipe: ChildStdout, taken: &Arc<Taken>) -> JoinHandle<()> {
         let mut text = Vec::new();
         loop {
             taken.wait_until(Duration::MAX, |state| !state.paused);
-            if reader
-                .read_until(b'\n', &mut text)
-                .expect("read the tracer's stdout")
-                == 0
-            {
+            if reader.read_until(b'\n', &mut text).expect("read the tracer's stdout") == 0 {
                 break;
             }
             let arrived = SystemTime::now();
@@ -212,10 +189,7 @@ fn spawn_reader(pipe: ChildStdout, taken: &Arc<Taken>) -> JoinHandle<()> {
             if text.ends_with(b"\n") {
                 text.pop();
             }
-            let line = Line {
-                text: std::mem::take(&mut text),
-                arrived,
-            };
+            let line = Line { text: std::mem::take(&mut text), arrived };
             taken.change(|state| state.lines.push(line));
         }
         taken.change(|state| state.stdout_ended = true);
@@ -259,9 +233,7 @@ impl Tracer {
             return self.wait_answering();
         }
         let begun = Instant::now();
-        let seen = self
-            .taken
-            .wait_until(PATIENCE, |state| !state.lines.is_empty() || state.stdout_ended);
+        let seen = self.taken.wait_until(PATIENCE, |state| !state.lines.is_empty() || state.stdout_ended);
         let state = self.taken.lock();
         assert!(
             seen && !state.lines.is_empty(),
@@ -278,12 +250,7 @@ impl Tracer {
     fn wait_answering(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.catches(Signal::USR1) {
-            assert!(
-                Instant::now() < deadline,
-                "{:?} does not run: {}",
-                self.words,
-                self.stderr_now()
-            );
+            assert!(Instant::now() < deadline, "{:?} does not run: {}", self.words, self.stderr_now());
             thread::sleep(Duration::from_millis(10));
         }
         self.counts_now();
@@ -292,18 +259,13 @@ impl Tracer {
     fn catches(&self, signal: Signal) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let mask = mask
-            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-            .unwrap_or(0);
+        let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
         mask & (1 << (signal.as_raw() - 1)) != 0
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a process id");
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("send {signal:?} to the tracer: {error}"));
     }
 
@@ -314,9 +276,7 @@ impl Tracer {
         self.signal(Signal::USR1);
         let fresh = |state: &State| {
             let text = &state.stderr[before..];
-            text[..text.rfind('\n').map_or(0, |end| end + 1)]
-                .lines()
-                .find_map(Counts::parse)
+            text[..text.rfind('\n').map_or(0, |end| end + 1)].lines().find_map(Counts::parse)
         };
         assert!(
             self.taken.wait_until(PATIENCE, |state| fresh(state).is_some()),
@@ -339,9 +299,7 @@ impl Tracer {
     /// Waits for so many lines in all.
     #[track_caller]
     pub fn wait_lines(&self, count: usize, limit: Duration) {
-        let enough = self
-            .taken
-            .wait_until(limit, |state| state.lines.len() >= count || state.stdout_ended);
+        let enough = self.taken.wait_until(limit, |state| state.lines.len() >= count || state.stdout_ended);
         let state = self.taken.lock();
         assert!(
             enough && state.lines.len() >= count,
@@ -385,11 +343,9 @@ impl Tracer {
             match self.child.try_wait().expect("wait for the tracer") {
                 Some(status) => break status,
                 None if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-                None => panic!(
-                    "{:?} did not end within {limit:?}; stderr:\n{}",
-                    self.words,
-                    self.stderr_now()
-                ),
+                None => {
+                    panic!("{:?} did not end within {limit:?}; stderr:\n{}", self.words, self.stderr_now())
+                }
             }
         };
         for reader in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
@@ -429,12 +385,7 @@ impl Finished {
     /// It must have ended with exit code 0 and counts that add up.
     #[track_caller]
     pub fn assert_clean(&self) -> Counts {
-        assert!(
-            self.status.success(),
-            "the tracer ended with {}; stderr:\n{}",
-            self.status,
-            self.stderr
-        );
+        assert!(self.status.success(), "the tracer ended with {}; stderr:\n{}", self.status, self.stderr);
         let counts = self.counts();
         counts.assert_add_up();
         counts

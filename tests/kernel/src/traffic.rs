@@ -116,7 +116,10 @@ impl Churn {
         self.with("--list".to_owned())
     }
 
+    /// The last word on an option counts.
     fn with(mut self, argument: String) -> Self {
+        let option = |text: &str| text.split('=').next().map(str::to_owned);
+        self.arguments.retain(|before| option(before) != option(&argument));
         self.arguments.push(argument);
         self
     }
@@ -124,9 +127,7 @@ impl Churn {
     /// Starts it.
     pub fn start(&self, place: &Place) -> Running {
         let command = place.workload(&self.arguments);
-        Running {
-            talker: Talker::start(command),
-        }
+        Running { talker: Talker::start(command) }
     }
 
     /// Runs it to its end.

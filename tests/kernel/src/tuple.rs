@@ -27,10 +27,7 @@ pub struct End {
 impl End {
     /// Normalises the address.
     pub fn new(address: IpAddr, port: u16) -> Self {
-        Self {
-            address: address.to_canonical(),
-            port,
-        }
+        Self { address: address.to_canonical(), port }
     }
 
     fn agrees(&self, other: &Self) -> bool {
@@ -69,10 +66,7 @@ pub struct Difference {
 pub fn difference(first: &[Tuple], second: &[Tuple]) -> Difference {
     let (first, second) = pair_off(first.to_vec(), second.to_vec(), PartialEq::eq);
     let (only_first, only_second) = pair_off(first, second, Tuple::agrees);
-    Difference {
-        only_first,
-        only_second,
-    }
+    Difference { only_first, only_second }
 }
 
 fn pair_off(
@@ -99,12 +93,7 @@ mod tests {
             let address: std::net::SocketAddr = text.parse().expect("an address");
             End::new(address.ip(), address.port())
         };
-        Tuple {
-            local: end(local),
-            peer: end(peer),
-            old: "CLOSE".to_owned(),
-            new: new.to_owned(),
-        }
+        Tuple { local: end(local), peer: end(peer), old: "CLOSE".to_owned(), new: new.to_owned() }
     }
 
     #[test]
@@ -123,14 +112,8 @@ mod tests {
 
     #[test]
     fn an_exact_pair_is_never_broken_by_a_wildcard() {
-        let ours = [
-            tuple("10.0.0.1:0", "10.0.0.2:80", "X"),
-            tuple("10.0.0.1:5", "10.0.0.2:80", "X"),
-        ];
-        let theirs = [
-            tuple("10.0.0.1:5", "10.0.0.2:80", "X"),
-            tuple("10.0.0.1:6", "10.0.0.2:80", "X"),
-        ];
+        let ours = [tuple("10.0.0.1:0", "10.0.0.2:80", "X"), tuple("10.0.0.1:5", "10.0.0.2:80", "X")];
+        let theirs = [tuple("10.0.0.1:5", "10.0.0.2:80", "X"), tuple("10.0.0.1:6", "10.0.0.2:80", "X")];
         assert_eq!(difference(&ours, &theirs), Difference::default());
     }
 }

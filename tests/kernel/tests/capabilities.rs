@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 use std::time::Duration;
 
+use kube_tcpstates_kernel_tests::line::Line;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
@@ -13,6 +13,7 @@ use kube_tcpstates_kernel_tests::workload::Ending;
 
 /// What the tracer runs as.
 const NOBODY: &str = "65534";
+const SOON: Duration = Duration::from_secs(20);
 /// For loading programs, for attaching them, and for looking a cgroup up by its id.
 const SUFFICIENT: [&str; 3] = ["bpf", "perfmon", "dac_read_search"];
 
@@ -22,16 +23,8 @@ fn three_capabilities_are_enough() {
     let (finished, scene) = trace_with(&SUFFICIENT);
     finished.assert_clean();
     let transitions = finished.transitions();
-    let named = transitions
-        .iter()
-        .filter(|event| event.text("container.id").is_some())
-        .count();
-    assert_eq!(
-        u64::try_from(named),
-        Ok(scene.transitions()),
-        "{}",
-        finished.stderr
-    );
+    let named = transitions.iter().filter(|event| event.text("container.id").is_some()).count();
+    assert_eq!(u64::try_from(named), Ok(scene.transitions()), "{}", finished.stderr);
 }
 
 #[test]
@@ -50,53 +43,31 @@ fn without_cap_dac_read_search_a_warning_names_it() {
     require(&[Need::Program("setpriv")]);
     let (finished, _scene) = trace_with(&["bpf", "perfmon"]);
     println!("{}: {}", finished.status, finished.stderr);
-    assert!(
-        finished.stderr.contains("CAP_DAC_READ_SEARCH"),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains("CAP_DAC_READ_SEARCH"), "{}", finished.stderr);
 }
 
 #[test]
 fn check_tells_of_every_capability_whether_it_is_there() {
     require(&[Need::Program("setpriv")]);
     let copy = readable_copy();
-    let all = check_with(&copy, &SUFFICIENT);
-    let text = String::from_utf8_lossy(&all.stdout).into_owned();
+    let (all, text) = check_with(&copy, &SUFFICIENT);
     println!("{text}");
-    assert!(
-        all.status.success(),
-        "check fails with all that is needed: {text}"
-    );
+    assert!(all.status.success(), "check fails with all that is needed: {text}");
     for name in SUFFICIENT {
-        assert!(
-            text.contains(&kernel_name(name)),
-            "check does not speak of {name}: {text}"
-        );
+        assert!(text.contains(&kernel_name(name)), "check does not speak of {name}: {text}");
     }
-    assert_eq!(
-        check_with(&copy, &["perfmon"]).status.code(),
-        Some(1),
-        "check passes without CAP_BPF"
-    );
+    assert_eq!(check_with(&copy, &["perfmon"]).0.status.code(), Some(1), "check passes without CAP_BPF");
 }
 
 fn assert_refused_for_want_of(missing: &str) {
     require(&[Need::Program("setpriv")]);
     let rest: Vec<&str> = SUFFICIENT.into_iter().filter(|name| *name != missing).collect();
     let copy = readable_copy();
-    let tracer = Setup::json(["--duration", "1s"])
-        .program(&copy.program)
-        .through(setpriv(&rest))
-        .start();
-    let finished = tracer.wait_end(Duration::from_secs(20));
+    let tracer = Setup::json(["--duration", "1s"]).program(&copy.program).through(setpriv(&rest)).start();
+    let finished = tracer.wait_end(SOON);
     println!("{}: {}", finished.status, finished.stderr);
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(
-        finished.stderr.contains(&kernel_name(missing)),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains(&kernel_name(missing)), "{}", finished.stderr);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
 }
 
@@ -104,9 +75,7 @@ fn assert_refused_for_want_of(missing: &str) {
 fn trace_with(capabilities: &[&str]) -> (Finished, Scene) {
     let mut scene = Scene::new(Ending::ClientFirst);
     let copy = readable_copy();
-    let setup = Setup::json(scene.only_this())
-        .program(&copy.program)
-        .through(setpriv(capabilities));
+    let setup = Setup::json(scene.only_this()).program(&copy.program).through(setpriv(capabilities));
     let tracer = setup.start_ready();
     let churn = scene.churn(10);
     scene.run(&churn);
@@ -114,18 +83,20 @@ fn trace_with(capabilities: &[&str]) -> (Finished, Scene) {
     (tracer.stop(), scene)
 }
 
-fn check_with(copy: &Copy, capabilities: &[&str]) -> Output {
-    let words = setpriv(capabilities);
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).arg(&copy.program).arg("check");
-    command.output().expect("run setpriv")
+fn check_with(copy: &Copy, capabilities: &[&str]) -> (Finished, String) {
+    let setup = Setup::run(["check"]).program(&copy.program).through(setpriv(capabilities));
+    let finished = setup.start().wait_end(SOON);
+    let lines: Vec<&str> = finished.lines.iter().map(Line::text).collect();
+    let text = lines.join(
+        "
+",
+    );
+    (finished, text)
 }
 
 /// As an unprivileged user with these capabilities, which `exec` keeps because they are ambient.
 fn setpriv(capabilities: &[&str]) -> Vec<String> {
-    let list = capabilities
-        .iter()
-        .fold("-all".to_owned(), |list, name| format!("{list},+{name}"));
+    let list = capabilities.iter().fold("-all".to_owned(), |list, name| format!("{list},+{name}"));
     let mut words = vec!["setpriv".to_owned(), "--clear-groups".to_owned()];
     words.extend([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
     words.extend(["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={list}")));
@@ -149,8 +120,5 @@ fn readable_copy() -> Copy {
     let copy = folder.path().join("kube-tcpstates");
     fs::copy(program(), &copy).expect("copy the program");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("open the program");
-    Copy {
-        program: copy,
-        _folder: folder,
-    }
+    Copy { program: copy, _folder: folder }
 }

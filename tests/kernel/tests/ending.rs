@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::scene::Scene;
-use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
+use kube_tcpstates_kernel_tests::tracer::{Finished, Setup};
 use kube_tcpstates_kernel_tests::workload::Ending;
 use rustix::process::Signal;
 
@@ -38,10 +37,7 @@ fn a_signal_in_the_middle_of_churn_leaves_counts_that_add_up() {
     let finished = tracer.stop();
     let counts = finished.assert_clean();
     println!("{counts:?}");
-    assert_eq!(
-        u64::try_from(finished.transitions().len()),
-        Ok(counts.get("written"))
-    );
+    assert_eq!(u64::try_from(finished.transitions().len()), Ok(counts.get("written")));
     clients.report();
 }
 
@@ -81,9 +77,7 @@ fn a_count_ends_it_after_exactly_so_many_lines() {
 fn a_reader_that_leaves_is_success() {
     let mut scene = scene();
     let (reader, writer) = std::io::pipe().expect("make a pipe");
-    let tracer = Setup::json(scene.only_this())
-        .to_file(File::from(OwnedFd::from(writer)))
-        .start();
+    let tracer = Setup::json(scene.only_this()).to_file(File::from(OwnedFd::from(writer))).start();
     let mut first = [0];
     std::io::Read::read_exact(&mut &reader, &mut first).expect("it writes its first line");
     drop(reader);
@@ -98,21 +92,14 @@ fn a_reader_that_leaves_is_success() {
 #[test]
 fn a_full_disk_is_a_failure_that_says_so() {
     let mut scene = scene();
-    let full = File::options()
-        .write(true)
-        .open("/dev/full")
-        .expect("open /dev/full");
+    let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
     let tracer = Setup::json(scene.only_this()).to_file(full).start();
     let churn = scene.churn(100);
     scene.run(&churn);
     let finished = tracer.wait_end(SOON);
     println!("{}", finished.stderr);
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(
-        finished.stderr.contains("No space left on device"),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains("No space left on device"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     finished.counts().assert_add_up();
 }
@@ -144,17 +131,9 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         &["--duration", "soon"],
     ];
     for options in wrong {
-        let output = Command::new(program())
-            .arg("trace")
-            .args(options)
-            .output()
-            .expect("run the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
-        assert!(
-            output.stdout.is_empty() && !said.is_empty(),
-            "{options:?}: {said}"
-        );
+        let finished = Setup::trace(options.iter().copied()).start().wait_end(SOON);
+        assert_eq!(finished.status.code(), Some(2), "{options:?}: {}", finished.stderr);
+        assert!(finished.lines.is_empty() && !finished.stderr.is_empty(), "{options:?}: {finished:?}");
     }
 }
 
@@ -163,15 +142,10 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
 fn a_state_that_never_appears_is_refused_with_a_reason() {
     require(&[]);
     for never in ["FIN_WAIT2:TIME_WAIT", "LISTEN:NEW_SYN_RECV"] {
-        let mut command = Command::new(program());
-        let output = command
-            .args(["trace", "--duration", "1s", "--transition", never])
-            .output()
-            .expect("run it");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{never} is taken for a filter");
+        let finished = Setup::trace(["--duration", "1s", "--transition", never]).start().wait_end(SOON);
+        assert!(!finished.status.success(), "{never} is taken for a filter");
         let (_, state) = never.split_once(':').expect("two states");
-        assert!(said.contains(state), "{said}");
+        assert!(finished.stderr.contains(state), "{}", finished.stderr);
     }
 }
 
@@ -183,9 +157,5 @@ fn scene() -> Scene {
 /// Everything that happened is a line or counted as lost.
 fn assert_complete(finished: &Finished, happened: u64, lost: u64) {
     let lines = u64::try_from(finished.transitions().len()).expect("it fits");
-    assert_eq!(
-        lines + lost,
-        happened,
-        "lines and losses for {happened} transitions"
-    );
+    assert_eq!(lines + lost, happened, "lines and losses for {happened} transitions");
 }

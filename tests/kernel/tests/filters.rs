@@ -37,18 +37,11 @@ const SERVER: [(&str, &str); 5] = [
 fn a_local_port_keeps_the_syn_sent_of_the_connection_that_gets_it() {
     let mut stage = Stage::new();
     // Two local ports, both of them taken at once.
-    stage
-        .scene
-        .namespace
-        .set("net/ipv4/ip_local_port_range", "18080 18081");
+    stage.scene.namespace.set("net/ipv4/ip_local_port_range", "18080 18081");
     let (lines, counts) = stage.trace(&["-L", "18080"], |client, scene| {
-        let ends: Vec<_> = ["one", "two"]
-            .map(|name| client.connect(name, scene.address()))
-            .into();
-        let mut ports: Vec<u16> = ends
-            .into_iter()
-            .map(|ends| ends.expect("it listens").local.port())
-            .collect();
+        let ends: Vec<_> = ["one", "two"].map(|name| client.connect(name, scene.address())).into();
+        let mut ports: Vec<u16> =
+            ends.into_iter().map(|ends| ends.expect("it listens").local.port()).collect();
         ports.sort_unstable();
         assert_eq!(ports, [18080, 18081], "local ports");
         client.close("one");
@@ -116,14 +109,8 @@ fn a_family_is_what_the_connection_speaks() {
             let mut server = Puppet::start(&Place::default().netns(&scene.namespace));
             let at = server.listen("listener", SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
             let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-            for address in [
-                IpAddr::from(Ipv6Addr::LOCALHOST),
-                Ipv4Addr::LOCALHOST.into(),
-                mapped,
-            ] {
-                client
-                    .connect("client", SocketAddr::new(address, at.port()))
-                    .expect("it listens");
+            for address in [IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into(), mapped] {
+                client.connect("client", SocketAddr::new(address, at.port())).expect("it listens");
                 server.accept("server", "listener");
                 client.close("client");
                 server.receive_to_end("server").expect("a FIN came");
@@ -131,18 +118,11 @@ fn a_family_is_what_the_connection_speaks() {
             }
         });
         // Listeners come from the puppet too; what counts here are connections.
-        let connected: Vec<&Event> = lines
-            .iter()
-            .filter(|line| line.text("tcp.new_state") == Some("ESTABLISHED"))
-            .collect();
+        let connected: Vec<&Event> =
+            lines.iter().filter(|line| line.text("tcp.new_state") == Some("ESTABLISHED")).collect();
         let wanted = if expected == "ipv4" { 4 } else { 2 };
         assert_eq!(connected.len(), wanted, "{option}: {connected:?}");
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.text("network.type") == Some(expected)),
-            "{option}: {lines:?}"
-        );
+        assert!(lines.iter().all(|line| line.text("network.type") == Some(expected)), "{option}: {lines:?}");
         assert!(counts.get("filtered") > 0, "{counts:?}");
     }
 }
@@ -150,10 +130,7 @@ fn a_family_is_what_the_connection_speaks() {
 #[test]
 fn a_container_keeps_its_sockets_and_no_others() {
     let mut stage = Stage::new();
-    let (client, server) = (
-        stage.scene.client_container.clone(),
-        stage.scene.server_container.clone(),
-    );
+    let (client, server) = (stage.scene.client_container.clone(), stage.scene.server_container.clone());
     for (option, value, expected, owner) in [
         ("--container", client.id.clone(), CLIENT, &client),
         ("--container", server.id.clone(), SERVER, &server),
@@ -163,9 +140,7 @@ fn a_container_keeps_its_sockets_and_no_others() {
         let (lines, counts) = stage.trace(&[option, &value], one_connection);
         assert_eq!(states(&lines), expected, "{option} {value}");
         assert!(
-            lines
-                .iter()
-                .all(|line| line.owner() == (Some(&owner.id), Some(&owner.pod_uid))),
+            lines.iter().all(|line| line.owner() == (Some(&owner.id), Some(&owner.pod_uid))),
             "{lines:?}"
         );
         assert_nothing_else_left_the_kernel(&counts, 5);
@@ -210,9 +185,7 @@ fn a_peer_network_keeps_connections_to_it() {
     let mut stage = Stage::new();
     let (lines, counts) = stage.trace(&["--peer-cidr", "127.77.8.0/24"], |client, scene| {
         for address in [Ipv4Addr::new(127, 77, 8, 9), Ipv4Addr::new(127, 77, 9, 9)] {
-            client
-                .connect("client", (address, scene.port()).into())
-                .expect("it listens");
+            client.connect("client", (address, scene.port()).into()).expect("it listens");
             client.close("client");
         }
         scene.server.wait_for(2);
@@ -232,10 +205,7 @@ fn a_minimum_duration_keeps_the_states_that_lasted() {
     });
     let mut found = states(&lines);
     found.sort_unstable();
-    assert_eq!(
-        found,
-        [("ESTABLISHED", "CLOSE_WAIT"), ("ESTABLISHED", "FIN_WAIT1")]
-    );
+    assert_eq!(found, [("ESTABLISHED", "CLOSE_WAIT"), ("ESTABLISHED", "FIN_WAIT1")]);
     for line in &lines {
         let lasted = line.number("tcp.state_duration_us").expect("a duration");
         assert!((200_000..5_000_000).contains(&lasted), "{lasted} us");
@@ -251,9 +221,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         require(&[]);
-        Self {
-            scene: Scene::new(Ending::ClientFirst),
-        }
+        Self { scene: Scene::new(Ending::ClientFirst) }
     }
 
     /// The lines of what `act` does, in their order, and the final counts.
@@ -277,17 +245,11 @@ fn one_connection(client: &mut Puppet, scene: &mut Scene) {
 }
 
 fn states(lines: &[Event]) -> Vec<(&str, &str)> {
-    lines
-        .iter()
-        .map(|line| (line.must("tcp.old_state"), line.must("tcp.new_state")))
-        .collect()
+    lines.iter().map(|line| (line.must("tcp.old_state"), line.must("tcp.new_state"))).collect()
 }
 
 fn connections(lines: &[Event]) -> usize {
-    let mut ids: Vec<&str> = lines
-        .iter()
-        .map(|line| line.must("network.connection.id"))
-        .collect();
+    let mut ids: Vec<&str> = lines.iter().map(|line| line.must("network.connection.id")).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.len()
@@ -297,9 +259,5 @@ fn connections(lines: &[Event]) -> usize {
 #[track_caller]
 fn assert_nothing_else_left_the_kernel(counts: &Counts, lines: u64) {
     let emitted = ["emitted", "filtered_user", "written"].map(|name| counts.get(name));
-    assert_eq!(
-        emitted,
-        [lines, 0, lines],
-        "emitted, filtered in user space, written: {counts:?}"
-    );
+    assert_eq!(emitted, [lines, 0, lines], "emitted, filtered in user space, written: {counts:?}");
 }

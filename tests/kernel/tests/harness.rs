@@ -33,17 +33,13 @@ fn nothing_is_left_of_a_test_that_panicked() {
         let container = tree.container();
         let namespace = Netns::new();
         let _puppet = Puppet::start(&Place::container(&container).netns(&namespace));
-        made.send((container.folder, namespace.name().to_owned()))
-            .expect("the test listens");
+        made.send((container.folder, namespace.name().to_owned())).expect("the test listens");
         panic!("as a failing test does");
     });
     let (folder, namespace) = tree.recv().expect("the thread got that far");
     failed.join().expect_err("it panicked");
     assert!(!folder.exists(), "{} is left", folder.display());
-    assert!(
-        !Path::new("/run/netns").join(namespace).exists(),
-        "the network namespace is left"
-    );
+    assert!(!Path::new("/run/netns").join(namespace).exists(), "the network namespace is left");
 }
 
 #[test]
@@ -57,18 +53,12 @@ fn every_ending_makes_the_number_of_transitions_it_says() {
         let mut server = Server::start(&Place::default().netns(&far), &[listen], ending, false);
         let to = server.addresses().to_vec();
         let peer = Peer::start();
-        let report = Churn::new(&to, 50)
-            .ending(ending)
-            .run(&Place::default().netns(&near));
+        let report = Churn::new(&to, 50).ending(ending).run(&Place::default().netns(&near));
         assert_eq!(report.connections, 50);
         server.wait_for(50);
         let mut seen = peer.stop();
         seen.retain(|tuple| [tuple.local.port, tuple.peer.port].contains(&to[0].port()));
-        assert_eq!(
-            u64::try_from(seen.len()),
-            Ok(50 * ending.transitions()),
-            "{ending:?}: {seen:#?}"
-        );
+        assert_eq!(u64::try_from(seen.len()), Ok(50 * ending.transitions()), "{ending:?}: {seen:#?}");
     }
 }
 
@@ -86,7 +76,5 @@ fn a_paused_bridge_passes_nothing_until_it_is_resumed() {
     client.begin_connect("second", to);
     network.resume();
     // The SYN that was dropped is sent again after a second.
-    client
-        .finish_connect("second")
-        .expect("the bridge passes frames again");
+    client.finish_connect("second").expect("the bridge passes frames again");
 }

@@ -32,16 +32,8 @@ fn every_json_line_parses_and_is_one_line() {
         let finished = trace_names(&["-o", format]);
         let events = finished.events();
         println!("{format}: {} lines", events.len());
-        let transitions = finished
-            .lines
-            .iter()
-            .filter(|line| contains(&line.text, b"SYN_SENT"))
-            .count();
-        assert!(
-            transitions >= 2 * NAMES.len(),
-            "{transitions} lines for {} connections",
-            NAMES.len()
-        );
+        let transitions = finished.lines.iter().filter(|line| contains(&line.text, b"SYN_SENT")).count();
+        assert!(transitions >= 2 * NAMES.len(), "{transitions} lines for {} connections", NAMES.len());
         assert_no_control_byte(&finished.lines);
     }
 }
@@ -57,10 +49,7 @@ fn a_name_survives_as_far_as_it_is_text() {
         .collect();
     println!("{seen:?}");
     for plain in ["back\\slash\\\"\\", "comma,\"quote\","] {
-        assert!(
-            seen.iter().any(|name| name == plain),
-            "{plain:?} is not among {seen:?}"
-        );
+        assert!(seen.iter().any(|name| name == plain), "{plain:?} is not among {seen:?}");
     }
 }
 
@@ -69,11 +58,7 @@ fn the_tables_show_no_raw_control_byte() {
     for options in [&["-o", "table"][..], &["-w"], &["-w", "-T"], &["-t"]] {
         let finished = trace_names(options);
         println!("{options:?}: {} lines", finished.lines.len());
-        assert!(
-            finished.lines.len() > 10 * NAMES.len(),
-            "{} lines",
-            finished.lines.len()
-        );
+        assert!(finished.lines.len() > 10 * NAMES.len(), "{} lines", finished.lines.len());
         assert_no_control_byte(&finished.lines);
     }
 }
@@ -82,11 +67,7 @@ fn the_tables_show_no_raw_control_byte() {
 fn a_csv_row_keeps_its_columns() {
     let finished = trace_names(&["-s"]);
     assert_no_control_byte(&finished.lines);
-    let rows = finished
-        .lines
-        .iter()
-        .filter_map(|line| Row::parse(line.text()))
-        .count();
+    let rows = finished.lines.iter().filter_map(|line| Row::parse(line.text())).count();
     assert!(rows >= 10 * NAMES.len(), "{rows} rows");
 }
 
@@ -104,9 +85,7 @@ fn trace_names(options: &[&str]) -> Finished {
         client.connect("socket", to).expect("the server listens");
         client.close("socket");
     }
-    scene
-        .server
-        .wait_for(u64::try_from(NAMES.len()).expect("it fits"));
+    scene.server.wait_for(u64::try_from(NAMES.len()).expect("it fits"));
     tracer.settle(Duration::from_millis(500));
     let finished = tracer.stop();
     finished.assert_clean();

@@ -29,29 +29,17 @@ fn every_transition_is_an_entry_of_the_journal() {
     assert_eq!(entries.len(), 200, "entries of 20 connections");
     for entry in &entries {
         assert_eq!(entry.must("PRIORITY"), "5");
-        for field in [
-            "OBJECT_TCP_OLD_STATE",
-            "OBJECT_TCP_NEW_STATE",
-            "OBJECT_TCP_SPAN_TIME",
-            "MESSAGE",
-        ] {
+        for field in ["OBJECT_TCP_OLD_STATE", "OBJECT_TCP_NEW_STATE", "OBJECT_TCP_SPAN_TIME", "MESSAGE"] {
             entry.must(field);
         }
     }
-    let opened = entries
-        .iter()
-        .find(|entry| is_transition(entry, "SYN_SENT", "ESTABLISHED"))
-        .expect("an opening");
+    let opened =
+        entries.iter().find(|entry| is_transition(entry, "SYN_SENT", "ESTABLISHED")).expect("an opening");
     println!("{}", opened.0);
-    let address: std::net::IpAddr = opened
-        .must("OBJECT_IPV4_DESTINATION_ADDRESS")
-        .parse()
-        .expect("an address");
+    let address: std::net::IpAddr =
+        opened.must("OBJECT_IPV4_DESTINATION_ADDRESS").parse().expect("an address");
     assert!(address.is_loopback());
-    assert_eq!(
-        opened.must("OBJECT_TCP_DESTINATION_PORT"),
-        scene.port().to_string()
-    );
+    assert_eq!(opened.must("OBJECT_TCP_DESTINATION_PORT"), scene.port().to_string());
     assert_eq!(opened.must("OBJECT_IPV4_SOURCE_ADDRESS"), "127.0.0.1");
     let span: u64 = opened.must("OBJECT_TCP_SPAN_TIME").parse().expect("microseconds");
     assert!(span < 20_000_000, "{span} us from SYN to answer");
@@ -87,23 +75,13 @@ fn a_name_cannot_forge_a_field() {
 }
 
 fn prepare() -> Scene {
-    require(&[
-        Need::Program("unshare"),
-        Need::Program("nsenter"),
-        Need::Program("journalctl"),
-    ]);
-    assert!(
-        Path::new(JOURNALD).exists(),
-        "{JOURNALD} is missing: install systemd"
-    );
+    require(&[Need::Program("unshare"), Need::Program("nsenter"), Need::Program("journalctl")]);
+    assert!(Path::new(JOURNALD).exists(), "{JOURNALD} is missing: install systemd");
     Scene::new(Ending::ClientFirst)
 }
 
 fn is_transition(entry: &Event, old: &str, new: &str) -> bool {
-    (
-        entry.text("OBJECT_TCP_OLD_STATE"),
-        entry.text("OBJECT_TCP_NEW_STATE"),
-    ) == (Some(old), Some(new))
+    (entry.text("OBJECT_TCP_OLD_STATE"), entry.text("OBJECT_TCP_NEW_STATE")) == (Some(old), Some(new))
 }
 
 /// A journald with a `/run` of its own, in a mount namespace of its own: it neither needs systemd as PID 1 nor
@@ -117,9 +95,7 @@ impl Journal {
         let script = "mount -t tmpfs tmpfs /run; mkdir -p /run/log/journal /run/systemd/journal; exec \"$0\"";
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation=private", "sh", "-ec", script, JOURNALD]);
-        let journal = Self {
-            daemon: command.spawn().expect("start unshare"),
-        };
+        let journal = Self { daemon: command.spawn().expect("start unshare") };
         let deadline = Instant::now() + Duration::from_secs(10);
         while !journal.path("run/systemd/journal/socket").exists() {
             assert!(Instant::now() < deadline, "{JOURNALD} made no socket");
@@ -134,10 +110,7 @@ impl Journal {
     }
 
     fn enter(&self) -> [String; 2] {
-        [
-            "nsenter".to_owned(),
-            format!("--mount=/proc/{}/ns/mnt", self.daemon.id()),
-        ]
+        ["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.daemon.id())]
     }
 
     fn tracer(&self, scene: &Scene) -> Setup {

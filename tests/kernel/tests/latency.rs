@@ -31,19 +31,12 @@ fn a_line_comes_within_milliseconds_of_its_transition() {
     for line in &finished.lines {
         let event = line.json();
         if event.kind() == "transition" {
-            delays.push(
-                line.arrived
-                    .duration_since(parse_time(event.must("time")))
-                    .unwrap_or_default(),
-            );
+            delays.push(line.arrived.duration_since(parse_time(event.must("time"))).unwrap_or_default());
         }
     }
     assert_eq!(delays.len(), 500, "lines of 50 connections");
     let delays = Sorted::new(delays);
-    println!(
-        "transition to line at 100 events/s: {}; {wakeups} wake-ups",
-        delays.summary()
-    );
+    println!("transition to line at 100 events/s: {}; {wakeups} wake-ups", delays.summary());
     assert!(delays.percentile(99) < ASSERTED, "{}", delays.summary());
 }
 
@@ -62,10 +55,7 @@ fn nothing_wakes_an_idle_tracer() {
     println!("3 idle seconds: {slept} voluntary context switches, {woken} wake-ups of the ring's reader");
     assert_eq!(woken, 0, "the reader of the ring was woken for nothing");
     // The offset of the wall clock is looked at once a second; the signal before this counts some.
-    assert!(
-        slept <= 24,
-        "{slept} voluntary context switches in 3 idle seconds"
-    );
+    assert!(slept <= 24, "{slept} voluntary context switches in 3 idle seconds");
     tracer.stop().assert_clean();
 }
 
@@ -81,16 +71,9 @@ fn many_events_share_a_wake_up() {
     let events = after.get("emitted") - before.get("emitted");
     let wakeups = (after.get("wakeups") - before.get("wakeups")).max(1);
     let rate = events * 1_000_000 / report.micros.max(1);
-    println!(
-        "{events} events at {rate} a second: {wakeups} wake-ups, one for {} events",
-        events / wakeups
-    );
+    println!("{events} events at {rate} a second: {wakeups} wake-ups, one for {} events", events / wakeups);
     if rate >= 50_000 {
-        assert!(
-            events / wakeups >= 100,
-            "a wake-up for every {} events",
-            events / wakeups
-        );
+        assert!(events / wakeups >= 100, "a wake-up for every {} events", events / wakeups);
     }
     tracer.stop().assert_clean();
 }
@@ -101,10 +84,7 @@ fn parse_time(text: &str) -> SystemTime {
         let digits = text.get(range.clone()).and_then(|digits| digits.parse().ok());
         digits.unwrap_or_else(|| panic!("no number at {range:?} of the time {text}"))
     };
-    assert!(
-        text.len() == 30 && text.ends_with('Z'),
-        "not a UTC time with nanoseconds: {text}"
-    );
+    assert!(text.len() == 30 && text.ends_with('Z'), "not a UTC time with nanoseconds: {text}");
     let days = days_since_epoch(number(0..4), number(5..7), number(8..10));
     let seconds = ((days * 24 + number(11..13)) * 60 + number(14..16)) * 60 + number(17..19);
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(number(20..29))
@@ -112,21 +92,14 @@ fn parse_time(text: &str) -> SystemTime {
 
 /// Days of the Gregorian calendar since 1970; a year begins in March, so that the leap day ends it.
 fn days_since_epoch(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let before_year = 365 * year + year / 4 - year / 100 + year / 400;
     before_year + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 #[test]
 fn a_time_is_read_as_the_calendar_has_it() {
-    let known = [
-        ("1970-01-01T00:00:00.000000001Z", 0),
-        ("2026-11-22T15:25:01.000000001Z", 1_795_361_101),
-    ];
+    let known = [("1970-01-01T00:00:00.000000001Z", 0), ("2026-11-22T15:25:01.000000001Z", 1_795_361_101)];
     for (text, seconds) in known {
         let expected = SystemTime::UNIX_EPOCH + Duration::new(seconds, 1);
         assert_eq!(parse_time(text), expected, "{text}");

@@ -31,10 +31,7 @@ fn what_a_stopped_reader_lost_is_counted_exactly() {
 
     let counts = finished.assert_clean();
     println!("{counts:?}");
-    assert!(
-        counts.get("ring_full") > 0,
-        "a ring of 64 KiB held everything: nothing was tested"
-    );
+    assert!(counts.get("ring_full") > 0, "a ring of 64 KiB held everything: nothing was tested");
     let events = finished.events();
     assert_accounts_for(&events, scene.transitions(), counts.get("recursion"));
     let lines = events.iter().filter(|event| event.kind() == "transition").count();
@@ -67,10 +64,7 @@ fn assert_accounts_for(events: &[Event], happened: u64, recursion: u64) {
         "{happened} transitions happened: {lines} lines, {lost} lost by stdout, {recursion} of them skipped"
     );
     let accounted = (lines + lost - recursion)..=(lines + lost);
-    assert!(
-        accounted.contains(&happened),
-        "{happened} happened, {lines} lines and {lost} lost are told"
-    );
+    assert!(accounted.contains(&happened), "{happened} happened, {lines} lines and {lost} lost are told");
 }
 
 /// `seq` counts the event lines of a run without a gap.

@@ -18,10 +18,7 @@ fn closed_sockets_leave_no_record_behind() {
     let at_rest = tracer.counts_now().get("socket_records");
     let churn = scene.churn(CONNECTIONS).threads(4).seconds(200);
     let report = scene.run(&churn);
-    assert_eq!(
-        report.connections, CONNECTIONS,
-        "the machine is too slow for this test"
-    );
+    assert_eq!(report.connections, CONNECTIONS, "the machine is too slow for this test");
     // Records are freed with their sockets, after a grace period.
     std::thread::sleep(Duration::from_secs(1));
     let counts = tracer.counts_now();
@@ -39,9 +36,7 @@ fn an_open_socket_has_a_record() {
     let at_rest = tracer.counts_now().get("socket_records");
     let mut client = Puppet::start(&scene.client_place());
     for number in 0..10 {
-        client
-            .connect(&number.to_string(), scene.address())
-            .expect("the server listens");
+        client.connect(&number.to_string(), scene.address()).expect("the server listens");
     }
     let counts = tracer.counts_now();
     assert_eq!(

@@ -45,22 +45,11 @@ fn every_line_names_the_container_that_made_the_socket() {
     assert_eq!(verdict.right, expected, "{verdict:?}");
     assert_eq!((verdict.wrong, verdict.unknown), (0, 0), "{verdict:?}");
 
-    let rows: Vec<Row> = rows
-        .lines
-        .iter()
-        .filter_map(|line| Row::parse(line.text()))
-        .collect();
+    let rows: Vec<Row> = rows.lines.iter().filter_map(|line| Row::parse(line.text())).collect();
     let on_cpu = truth.judge_on_cpu(&rows);
     println!("task on the CPU: {on_cpu:?}");
-    assert_eq!(
-        on_cpu.right + on_cpu.wrong + on_cpu.unknown,
-        expected,
-        "{on_cpu:?}"
-    );
-    assert!(
-        on_cpu.wrong * 10 > expected,
-        "this test cannot see the defect it is there for: {on_cpu:?}"
-    );
+    assert_eq!(on_cpu.right + on_cpu.wrong + on_cpu.unknown, expected, "{on_cpu:?}");
+    assert!(on_cpu.wrong * 10 > expected, "this test cannot see the defect it is there for: {on_cpu:?}");
 }
 
 /// A container with a server, and where its clients connect to.
@@ -91,9 +80,7 @@ impl Node {
             let address = IpAddr::from(network.join(&namespace).v4);
             let first = tree.container();
             // Those that share a namespace are containers of one pod.
-            let containers = [first.clone()]
-                .into_iter()
-                .chain((1..tenants).map(|_| tree.sibling(&first)));
+            let containers = [first.clone()].into_iter().chain((1..tenants).map(|_| tree.sibling(&first)));
             for container in containers {
                 let place = Place::container(&container).netns(&namespace);
                 members.push(Member::new(container, place, address));
@@ -103,28 +90,17 @@ impl Node {
         let host_networked = tree.container();
         let place = Place::container(&host_networked);
         members.push(Member::new(host_networked, place, LOOPBACK.into()));
-        Self {
-            members,
-            _tree: tree,
-            _namespaces: namespaces,
-            _network: network,
-        }
+        Self { members, _tree: tree, _namespaces: namespaces, _network: network }
     }
 
     /// Every container connects to those of the others that it can reach, all at the same time.
     fn run_clients(&mut self) -> Truth {
-        let clients: Vec<Running> = (0..self.members.len())
-            .map(|index| self.start_clients(index))
-            .collect();
+        let clients: Vec<Running> = (0..self.members.len()).map(|index| self.start_clients(index)).collect();
         let mut truth = Truth::default();
         for (member, client) in self.members.iter().zip(clients) {
             truth.processes.insert(client.pid(), member.container.id.clone());
             let report = client.report();
-            assert_eq!(
-                report.cgroup,
-                member.container.path(),
-                "where the client called socket()"
-            );
+            assert_eq!(report.cgroup, member.container.path(), "where the client called socket()");
             truth.add(&report.ends, &member.container);
         }
         self.add_servers(&mut truth);
@@ -134,21 +110,12 @@ impl Node {
     fn start_clients(&self, index: usize) -> Running {
         let in_host = index + 1 == self.members.len();
         let reachable = |other: &usize| {
-            if in_host {
-                *other == index
-            } else {
-                *other + 1 < self.members.len()
-            }
+            if in_host { *other == index } else { *other + 1 < self.members.len() }
         };
         // Each begins with another server, so that no pair stays in step.
         let turn = (index..self.members.len()).chain(0..index).filter(reachable);
-        let to: Vec<SocketAddr> = turn
-            .map(|other| self.members[other].server.addresses()[0])
-            .collect();
-        Churn::new(&to, CONNECTIONS)
-            .ending(ENDING)
-            .list()
-            .start(&self.members[index].place)
+        let to: Vec<SocketAddr> = turn.map(|other| self.members[other].server.addresses()[0]).collect();
+        Churn::new(&to, CONNECTIONS).ending(ENDING).list().start(&self.members[index].place)
     }
 
     /// Waits until all servers together are done with every connection.
@@ -160,11 +127,7 @@ impl Node {
         for member in &mut self.members {
             let expected = peers.get(&member.server.addresses()[0]).copied().unwrap_or(0);
             let report = member.server.wait_for(expected);
-            assert_eq!(
-                report.cgroup,
-                member.container.path(),
-                "where the server called socket()"
-            );
+            assert_eq!(report.cgroup, member.container.path(), "where the server called socket()");
             truth.processes.insert(report.pid, member.container.id.clone());
             truth.add(&report.ends, &member.container);
         }
@@ -174,11 +137,7 @@ impl Node {
 impl Member {
     fn new(container: Container, place: Place, address: IpAddr) -> Self {
         let server = Server::start(&place, &[SocketAddr::new(address, 0)], ENDING, true);
-        Self {
-            container,
-            place,
-            server,
-        }
+        Self { container, place, server }
     }
 }
 
@@ -217,16 +176,10 @@ impl Truth {
     fn add(&mut self, sockets: &[Ends], container: &Container) {
         for ends in sockets {
             let peer = ends.peer.expect("a connected socket has a peer");
-            let key = (
-                End::new(ends.local.ip(), ends.local.port()),
-                End::new(peer.ip(), peer.port()),
-            );
+            let key = (End::new(ends.local.ip(), ends.local.port()), End::new(peer.ip(), peer.port()));
             // The same ports can come again only from the same container, or nobody could tell.
             let before = self.sockets.insert(key, container.clone());
-            assert!(
-                before.is_none_or(|before| before == *container),
-                "{ends:?} had two owners"
-            );
+            assert!(before.is_none_or(|before| before == *container), "{ends:?} had two owners");
         }
         let sockets = u64::try_from(sockets.len()).expect("it fits");
         self.transitions += sockets * ENDING.transitions() / 2;
@@ -251,11 +204,7 @@ impl Truth {
     fn judge_on_cpu(&self, rows: &[Row]) -> Verdict {
         let mut verdict = Verdict::default();
         for (row, owner) in self.about_mine(rows, |row| row.connection.clone(), |row| row.tuple.clone()) {
-            verdict.note(
-                self.processes.get(&row.on_cpu).map(String::as_str),
-                &owner.id,
-                row,
-            );
+            verdict.note(self.processes.get(&row.on_cpu).map(String::as_str), &owner.id, row);
         }
         verdict
     }
@@ -274,9 +223,6 @@ impl Truth {
                 by_connection.insert(id(line), owner);
             }
         }
-        lines
-            .iter()
-            .filter_map(|line| Some((line, *by_connection.get(&id(line))?)))
-            .collect()
+        lines.iter().filter_map(|line| Some((line, *by_connection.get(&id(line))?))).collect()
     }
 }

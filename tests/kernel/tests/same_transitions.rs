@@ -47,17 +47,9 @@ fn agrees_with_tcpstates(hook: &str) {
     let mut ours: Vec<Tuple> = finished.transitions().iter().map(|event| event.tuple()).collect();
     ours.retain(|tuple| stage.made(tuple));
     theirs.retain(|tuple| stage.made(tuple));
-    println!(
-        "{hook}: {} transitions here, {} from tcpstates",
-        ours.len(),
-        theirs.len()
-    );
+    println!("{hook}: {} transitions here, {} from tcpstates", ours.len(), theirs.len());
     assert_every_case_happened(&theirs);
-    assert_eq!(
-        difference(&ours, &theirs),
-        Difference::default(),
-        "first: {hook}, second: tcpstates"
-    );
+    assert_eq!(difference(&ours, &theirs), Difference::default(), "first: {hook}, second: tcpstates");
 }
 
 /// Guards against a stage that no longer plays what its scenes are named for.
@@ -76,17 +68,9 @@ fn assert_every_case_happened(seen: &[Tuple]) {
     for (old, new, what) in cases {
         for v6 in [false, true] {
             let found = seen.iter().any(|tuple| {
-                (
-                    tuple.old.as_str(),
-                    tuple.new.as_str(),
-                    tuple.local.address.is_ipv6(),
-                ) == (old, new, v6)
+                (tuple.old.as_str(), tuple.new.as_str(), tuple.local.address.is_ipv6()) == (old, new, v6)
             });
-            assert!(
-                found,
-                "{what}: no {old} -> {new} in IPv{}",
-                if v6 { 6 } else { 4 }
-            );
+            assert!(found, "{what}: no {old} -> {new} in IPv{}", if v6 { 6 } else { 4 });
         }
     }
 }
@@ -113,9 +97,8 @@ impl Stage {
         // A neighbour that is said to be there and is not: what is sent to it is gone without an error.
         let nobody = Addresses::numbered(NOBODY);
         for address in [IpAddr::V4(nobody.v4), IpAddr::V6(nobody.v6)] {
-            near_namespace.ip(&format!(
-                "neigh add {address} lladdr 02:00:00:00:00:fa nud permanent dev eth0"
-            ));
+            near_namespace
+                .ip(&format!("neigh add {address} lladdr 02:00:00:00:00:fa nud permanent dev eth0"));
         }
         Self {
             near: Puppet::start(&Place::default().netns(&near_namespace)),
@@ -132,13 +115,9 @@ impl Stage {
     /// Whether a transition belongs to this stage: other programs use TCP at the same time.
     fn made(&self, tuple: &Tuple) -> bool {
         let mine = |address: IpAddr| {
-            [
-                self.near_addresses,
-                self.far_addresses,
-                Addresses::numbered(NOBODY),
-            ]
-            .iter()
-            .any(|addresses| address == addresses.v4 || address == addresses.v6)
+            [self.near_addresses, self.far_addresses, Addresses::numbered(NOBODY)]
+                .iter()
+                .any(|addresses| address == addresses.v4 || address == addresses.v6)
         };
         let dual_stack_listener =
             tuple.local.address.is_unspecified() && tuple.local.port == self.dual_stack_port;
@@ -241,12 +220,8 @@ impl Stage {
         self.near.begin_connect("one", far);
         self.far.begin_connect("other", near);
         self.network.resume();
-        self.near
-            .finish_connect("one")
-            .expect("the second SYN is answered");
-        self.far
-            .finish_connect("other")
-            .expect("the second SYN is answered");
+        self.near.finish_connect("one").expect("the second SYN is answered");
+        self.far.finish_connect("other").expect("the second SYN is answered");
         self.near.close("one");
         self.far.receive_to_end("other").expect("a FIN came");
         self.far.close("other");
@@ -255,9 +230,7 @@ impl Stage {
     /// A socket connected to its own address opens and closes simultaneously with itself.
     fn alone_with_itself(&mut self, near: SocketAddr) {
         let own = self.near.bind("self", near);
-        self.near
-            .connect("self", own)
-            .expect("a socket can connect to itself");
+        self.near.connect("self", own).expect("a socket can connect to itself");
         self.near.close("self");
     }
 
@@ -273,9 +246,7 @@ impl Stage {
 
     /// An IPv6 socket that speaks IPv4 is shown as IPv4.
     fn dual_stack(&mut self) {
-        let to = self
-            .far
-            .listen("listener", SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+        let to = self.far.listen("listener", SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
         self.dual_stack_port = to.port();
         self.client_closes(SocketAddr::from((self.far_addresses.v4, to.port())));
         self.far.close("listener");

@@ -15,15 +15,11 @@ use rustix::process::Signal;
 fn every_line_is_valid_by_the_published_schema() {
     require(&[]);
     let mut scene = Scene::new(Ending::Reset);
-    let mut options = ["--heartbeat", "1s", "--ring-size", "64KiB"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut options = ["--heartbeat", "1s", "--ring-size", "64KiB"].map(str::to_owned).to_vec();
     options.extend(scene.only_this());
     let tracer = Setup::json(options).start_ready();
     let mut client = Puppet::start(&scene.client_place());
-    client
-        .connect("refused", ([127, 77, 0, 2], 9).into())
-        .expect_err("nobody listens");
+    client.connect("refused", ([127, 77, 0, 2], 9).into()).expect_err("nobody listens");
     client.listen("listener", ([127, 77, 0, 3], 0).into());
     client.close("listener");
     // Some loss, for a line that tells it.
@@ -38,10 +34,7 @@ fn every_line_is_valid_by_the_published_schema() {
     let validator = validator();
     let mut kinds = BTreeSet::new();
     for event in finished.events() {
-        let faults: Vec<String> = validator
-            .iter_errors(&event.0)
-            .map(|fault| fault.to_string())
-            .collect();
+        let faults: Vec<String> = validator.iter_errors(&event.0).map(|fault| fault.to_string()).collect();
         assert_eq!(faults, [""; 0], "{}", event.0);
         kinds.insert(event.kind().to_owned());
     }
@@ -49,12 +42,7 @@ fn every_line_is_valid_by_the_published_schema() {
     for kind in ["start", "transition", "heartbeat", "lost"] {
         assert!(kinds.contains(kind), "no line of type {kind} was written");
     }
-    let longest = finished
-        .lines
-        .iter()
-        .map(|line| line.text.len())
-        .max()
-        .unwrap_or(0);
+    let longest = finished.lines.iter().map(|line| line.text.len()).max().unwrap_or(0);
     assert!(longest < 4096, "a line of {longest} bytes");
 }
 
@@ -62,12 +50,7 @@ fn every_line_is_valid_by_the_published_schema() {
 #[test]
 fn the_schema_refuses_a_line_without_its_parts() {
     let validator = validator();
-    for line in [
-        r#"{"type":"transition"}"#,
-        r#"{"type":"no such type"}"#,
-        "{}",
-        "[]",
-    ] {
+    for line in [r#"{"type":"transition"}"#, r#"{"type":"no such type"}"#, "{}", "[]"] {
         let value = serde_json::from_str(line).expect("JSON");
         assert!(!validator.is_valid(&value), "{line} passes");
     }

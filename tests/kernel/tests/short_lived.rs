@@ -36,42 +36,23 @@ fn five_hundred_containers_of_50_ms_are_named_on_every_line() {
         owners.insert(report.ends[0].local.port(), container);
     }
     let short = lives.iter().filter(|life| **life <= LIFE).count();
-    println!(
-        "{short} containers lived at most {LIFE:?}; all: {}",
-        Sorted::new(lives.clone()).summary()
-    );
-    assert!(
-        short >= WANTED,
-        "only {short} of {} containers lived at most {LIFE:?}",
-        lives.len()
-    );
+    println!("{short} containers lived at most {LIFE:?}; all: {}", Sorted::new(lives.clone()).summary());
+    assert!(short >= WANTED, "only {short} of {} containers lived at most {LIFE:?}", lives.len());
     tracer.settle(Duration::from_secs(1));
     let finished = tracer.stop();
     finished.assert_clean();
 
     let mut lines_of: HashMap<String, usize> = HashMap::new();
     let transitions = finished.transitions();
-    for event in transitions
-        .iter()
-        .filter(|event| event.text("tcp.role") == Some("client"))
-    {
+    for event in transitions.iter().filter(|event| event.text("tcp.role") == Some("client")) {
         let (container, pod) = event.owner();
         let container = container.unwrap_or_else(|| panic!("no container in {event:?}"));
         *lines_of.entry(container.to_owned()).or_default() += 1;
         if let Some(owner) = owners.get(&event.tuple().local.port) {
-            assert_eq!(
-                (container, pod),
-                (owner.id.as_str(), Some(owner.pod_uid.as_str())),
-                "{event:?}"
-            );
+            assert_eq!((container, pod), (owner.id.as_str(), Some(owner.pod_uid.as_str())), "{event:?}");
         }
     }
     for container in owners.values() {
-        assert_eq!(
-            lines_of.get(&container.id),
-            Some(&5),
-            "lines that name {}",
-            container.id
-        );
+        assert_eq!(lines_of.get(&container.id), Some(&5), "lines that name {}", container.id);
     }
 }

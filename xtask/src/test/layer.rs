@@ -94,9 +94,7 @@ fn kernel(workspace: &Workspace) -> Vec<Command> {
 
 fn has_rust_files(directory: &Path) -> bool {
     let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    files
-        .into_iter()
-        .any(|file| file.path().extension().is_some_and(|extension| extension == "rs"))
+    files.into_iter().any(|file| file.path().extension().is_some_and(|extension| extension == "rs"))
 }
 
 /// What the tests against the kernel need; each that is missing has a reason of its own.
@@ -111,10 +109,7 @@ fn can_trace() -> Result<()> {
         "this kernel has no BTF: /sys/kernel/btf/vmlinux is missing"
     );
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
-    ensure!(
-        mounts.lines().any(is_cgroup2),
-        "no cgroup2 file system is mounted"
-    );
+    ensure!(mounts.lines().any(is_cgroup2), "no cgroup2 file system is mounted");
     for (places, package) in PROGRAMS {
         ensure!(
             places.iter().any(|place| Path::new(place).exists()),
@@ -129,27 +124,12 @@ fn can_trace() -> Result<()> {
 const PROGRAMS: &[(&[&str], &str)] = &[
     (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2"),
     (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools"),
-    (
-        &[
-            "/usr/lib/systemd/systemd-journald",
-            "/lib/systemd/systemd-journald",
-        ],
-        "systemd",
-    ),
-    (
-        &["/usr/sbin/capsh", "/sbin/capsh", "/usr/bin/capsh"],
-        "libcap2-bin",
-    ),
+    (&["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"], "systemd"),
+    (&["/usr/sbin/capsh", "/sbin/capsh", "/usr/bin/capsh"], "libcap2-bin"),
 ];
 
 fn effective_user(status: &str) -> Option<u32> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:"))?
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn is_cgroup2(mount: &str) -> bool {
@@ -162,10 +142,7 @@ mod tests {
 
     #[test]
     fn the_effective_user_is_the_second_number() {
-        assert_eq!(
-            effective_user("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t0\t0\t0\t0\n"),
-            Some(0)
-        );
+        assert_eq!(effective_user("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t0\t0\t0\t0\n"), Some(0));
         assert_eq!(effective_user("Name:\tx\n"), None);
     }
 

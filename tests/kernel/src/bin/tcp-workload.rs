@@ -33,11 +33,7 @@ enum Arguments {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse() {
-        Arguments::In {
-            cgroup,
-            netns,
-            program,
-        } => enter::enter(cgroup.as_deref(), netns.as_deref())
+        Arguments::In { cgroup, netns, program } => enter::enter(cgroup.as_deref(), netns.as_deref())
             .and_then(|()| Err(enter::become_program(&program))),
         Arguments::Puppet => puppet::run(),
         Arguments::Serve(options) => serve::run(options),

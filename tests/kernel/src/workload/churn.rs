@@ -112,17 +112,17 @@ fn connect_once(options: &Options, turn: u64) -> io::Result<Ends> {
     }
     rustix::net::connect(&socket, &to)?;
     let mut stream = TcpStream::from(socket);
-    let ends = Ends {
-        local: stream.local_addr()?,
-        peer: Some(to),
-    };
+    let ends = Ends { local: stream.local_addr()?, peer: Some(to) };
     match options.ending {
         Ending::ClientFirst => {
             stream.shutdown(Shutdown::Write)?;
             await_fin(&mut stream)?;
         }
         Ending::ServerFirst => await_fin(&mut stream)?,
-        Ending::Reset => sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?,
+        Ending::Reset => {
+            stream.read_exact(&mut [0; 1])?;
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+        }
     }
     Ok(ends)
 }
@@ -131,9 +131,7 @@ fn connect_once(options: &Options, turn: u64) -> io::Result<Ends> {
 pub(super) fn await_fin(stream: &mut TcpStream) -> io::Result<()> {
     match stream.read(&mut [0; 64])? {
         0 => Ok(()),
-        bytes => Err(io::Error::other(format!(
-            "{bytes} bytes that nobody should have sent"
-        ))),
+        bytes => Err(io::Error::other(format!("{bytes} bytes that nobody should have sent"))),
     }
 }
 

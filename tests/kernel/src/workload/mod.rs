@@ -72,11 +72,7 @@ pub struct Report {
 impl Report {
     /// A report of nothing yet, by this process.
     pub fn of_this_process() -> Self {
-        Self {
-            cgroup: own_cgroup(),
-            pid: std::process::id(),
-            ..Self::default()
-        }
+        Self { cgroup: own_cgroup(), pid: std::process::id(), ..Self::default() }
     }
 
     /// Writes it as one line on stdout.

@@ -115,10 +115,7 @@ pub struct Hello {
 /// Does what stdin says until its end.
 pub fn run() -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let hello = Hello {
-        pid: std::process::id(),
-        cgroup: own_cgroup(),
-    };
+    let hello = Hello { pid: std::process::id(), cgroup: own_cgroup() };
     writeln!(out, "{}", serde_json::to_string(&hello)?)?;
     out.flush()?;
     let mut sockets = Sockets::default();
@@ -248,19 +245,12 @@ impl Sockets {
 }
 
 fn unknown(name: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("the test named no socket {name:?}"),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("the test named no socket {name:?}"))
 }
 
 /// A blocking TCP socket of the address' family whose calls end in bounded time.
 pub(super) fn new_socket(for_address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if for_address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+    let family = if for_address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     limit_waiting(&socket)?;
     Ok(socket)
@@ -269,20 +259,13 @@ pub(super) fn new_socket(for_address: SocketAddr) -> io::Result<OwnedFd> {
 /// `SO_RCVTIMEO` bounds `accept` and `recv`, `SO_SNDTIMEO` `connect` and `send`.
 fn limit_waiting(socket: &OwnedFd) -> io::Result<()> {
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
-    Ok(sockopt::set_socket_timeout(
-        socket,
-        sockopt::Timeout::Send,
-        Some(PATIENCE),
-    )?)
+    Ok(sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(PATIENCE))?)
 }
 
 /// Both ends as the socket itself knows them.
 fn ends_of(socket: &OwnedFd) -> Option<Ends> {
     let local = net::getsockname(socket.as_fd()).ok()?.try_into().ok()?;
-    let peer = net::getpeername(socket.as_fd())
-        .ok()
-        .flatten()
-        .and_then(|peer| peer.try_into().ok());
+    let peer = net::getpeername(socket.as_fd()).ok().flatten().and_then(|peer| peer.try_into().ok());
     Some(Ends { local, peer })
 }
 

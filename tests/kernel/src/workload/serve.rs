@@ -1,6 +1,6 @@
 //! A server for connections in bulk.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,22 +39,12 @@ struct Tally {
 /// until stdin ends.
 pub fn run(options: Options) -> io::Result<()> {
     let seconds = options.seconds;
-    let listeners: Vec<TcpListener> = options
-        .listen
-        .iter()
-        .map(TcpListener::bind)
-        .collect::<Result<_, _>>()?;
-    let addresses: Vec<SocketAddr> = listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<_, _>>()?;
+    let listeners: Vec<TcpListener> =
+        options.listen.iter().map(TcpListener::bind).collect::<Result<_, _>>()?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let (connections, failures, ends) = Default::default();
-    let tally = Arc::new(Tally {
-        connections,
-        failures,
-        ends,
-        options,
-    });
+    let tally = Arc::new(Tally { connections, failures, ends, options });
     for listener in listeners {
         let tally = Arc::clone(&tally);
         thread::spawn(move || accept_for_ever(&listener, &tally));
@@ -82,14 +72,8 @@ fn report(tally: &Tally) -> Report {
 
 fn accept_for_ever(listener: &TcpListener, tally: &Tally) {
     loop {
-        let carried = listener
-            .accept()
-            .and_then(|(stream, peer)| answer(stream, peer, tally));
-        let count = if carried.is_ok() {
-            &tally.connections
-        } else {
-            &tally.failures
-        };
+        let carried = listener.accept().and_then(|(stream, peer)| answer(stream, peer, tally));
+        let count = if carried.is_ok() { &tally.connections } else { &tally.failures };
         count.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -97,10 +81,7 @@ fn accept_for_ever(listener: &TcpListener, tally: &Tally) {
 /// One connection from accept to close.
 fn answer(mut stream: TcpStream, peer: SocketAddr, tally: &Tally) -> io::Result<()> {
     if tally.options.list {
-        let ends = Ends {
-            local: stream.local_addr()?,
-            peer: Some(peer),
-        };
+        let ends = Ends { local: stream.local_addr()?, peer: Some(peer) };
         tally.ends.lock().expect("no thread panicked").push(ends);
     }
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -108,9 +89,12 @@ fn answer(mut stream: TcpStream, peer: SocketAddr, tally: &Tally) -> io::Result<
         Ending::ServerFirst => Ok(()),
         Ending::ClientFirst => await_fin(&mut stream),
         Ending::Reset => {
-            // Whether the RST is told here depends on whether it came before the call.
-            drop(stream.read(&mut [0; 64]));
-            Ok(())
+            // Lets the client go on: without waiting for its server it would overrun the accept queue.
+            stream.write_all(b"x")?;
+            match stream.read(&mut [0; 64]) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+                other => Err(io::Error::other(format!("a RST was due, not {other:?}"))),
+            }
         }
     }
 }

@@ -1,0 +1,154 @@
+//! The command line as it is given. What the options mean together is the business of `config`.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Every TCP state transition, attributed to the container and pod that own the socket.
+#[derive(Debug, Parser)]
+#[command(name = "kube-tcpstates", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace this machine, without Kubernetes; takes every option of BCC's tcpstates
+    #[command(after_help = EXAMPLES)]
+    Trace(Box<TraceArguments>),
+    /// Say what this kernel and this process can do; exit 0 when tracing would work
+    Check(CheckArguments),
+}
+
+const EXAMPLES: &str = "\
+examples:
+    kube-tcpstates trace                  # trace all TCP state changes
+    kube-tcpstates trace -t               # include the seconds since the first line
+    kube-tcpstates trace -T               # include the time of day
+    kube-tcpstates trace -w               # wider columns: IPv6, container and pod
+    kube-tcpstates trace -s               # comma-separated values
+    kube-tcpstates trace -Y               # also write to the systemd journal
+    kube-tcpstates trace -L 80            # only local port 80
+    kube-tcpstates trace -L 80,81         # only local ports 80 and 81
+    kube-tcpstates trace -D 80            # only remote port 80
+    kube-tcpstates trace -4               # IPv4 only
+    kube-tcpstates trace -6               # IPv6 only
+    kube-tcpstates trace -o json          # one JSON document a line
+    kube-tcpstates trace --transition 'SYN_SENT:CLOSE'      # connects that failed
+    kube-tcpstates trace -o json --min-duration 100ms --transition SYN_SENT:ESTABLISHED
+                                          # slow handshakes
+    kube-tcpstates trace --container 3f4e # one container, by the beginning of its id
+
+exit status: 0 done, 1 failed with a message, 2 wrong usage";
+
+/// Formats of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One JSON document a line, OpenTelemetry names
+    Json,
+    /// One JSON document a line, Elastic Common Schema names
+    Ecs,
+    /// Comma-separated values, as `-s`
+    Csv,
+    /// BCC's table
+    Table,
+}
+
+/// `--role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArgument {
+    /// Sent the first SYN
+    Client,
+    /// A listener, or accepted by one
+    Server,
+}
+
+/// `trace`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the BCC tool")]
+pub struct TraceArguments {
+    /// Include the time of day (HH:MM:SS)
+    #[arg(short = 'T', long = "time", help_heading = "BCC's options")]
+    pub time: bool,
+    /// Include the seconds since the first line
+    #[arg(short = 't', long = "timestamp", help_heading = "BCC's options")]
+    pub timestamp: bool,
+    /// Wide columns: IP version, IPv6 addresses, container and pod
+    #[arg(short = 'w', long = "wide", help_heading = "BCC's options")]
+    pub wide: bool,
+    /// Comma-separated values
+    #[arg(short = 's', long = "csv", help_heading = "BCC's options")]
+    pub csv: bool,
+    /// Only these local ports: 80,443,8000-8100
+    #[arg(short = 'L', long = "localport", value_name = "PORTS", help_heading = "BCC's options")]
+    pub local_ports: Option<String>,
+    /// Only these remote ports
+    #[arg(short = 'D', long = "remoteport", value_name = "PORTS", help_heading = "BCC's options")]
+    pub remote_ports: Option<String>,
+    /// IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6", help_heading = "BCC's options")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6", help_heading = "BCC's options")]
+    pub ipv6: bool,
+    /// Also write each line to the systemd journal
+    #[arg(short = 'Y', long = "journal", help_heading = "BCC's options")]
+    pub journal: bool,
+
+    /// Format [default: table on a terminal and with BCC's options, else json]
+    #[arg(short = 'o', long = "output", value_enum)]
+    pub output: Option<Output>,
+    /// Where to attach [default: the best this kernel has]
+    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    pub hook: Option<String>,
+    /// End after this long: 10s, 5m
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// End after this many transitions
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Only this container, by its id or the beginning of it
+    #[arg(long, value_name = "ID", help_heading = "Filters (in the kernel; all must fit)")]
+    pub container: Option<String>,
+    /// Only the pod with this UID
+    #[arg(long, value_name = "UID", help_heading = "Filters (in the kernel; all must fit)")]
+    pub pod_uid: Option<String>,
+    /// Only peers in these networks: 10.0.0.0/8,fd00::/8
+    #[arg(long, value_name = "CIDR", help_heading = "Filters (in the kernel; all must fit)")]
+    pub peer_cidr: Option<String>,
+    /// Only these transitions: OLD:NEW, `*` for any; may be given again
+    #[arg(long, value_name = "OLD:NEW", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
+    pub transition: Vec<String>,
+    /// Only this side of connections
+    #[arg(long, value_enum, help_heading = "Filters (in the kernel; all must fit)")]
+    pub role: Option<RoleArgument>,
+    /// Only transitions after at least this long in the old state: 100ms
+    #[arg(long, value_name = "DURATION", help_heading = "Filters (in the kernel; all must fit)")]
+    pub min_duration: Option<String>,
+    /// Only this network namespace, by its inode number (`stat -Lc %i /proc/PID/ns/net`)
+    #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
+    pub netns: Vec<u32>,
+
+    /// Size of the buffer between kernel and tracer: a power of two of at least 4KiB
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
+    pub ring_size: String,
+    /// Most bytes that may wait for a slow reader of stdout
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
+    pub queue_size: String,
+    /// Time between heartbeat lines in json and ecs; 0 for none
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Tuning")]
+    pub heartbeat: String,
+    /// Show the socket's kernel address as SKADDR instead of an opaque id (it tells attackers where the kernel is)
+    #[arg(long, help_heading = "Tuning")]
+    pub kernel_addresses: bool,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Check for this hook [default: the best this kernel has]
+    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    pub hook: Option<String>,
+}

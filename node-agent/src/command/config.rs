@@ -1,0 +1,243 @@
+//! `trace`'s configuration, checked: what options mean together, with every bad value named.
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use super::args::{Output, RoleArgument, TraceArguments};
+use crate::{
+    decode::{Family, Role},
+    filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
+    kernel::Hook,
+    output::MIN_BOUND,
+    pipeline::Selection,
+    serialise::TextOptions,
+};
+
+/// Smallest and largest ring, bytes.
+const RING: std::ops::RangeInclusive<u64> = 4_096..=1 << 30;
+
+/// A run of `trace`.
+#[derive(Debug)]
+pub(super) struct TraceConfig {
+    pub(super) output: Output,
+    pub(super) text: TextOptions,
+    pub(super) journal: bool,
+    pub(super) filter: TraceFilter,
+    pub(super) selection: Selection,
+    pub(super) hook: Option<Hook>,
+    pub(super) duration: Option<Duration>,
+    pub(super) count: Option<u64>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) ring_bytes: u32,
+    pub(super) queue_bytes: usize,
+    /// The arguments, for the `start` line.
+    pub(super) command_line: String,
+}
+
+impl TraceConfig {
+    /// Checks the arguments.
+    pub(super) fn check(raw: TraceArguments) -> Result<Self, String> {
+        let output = output(&raw, std::io::stdout().is_terminal())?;
+        let text = TextOptions {
+            wide: raw.wide,
+            time_of_day: raw.time.then(jiff::tz::TimeZone::system),
+            since_first: raw.timestamp,
+            kernel_addresses: raw.kernel_addresses,
+        };
+        let selection = selection(&raw)?;
+        let filter = filter(&raw, &selection).map_err(|error| error.to_string())?;
+        let positive = |field: &str, text: &Option<String>| {
+            text.as_deref()
+                .map(|text| duration::parse_duration(field, text))
+                .transpose()
+                .map_err(|error| error.to_string())
+        };
+        let duration = positive("--duration", &raw.duration)?;
+        if raw.count == Some(0) {
+            return Err("--count 0: give at least 1".to_owned());
+        }
+        let heartbeat = match raw.heartbeat.as_str() {
+            "0" => None,
+            text => Some(duration::parse_duration("--heartbeat", text).map_err(|error| error.to_string())?),
+        };
+        Ok(Self {
+            output,
+            text,
+            journal: raw.journal,
+            filter,
+            selection,
+            hook: raw.hook.as_deref().map(str::parse).transpose()?,
+            duration,
+            count: raw.count,
+            heartbeat: heartbeat.filter(|pause| !pause.is_zero()),
+            ring_bytes: ring_bytes(&raw.ring_size)?,
+            queue_bytes: queue_bytes(&raw.queue_size)?,
+            command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        })
+    }
+}
+
+/// The format: as asked; else the table for a terminal and for whoever uses BCC's options.
+fn output(raw: &TraceArguments, is_terminal: bool) -> Result<Output, String> {
+    let columns = [(raw.time, "-T"), (raw.timestamp, "-t"), (raw.wide, "-w")];
+    let shaped = columns.iter().find(|(given, _)| *given).map(|(_, flag)| *flag);
+    match (raw.output, raw.csv, shaped) {
+        (Some(Output::Json | Output::Ecs), false, Some(flag)) => {
+            Err(format!("{flag} shapes the table and CSV; it means nothing with -o json and -o ecs"))
+        }
+        (Some(Output::Json | Output::Ecs | Output::Table), true, _) => {
+            Err("-s asks for CSV and -o for another format: give one of them".to_owned())
+        }
+        (_, true, _) => Ok(Output::Csv),
+        (Some(output), false, _) => Ok(output),
+        (None, false, _) => {
+            let filters = raw.local_ports.is_some() || raw.remote_ports.is_some() || raw.ipv4 || raw.ipv6;
+            let bcc = shaped.is_some() || filters || raw.journal || raw.kernel_addresses;
+            Ok(if bcc || is_terminal { Output::Table } else { Output::Json })
+        }
+    }
+}
+
+fn selection(raw: &TraceArguments) -> Result<Selection, String> {
+    for (flag, value) in [("--container", &raw.container), ("--pod-uid", &raw.pod_uid)] {
+        if value.as_deref().is_some_and(str::is_empty) {
+            return Err(format!("{flag}: give an id"));
+        }
+    }
+    let container = raw.container.as_deref().map(|id| {
+        // As the Kubernetes API writes it: containerd://<id>.
+        id.split_once("://").map_or(id, |(_, id)| id).to_owned()
+    });
+    Ok(Selection { container, pod_uid: raw.pod_uid.clone() })
+}
+
+fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, FilterError> {
+    let ports = |field, text: &Option<String>| {
+        text.as_deref().map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text))
+    };
+    let mut transitions = Vec::new();
+    for text in &raw.transition {
+        transitions.extend(states::parse_transitions("--transition", text)?);
+    }
+    Ok(TraceFilter {
+        cgroups: if selection.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
+        family: match (raw.ipv4, raw.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
+        role: raw.role.map(|role| match role {
+            RoleArgument::Client => Role::Client,
+            RoleArgument::Server => Role::Server,
+        }),
+        local_ports: ports("-L", &raw.local_ports)?,
+        peer_ports: ports("-D", &raw.remote_ports)?,
+        peer_cidrs: raw
+            .peer_cidr
+            .as_deref()
+            .map_or(Ok(Vec::new()), |text| cidr::parse_cidrs("--peer-cidr", text))?,
+        transitions,
+        netns: (!raw.netns.is_empty()).then(|| raw.netns.iter().copied().collect()),
+        min_duration: raw
+            .min_duration
+            .as_deref()
+            .map(|text| duration::parse_duration("--min-duration", text))
+            .transpose()?,
+    })
+}
+
+/// A size like `65536`, `64KiB`, `8MiB` or `1GiB`, in bytes.
+fn size(flag: &str, text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        unit => return Err(format!("{flag} {text:?}: no unit {unit:?}: use KiB, MiB or GiB")),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| format!("{flag} {text:?}: not a size, such as 64KiB or 8MiB"))
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let bytes = size("--ring-size", text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|_| RING.contains(&bytes) && bytes.is_power_of_two())
+        .ok_or_else(|| format!("--ring-size {text:?}: the kernel takes powers of two from 4KiB to 1GiB"))
+}
+
+fn queue_bytes(text: &str) -> Result<usize, String> {
+    let bytes = size("--queue-size", text)?;
+    usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| *bytes >= MIN_BOUND)
+        .ok_or_else(|| format!("--queue-size {text:?}: give at least {}KiB", MIN_BOUND >> 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{TraceConfig, output, size};
+    use crate::command::args::{Arguments, Command, Output, TraceArguments};
+
+    fn parse(arguments: &[&str]) -> TraceArguments {
+        let all = ["kube-tcpstates", "trace"].iter().chain(arguments);
+        match Arguments::try_parse_from(all).unwrap().command {
+            Command::Trace(raw) => *raw,
+            Command::Check(_) => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn the_format_follows_the_options_and_the_terminal() {
+        let of = |arguments: &[&str], terminal| output(&parse(arguments), terminal);
+        assert_eq!(of(&[], false), Ok(Output::Json));
+        assert_eq!(of(&[], true), Ok(Output::Table));
+        assert_eq!(of(&["-L", "80"], false), Ok(Output::Table));
+        assert_eq!(of(&["-L", "80", "-o", "json"], true), Ok(Output::Json));
+        assert_eq!(of(&["-s", "-T", "-t"], true), Ok(Output::Csv));
+        assert_eq!(of(&["--container", "ab"], false), Ok(Output::Json));
+        assert!(of(&["-w", "-o", "ecs"], false).unwrap_err().contains("-w"));
+        assert!(of(&["-s", "-o", "json"], false).is_err());
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_and_named() {
+        for (arguments, named) in [
+            (&["-L", "80,x"][..], "-L"),
+            (&["-D", "70000"], "-D"),
+            (&["--peer-cidr", "10.0.0.1/8"], "--peer-cidr"),
+            (&["--transition", "SYN_SENT:TIME_WAIT"], "TIME_WAIT"),
+            (&["--transition", "*:*"], "--transition"),
+            (&["--min-duration", "5"], "--min-duration"),
+            (&["--duration", "soon"], "--duration"),
+            (&["--count", "0"], "--count"),
+            (&["--hook", "fentry"], "fentry"),
+            (&["--ring-size", "100KiB"], "--ring-size"),
+            (&["--ring-size", "64kb"], "--ring-size"),
+            (&["--queue-size", "1KiB"], "--queue-size"),
+            (&["--heartbeat", "x"], "--heartbeat"),
+            (&["--container", ""], "--container"),
+        ] {
+            let error = TraceConfig::check(parse(arguments)).unwrap_err();
+            assert!(error.contains(named), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn exclusive_options_are_refused_together() {
+        assert!(Arguments::try_parse_from(["kube-tcpstates", "trace", "-4", "-6"]).is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(size("x", "64KiB"), Ok(65_536));
+        assert_eq!(size("x", "4096"), Ok(4_096));
+        assert!(size("x", "99999999999GiB").is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! The commands: raw arguments become checked configuration, which runs.
+
+pub mod args;
+mod check;
+mod config;
+mod trace;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+
+/// Done.
+const DONE: u8 = 0;
+/// Failed, with one clear message on stderr.
+const FAILED: u8 = 1;
+/// Wrong usage.
+const USAGE: u8 = 2;
+
+/// Runs the command that the arguments ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = match args::Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version go to stdout, which may be closed.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { DONE } else { USAGE });
+        }
+    };
+    log_to_stderr();
+    let result = match parsed.command {
+        args::Command::Trace(raw) => match config::TraceConfig::check(*raw) {
+            Ok(config) => trace::run(config),
+            Err(error) => {
+                let _ = args::Arguments::command().error(ErrorKind::ValueValidation, error).print();
+                return ExitCode::from(USAGE);
+            }
+        },
+        args::Command::Check(raw) => check::run(&raw),
+    };
+    match result {
+        Ok(true) => ExitCode::from(DONE),
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "kube-tcpstates: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Diagnostics of `trace` and `check` are text on stderr; `RUST_LOG` sets the level.
+fn log_to_stderr() {
+    use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false);
+    // A second call in one process (tests) changes nothing.
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+}

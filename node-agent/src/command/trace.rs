@@ -1,0 +1,239 @@
+//! `trace`: this machine's kernel, without Kubernetes.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kube_tcpstates_events::{CgroupMode, CgroupSetup, Kernel, Line, Ring, SchemaId, Start, Storage};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+
+use super::{args::Output, config::TraceConfig};
+use crate::{
+    cgroupfs::{Layout, Mount},
+    connection::ConnectionIds,
+    filter::compile,
+    kernel::{self, Clock, Hook, Loaded, Options, StorageKind, boot_ns},
+    output::{self, End, JOURNAL_SOCKET, Journal, Queue, RunId},
+    pipeline::{self, Outcome, Running, Setup},
+    preflight,
+    serialise::{self, Csv, Ecs, Json, Serialiser, Table, time::rfc3339},
+};
+
+/// Traces until the end that was asked for. True when all went well.
+pub(super) fn run(config: TraceConfig) -> anyhow::Result<bool> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(trace(config))
+}
+
+async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
+    // Before anything is attached: a signal during the start must end the run as cleanly as a later one.
+    let mut signals = Signals::new()?;
+    let stop = Arc::new(Notify::new());
+    let running = start(&config, &stop)?;
+    let handle = running.handle.clone();
+    let deadline = async {
+        match config.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(deadline);
+    let mut heartbeat =
+        config.heartbeat.map(|pause| tokio::time::interval_at(tokio::time::Instant::now() + pause, pause));
+    loop {
+        tokio::select! {
+            () = &mut deadline => handle.stop(),
+            told = signals.next() => match told {
+                Told::End => handle.stop(),
+                Told::Summary => { handle.summary(); continue }
+            },
+            () = beat(&mut heartbeat) => { handle.heartbeat(); continue }
+            () = stop.notified() => {}
+        }
+        break;
+    }
+    finish(running)
+}
+
+async fn beat(heartbeat: &mut Option<tokio::time::Interval>) {
+    match heartbeat {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    End,
+    Summary,
+}
+
+/// Ways to be told from outside.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    user: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            user: listen(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.terminate.recv() => Told::End,
+            _ = self.user.recv() => Told::Summary,
+        }
+    }
+}
+
+fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
+    let text = matches!(config.output, Output::Table | Output::Csv);
+    let kernel = kernel::load(Options {
+        hook: config.hook,
+        ring_bytes: config.ring_bytes,
+        want_on_cpu: text,
+        follow_cgroups: false,
+    })?;
+    if let Some(blind) = kernel.hook.blind_spots() {
+        tracing::warn!("{blind}");
+    }
+    let mount = match Mount::find(None) {
+        Ok(mount) => Some(mount),
+        Err(error) => {
+            tracing::warn!("{error}; containers cannot be named by cgroup");
+            None
+        }
+    };
+    let run = RunId::random().context("making the run's id")?;
+    let ended = Arc::clone(stop);
+    let queue = Queue::start(output::stdout()?, config.queue_bytes, move |_| ended.notify_one())?;
+    let setup = Setup {
+        mount: mount.clone(),
+        selection: config.selection.clone(),
+        serialiser: serialiser(config, run),
+        queue,
+        journal: journal(config)?,
+        ids: connection_ids()?,
+        run: run.to_string(),
+        count: config.count,
+        kernel,
+    };
+    let compiled = compile([(0, &config.filter)])?;
+    let attach = |kernel: &mut Loaded| -> anyhow::Result<()> {
+        kernel.rules.swap(&compiled)?;
+        kernel.attach()?;
+        if let Err(why) = &kernel.dump {
+            tracing::debug!("sockets open before the start are not known: {why}");
+        }
+        Ok(())
+    };
+    let first_line = |kernel: &Loaded, queue: &mut Queue, serialiser: &Serialiser| {
+        // Nothing is in the queue yet, so there is room.
+        let _ = queue.control(|out, seq| {
+            serialiser.header(out);
+            serialiser
+                .line(out, &Line::Start(Box::new(start_line(config, kernel, mount.as_ref(), run, seq))));
+        });
+    };
+    let ended = Arc::clone(stop);
+    pipeline::start(setup, attach, first_line, move || ended.notify_one())
+}
+
+fn serialiser(config: &TraceConfig, run: RunId) -> Serialiser {
+    match config.output {
+        Output::Json => Serialiser::Json(Json::new(run.number())),
+        Output::Ecs => Serialiser::Ecs(Ecs::new(run.number())),
+        Output::Csv => Serialiser::Csv(Csv::new(&config.text)),
+        Output::Table => Serialiser::Table(Table::new(&config.text)),
+    }
+}
+
+fn journal(config: &TraceConfig) -> anyhow::Result<Option<(serialise::Journal, Journal)>> {
+    if !config.journal {
+        return Ok(None);
+    }
+    let journal = Journal::open(JOURNAL_SOCKET.as_ref()).context("making a socket for the journal")?;
+    let root = rustix::process::geteuid().is_root();
+    Ok(Some((serialise::Journal { root }, journal)))
+}
+
+fn connection_ids() -> anyhow::Result<ConnectionIds> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut secret = [0; 16];
+    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+        .context("making the secret of connection ids")?;
+    Ok(ConnectionIds::new(&boot_id, secret))
+}
+
+fn start_line(config: &TraceConfig, kernel: &Loaded, mount: Option<&Mount>, run: RunId, seq: u64) -> Start {
+    let clock = Clock::new();
+    let selection = [("container", &config.selection.container), ("pod uid", &config.selection.pod_uid)];
+    let mut filters = config.filter.to_string();
+    for (name, value) in selection {
+        if let Some(value) = value {
+            filters.push_str(&format!(", {name} {value}"));
+        }
+    }
+    Start {
+        time: rfc3339(clock.unix_ns(boot_ns())),
+        schema: SchemaId::V1,
+        run: run.to_string(),
+        seq,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        k8s: None,
+        kernel: Kernel { release: preflight::kernel_release() },
+        hook: match kernel.hook {
+            Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
+            Hook::RawTp => kube_tcpstates_events::Hook::RawTp,
+            Hook::Tracepoint => kube_tcpstates_events::Hook::Tracepoint,
+            Hook::Kprobe => kube_tcpstates_events::Hook::Kprobe,
+        },
+        cgroup: CgroupSetup {
+            mode: match mount.map(|mount| mount.layout) {
+                Some(Layout::Unified) => CgroupMode::V2,
+                Some(Layout::Hybrid) => CgroupMode::Hybrid,
+                Some(Layout::Legacy) => CgroupMode::V1,
+                None => CgroupMode::None,
+            },
+        },
+        ring: Ring { bytes: config.ring_bytes.into() },
+        storage: match kernel.storage {
+            StorageKind::SocketStorage => Storage::SocketStorage,
+            StorageKind::Hash => Storage::Hash,
+        },
+        options: Some(config.command_line.clone()),
+        filters: Some(filters),
+        preflight: preflight::of_run(kernel),
+    }
+}
+
+/// Waits for the pipeline and says how it went. A closed pipe is success.
+fn finish(running: Running) -> anyhow::Result<bool> {
+    let outcome = running.join().context("the pipeline panicked")?;
+    let Outcome { tally, end, failure } = outcome;
+    pipeline::say(&tally);
+    if let Some(error) = failure {
+        return Err(error).context("waiting for the ring buffer");
+    }
+    match end {
+        End::Drained | End::ReaderGone => Ok(true),
+        End::Failed(error) => Err(error.into()),
+        End::Deadline => {
+            anyhow::bail!("stdout stayed blocked: {} lines were not written", tally.lost().write)
+        }
+    }
+}

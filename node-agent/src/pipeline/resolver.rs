@@ -1,0 +1,307 @@
+//! Stations 4 with its look-ups: who owns the socket of a transition.
+//!
+//! In steady state one hash look-up by cgroup id answers. What the index does not know yet is in the ring of cgroup
+//! changes, or else is looked up by id; what the socket's cgroup does not say, the network namespace or the owner's
+//! task may (cgroup v1, and host processes in hybrid layouts).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use kube_tcpstates_common::rule::CgroupSets;
+use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
+
+use crate::{
+    cgroupfs::{self, ById, Layout, Mount},
+    decode::Transition,
+    identity::{
+        self, Evidence, Identity, Index, Limits, SocketCgroup, Source, Status, netns::Found,
+        netns::Namespaces,
+    },
+    kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
+    serialise::{LabelFields, Labels},
+};
+
+use super::selection::Selection;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// Least time between two scans of all processes for their network namespaces.
+const SCAN_PAUSE_NS: u64 = SECOND_NS;
+/// How long what /proc said of a task is believed without looking again.
+const TASK_FRESH_NS: u64 = SECOND_NS;
+/// Owners kept. Above this the cache is emptied: it fills again at one look-up each.
+const CACHED: usize = 16_384;
+/// How long the filter knows a cgroup after its removal: sockets outlive it.
+const RETENTION_NS: u64 = 300 * SECOND_NS;
+
+/// Who owns a socket, ready for the line.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) attribution: Attribution,
+    pub(super) labels: Option<Arc<Labels>>,
+    /// Whether it is one the command line selects, where it selects any.
+    pub(super) selected: bool,
+}
+
+/// What /proc said of a task.
+struct SeenTask {
+    identity: Arc<Identity>,
+    started_ns: u64,
+    checked_ns: u64,
+}
+
+/// Finds owners.
+pub(super) struct Resolver {
+    ring: CgroupRing,
+    index: Index,
+    by_id: Option<ById>,
+    unified: bool,
+    proc_root: PathBuf,
+    namespaces: Namespaces,
+    scanned_ns: u64,
+    tasks: HashMap<u32, SeenTask>,
+    selection: Selection,
+    /// Owners by cgroup id, for cgroups that say all there is to say.
+    owners: HashMap<u64, Owner>,
+    /// Rendered identities by their path.
+    labels: HashMap<String, Arc<Labels>>,
+    removed: VecDeque<(u64, u64)>,
+}
+
+impl Resolver {
+    /// `mount` is the cgroup file system, where there is one.
+    pub(super) fn new(ring: CgroupRing, mount: Option<&Mount>, selection: Selection) -> Self {
+        let proc_root = PathBuf::from("/proc");
+        let mut namespaces = Namespaces::new();
+        if let Ok(inode) = cgroupfs::host_namespace(&proc_root) {
+            namespaces.set_host(inode);
+        }
+        Self {
+            ring,
+            index: Index::new(Limits::default()),
+            by_id: mount.and_then(|mount| ById::new(mount.cgroup2.as_deref()?).ok()),
+            unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
+            proc_root,
+            namespaces,
+            scanned_ns: 0,
+            tasks: HashMap::new(),
+            selection,
+            owners: HashMap::new(),
+            labels: HashMap::new(),
+            removed: VecDeque::new(),
+        }
+    }
+
+    /// Takes in the cgroups that are there. Returns how many directories could not be read.
+    pub(super) fn walk(&mut self, mount: &Mount, rules: &mut Rules) -> Result<usize, cgroupfs::WalkError> {
+        let Some(cgroup2) = mount.cgroup2.as_deref() else { return Ok(0) };
+        let started_ns = boot_ns();
+        let walk = cgroupfs::walk(cgroup2)?;
+        for (id, path) in &walk.found {
+            let identity = self.index.looked_up(*id, path, started_ns);
+            self.select(*id, &identity, rules);
+        }
+        Ok(walk.unreadable)
+    }
+
+    /// Tells the filter whether a cgroup is selected, where the command line selects any. The root says nothing
+    /// about who is in it, so it stays undecided in the kernel and user space decides by other evidence.
+    fn select(&self, id: u64, identity: &Identity, rules: &mut Rules) {
+        if !self.selection.is_active() {
+            return;
+        }
+        let bit = |is: bool| if is { [1, 1] } else { [0, 0] };
+        let undecided = identity.is_root() || (!self.unified && !identity.is_contained());
+        let sets = CgroupSets { matched: bit(self.selection.takes(identity)), pending: bit(undecided) };
+        // Without room the cgroup stays undecided in the kernel, and user space decides each time.
+        let _ = rules.set_cgroup(id, sets);
+    }
+
+    /// Takes in what has come and gone.
+    pub(super) fn follow(&mut self, rules: &mut Rules) {
+        let now_ns = boot_ns();
+        let mut changes = Vec::new();
+        self.ring.drain(|change| changes.push(change));
+        for change in changes {
+            match change {
+                CgroupChange::Made { id, path } => {
+                    if let Some(path) = path.or_else(|| self.path_of(id)) {
+                        let identity = self.index.created(id, &path, now_ns);
+                        self.select(id, &identity, rules);
+                    }
+                }
+                CgroupChange::Removed { id } => {
+                    self.index.removed(id, now_ns);
+                    self.removed.push_back((now_ns, id));
+                }
+            }
+        }
+        self.forget(now_ns, rules);
+    }
+
+    fn forget(&mut self, now_ns: u64, rules: &mut Rules) {
+        while let Some((removed_ns, id)) = self.removed.front().copied() {
+            if now_ns.saturating_sub(removed_ns) < RETENTION_NS {
+                return;
+            }
+            self.removed.pop_front();
+            rules.remove_cgroup(id);
+            self.owners.remove(&id);
+        }
+    }
+
+    fn path_of(&self, id: u64) -> Option<String> {
+        self.by_id.as_ref()?.path(id).ok().flatten()
+    }
+
+    /// The owner of a transition's socket.
+    pub(super) fn owner(&mut self, transition: &Transition, rules: &mut Rules) -> Owner {
+        let Some(id) = transition.cgroup_id else { return self.by_evidence(transition, None) };
+        if let Some(owner) = self.owners.get(&id) {
+            return owner.clone();
+        }
+        let identity = self.identity_of(id, rules);
+        let owner = self.by_evidence(transition, identity.as_ref());
+        let conclusive =
+            identity.is_some_and(|identity| identity.is_contained() || (self.unified && !identity.is_root()));
+        if conclusive {
+            if self.owners.len() >= CACHED {
+                self.owners.clear();
+            }
+            self.owners.insert(id, owner.clone());
+        }
+        owner
+    }
+
+    fn identity_of(&mut self, id: u64, rules: &mut Rules) -> Option<Arc<Identity>> {
+        if let Some(identity) = self.index.get(id) {
+            return Some(Arc::clone(identity));
+        }
+        // It was made before its first socket, so the ring has it, unless that was full.
+        self.follow(rules);
+        if let Some(identity) = self.index.get(id) {
+            return Some(Arc::clone(identity));
+        }
+        let path = self.path_of(id)?;
+        let identity = self.index.looked_up(id, &path, boot_ns());
+        self.select(id, &identity, rules);
+        Some(identity)
+    }
+
+    fn by_evidence(&mut self, transition: &Transition, cgroup: Option<&Arc<Identity>>) -> Owner {
+        let conclusive = cgroup.is_some_and(|identity| identity.is_contained());
+        let netns = if conclusive { Found::Unknown } else { self.namespace(transition) };
+        let task =
+            if conclusive || matches!(netns, Found::Private(_)) { None } else { self.task(transition) };
+        let evidence = Evidence {
+            cgroup: match (transition.cgroup_id, cgroup) {
+                (_, Some(identity)) => SocketCgroup::Known(identity),
+                (Some(_), None) => SocketCgroup::Unindexed,
+                (None, None) => SocketCgroup::Unread,
+            },
+            netns: &netns,
+            task: task.as_ref(),
+            unified: self.unified,
+            waited: false,
+        };
+        let found = identity::attribute(evidence);
+        let selected = found.identity.as_deref().is_some_and(|identity| self.selection.takes(identity));
+        Owner {
+            attribution: Attribution { source: source(found.source), status: status(found.status) },
+            labels: found.identity.map(|identity| self.render(&identity)),
+            selected,
+        }
+    }
+
+    fn namespace(&mut self, transition: &Transition) -> Found {
+        let Some(inode) = transition.netns else { return Found::Unknown };
+        let at_ns = transition.boot_ns;
+        let found = self.namespaces.find(inode, transition.netns_cookie, at_ns);
+        if found != Found::Stale {
+            return found;
+        }
+        let now_ns = boot_ns();
+        if now_ns.saturating_sub(self.scanned_ns) < SCAN_PAUSE_NS {
+            return Found::Unknown;
+        }
+        self.scanned_ns = now_ns;
+        if let Ok(scan) = cgroupfs::scan(&self.proc_root) {
+            self.namespaces.scanned(now_ns, scan.uses);
+        }
+        self.namespaces.find(inode, transition.netns_cookie, at_ns)
+    }
+
+    /// What /proc says of the owner's process. A process that is gone keeps what was last said of it, for sockets
+    /// that are as old as that.
+    fn task(&mut self, transition: &Transition) -> Option<Arc<Identity>> {
+        let pid = transition.owner?.pid;
+        let now_ns = boot_ns();
+        if let Some(seen) = self.tasks.get(&pid)
+            && now_ns.saturating_sub(seen.checked_ns) < TASK_FRESH_NS
+            && seen.started_ns <= transition.boot_ns
+        {
+            return Some(Arc::clone(&seen.identity));
+        }
+        match cgroupfs::task(&self.proc_root, pid) {
+            Ok(Some(task)) if task.started_ns <= transition.boot_ns => {
+                let identity = Arc::new(Identity::from_path(&task.cgroup));
+                if self.tasks.len() >= CACHED {
+                    self.tasks.clear();
+                }
+                let seen = SeenTask {
+                    identity: Arc::clone(&identity),
+                    started_ns: task.started_ns,
+                    checked_ns: now_ns,
+                };
+                self.tasks.insert(pid, seen);
+                Some(identity)
+            }
+            _ => {
+                let seen = self.tasks.get(&pid)?;
+                (seen.checked_ns >= transition.birth_ns && seen.started_ns <= transition.birth_ns)
+                    .then(|| Arc::clone(&seen.identity))
+            }
+        }
+    }
+
+    fn render(&mut self, identity: &Identity) -> Arc<Labels> {
+        if let Some(labels) = self.labels.get(&identity.path) {
+            return Arc::clone(labels);
+        }
+        let host = identity.host.as_ref();
+        let labels = Arc::new(Labels::new(LabelFields {
+            container_id: identity.container_id.clone(),
+            runtime: identity.runtime.map(identity::Runtime::as_str),
+            pod_uid: identity.pod_uid.clone(),
+            qos: identity.qos.map(identity::Qos::as_str),
+            host_slice: host.and_then(|host| host.slice.clone()),
+            host_unit: host.and_then(|host| host.unit.clone()),
+            ..LabelFields::default()
+        }));
+        if self.labels.len() >= CACHED {
+            self.labels.clear();
+        }
+        self.labels.insert(identity.path.clone(), Arc::clone(&labels));
+        labels
+    }
+}
+
+const fn source(source: Source) -> AttributionSource {
+    match source {
+        Source::SocketCgroup => AttributionSource::SocketCgroup,
+        Source::Netns => AttributionSource::Netns,
+        Source::Task => AttributionSource::Task,
+        Source::None => AttributionSource::None,
+    }
+}
+
+const fn status(status: Status) -> AttributionStatus {
+    match status {
+        Status::Resolved => AttributionStatus::Resolved,
+        Status::Host => AttributionStatus::Host,
+        Status::Unknown => AttributionStatus::Unknown,
+        Status::PendingExpired => AttributionStatus::PendingExpired,
+    }
+}

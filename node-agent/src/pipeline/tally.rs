@@ -1,0 +1,105 @@
+//! What became of the transitions, from the kernel's counters and our own.
+
+use std::fmt;
+
+use kube_tcpstates_common::counter::Counter;
+use kube_tcpstates_events::{ByPlace, Totals};
+
+use crate::{kernel::CounterSnapshot, output};
+
+/// Everything counted, at one time. Exact once the programs are detached, the ring drained and the output finished.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The kernel's part.
+    pub kernel: CounterSnapshot,
+    /// The output's part.
+    pub output: output::Totals,
+    /// Emitted by the kernel, wanted by nobody after all.
+    pub filtered_user: u64,
+    /// Waiting for an owner's name.
+    pub held: u64,
+    /// The hook can tell what it missed.
+    pub exact: bool,
+    /// Socket records that exist, where that can be told.
+    pub socket_records: Option<u64>,
+    /// Records of closed sockets among them.
+    pub closed_socket_records: Option<u64>,
+}
+
+impl Tally {
+    /// Losses by place.
+    pub fn lost(&self) -> ByPlace {
+        ByPlace {
+            ring: self.kernel.get(Counter::RingFull),
+            recursion: self.kernel.recursion,
+            queue: self.output.lost_queue,
+            rate: 0,
+            write: self.output.lost_write,
+            identity: 0,
+        }
+    }
+
+    /// The totals of a heartbeat.
+    pub fn totals(&self) -> Totals {
+        let kernel = |counter| self.kernel.get(counter);
+        Totals {
+            seen: kernel(Counter::Seen),
+            other_protocol: kernel(Counter::OtherProtocol),
+            filtered: kernel(Counter::Filtered),
+            pending: kernel(Counter::Pending),
+            ring_full: kernel(Counter::RingFull),
+            emitted: kernel(Counter::Emitted),
+            // What is accepted stands before the line that tells this, so whoever reads it has read them all.
+            written: self.output.event_lines_accepted - self.output.lost_write,
+            filtered_user: self.filtered_user,
+            held: self.held,
+            lost: self.lost().total(),
+        }
+    }
+}
+
+/// The line on stderr at the end and on SIGUSR1: `name=value` separated by spaces. The two identities of
+/// `docs/output.md` can be checked from it.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kernel = |counter| self.kernel.get(counter);
+        let seen = kernel(Counter::Seen);
+        let lost = self.lost();
+        write!(
+            f,
+            "counts: hit={} seen={seen} recursion={} other_protocol={} filtered={} pending={} ring_full={} emitted={}",
+            seen + self.kernel.recursion,
+            self.kernel.recursion,
+            kernel(Counter::OtherProtocol),
+            kernel(Counter::Filtered),
+            kernel(Counter::Pending),
+            kernel(Counter::RingFull),
+            kernel(Counter::Emitted),
+        )?;
+        write!(
+            f,
+            " filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
+            self.filtered_user,
+            self.held,
+            lost.queue,
+            lost.rate,
+            lost.write,
+            lost.identity,
+            self.output.event_lines_written,
+        )?;
+        write!(
+            f,
+            " exact={} queue_high_water={} wakeups={} gaps={} storage_failed={} cgroup_ring_full={}",
+            self.exact,
+            self.output.high_water,
+            kernel(Counter::Wakeup),
+            kernel(Counter::Gap),
+            kernel(Counter::StorageFailed),
+            kernel(Counter::CgroupRingFull),
+        )?;
+        if let (Some(records), Some(closed)) = (self.socket_records, self.closed_socket_records) {
+            write!(f, " socket_records={records} closed_socket_records={closed}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Findings about the kernel and the process's limits.
+
+use std::{fs, path::Path};
+
+use super::Finding;
+use crate::kernel::Hook;
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The oldest kernel with a BPF ring buffer.
+const OLDEST: (u32, u32) = (5, 8);
+
+/// Release as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+pub(super) fn kernel() -> Finding {
+    let release = kernel_release();
+    let ok = version(&release).is_none_or(|version| version >= OLDEST);
+    Finding {
+        name: "kernel",
+        ok,
+        required: true,
+        detail: format!("{release}; 5.8 is the oldest with a BPF ring buffer"),
+    }
+}
+
+pub(super) fn btf(hook: Option<Hook>) -> Finding {
+    let ok = fs::File::open(BTF).is_ok();
+    let detail = if ok {
+        format!("{BTF}: hook tp_btf, the socket's own cgroup")
+    } else {
+        format!("{BTF} is not readable (CONFIG_DEBUG_INFO_BTF): only the classic tracepoint, without cgroups")
+    };
+    Finding { name: "btf", ok, required: !matches!(hook, None | Some(Hook::Tracepoint)), detail }
+}
+
+pub(super) fn tracefs(hook: Option<Hook>) -> Finding {
+    let roots = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let found =
+        roots.iter().find(|root| Path::new(root).join("events/sock/inet_sock_set_state/format").exists());
+    let detail = match found {
+        Some(root) => format!("{root}: the classic tracepoint can be used"),
+        None => "not mounted or not readable: only the classic tracepoint needs it".to_owned(),
+    };
+    Finding { name: "tracefs", ok: found.is_some(), required: hook == Some(Hook::Tracepoint), detail }
+}
+
+pub(super) fn lockdown() -> Finding {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let mode =
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
+    Finding {
+        name: "lockdown",
+        ok: mode != "confidentiality",
+        required: false,
+        detail: format!("{mode}; confidentiality forbids programs to read kernel memory"),
+    }
+}
+
+pub(super) fn memlock() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let old = version(&kernel_release()).is_some_and(|version| version < (5, 11));
+    let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
+    Finding {
+        name: "memlock",
+        ok: !old || limit.is_none_or(|bytes| bytes >= 64 << 20),
+        required: false,
+        detail: format!(
+            "RLIMIT_MEMLOCK {shown}; before 5.11 it bounds eBPF maps (raise it: CAP_SYS_RESOURCE)"
+        ),
+    }
+}
+
+pub(super) fn seccomp() -> Finding {
+    let mode = procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .ok()
+        .and_then(|status| status.seccomp);
+    let filtered = mode == Some(2);
+    Finding {
+        name: "seccomp",
+        ok: true,
+        required: false,
+        detail: if filtered {
+            "a filter is in force: if loading is refused below, it must allow bpf(2)".to_owned()
+        } else {
+            "no filter".to_owned()
+        },
+    }
+}
+
+pub(super) fn journal() -> Finding {
+    let ok = Path::new(crate::output::JOURNAL_SOCKET).exists();
+    Finding {
+        name: "journal",
+        ok,
+        required: false,
+        detail: format!("{}, for -Y", crate::output::JOURNAL_SOCKET),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn releases_of_distributions_are_read() {
+        assert_eq!(version("6.1.0-32-cloud-amd64"), Some((6, 1)));
+        assert_eq!(version("5.10.234+deb11"), Some((5, 10)));
+        assert_eq!(version("nonsense"), None);
+    }
+}
