@@ -93,10 +93,11 @@ impl Wanted {
 }
 
 /// A cgroup's (accepting, pending) traces among those constrained by cgroup. A key absent from the map may be any
-/// pod's: it is pending for all of them.
+/// pod's, and where the cgroup cannot be read (id 0) user space may know better: pending for all of them.
 #[inline(always)]
 fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceSet, TraceSet) {
-    let (matched, pending) = if id == 0 { (0, 0) } else { tables.cgroup(id).unwrap_or((0, constrained)) };
+    let known = if id == 0 { None } else { tables.cgroup(id) };
+    let (matched, pending) = known.unwrap_or((0, constrained));
     (matched & constrained, pending & !matched & constrained)
 }
 
