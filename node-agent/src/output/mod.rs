@@ -13,7 +13,7 @@
 //! - `queue`: the pipeline's end: bounded, counts, numbers the event lines.
 //! - `writer`: the thread that owns the file descriptor, and the only place that blocks on it.
 //! - `totals`: what was accepted, written and lost, readable from any thread.
-//! - `journald`: entries for the journal's socket, beside stdout.
+//! - `journald`: entries for the journal's socket, beside stdout, with a bounded queue and a thread of their own.
 //! - `sequence`: the run's id and the numbers of its event lines.
 
 mod chunk;
@@ -26,7 +26,7 @@ mod totals;
 mod writer;
 
 pub use chunk::MAX_LINE;
-pub use journald::{Entry, JOURNAL_SOCKET, Journal, JournalTotals};
+pub use journald::{JOURNAL_SOCKET, Journal, JournalTotals};
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Offer, Queue, StartError, stdout};
 pub use sequence::RunId;
 pub use totals::Totals;

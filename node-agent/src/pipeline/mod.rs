@@ -31,7 +31,7 @@ use crate::{
     serialise::{self, Attributed, Serialiser, TraceTable},
 };
 
-/// How long stdout may stay blocked at the end.
+/// How long stdout, and the journal after it, may stay blocked at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the pipeline works with, all set up.
@@ -261,10 +261,11 @@ impl Pipeline {
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
         };
-        if let Some((_, journal)) = &flow.journal
-            && journal.totals().lost() > 0
-        {
-            tracing::warn!("{} entries did not reach the journal", journal.totals().lost());
+        if let Some((_, journal)) = flow.journal {
+            let lost = journal.finish(FINISH_WITHIN).lost();
+            if lost > 0 {
+                tracing::warn!("{lost} entries did not reach the journal");
+            }
         }
         Outcome { tally, end: finished.end, failure }
     }
@@ -328,8 +329,7 @@ impl Flow {
             if let Some((encoder, journal)) = &self.journal {
                 self.scratch.clear();
                 encoder.datagram(&mut self.scratch, &event);
-                // Counted by the journal; told at the end.
-                let _ = journal.send(&self.scratch);
+                journal.send(&self.scratch);
             }
         }
     }
