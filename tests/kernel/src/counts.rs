@@ -19,8 +19,11 @@ impl Counts {
     pub fn parse(line: &str) -> Option<Self> {
         let (_, pairs) = line.split_once(HEAD)?;
         let pair = |word: &str| {
-            let (name, number) = word.split_once('=')?;
-            Some((name.to_owned(), number.parse().ok()?))
+            let (name, value) = word.split_once('=')?;
+            // `exact` is the only one that is no number.
+            let number =
+                if name == "exact" { value.parse::<bool>().ok()?.into() } else { value.parse().ok()? };
+            Some((name.to_owned(), number))
         };
         pairs.split_whitespace().map(pair).collect::<Option<_>>().map(Self)
     }
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
 
     const LINE: &str = "counts: hit=12 seen=11 recursion=1 other_protocol=1 filtered=2 pending=0 ring_full=3 emitted=5 \
-        filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 gaps=0";
+        filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 exact=true gaps=0";
 
     #[test]
     fn counts_that_add_up_pass() {
