@@ -51,7 +51,8 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
                 Told::Summary => { handle.summary(); continue }
             },
             () = beat(&mut heartbeat) => { handle.heartbeat(); continue }
-            () = stop.notified() => {}
+            // The output or the pipeline has ended. In the first case the pipeline may be asleep.
+            () = stop.notified() => handle.stop(),
         }
         break;
     }

@@ -15,11 +15,13 @@
 //! - `totals`: what was accepted, written and lost, readable from any thread.
 //! - `journald`: entries for the journal's socket, beside stdout, with a bounded queue and a thread of their own.
 //! - `sequence`: the run's id and the numbers of its event lines.
+//! - `stderr`: diagnostics, which nobody waits for.
 
 mod chunk;
 mod journald;
 mod queue;
 mod sequence;
+mod stderr;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -29,5 +31,6 @@ pub use chunk::MAX_LINE;
 pub use journald::{JOURNAL_SOCKET, Journal, JournalTotals};
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Offer, Queue, StartError, stdout};
 pub use sequence::RunId;
+pub use stderr::Stderr;
 pub use totals::Totals;
 pub use writer::{End, WriteError};
