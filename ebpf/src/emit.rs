@@ -149,7 +149,7 @@ fn wake_reader(counters: Counters) {
         let resting = &raw mut (*control).resting;
         if sleeping.read_volatile() != 0 {
             sleeping.write_volatile(0);
-        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY == 0
+        } else if counters.value(Counter::Emitted).is_multiple_of(FILL_CHECK_EVERY)
             && resting.read_volatile() != 0
             && half_full()
         {
