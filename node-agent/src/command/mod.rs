@@ -33,7 +33,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Trace(raw) => match config::TraceConfig::check(&raw) {
             Ok(config) => trace::run(config),
             Err(error) => {
-                let _ = args::Arguments::command().error(ErrorKind::ValueValidation, error).print();
+                let mut program = args::Arguments::command();
+                program.build();
+                let trace = program.find_subcommand_mut("trace").map(std::mem::take).unwrap_or_default();
+                let _ =
+                    trace.bin_name("kube-tcpstates trace").error(ErrorKind::ValueValidation, error).print();
                 return ExitCode::from(USAGE);
             }
         },

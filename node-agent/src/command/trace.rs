@@ -138,7 +138,10 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         kernel.rules.swap(&compiled)?;
         kernel.attach()?;
         if let Err(why) = &kernel.dump {
-            tracing::debug!("sockets open before the start are not known: {why}");
+            tracing::warn!(
+                "sockets open before the start have neither role nor owner: {}",
+                preflight::short(why)
+            );
         }
         Ok(())
     };

@@ -138,7 +138,7 @@ pub fn of_run(kernel: &Loaded) -> Vec<Check> {
         .collect()
 }
 
-/// The first line: what a verifier has to say is long.
-fn short(detail: &str) -> String {
+/// The first line of a text: what a verifier has to say is long.
+pub fn short(detail: &str) -> String {
     detail.lines().next().unwrap_or_default().chars().take(200).collect()
 }
