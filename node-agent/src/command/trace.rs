@@ -51,7 +51,8 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
                 Told::Summary => { handle.summary(); continue }
             },
             () = beat(&mut heartbeat) => { handle.heartbeat(); continue }
-            () = stop.notified() => {}
+            // The output or the pipeline has ended. In the first case the pipeline may be asleep.
+            () = stop.notified() => handle.stop(),
         }
         break;
     }
@@ -138,7 +139,10 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         kernel.rules.swap(&compiled)?;
         kernel.attach()?;
         if let Err(why) = &kernel.dump {
-            tracing::debug!("sockets open before the start are not known: {why}");
+            tracing::warn!(
+                "sockets open before the start have neither role nor owner: {}",
+                preflight::short(why)
+            );
         }
         Ok(())
     };

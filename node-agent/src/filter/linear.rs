@@ -108,8 +108,7 @@ fn cgroup<S: BuildHasher>(
         return Answer::Yes;
     }
     match (id, cgroups.get(&id)) {
-        (0, _) => Answer::No,
-        (_, None) => Answer::Pending,
+        (0, _) | (_, None) => Answer::Pending,
         (_, Some((matched, _))) if matched >> slot & 1 == 1 => Answer::Yes,
         (_, Some((_, pending))) if pending >> slot & 1 == 1 => Answer::Pending,
         _ => Answer::No,

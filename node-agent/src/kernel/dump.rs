@@ -18,10 +18,10 @@ use super::load::LoadError;
 /// Leaves a record, marked as older than the tracer, with each TCP socket that has none.
 pub(super) fn open_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
     for program in ["dump_listeners", "dump_sockets"] {
-        run(ebpf, btf, program).map_err(|source| LoadError::Program {
+        run(ebpf, btf, program).map_err(|reason| LoadError::Program {
             program,
             hint: "sockets open before the start",
-            source,
+            reason,
         })?;
     }
     Ok(())

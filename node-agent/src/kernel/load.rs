@@ -37,28 +37,28 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The kernel's types could not be read, and the hook needs them.
-    #[error("hook {hook}: {source}; without type information only `--hook tracepoint` can work")]
+    #[error("hook {hook}: {reason}; without type information only `--hook tracepoint` can work")]
     NoTypes {
         /// The hook asked for.
         hook: Hook,
         /// Why.
-        source: BoxError,
+        reason: BoxError,
     },
     /// The object or its maps were refused.
-    #[error("loading the eBPF maps: {source}{}", advice(source))]
+    #[error("loading the eBPF maps: {}{}", told(reason), advice(reason))]
     Maps {
         /// What the kernel said.
-        source: BoxError,
+        reason: BoxError,
     },
     /// A program was refused.
-    #[error("{hint}: eBPF program {program}: {source}{}", advice(source))]
+    #[error("{hint}: eBPF program {program}: {}{}", told(reason), advice(reason))]
     Program {
         /// Its name in the object.
         program: &'static str,
         /// What it is for.
         hint: &'static str,
         /// What the kernel said.
-        source: BoxError,
+        reason: BoxError,
     },
     /// Something else of the system.
     #[error("{what}: {source}")]
@@ -70,9 +70,23 @@ pub enum LoadError {
     },
 }
 
+/// An error and its causes on one line. aya's errors repeat their causes' text; each is told once.
+fn told(reason: &BoxError) -> String {
+    let mut text = reason.to_string();
+    let mut cause = reason.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(more.trim_end()) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text.trim_end().trim_end_matches(". Verifier output:").to_owned()
+}
+
 /// What to do about a refusal, as far as its text tells.
-fn advice(source: &BoxError) -> String {
-    let mut error: Option<&(dyn Error + 'static)> = Some(&**source);
+fn advice(reason: &BoxError) -> String {
+    let mut error: Option<&(dyn Error + 'static)> = Some(&**reason);
     while let Some(inner) = error {
         if let Some(system) = inner.downcast_ref::<std::io::Error>() {
             return match system.raw_os_error() {
@@ -147,17 +161,17 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
             let offsets = offsets::resolve(types)
-                .map_err(|source| LoadError::NoTypes { hook, source: source.into() })?;
+                .map_err(|source| LoadError::NoTypes { hook, reason: source.into() })?;
             (offsets, types.parameters("inet_csk_accept").unwrap_or(0))
         }
         (Err(_), Hook::Tracepoint) => (Offsets::NONE, 0),
-        (Err(source), _) => return Err(LoadError::NoTypes { hook, source: source.to_string().into() }),
+        (Err(source), _) => return Err(LoadError::NoTypes { hook, reason: source.to_string().into() }),
     };
     let classic = match hook {
         Hook::Tracepoint => classic::read().map_err(|source| LoadError::Program {
             program: "classic",
             hint: "hook tracepoint",
-            source: source.into(),
+            reason: source.into(),
         })?,
         _ => ClassicOffsets::zeroed(),
     };
@@ -176,7 +190,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .load(OBJECT)
-        .map_err(|source| LoadError::Maps { source: source.into() })?;
+        .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
@@ -204,7 +218,7 @@ fn load_hook(
     hook: Hook,
     btf: Option<&AyaBtf>,
 ) -> Result<(&'static str, StorageKind), LoadError> {
-    let fail = |program, source| LoadError::Program { program, hint: hint(hook), source };
+    let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
             if load_program(ebpf, "tp_btf_storage", btf).is_ok() {
@@ -258,7 +272,7 @@ fn load_cgroup_programs(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), BoxError> {
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
     ebpf.take_map(name)
-        .ok_or_else(|| LoadError::Maps { source: format!("the object has no map {name}").into() })
+        .ok_or_else(|| LoadError::Maps { reason: format!("the object has no map {name}").into() })
 }
 
 fn assemble(
@@ -269,7 +283,7 @@ fn assemble(
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
-        LoadError::Maps { source: source.into() }
+        LoadError::Maps { reason: source.into() }
     }
     fn map<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
     where
@@ -341,10 +355,10 @@ impl Loaded {
     /// Traces from here on, and then looks for the sockets that were open before.
     pub fn attach(&mut self) -> Result<(), LoadError> {
         let program = self.program;
-        let link = attach_program(&mut self.ebpf, program).map_err(|source| LoadError::Program {
+        let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
             program,
             hint: hint(self.hook),
-            source,
+            reason,
         })?;
         self.links.push(link);
         let (Some(btf), StorageKind::SocketStorage) = (&self.btf, self.storage) else {

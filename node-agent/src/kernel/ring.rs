@@ -41,7 +41,7 @@ pub enum CgroupChange {
     },
 }
 
-/// Why [`Rings::wait`] returned.
+/// Why [`Sleeper::wait`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// There may be records.
@@ -55,7 +55,7 @@ pub enum Wake {
 pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// Makes [`Rings::wait`] return.
+    /// Makes [`Sleeper::wait`] return.
     pub fn wake(&self) {
         // A full eventfd is readable already, which is all that matters.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());

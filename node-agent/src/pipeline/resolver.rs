@@ -80,7 +80,7 @@ impl Resolver {
         Self {
             ring,
             index: Index::new(Limits::default()),
-            by_id: mount.and_then(|mount| ById::new(mount.cgroup2.as_deref()?).ok()),
+            by_id: mount.and_then(by_id),
             unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
             proc_root,
             namespaces,
@@ -284,6 +284,13 @@ const fn owned_since(source: OwnerSource, transition: &Transition) -> u64 {
             transition.birth_ns
         }
     }
+}
+
+/// Look-ups by id, if this process may make them. Said once, at the start: without them all goes well until a container
+/// comes while its event is lost.
+fn by_id(mount: &Mount) -> Option<ById> {
+    let opened = ById::new(mount.cgroup2.as_deref()?).and_then(|by_id| by_id.probe().map(|()| by_id));
+    opened.map_err(|error| tracing::warn!("{error}")).ok()
 }
 
 const fn source(source: Source) -> AttributionSource {

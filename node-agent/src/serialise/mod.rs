@@ -5,7 +5,7 @@
 //! A transition is written by hand into the caller's buffer: everything that belongs to a container or a set of
 //! traces is rendered once ([`Labels`], [`Traces`]), the date once a second. In steady state nothing is allocated.
 //! Property tests hold the hand-written lines against the types of `kube-tcpstates-events`. All other lines are rare
-//! and go through serde ([`line`]).
+//! and go through serde ([`mod@line`]).
 
 mod append;
 mod attributed;

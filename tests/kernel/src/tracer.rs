@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -158,14 +158,15 @@ struct State {
 }
 
 impl Taken {
+    /// A test that failed while it held the lock poisons it; what is to be cleaned up needs it all the same.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no reading thread panicked")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `done`; false when that took too long.
     fn wait_until(&self, limit: Duration, mut done: impl FnMut(&State) -> bool) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| !done(state));
-        !waited.expect("no reading thread panicked").1.timed_out()
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn change(&self, act: impl FnOnce(&mut State)) {
