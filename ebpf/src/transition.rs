@@ -80,14 +80,54 @@ fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
     if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
 }
 
-/// A state as a byte; 255 for one no kernel has.
-#[inline(always)]
-fn narrow(state: u32, counters: Counters) -> u8 {
-    if state < 16 {
-        return state as u8;
+/// What a pair of states says about the socket, as bits of [`KINDS`].
+mod kind {
+    /// A connection or a listener begins.
+    pub(super) const BIRTH: u8 = 1 << 3;
+    /// A child comes out of a listener.
+    pub(super) const CHILD: u8 = 1 << 1;
+    /// The socket is, or was, a listener.
+    pub(super) const LISTENER: u8 = 1 << 2;
+    /// The owner closes, in its own context.
+    pub(super) const OWNERS_CLOSE: u8 = 1 << 4;
+    /// The socket was closed: it has no port of its own yet, unless it is bound.
+    pub(super) const FROM_CLOSE: u8 = 1 << 5;
+    /// The socket has just closed.
+    pub(super) const CLOSE: u8 = 1 << 0;
+    /// The two upper bits are a role (`kube_tcpstates_common::record::role`), 0 where the states do not tell.
+    pub(super) const ROLE_SHIFT: u8 = 6;
+}
+
+/// By `(old & 15) << 4 | new & 15`. A table, where comparisons would do as well: each comparison with a constant gives
+/// the verifier another path on which it knows a state, and it walks all their combinations to the end.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        kinds[index] = kind_of((index >> 4) as u8, index as u8 & 15);
+        index += 1;
     }
-    counters.add(Counter::StateOutOfRange, 1);
-    u8::MAX
+    kinds
+};
+
+const fn kind_of(old: u8, new: u8) -> u8 {
+    let child = old == LISTEN && new == SYN_RECV;
+    let client = old == CLOSE && new == SYN_SENT;
+    let listener = new == LISTEN || (old == LISTEN && !child);
+    let birth = child || client || (old == CLOSE && new == LISTEN);
+    let owners_close = (old == ESTABLISHED && new == FIN_WAIT1) || (old == CLOSE_WAIT && new == LAST_ACK);
+    let role = match (client, child || listener) {
+        (true, _) => role::CLIENT,
+        (_, true) => role::SERVER,
+        _ => role::UNKNOWN,
+    };
+    kind::BIRTH * birth as u8
+        | kind::CHILD * child as u8
+        | kind::LISTENER * listener as u8
+        | kind::OWNERS_CLOSE * owners_close as u8
+        | kind::FROM_CLOSE * (old == CLOSE) as u8
+        | kind::CLOSE * (new == CLOSE) as u8
+        | role << kind::ROLE_SHIFT
 }
 
 /// The states of a transition, and what they say about the socket.
@@ -95,45 +135,67 @@ fn narrow(state: u32, counters: Counters) -> u8 {
 pub(crate) struct Step {
     pub(crate) old: u8,
     pub(crate) new: u8,
+    kind: u8,
 }
 
 impl Step {
-    /// A connection or a listener begins.
+    /// Counts states that no kernel has; they are shown by their lowest byte.
+    #[inline(always)]
+    fn new(old: u32, new: u32, counters: Counters) -> Self {
+        if (old | new) > 15 {
+            counters.add(Counter::StateOutOfRange, 1);
+        }
+        let index = ((old & 15) << 4 | new & 15) as usize;
+        // SAFETY: the index is below 256. Read as it is at run time, so that no path is made for each value.
+        let kind = unsafe { KINDS.as_ptr().add(index).read_volatile() };
+        Self { old: old as u8, new: new as u8, kind }
+    }
+
     #[inline(always)]
     fn is_birth(self) -> bool {
-        (self.old == CLOSE && (self.new == SYN_SENT || self.new == LISTEN)) || self.is_child()
+        self.kind & kind::BIRTH != 0
     }
 
-    /// A child comes out of a listener.
     #[inline(always)]
     fn is_child(self) -> bool {
-        self.old == LISTEN && self.new == SYN_RECV
+        self.kind & kind::CHILD != 0
     }
 
-    /// The socket is, or was, a listener.
     #[inline(always)]
     fn is_listener(self) -> bool {
-        self.new == LISTEN || (self.old == LISTEN && !self.is_child())
+        self.kind & kind::LISTENER != 0
     }
 
-    /// The socket was closed: it has no port of its own yet, unless it is bound.
-    #[inline(always)]
-    pub(crate) fn was_closed(self) -> bool {
-        self.old == CLOSE
-    }
-
-    /// The socket has just closed.
-    #[inline(always)]
-    pub(crate) fn is_close(self) -> bool {
-        self.new == CLOSE
-    }
-
-    /// The owner closes, in its own context.
     #[inline(always)]
     fn is_owners_close(self) -> bool {
-        (self.old == ESTABLISHED && self.new == FIN_WAIT1) || (self.old == CLOSE_WAIT && self.new == LAST_ACK)
+        self.kind & kind::OWNERS_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn was_closed(self) -> bool {
+        self.kind & kind::FROM_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_close(self) -> bool {
+        self.kind & kind::CLOSE != 0
+    }
+
+    /// The side of the connection: told by the states, or remembered.
+    #[inline(always)]
+    fn role(self, record: Option<&SocketRecord>) -> u8 {
+        let told = self.kind >> kind::ROLE_SHIFT;
+        if told != 0 { told } else { record.map_or(role::UNKNOWN, |record| record.role) }
+    }
+
+    /// The record's flag for a birth that was not seen, as it stands before the record is asked.
+    #[inline(always)]
+    fn birth_flag(self) -> u16 {
+        u16::from(!self.kind & kind::BIRTH)
     }
 }
+
+const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN);
 
 /// One hit of the hook.
 #[inline(always)]
@@ -154,7 +216,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     let socket = hook.socket();
     let place = Place::of::<H::Memory>(socket);
     let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
-    let step = Step { old: narrow(hook.old_state(), counters), new: narrow(hook.new_state(), counters) };
+    let step = Step::new(hook.old_state(), hook.new_state(), counters);
     if identity.0 == 0 {
         leave::<H::Records>(counters, rules, socket, step);
         return;
@@ -181,7 +243,7 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, s
 
 #[inline(always)]
 fn forget_closed<R: Records>(counters: Counters, socket: *const u8, step: Step) {
-    if step.new == CLOSE && R::closed(socket) {
+    if step.is_close() && R::closed(socket) {
         counters.add(Counter::StorageDeleted, 1);
     }
 }
@@ -206,7 +268,7 @@ fn judged<H: Hook>(
         tuple.peer_port = 0;
     }
     let mut record = H::Records::get(socket);
-    let role = role_of(record.as_deref(), step);
+    let role = step.role(record.as_deref());
     // Under other rules the socket may have been nobody's for a while.
     let followed = record.as_ref().is_some_and(|record| record.generation == generation);
     let interest =
@@ -226,7 +288,7 @@ fn judged<H: Hook>(
         return;
     }
     let known = record.is_some();
-    if !known && step.new != CLOSE {
+    if !known && !step.is_close() {
         record = H::Records::create(socket);
         let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
         counters.add(made, 1);
@@ -245,8 +307,8 @@ fn judged<H: Hook>(
         now,
         generation,
         duration_ns: UNKNOWN_NS,
-        flags: v4_mapped | mptcp(socket) | if step.is_birth() { 0 } else { flag::BIRTH_UNKNOWN },
-        error: if step.new == CLOSE { H::Memory::field::<u32>(socket, offset!(error)) } else { 0 },
+        flags: v4_mapped | mptcp(socket) | step.birth_flag(),
+        error: H::Memory::field::<u32>(socket, offset!(error)),
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         role,
     };
@@ -260,19 +322,7 @@ fn judged<H: Hook>(
 
 #[inline(always)]
 fn mptcp(socket: *const u8) -> u16 {
-    if Probed::field::<u8>(socket, offset!(is_mptcp)) & 1 == 1 { flag::MPTCP } else { 0 }
-}
-
-/// The side of the connection: told by its birth, or remembered.
-#[inline(always)]
-fn role_of(record: Option<&SocketRecord>, step: Step) -> u8 {
-    if step.old == CLOSE && step.new == SYN_SENT {
-        role::CLIENT
-    } else if step.is_child() || step.is_listener() {
-        role::SERVER
-    } else {
-        record.map_or(role::UNKNOWN, |record| record.role)
-    }
+    u16::from(Probed::field::<u8>(socket, offset!(is_mptcp)) & 1) * flag::MPTCP
 }
 
 /// A transition that was held and can no longer be wanted.
@@ -405,7 +455,7 @@ fn decide(
     emission: &Emission<'_>,
     counters: Counters,
 ) {
-    let Step { old, new } = emission.step;
+    let Step { old, new, .. } = emission.step;
     let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
     let undecided = (wanted.traces | wanted.maybe) & interest.undecided != 0;
     let mut earlier = Held::default();
@@ -423,7 +473,7 @@ fn decide(
             earlier.old = record.held_old_state;
             earlier.new = record.held_new_state;
             earlier.wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
-        } else if undecided && new != CLOSE {
+        } else if undecided && !emission.step.is_close() {
             record.flags |= HELD;
             record.held_boot_ns = emission.now;
             record.held_duration_ns = emission.duration_ns;

@@ -49,7 +49,7 @@ fn transition(record: &TransitionRecord) -> Transition {
             role::SERVER => Some(Role::Server),
             _ => None,
         },
-        error: Some(record.socket_error).filter(|error| *error != 0),
+        error: Some(record.socket_error).filter(|error| *error != 0 && record.new_state == State::CLOSE.0),
         socket: record.socket,
         birth_ns: record.birth_ns,
         birth_known: !has(flag::BIRTH_UNKNOWN),
@@ -168,6 +168,15 @@ mod tests {
         let alone: Vec<_> =
             transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
+    }
+
+    #[test]
+    fn an_error_is_the_reason_of_a_close_only() {
+        let error = |new_state: State| {
+            let record = TransitionRecord { socket_error: 111, new_state: new_state.0, ..record() };
+            transitions(&record).next().unwrap().error
+        };
+        assert_eq!((error(State::CLOSE), error(State::ESTABLISHED)), (Some(111), None));
     }
 
     #[test]
