@@ -176,8 +176,8 @@ fn a_stderr_that_takes_nothing_disturbs_nothing() {
         assert!(finished.status.success(), "stderr {name}: {}", finished.status);
         let last = finished.events().pop().expect("there are lines");
         assert_eq!(last.get("final"), Some(&true.into()), "stderr {name}: {:?}", last.0);
-        let lost = last.number("totals.lost").expect("a total");
-        assert_complete(&finished, scene.transitions(), lost);
+        let missing = last.number("totals.lost").expect("a total");
+        assert_complete(&finished, scene.transitions(), missing);
     }
 }
 
