@@ -271,13 +271,12 @@ impl Pipeline {
         let Self { mut kernel, flow, .. } = self;
         let finished = flow.queue.finish(deadline.saturating_duration_since(Instant::now()));
         let records = kernel.socket_records();
-        let counted = kernel.counters.snapshot();
         let tally = Tally {
-            kernel: counted,
+            kernel: kernel.counters.snapshot(),
             output: finished.totals,
             filtered_user: flow.filtered_user,
             held: 0,
-            exact: kernel.hook.counts_exactly() && counted.recursion_known,
+            counts_exactly: kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
         };
@@ -306,13 +305,12 @@ impl Pipeline {
 
     fn tally(&mut self, output: Option<Totals>, with_records: bool) -> Tally {
         let records = with_records.then(|| self.kernel.socket_records()).flatten();
-        let counted = self.kernel.counters.snapshot();
         Tally {
-            kernel: counted,
+            kernel: self.kernel.counters.snapshot(),
             output: output.unwrap_or_else(|| self.flow.queue.totals()),
             filtered_user: self.flow.filtered_user,
             held: 0,
-            exact: self.kernel.hook.counts_exactly() && counted.recursion_known,
+            counts_exactly: self.kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
         }

@@ -65,7 +65,7 @@ impl Reporter {
                 seq,
                 k8s: None,
                 lost: Loss { since_last, total, by_place, by_trace: BTreeMap::new() },
-                exact: tally.exact,
+                exact: tally.exact(),
             }))
         };
         if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
