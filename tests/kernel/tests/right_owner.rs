@@ -49,7 +49,8 @@ fn every_line_names_the_container_that_made_the_socket() {
         assert_eq!((events[0].text("hook"), events[0].text("storage")), (Some(hook), Some(storage)));
         events.retain(|event| event.kind() == "transition");
         let verdict = truth.judge(&events);
-        println!("owner named, {hook}: {verdict:?}, {} lost", counts.lost());
+        let [gaps, failed] = ["gaps", "storage_failed"].map(|name| counts.get(name));
+        println!("owner named, {hook}: {verdict:?}, {} lost, {gaps} gaps, {failed} no room", counts.lost());
         assert_eq!((verdict.wrong, verdict.unknown), (0, 0), "{verdict:?}");
         if storage == "socket_storage" {
             // A connection whose SYN was skipped has no process until it is closed.
