@@ -73,7 +73,7 @@ pub(crate) fn emit(
     unsafe { fill(&mut *out, record, emission, wanted, held) };
     entry.submit(BPF_RB_NO_WAKEUP.into());
     counters.add(Counter::Emitted, count);
-    wake_reader(counters);
+    wake_reader(counters, count);
 }
 
 #[inline(always)]
@@ -140,7 +140,7 @@ fn fill(
 /// have filled since the record above, and then nobody would ever wake the reader. That one wakes it by itself before
 /// it fills.
 #[inline(always)]
-fn wake_reader(counters: Counters) {
+fn wake_reader(counters: Counters, count: u64) {
     let Some(control) = CONTROL.get_ptr_mut(0) else { return };
     // SAFETY: the map's only element, shared with user space; two producers that both find the flag set only
     // wake the reader twice.
@@ -149,7 +149,7 @@ fn wake_reader(counters: Counters) {
         let resting = &raw mut (*control).resting;
         if sleeping.read_volatile() != 0 {
             sleeping.write_volatile(0);
-        } else if counters.value(Counter::Emitted).is_multiple_of(FILL_CHECK_EVERY)
+        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY < count
             && resting.read_volatile() != 0
             && half_full()
         {

@@ -313,10 +313,23 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns =
-            arrive(record, known, followed, role, step, now, counters, &mut emission.flags);
+        emission.duration_ns = arrive::<H::Records>(
+            record,
+            known,
+            followed,
+            role,
+            step,
+            now,
+            counters,
+            place,
+            &tuple,
+            &mut emission.flags,
+        );
     }
     decide(record, rules, &interest, &emission, counters);
+    if !H::Records::INHERITED && step.is_listener() && step.is_close() {
+        socket_owner::forget_listener(place.netns, tuple.local_port);
+    }
     forget_closed::<H::Records>(counters, socket, step);
 }
 
@@ -383,7 +396,7 @@ fn judge(
 /// Brings the record up to the new state. Returns the time spent in the old one.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
-fn arrive(
+fn arrive<R: Records>(
     record: &mut SocketRecord,
     known: bool,
     followed: bool,
@@ -391,11 +404,13 @@ fn arrive(
     step: Step,
     now: u64,
     counters: Counters,
+    place: &Place,
+    tuple: &Tuple,
     flags: &mut u16,
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
-        born(record, known, step, now, counters);
+        born::<R>(record, known, step, now, counters, place, tuple);
     } else if !known || (record.state == LISTEN && step.old != LISTEN) {
         // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
         record.birth_ns = now;
@@ -428,22 +443,37 @@ fn arrive(
 
 /// A connection or listener begins, perhaps on a socket that had another before.
 #[inline(always)]
-fn born(record: &mut SocketRecord, known: bool, step: Step, now: u64, counters: Counters) {
+fn born<R: Records>(
+    record: &mut SocketRecord,
+    known: bool,
+    step: Step,
+    now: u64,
+    counters: Counters,
+    place: &Place,
+    tuple: &Tuple,
+) {
     record.birth_ns = now;
     if step.is_child() {
-        if known && record.state == LISTEN {
+        if R::INHERITED && known && record.state == LISTEN {
             // The kernel copied the listener's record: this is where the owner comes from.
             counters.add(Counter::StorageCreated, 1);
         } else {
             record.owner_source = owner::NONE;
             record.owner_pid = 0;
         }
+        if !R::INHERITED {
+            socket_owner::inherit(record, place.netns, tuple.local_port);
+        }
         record.flags &= TUPLE_JUDGED;
         return;
     }
     drop_held(record, counters);
     record.flags &= TUPLE_JUDGED;
-    socket_owner::set_current(record, if step.new == SYN_SENT { owner::CONNECT } else { owner::LISTEN });
+    let listens = step.is_listener();
+    socket_owner::set_current(record, if listens { owner::LISTEN } else { owner::CONNECT });
+    if !R::INHERITED && listens {
+        socket_owner::listen(record, place.netns, tuple.local_port);
+    }
 }
 
 /// Emits, holds or filters.

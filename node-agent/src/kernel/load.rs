@@ -1,6 +1,6 @@
 //! Loading the programs and attaching them.
 
-use std::{error::Error, os::fd::AsFd as _, path::Path, sync::Arc};
+use std::{os::fd::AsFd as _, path::Path, sync::Arc};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
@@ -19,6 +19,7 @@ use super::{
     control::ControlPage,
     counters::Counters,
     dump,
+    error::{BoxError, LoadError, told},
     hook::{Hook, StorageKind},
     offsets,
     pod::Plain,
@@ -30,86 +31,6 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// Why tracing cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The kernel's types could not be read, and the hook needs them.
-    #[error("hook {hook}: {reason}; without type information only `--hook tracepoint` can work")]
-    NoTypes {
-        /// The hook asked for.
-        hook: Hook,
-        /// Why.
-        reason: BoxError,
-    },
-    /// The object or its maps were refused.
-    #[error("loading the eBPF maps: {}{}", told(reason), advice(reason))]
-    Maps {
-        /// What the kernel said.
-        reason: BoxError,
-    },
-    /// A program was refused.
-    #[error("{hint}: eBPF program {program}: {}{}", told(reason), advice(reason))]
-    Program {
-        /// Its name in the object.
-        program: &'static str,
-        /// What it is for.
-        hint: &'static str,
-        /// What the kernel said.
-        reason: BoxError,
-    },
-    /// Something else of the system.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-/// An error and its causes on one line. aya's errors repeat their causes' text; each is told once.
-fn told(reason: &BoxError) -> String {
-    let mut text = reason.to_string();
-    let mut cause = reason.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(more.trim_end()) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text.trim_end().trim_end_matches(". Verifier output:").to_owned()
-}
-
-/// What to do about a refusal, as far as its text tells.
-fn advice(reason: &BoxError) -> String {
-    let mut error: Option<&(dyn Error + 'static)> = Some(&**reason);
-    while let Some(inner) = error {
-        if let Some(system) = inner.downcast_ref::<std::io::Error>() {
-            return match system.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => missing_capabilities(),
-                Some(libc::ENOMEM) => {
-                    " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into()
-                }
-                _ => format!(" ({system})"),
-            };
-        }
-        error = inner.source();
-    }
-    String::new()
-}
-
-/// Names the capabilities this process lacks.
-fn missing_capabilities() -> String {
-    let missing = crate::preflight::missing_capabilities();
-    if missing.is_empty() {
-        return " (refused although the capabilities are there: lockdown, seccomp or an LSM?)".to_owned();
-    }
-    format!(" (missing: {})", missing.join(", "))
-}
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +64,7 @@ pub struct Loaded {
     pub rings: Option<Rings>,
     /// The filter.
     pub rules: Rules,
+    /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
     program: &'static str,
     accept_arguments: u32,
@@ -221,11 +143,13 @@ fn load_hook(
     let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
-            if load_program(ebpf, "tp_btf_storage", btf).is_ok() {
+            let Err(refused) = load_program(ebpf, "tp_btf_storage", btf) else {
                 return Ok(("tp_btf_storage", StorageKind::SocketStorage));
-            }
+            };
             let program = "tp_btf_hash";
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
+            // Before 5.11 this is the ordinary case.
+            tracing::warn!("socket records go into a hash: {}", told(&refused));
             Ok((program, StorageKind::Hash))
         }
         Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
@@ -361,7 +285,8 @@ impl Loaded {
             reason,
         })?;
         self.links.push(link);
-        let (Some(btf), StorageKind::SocketStorage) = (&self.btf, self.storage) else {
+        let btf = self.btf.take();
+        let (Some(btf), StorageKind::SocketStorage) = (&btf, self.storage) else {
             self.dump = Err("the start dump needs socket storage".to_owned());
             return Ok(());
         };
@@ -370,6 +295,8 @@ impl Loaded {
             self.accept_owner = true;
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
+        // For later, when there are no types any more. Without it the counts of records are not told.
+        let _ = dump::load_count(&mut self.ebpf, btf);
         Ok(())
     }
 
@@ -387,7 +314,7 @@ impl Loaded {
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
         match self.storage {
-            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf, self.btf.as_ref()?).ok(),
+            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
             StorageKind::Hash => {
                 let counters = self.counters.snapshot();
                 let made = counters.get(Counter::StorageCreated);
