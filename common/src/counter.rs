@@ -34,6 +34,9 @@ pub enum Counter {
     CgroupRingFull = 12,
     /// A cgroup's entry in the filter could not be made.
     CgroupEntryFailed = 13,
+    /// The kernel skipped the program because it was running on that CPU already, and the second program took the
+    /// hit. Among `Seen`.
+    Rescued = 14,
 }
 
 /// Slots of the counter array.

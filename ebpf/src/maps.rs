@@ -38,6 +38,10 @@ pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<CounterBlock, 1> = PerCpuArray::new();
 
+/// 1 while the first program runs on a CPU, see `hook`.
+#[btf_map]
+pub(crate) static RUNNING: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// Failed reserves by trace bit.
 #[btf_map]
 pub(crate) static RING_FULL_BY_TRACE: PerCpuArray<TraceCounterBlock, 1> = PerCpuArray::new();

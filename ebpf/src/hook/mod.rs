@@ -6,19 +6,25 @@
 //! | `raw_tp` | probe reads | probe reads | hash |
 //! | classic tracepoint | its own record | probe reads, if the kernel has BTF | hash |
 //! | kprobe `tcp_set_state` | probe reads | probe reads | hash; never sees a listener, nor a child's birth |
+//!
+//! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): a softirq that interrupts
+//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in `RUNNING` that it runs. The second does
+//! nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes it.
 
 pub(crate) mod classic;
 pub(crate) mod kprobe;
 pub(crate) mod raw;
 pub(crate) mod tp_btf;
 
-use kube_tcpstates_common::classify::Address;
+use kube_tcpstates_common::{classify::Address, counter::Counter};
 
 use crate::{
+    counters::Counters,
     globals::offset,
+    maps::RUNNING,
     memory::{Memory, Probed},
     socket::Records,
-    transition::Step,
+    transition::{Step, on_transition},
 };
 
 /// Addresses and ports as the socket holds them, before IPv4-mapped becomes IPv4.
@@ -102,4 +108,29 @@ pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> 
         local_port,
         peer_port: u16::from_be(M::field::<u16>(socket, offset!(peer_port))),
     }
+}
+
+/// The first program of a hook that has two.
+#[inline(always)]
+pub(crate) fn first<H: Hook>(hook: &H) {
+    let Some(running) = RUNNING.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own word; an interrupt that runs the program again leaves 0, as the kernel then did not skip.
+    unsafe { running.write_volatile(1) };
+    on_transition(hook);
+    // SAFETY: as above.
+    unsafe { running.write_volatile(0) };
+}
+
+/// The second program: takes the hits for which the kernel skipped the first.
+#[inline(always)]
+pub(crate) fn second<H: Hook>(hook: &H) {
+    let Some(running) = RUNNING.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own word.
+    if unsafe { running.read_volatile() } == 0 {
+        return;
+    }
+    if let Some(counters) = Counters::get() {
+        counters.add(Counter::Rescued, 1);
+    }
+    on_transition(hook);
 }

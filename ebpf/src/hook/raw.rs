@@ -2,12 +2,12 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use super::{Hook, Tuple, tuple_of_socket};
+use super::{Hook, Tuple, first, second, tuple_of_socket};
 use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
-    transition::{Step, on_transition},
+    transition::Step,
 };
 
 struct RawTp(RawTracePointContext);
@@ -44,6 +44,12 @@ impl Hook for RawTp {
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn raw_tp(context: RawTracePointContext) -> i32 {
-    on_transition(&RawTp(context));
+    first(&RawTp(context));
+    0
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn raw_tp_2(context: RawTracePointContext) -> i32 {
+    second(&RawTp(context));
     0
 }

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
-use super::{Hook, Tuple, tuple_of_socket};
+use super::{Hook, Tuple, first, second, tuple_of_socket};
 use crate::{
     globals::offset,
     memory::{Memory, Typed},
     socket::{InHash, InStorage, Records},
-    transition::{Step, on_transition},
+    transition::Step,
 };
 
 struct TpBtf<R> {
@@ -55,13 +55,25 @@ impl<R: Records> Hook for TpBtf<R> {
 /// From 5.11: records in socket storage.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn tp_btf_storage(context: BtfTracePointContext) -> i32 {
-    on_transition(&TpBtf::<InStorage>::new(context));
+    first(&TpBtf::<InStorage>::new(context));
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn tp_btf_storage_2(context: BtfTracePointContext) -> i32 {
+    second(&TpBtf::<InStorage>::new(context));
     0
 }
 
 /// Before 5.11: records in the hash.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn tp_btf_hash(context: BtfTracePointContext) -> i32 {
-    on_transition(&TpBtf::<InHash>::new(context));
+    first(&TpBtf::<InHash>::new(context));
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn tp_btf_hash_2(context: BtfTracePointContext) -> i32 {
+    second(&TpBtf::<InHash>::new(context));
     0
 }

@@ -16,7 +16,8 @@ pub struct CounterSnapshot {
     words: [u64; COUNTERS],
     /// Lost for want of room, by trace bit.
     pub ring_full_by_trace: [u64; MAX_TRACES],
-    /// Hits on which the kernel skipped the program because it was already running on that CPU.
+    /// Hits on which the kernel skipped the program because it was already running on that CPU, and that the second
+    /// program did not take either.
     pub recursion: u64,
     /// The kernel let us read `recursion`.
     pub recursion_known: bool,
@@ -47,11 +48,13 @@ impl Counters {
 
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
     pub fn snapshot(&self) -> CounterSnapshot {
+        let words = sum(&self.blocks);
         let recursion = recursion_misses(self.program);
         CounterSnapshot {
-            words: sum(&self.blocks),
+            words,
             ring_full_by_trace: sum(&self.by_trace),
-            recursion: recursion.unwrap_or(0),
+            // What the second program took is not lost.
+            recursion: recursion.unwrap_or(0).saturating_sub(words[Counter::Rescued as usize]),
             recursion_known: recursion.is_some(),
         }
     }

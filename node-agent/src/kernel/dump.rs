@@ -17,14 +17,21 @@ use super::error::LoadError;
 /// Walks every task's descriptors twice: listeners first, so that the second pass can tell servers from clients.
 /// Leaves a record, marked as older than the tracer, with each TCP socket that has none.
 pub(super) fn open_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
-    for program in ["dump_listeners", "dump_sockets"] {
-        run(ebpf, btf, program).map_err(|reason| LoadError::Program {
-            program,
-            hint: "sockets open before the start",
-            reason,
-        })?;
-    }
-    Ok(())
+    open_listeners(ebpf, btf)?;
+    walk(ebpf, btf, "dump_sockets")
+}
+
+/// The first pass alone: where records are in the hash, the children of listeners get their owner from it.
+pub(super) fn open_listeners(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
+    walk(ebpf, btf, "dump_listeners")
+}
+
+fn walk(ebpf: &mut Ebpf, btf: &Btf, program: &'static str) -> Result<(), LoadError> {
+    run(ebpf, btf, program).map_err(|reason| LoadError::Program {
+        program,
+        hint: "sockets open before the start",
+        reason,
+    })
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

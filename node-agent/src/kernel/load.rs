@@ -67,6 +67,8 @@ pub struct Loaded {
     /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
     program: &'static str,
+    /// Takes the hits for which the kernel skips `program`.
+    second: Option<&'static str>,
     accept_arguments: u32,
     offsets: Offsets,
     links: Vec<Link>,
@@ -114,12 +116,17 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .load(OBJECT)
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
+    // Now: a program needs every map's descriptor to load, and some are given away below.
+    let second = second_of(program).filter(|second| {
+        load_program(&mut ebpf, second, btf.as_ref()).inspect_err(warn_of_recursion).is_ok()
+    });
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
     let mut loaded = assemble(ebpf, hook, storage, program, btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
+    loaded.second = second;
     loaded.offsets = offsets;
     Ok(loaded)
 }
@@ -256,6 +263,7 @@ fn assemble(
         rules,
         btf,
         program,
+        second: None,
         accept_arguments: 0,
         offsets: Offsets::NONE,
         links: Vec::new(),
@@ -285,11 +293,25 @@ impl Loaded {
             reason,
         })?;
         self.links.push(link);
+        if let Some(second) = self.second {
+            match attach_program(&mut self.ebpf, second) {
+                Ok(link) => self.links.push(link),
+                Err(reason) => warn_of_recursion(&reason),
+            }
+        }
         let btf = self.btf.take();
-        let (Some(btf), StorageKind::SocketStorage) = (&btf, self.storage) else {
-            self.dump = Err("the start dump needs socket storage".to_owned());
+        let Some(btf) = &btf else {
+            self.dump = Err("the kernel shows no type information".to_owned());
             return Ok(());
         };
+        if self.storage == StorageKind::Hash {
+            let listeners = dump::open_listeners(&mut self.ebpf, btf);
+            self.dump = Err(match listeners {
+                Ok(()) => "only the children of listeners: the rest needs socket storage".to_owned(),
+                Err(error) => error.to_string(),
+            });
+            return Ok(());
+        }
         if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
             self.links.push(link);
             self.accept_owner = true;
@@ -352,6 +374,20 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
         }
         _ => return Err("of a kind this does not know".into()),
     })
+}
+
+/// The program that takes the hits for which the kernel skips this one.
+fn second_of(program: &str) -> Option<&'static str> {
+    match program {
+        "tp_btf_storage" => Some("tp_btf_storage_2"),
+        "tp_btf_hash" => Some("tp_btf_hash_2"),
+        "raw_tp" => Some("raw_tp_2"),
+        _ => None,
+    }
+}
+
+fn warn_of_recursion(reason: &BoxError) {
+    tracing::warn!("hits that interrupt the program itself are lost (and counted): {}", told(reason));
 }
 
 /// fexit on `inet_csk_accept`, where the kernel allows it: the accepting task becomes the owner. The function had

@@ -101,8 +101,9 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            " exact={} queue_high_water={} wakeups={} gaps={} storage_failed={} cgroup_ring_full={}",
+            " exact={} rescued={} queue_high_water={} wakeups={} gaps={} storage_failed={} cgroup_ring_full={}",
             self.exact(),
+            kernel(Counter::Rescued),
             self.output.high_water,
             kernel(Counter::Wakeup),
             kernel(Counter::Gap),
