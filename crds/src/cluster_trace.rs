@@ -1,5 +1,7 @@
 //! `ClusterTcpStateTrace`: a trace over the pods of several namespaces.
 
+#![expect(clippy::duplicated_attributes, reason = "a column has the type of another")]
+
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};

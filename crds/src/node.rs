@@ -1,5 +1,7 @@
 //! `TcpStateNode`: what one node's agent tells of itself and of each trace.
 
+#![expect(clippy::duplicated_attributes, reason = "a column has the type of another")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -97,7 +99,7 @@ pub struct TcpStateNodeStatus {
     #[schemars(with = "text::Short")]
     pub kernel: Option<String>,
 
-    /// Where in the kernel transitions are taken from: tp_btf, tracepoint, kprobe or raw_tp.
+    /// Where in the kernel transitions are taken from: `tp_btf`, tracepoint, kprobe or `raw_tp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::Word")]
     pub hook: Option<String>,
@@ -146,7 +148,7 @@ pub struct TcpStateNodeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreflightCheck {
-    /// What was looked at, such as btf or CAP_BPF.
+    /// What was looked at, such as btf or `CAP_BPF`.
     #[schemars(with = "text::Short")]
     pub name: String,
 
@@ -167,7 +169,7 @@ pub struct NodeTrace {
     #[schemars(with = "text::Short")]
     pub uid: String,
 
-    /// Namespace of the trace. Absent for a ClusterTcpStateTrace.
+    /// Namespace of the trace. Absent for a `ClusterTcpStateTrace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::NodeName")]
     pub namespace: Option<String>,
@@ -184,13 +186,13 @@ pub struct NodeTrace {
     /// valid, or this agent does not know all of it), Expired (its ttl is over) or Failed (it could not be loaded).
     pub state: TraceState,
 
-    /// Why, in one word for programs: NoMatchingPods, SlotsExhausted, NamespaceQuota, InvalidSpec, UnsupportedByAgent,
-    /// ...
+    /// Why, in one word for programs, such as `NoMatchingPods`, `SlotsExhausted`, `NamespaceQuota`, `InvalidSpec` or
+    /// `UnsupportedByAgent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::Word")]
     pub reason: Option<String>,
 
-    /// The field of the spec at fault, such as spec.localPorts[1].endPort.
+    /// The field of the spec at fault, such as `spec.localPorts[1].endPort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::Sentence")]
     pub field: Option<String>,

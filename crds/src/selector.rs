@@ -41,11 +41,11 @@ pub struct Requirement {
     #[schemars(with = "text::LabelKey")]
     pub key: String,
 
-    /// How the label relates to the values: In (is one of them), NotIn (is none of them, or absent), Exists (is there,
-    /// whatever its value) or DoesNotExist (is absent).
+    /// How the label relates to the values: In (is one of them), `NotIn` (is none of them, or absent), Exists (is there,
+    /// whatever its value) or `DoesNotExist` (is absent).
     pub operator: Operator,
 
-    /// Values to compare with. Needed for In and NotIn, not allowed with Exists and DoesNotExist.
+    /// Values to compare with. Needed for In and `NotIn`, not allowed with Exists and `DoesNotExist`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::LabelValue>", length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,

@@ -10,9 +10,9 @@ use crate::text;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TraceStatus {
-    /// Accepted tells whether the spec can be traced (reasons Valid, InvalidSpec). Ready tells whether transitions are
-    /// being traced (reasons Tracing, NoMatchingPods, NoMatchingNodes, SlotsExhausted, Degraded, Expired,
-    /// AgentsUnavailable).
+    /// Accepted tells whether the spec can be traced (reasons Valid, `InvalidSpec`). Ready tells whether transitions are
+    /// being traced (reasons Tracing, `NoMatchingPods`, `NoMatchingNodes`, `SlotsExhausted`, Degraded, Expired,
+    /// `AgentsUnavailable`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -254,7 +254,7 @@ pub fn parse_ttl(text: &str) -> Result<Duration, TextError> {
     Ok(duration)
 }
 
-const LONGEST: Duration = Duration::from_secs(720 * 3600);
+const LONGEST: Duration = Duration::from_hours(720);
 
 /// Whole numbers with units, one behind the other: the part of Go's durations that everybody reads alike.
 /// As many groups as there are units, at most five digits each, so that nothing overflows.

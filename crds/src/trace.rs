@@ -1,5 +1,6 @@
 //! `TcpStateTrace`: which transitions of which pods are wanted.
 
+#![expect(clippy::duplicated_attributes, reason = "a column has the type of another")]
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ use crate::text;
     )
 )]
 pub struct TcpStateTraceSpec {
-    /// Pods to trace, by their labels. {} selects every pod of the namespace; for a ClusterTcpStateTrace, every pod of
+    /// Pods to trace, by their labels. {} selects every pod of the namespace; for a `ClusterTcpStateTrace`, every pod of
     /// the namespaces it selects.
     pub pod_selector: LabelSelector,
 
@@ -115,7 +116,7 @@ pub struct TcpStateTraceSpec {
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub peer_ports: Vec<PortRange>,
 
-    /// Address prefixes of the other side of the connection, such as 10.0.0.0/8 or 2001:db8::/32. Empty: every address.
+    /// Address prefixes of the other side of the connection, such as 10.0.0.0/8 or `2001:db8::/32`. Empty: every address.
     /// Bits behind the prefix length must be zero. A listening socket matches only when this is empty.
     #[serde(default, rename = "peerCIDRs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::Cidr>", length(max = 64), extend("x-kubernetes-list-type" = "set"))]
@@ -280,7 +281,7 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// Lines a second on each node, over time: 1 to 100000. A ClusterTcpStateTrace may say 0, for no limit of its own.
+    /// Lines a second on each node, over time: 1 to 100000. A `ClusterTcpStateTrace` may say 0, for no limit of its own.
     #[serde(default = "default_lines")]
     #[schemars(range(min = 1, max = 100_000))]
     pub lines_per_second_per_node: u32,

@@ -50,13 +50,17 @@ enum Judge {
 
 fn bad() -> Vec<Bad> {
     let mut cases: Vec<Bad> = serde_saphyr::from_str(include_str!("bad.yaml")).unwrap();
-    cases.iter_mut().for_each(|case| expand(&mut case.spec));
+    for case in &mut cases {
+        expand(&mut case.spec);
+    }
     cases
 }
 
 fn good() -> Vec<Good> {
     let mut cases: Vec<Good> = serde_saphyr::from_str(include_str!("good.yaml")).unwrap();
-    cases.iter_mut().for_each(|case| expand(&mut case.spec));
+    for case in &mut cases {
+        expand(&mut case.spec);
+    }
     cases
 }
 
