@@ -78,8 +78,8 @@ pub struct Condition {
     #[schemars(with = "text::Word")]
     pub reason: String,
 
-    /// Why, for people. May be empty.
-    #[serde(default)]
+    /// Why, for people. Absent when there is nothing to add.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,
 }
@@ -146,7 +146,7 @@ pub struct FailingNode {
     pub reason: String,
 
     /// Why, for people, with the field of the spec when it is one field's fault.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub message: String,
 }

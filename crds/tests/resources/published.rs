@@ -94,6 +94,8 @@ fn schemas_are_structural_and_have_only_what_servers_know() {
     each_schema(&mut |path, schema| {
         for (keyword, value) in schema.as_object().unwrap() {
             assert!(known.contains(&keyword.as_str()), "{path}: {keyword}");
+            // Kubernetes 1.20 reads an empty text here as null, and refuses the definition.
+            assert!(keyword != "default" || *value != "", "{path}");
             if keyword == "format" {
                 assert!(
                     ["int32", "int64", "cidr", "date-time"].contains(&value.as_str().unwrap()),
