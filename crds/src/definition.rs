@@ -41,6 +41,7 @@ fn tidy_schema(schema: &mut Value) {
     // What is absent is absent: an explicit null has no meaning of its own.
     schema.remove("nullable");
     tidy_numbers(schema);
+    bound_enumeration(schema);
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = unfold(text);
     }
@@ -74,6 +75,14 @@ fn tidy_numbers(schema: &mut Map<String, Value>) {
         if let Some(number) = whole {
             schema.insert(bound.to_owned(), Value::from(number as i64));
         }
+    }
+}
+
+/// Without a greatest length a server of 1.25 takes a text to be as long as a request when it adds up what a rule over
+/// it costs, even where it can only be one of a few words.
+fn bound_enumeration(schema: &mut Map<String, Value>) {
+    if schema.contains_key("enum") {
+        schema.insert("maxLength".to_owned(), 32.into());
     }
 }
 
