@@ -31,7 +31,7 @@ pub struct TraceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
 
-    /// Transitions since the trace was created, or since the agents last started.
+    /// Transitions, added up over the nodes. An agent counts anew when it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
 
