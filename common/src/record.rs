@@ -94,7 +94,7 @@ pub struct TransitionRecord {
     pub owner_pid: u32,
     /// Process id of the task that was on the CPU.
     pub on_cpu_pid: u32,
-    /// `sk_err` at -> CLOSE, an errno or 0.
+    /// `sk_err`, an errno or 0; it tells why only at -> CLOSE.
     pub socket_error: u32,
     /// Local port.
     pub local_port: u16,

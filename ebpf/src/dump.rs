@@ -17,7 +17,7 @@ use crate::{
     hook::{family, tuple_of_socket},
     maps::{LISTENERS, RECORD_COUNT},
     memory::{Memory, Typed},
-    socket::{BIRTH_UNKNOWN, InStorage, Records, SINCE_ATTACH, SocketRecord},
+    socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
     transition::Place,
 };
 
@@ -69,13 +69,15 @@ fn tcp_socket(context: *const TaskFile) -> Option<(*const u8, *const u8)> {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
-    if let Some((_, socket)) = tcp_socket(context)
+    if let Some((task, socket)) = tcp_socket(context)
         && Typed::field::<u8>(socket, offset!(state)) == State::LISTEN.0
     {
         let place = Place::of::<Typed>(socket);
         let port: u16 = Typed::field(socket, offset!(local_port));
         // Without room a server is taken for a client: the map holds more listeners than a node has.
-        let _ = LISTENERS.insert([place.netns, port.into()], 1, 0);
+        let listener =
+            Listener { owner_pid: Typed::field(task, offset!(task_tgid)), owner_comm: comm_of(task) };
+        let _ = LISTENERS.insert([place.netns, port.into()], listener, 0);
     }
     0
 }
@@ -116,7 +118,7 @@ fn role_of(socket: *const u8, state: u8) -> u8 {
     if state == State::SYN_SENT.0 {
         return role::CLIENT;
     }
-    let port = tuple_of_socket::<Typed>(socket).local_port;
+    let port = tuple_of_socket::<Typed>(socket, false).local_port;
     let place = Place::of::<Typed>(socket);
     // SAFETY: the value is never looked at.
     let served = unsafe { LISTENERS.get([place.netns, port.into()]) }.is_some();

@@ -17,7 +17,7 @@ use crate::{
     counters::{Counters, ring_full_by_trace},
     globals::setting,
     hook::Tuple,
-    maps::{CONTROL, EVENTS},
+    maps::{CGROUP_EVENTS, CONTROL, EVENTS},
     socket::SocketRecord,
     transition::{Place, Step},
 };
@@ -73,7 +73,7 @@ pub(crate) fn emit(
     unsafe { fill(&mut *out, record, emission, wanted, held) };
     entry.submit(BPF_RB_NO_WAKEUP.into());
     counters.add(Counter::Emitted, count);
-    wake_reader(counters);
+    wake_reader(counters, count);
 }
 
 #[inline(always)]
@@ -136,9 +136,11 @@ fn fill(
 ///
 /// The record above is committed first, with a full barrier (`xchg` in `bpf_ringbuf_commit`, since 5.8), and only
 /// then is the flag read: a reader that sets the flag and then finds nothing is sure to be woken. The wake-up
-/// itself rides on a small discarded record, which the reader never sees.
+/// itself rides on a small discarded record, which the reader never sees. It goes into the other ring: this one may
+/// have filled since the record above, and then nobody would ever wake the reader. That one wakes it by itself before
+/// it fills.
 #[inline(always)]
-fn wake_reader(counters: Counters) {
+fn wake_reader(counters: Counters, count: u64) {
     let Some(control) = CONTROL.get_ptr_mut(0) else { return };
     // SAFETY: the map's only element, shared with user space; two producers that both find the flag set only
     // wake the reader twice.
@@ -147,7 +149,7 @@ fn wake_reader(counters: Counters) {
         let resting = &raw mut (*control).resting;
         if sleeping.read_volatile() != 0 {
             sleeping.write_volatile(0);
-        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY == 0
+        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY < count
             && resting.read_volatile() != 0
             && half_full()
         {
@@ -157,7 +159,7 @@ fn wake_reader(counters: Counters) {
         }
     }
     counters.add(Counter::Wakeup, 1);
-    if let Some(nudge) = EVENTS.reserve_untyped::<u64>(0) {
+    if let Some(nudge) = CGROUP_EVENTS.reserve_untyped::<u64>(0) {
         nudge.discard(BPF_RB_FORCE_WAKEUP.into());
     }
 }

@@ -14,7 +14,7 @@ use kube_tcpstates_common::{
     },
 };
 
-use crate::socket::SocketRecord;
+use crate::socket::{Listener, SocketRecord};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -103,9 +103,10 @@ pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
 #[btf_map]
 pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
 
-/// (network namespace inode, port) of the listeners that the start dump found.
+/// Listeners by (network namespace inode, port): those that the start dump found, and where records are in the hash
+/// all of them, because there a child does not inherit its listener's record.
 #[btf_map]
-pub(crate) static LISTENERS: HashMap<[u32; 2], u32, 65_536, NO_PREALLOC> = HashMap::new();
+pub(crate) static LISTENERS: HashMap<[u32; 2], Listener, 65_536, NO_PREALLOC> = HashMap::new();
 
 /// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
 #[btf_map]

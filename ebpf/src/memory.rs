@@ -1,6 +1,8 @@
 //! Reading kernel memory, in the two ways a program may.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use kube_tcpstates_common::offsets::ABSENT;
 
 /// How a program reads the structures a pointer leads to.
@@ -34,12 +36,23 @@ impl Memory for Typed {
 }
 
 /// `bpf_probe_read_kernel`, for pointers without a type.
+///
+/// It fills what it cannot read with zeros (`bpf_probe_read_kernel_common`, since 5.5), so nobody looks at its result:
+/// each look would be a fork, and with a fork for each field the verifier has more paths than it is willing to walk.
 pub(crate) struct Probed;
 
 impl Memory for Probed {
     #[inline(always)]
     fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-        // SAFETY: the helper reads any kernel address safely.
-        unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast::<T>()) }.unwrap_or_default()
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper reads any kernel address safely, and writes all of `value` in any case.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                base.wrapping_add(offset as usize).cast(),
+            );
+            value.assume_init()
+        }
     }
 }

@@ -8,8 +8,9 @@ use kube_tcpstates_common::record::{COMM_LEN, owner};
 
 use crate::{
     globals::offset,
+    maps::LISTENERS,
     memory::{Memory, Probed},
-    socket::SocketRecord,
+    socket::{Listener, SocketRecord},
 };
 
 /// `PF_KTHREAD`, `include/linux/sched.h`, the same since 2.6.27.
@@ -34,4 +35,33 @@ pub(crate) fn set_current(record: &mut SocketRecord, source: u8) {
     record.owner_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the helper writes at most the length it is given; straight into the record, to spare the stack.
     unsafe { bpf_get_current_comm(record.owner_comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+}
+
+/// Keeps a listener's owner for its children.
+#[inline(always)]
+pub(crate) fn listen(record: &SocketRecord, netns: u32, port: u16) {
+    if netns == 0 || port == 0 {
+        return;
+    }
+    let listener = Listener { owner_pid: record.owner_pid, owner_comm: record.owner_comm };
+    // Without room the children have no owner until they close.
+    let _ = LISTENERS.insert([netns, port.into()], listener, 0);
+}
+
+/// Gives a child the owner of the listener on its port. Of several listeners (SO_REUSEPORT) the last one counts.
+#[inline(always)]
+pub(crate) fn inherit(record: &mut SocketRecord, netns: u32, port: u16) {
+    // SAFETY: an entry is replaced whole and freed after a grace period.
+    if let Some(listener) = unsafe { LISTENERS.get([netns, port.into()]) } {
+        record.owner_pid = listener.owner_pid;
+        record.owner_comm = listener.owner_comm;
+        record.owner_source = owner::LISTEN;
+    }
+}
+
+/// Forgets a listener.
+#[inline(always)]
+pub(crate) fn forget_listener(netns: u32, port: u16) {
+    // It may never have had room.
+    let _ = LISTENERS.remove([netns, port.into()]);
 }

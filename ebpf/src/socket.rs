@@ -64,8 +64,19 @@ static EMPTY: SocketRecord = SocketRecord {
     padding: [0; 2],
 };
 
+/// Who listens.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Listener {
+    pub(crate) owner_pid: u32,
+    pub(crate) owner_comm: [u8; COMM_LEN],
+}
+
 /// Where socket records live.
 pub(crate) trait Records {
+    /// Whether the kernel copies a listener's record to its children.
+    const INHERITED: bool;
+
     /// The record of a socket, if it has one.
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord>;
     /// Makes a record of zeros, or returns the one that is there.
@@ -105,6 +116,8 @@ impl InStorage {
 }
 
 impl Records for InStorage {
+    const INHERITED: bool = true;
+
     #[inline(always)]
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
         Self::lookup(socket, ptr::null_mut(), 0)
@@ -126,12 +139,18 @@ impl Records for InStorage {
 pub(crate) struct InHash;
 
 impl Records for InHash {
+    const INHERITED: bool = false;
+
     #[inline(always)]
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
         // SAFETY: an element is only freed after a grace period, and only this socket's own -> CLOSE deletes it.
         SOCKET_HASH.get_ptr_mut(socket as u64).and_then(|record| unsafe { record.as_mut() })
     }
 
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "by value the record would be copied to the stack"
+    )]
     #[inline(always)]
     fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
         SOCKET_HASH.insert(socket as u64, &EMPTY, 0).ok()?;

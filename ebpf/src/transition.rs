@@ -6,6 +6,7 @@ use kube_tcpstates_common::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
+    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner, role},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
@@ -31,6 +32,9 @@ const CLOSE: u8 = State::CLOSE.0;
 const CLOSE_WAIT: u8 = State::CLOSE_WAIT.0;
 const LAST_ACK: u8 = State::LAST_ACK.0;
 const LISTEN: u8 = State::LISTEN.0;
+
+/// Id of the root of the unified hierarchy (`kernfs_create_root`, `fs/kernfs/dir.c`).
+const ROOT_CGROUP: u64 = 1;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -63,23 +67,67 @@ fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
         let node = M::pointer(cgroup, offset!(cgroup_kn));
         return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
     }
-    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data.
+    if offset!(cgroup_val) == ABSENT || offset!(kernfs_id) == ABSENT {
+        return 0;
+    }
+    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data. Where it is no pointer
+    // the socket is the root's (`sock_cgroup_ptr`, `include/linux/cgroup.h`).
     let word = M::field::<u64>(socket, offset!(cgroup_val));
     if word == 0 || word & 3 != 0 {
-        return 0;
+        return ROOT_CGROUP;
     }
     let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
     if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
 }
 
-/// A state as a byte; 255 for one no kernel has.
-#[inline(always)]
-fn narrow(state: u32, counters: Counters) -> u8 {
-    if state < 16 {
-        return state as u8;
+/// What a pair of states says about the socket, as bits of [`KINDS`].
+mod kind {
+    /// A connection or a listener begins.
+    pub(super) const BIRTH: u8 = 1 << 3;
+    /// A child comes out of a listener.
+    pub(super) const CHILD: u8 = 1 << 1;
+    /// The socket is, or was, a listener.
+    pub(super) const LISTENER: u8 = 1 << 2;
+    /// The owner closes, in its own context.
+    pub(super) const OWNERS_CLOSE: u8 = 1 << 4;
+    /// The socket was closed: it has no port of its own yet, unless it is bound.
+    pub(super) const FROM_CLOSE: u8 = 1 << 5;
+    /// The socket has just closed.
+    pub(super) const CLOSE: u8 = 1 << 0;
+    /// The two upper bits are a role (`kube_tcpstates_common::record::role`), 0 where the states do not tell.
+    pub(super) const ROLE_SHIFT: u8 = 6;
+}
+
+/// By `(old & 15) << 4 | new & 15`. A table, where comparisons would do as well: each comparison with a constant gives
+/// the verifier another path on which it knows a state, and it walks all their combinations to the end.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        kinds[index] = kind_of((index >> 4) as u8, index as u8 & 15);
+        index += 1;
     }
-    counters.add(Counter::StateOutOfRange, 1);
-    u8::MAX
+    kinds
+};
+
+const fn kind_of(old: u8, new: u8) -> u8 {
+    let child = old == LISTEN && new == SYN_RECV;
+    let client = old == CLOSE && new == SYN_SENT;
+    let listener = new == LISTEN || (old == LISTEN && !child);
+    let birth = child || client || (old == CLOSE && new == LISTEN);
+    let owners_close = (old == ESTABLISHED && new == FIN_WAIT1) || (old == CLOSE_WAIT && new == LAST_ACK);
+    let role = match (client, child || listener) {
+        (true, _) => role::CLIENT,
+        (_, true) => role::SERVER,
+        _ => role::UNKNOWN,
+    };
+    kind::BIRTH * birth as u8
+        | kind::CHILD * child as u8
+        | kind::LISTENER * listener as u8
+        | kind::OWNERS_CLOSE * owners_close as u8
+        | kind::FROM_CLOSE * (old == CLOSE) as u8
+        | kind::CLOSE * (new == CLOSE) as u8
+        | role << kind::ROLE_SHIFT
 }
 
 /// The states of a transition, and what they say about the socket.
@@ -87,33 +135,67 @@ fn narrow(state: u32, counters: Counters) -> u8 {
 pub(crate) struct Step {
     pub(crate) old: u8,
     pub(crate) new: u8,
+    kind: u8,
 }
 
 impl Step {
-    /// A connection or a listener begins.
+    /// Counts states that no kernel has; they are shown by their lowest byte.
+    #[inline(always)]
+    fn new(old: u32, new: u32, counters: Counters) -> Self {
+        if (old | new) > 15 {
+            counters.add(Counter::StateOutOfRange, 1);
+        }
+        let index = ((old & 15) << 4 | new & 15) as usize;
+        // SAFETY: the index is below 256. Read as it is at run time, so that no path is made for each value.
+        let kind = unsafe { KINDS.as_ptr().add(index).read_volatile() };
+        Self { old: old as u8, new: new as u8, kind }
+    }
+
     #[inline(always)]
     fn is_birth(self) -> bool {
-        (self.old == CLOSE && (self.new == SYN_SENT || self.new == LISTEN)) || self.is_child()
+        self.kind & kind::BIRTH != 0
     }
 
-    /// A child comes out of a listener.
     #[inline(always)]
     fn is_child(self) -> bool {
-        self.old == LISTEN && self.new == SYN_RECV
+        self.kind & kind::CHILD != 0
     }
 
-    /// The socket is, or was, a listener.
     #[inline(always)]
     fn is_listener(self) -> bool {
-        self.new == LISTEN || (self.old == LISTEN && !self.is_child())
+        self.kind & kind::LISTENER != 0
     }
 
-    /// The owner closes, in its own context.
     #[inline(always)]
     fn is_owners_close(self) -> bool {
-        (self.old == ESTABLISHED && self.new == FIN_WAIT1) || (self.old == CLOSE_WAIT && self.new == LAST_ACK)
+        self.kind & kind::OWNERS_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn was_closed(self) -> bool {
+        self.kind & kind::FROM_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_close(self) -> bool {
+        self.kind & kind::CLOSE != 0
+    }
+
+    /// The side of the connection: told by the states, or remembered.
+    #[inline(always)]
+    fn role(self, record: Option<&SocketRecord>) -> u8 {
+        let told = self.kind >> kind::ROLE_SHIFT;
+        if told != 0 { told } else { record.map_or(role::UNKNOWN, |record| record.role) }
+    }
+
+    /// The record's flag for a birth that was not seen, as it stands before the record is asked.
+    #[inline(always)]
+    fn birth_flag(self) -> u16 {
+        u16::from(!self.kind & kind::BIRTH)
     }
 }
+
+const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN);
 
 /// One hit of the hook.
 #[inline(always)]
@@ -134,7 +216,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     let socket = hook.socket();
     let place = Place::of::<H::Memory>(socket);
     let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
-    let step = Step { old: narrow(hook.old_state(), counters), new: narrow(hook.new_state(), counters) };
+    let step = Step::new(hook.old_state(), hook.new_state(), counters);
     if identity.0 == 0 {
         leave::<H::Records>(counters, rules, socket, step);
         return;
@@ -161,7 +243,7 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, s
 
 #[inline(always)]
 fn forget_closed<R: Records>(counters: Counters, socket: *const u8, step: Step) {
-    if step.new == CLOSE && R::closed(socket) {
+    if step.is_close() && R::closed(socket) {
         counters.add(Counter::StorageDeleted, 1);
     }
 }
@@ -180,13 +262,13 @@ fn judged<H: Hook>(
     step: Step,
 ) {
     let socket = hook.socket();
-    let mut tuple = hook.tuple();
+    let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     if step.is_listener() {
         tuple.peer_port = 0;
     }
     let mut record = H::Records::get(socket);
-    let role = role_of(record.as_deref(), step);
+    let role = step.role(record.as_deref());
     // Under other rules the socket may have been nobody's for a while.
     let followed = record.as_ref().is_some_and(|record| record.generation == generation);
     let interest =
@@ -194,19 +276,25 @@ fn judged<H: Hook>(
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_held(record, counters);
-            // Followed on, in case its cgroup comes to be wanted.
-            record.state = step.new;
-            record.flags |= SINCE_UNKNOWN;
+            // Followed on, in case its cgroup comes to be wanted. A child's copy of its listener's record stays known
+            // as one.
+            if record.state != LISTEN || step.is_listener() {
+                record.state = step.new;
+                record.flags |= SINCE_UNKNOWN;
+            }
         }
         counters.add(Counter::Filtered, 1);
         forget_closed::<H::Records>(counters, socket, step);
         return;
     }
     let known = record.is_some();
-    if !known && step.new != CLOSE {
+    if !known && !step.is_close() {
         record = H::Records::create(socket);
         let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
         counters.add(made, 1);
+        if let Some(record) = record.as_deref_mut() {
+            record.generation = generation;
+        }
     }
 
     // SAFETY: the helper has no preconditions.
@@ -219,34 +307,35 @@ fn judged<H: Hook>(
         now,
         generation,
         duration_ns: UNKNOWN_NS,
-        flags: v4_mapped | mptcp(socket) | if step.is_birth() { 0 } else { flag::BIRTH_UNKNOWN },
-        error: if step.new == CLOSE { H::Memory::field::<u32>(socket, offset!(error)) } else { 0 },
+        flags: v4_mapped | mptcp(socket) | step.birth_flag(),
+        error: H::Memory::field::<u32>(socket, offset!(error)),
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns =
-            arrive(record, known, followed, role, step, now, counters, &mut emission.flags);
+        emission.duration_ns = arrive::<H::Records>(
+            record,
+            known,
+            followed,
+            role,
+            step,
+            now,
+            counters,
+            place,
+            &tuple,
+            &mut emission.flags,
+        );
     }
     decide(record, rules, &interest, &emission, counters);
+    if !H::Records::INHERITED && step.is_listener() && step.is_close() {
+        socket_owner::forget_listener(place.netns, tuple.local_port);
+    }
     forget_closed::<H::Records>(counters, socket, step);
 }
 
 #[inline(always)]
 fn mptcp(socket: *const u8) -> u16 {
-    if Probed::field::<u8>(socket, offset!(is_mptcp)) & 1 == 1 { flag::MPTCP } else { 0 }
-}
-
-/// The side of the connection: told by its birth, or remembered.
-#[inline(always)]
-fn role_of(record: Option<&SocketRecord>, step: Step) -> u8 {
-    if step.old == CLOSE && step.new == SYN_SENT {
-        role::CLIENT
-    } else if step.is_child() || step.is_listener() {
-        role::SERVER
-    } else {
-        record.map_or(role::UNKNOWN, |record| record.role)
-    }
+    u16::from(Probed::field::<u8>(socket, offset!(is_mptcp)) & 1) * flag::MPTCP
 }
 
 /// A transition that was held and can no longer be wanted.
@@ -307,7 +396,7 @@ fn judge(
 /// Brings the record up to the new state. Returns the time spent in the old one.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
-fn arrive(
+fn arrive<R: Records>(
     record: &mut SocketRecord,
     known: bool,
     followed: bool,
@@ -315,14 +404,17 @@ fn arrive(
     step: Step,
     now: u64,
     counters: Counters,
+    place: &Place,
+    tuple: &Tuple,
     flags: &mut u16,
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
-        born(record, known, step, now, counters);
-    } else if !known {
+        born::<R>(record, known, step, now, counters, place, tuple);
+    } else if !known || (record.state == LISTEN && step.old != LISTEN) {
+        // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
         record.birth_ns = now;
-        record.flags = BIRTH_UNKNOWN;
+        record.flags = BIRTH_UNKNOWN | (record.flags & TUPLE_JUDGED);
     } else {
         if record.state == step.old {
             if record.flags & SINCE_UNKNOWN == 0 {
@@ -351,22 +443,37 @@ fn arrive(
 
 /// A connection or listener begins, perhaps on a socket that had another before.
 #[inline(always)]
-fn born(record: &mut SocketRecord, known: bool, step: Step, now: u64, counters: Counters) {
+fn born<R: Records>(
+    record: &mut SocketRecord,
+    known: bool,
+    step: Step,
+    now: u64,
+    counters: Counters,
+    place: &Place,
+    tuple: &Tuple,
+) {
     record.birth_ns = now;
     if step.is_child() {
-        if known && record.state == LISTEN {
+        if R::INHERITED && known && record.state == LISTEN {
             // The kernel copied the listener's record: this is where the owner comes from.
             counters.add(Counter::StorageCreated, 1);
         } else {
             record.owner_source = owner::NONE;
             record.owner_pid = 0;
         }
+        if !R::INHERITED {
+            socket_owner::inherit(record, place.netns, tuple.local_port);
+        }
         record.flags &= TUPLE_JUDGED;
         return;
     }
     drop_held(record, counters);
     record.flags &= TUPLE_JUDGED;
-    socket_owner::set_current(record, if step.new == SYN_SENT { owner::CONNECT } else { owner::LISTEN });
+    let listens = step.is_listener();
+    socket_owner::set_current(record, if listens { owner::LISTEN } else { owner::CONNECT });
+    if !R::INHERITED && listens {
+        socket_owner::listen(record, place.netns, tuple.local_port);
+    }
 }
 
 /// Emits, holds or filters.
@@ -378,7 +485,7 @@ fn decide(
     emission: &Emission<'_>,
     counters: Counters,
 ) {
-    let Step { old, new } = emission.step;
+    let Step { old, new, .. } = emission.step;
     let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
     let undecided = (wanted.traces | wanted.maybe) & interest.undecided != 0;
     let mut earlier = Held::default();
@@ -396,7 +503,7 @@ fn decide(
             earlier.old = record.held_old_state;
             earlier.new = record.held_new_state;
             earlier.wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
-        } else if undecided && new != CLOSE {
+        } else if undecided && !emission.step.is_close() {
             record.flags |= HELD;
             record.held_boot_ns = emission.now;
             record.held_duration_ns = emission.duration_ns;

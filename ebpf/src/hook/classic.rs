@@ -2,9 +2,15 @@
 //! reads from its `format` file.
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
+use kube_tcpstates_common::offsets::ABSENT;
 
 use super::{Hook, Tuple, address_v6, family, widen};
-use crate::{globals::classic, memory::Memory, memory::Probed, socket::InHash, transition::on_transition};
+use crate::{
+    globals::{classic, offset},
+    memory::{Memory, Probed},
+    socket::InHash,
+    transition::{Step, on_transition},
+};
 
 struct Classic(TracePointContext);
 
@@ -43,9 +49,10 @@ impl Hook for Classic {
         }
     }
 
-    /// For `AF_INET6` the four-byte addresses hold filler.
+    /// For `AF_INET6` the four-byte addresses hold filler. The local port is `inet_sport`: see `tuple_of_socket` for
+    /// what that is worth in a socket that connects again. Without BTF there is nothing better.
     #[inline(always)]
-    fn tuple(&self) -> Tuple {
+    fn tuple(&self, step: Step) -> Tuple {
         let family = family(self.read(classic!(family)));
         let record = self.0.as_ptr().cast::<u8>();
         let (local, peer) = if family == 6 {
@@ -56,13 +63,12 @@ impl Hook for Classic {
         } else {
             (widen(self.read(classic!(local_v4))), widen(self.read(classic!(peer_v4))))
         };
-        Tuple {
-            family,
-            local,
-            peer,
-            local_port: self.read(classic!(local_port)),
-            peer_port: self.read(classic!(peer_port)),
-        }
+        let local_port = if step.was_closed() && offset!(local_port) != ABSENT {
+            Probed::field(self.socket(), offset!(local_port))
+        } else {
+            self.read(classic!(local_port))
+        };
+        Tuple { family, local, peer, local_port, peer_port: self.read(classic!(peer_port)) }
     }
 }
 

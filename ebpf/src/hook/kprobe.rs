@@ -8,7 +8,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
-    transition::on_transition,
+    transition::{Step, on_transition},
 };
 
 struct Kprobe(ProbeContext);
@@ -38,8 +38,8 @@ impl Hook for Kprobe {
     }
 
     #[inline(always)]
-    fn tuple(&self) -> Tuple {
-        tuple_of_socket::<Probed>(self.socket())
+    fn tuple(&self, step: Step) -> Tuple {
+        tuple_of_socket::<Probed>(self.socket(), step.is_close())
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::Records,
+    transition::Step,
 };
 
 /// Addresses and ports as the socket holds them, before IPv4-mapped becomes IPv4.
@@ -40,7 +41,7 @@ pub(crate) trait Hook {
     fn old_state(&self) -> u32;
     fn new_state(&self) -> u32;
     fn protocol(&self) -> u16;
-    fn tuple(&self) -> Tuple;
+    fn tuple(&self, step: Step) -> Tuple;
 }
 
 const AF_INET: u16 = 2;
@@ -79,14 +80,16 @@ fn add(offset: u32, more: u32) -> u32 {
 }
 
 /// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport` still holds the port;
-/// it lies outside `struct sock`, where typed loads do not reach.
+/// it lies outside `struct sock`, where typed loads do not reach. Nobody clears it: in a socket that connects a second
+/// time it is the first connection's until the kernel has chosen another, so before that it must not be looked at.
 #[inline(always)]
-pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8) -> Tuple {
+pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> Tuple {
     let family = family(M::field::<u16>(socket, offset!(family)));
-    let mut local_port = M::field::<u16>(socket, offset!(local_port));
-    if local_port == 0 {
-        local_port = u16::from_be(Probed::field::<u16>(socket, offset!(inet_sport)));
-    }
+    let local_port = if is_closed {
+        u16::from_be(Probed::field::<u16>(socket, offset!(inet_sport)))
+    } else {
+        M::field::<u16>(socket, offset!(local_port))
+    };
     let (local, peer) = if family == 6 {
         (address_v6::<M>(socket, offset!(local_v6)), address_v6::<M>(socket, offset!(peer_v6)))
     } else {

@@ -7,7 +7,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
-    transition::on_transition,
+    transition::{Step, on_transition},
 };
 
 struct RawTp(RawTracePointContext);
@@ -37,8 +37,8 @@ impl Hook for RawTp {
     }
 
     #[inline(always)]
-    fn tuple(&self) -> Tuple {
-        tuple_of_socket::<Probed>(self.socket())
+    fn tuple(&self, step: Step) -> Tuple {
+        tuple_of_socket::<Probed>(self.socket(), step.is_close())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Typed},
     socket::{InHash, InStorage, Records},
-    transition::on_transition,
+    transition::{Step, on_transition},
 };
 
 struct TpBtf<R> {
@@ -47,8 +47,8 @@ impl<R: Records> Hook for TpBtf<R> {
     }
 
     #[inline(always)]
-    fn tuple(&self) -> Tuple {
-        tuple_of_socket::<Typed>(self.socket())
+    fn tuple(&self, step: Step) -> Tuple {
+        tuple_of_socket::<Typed>(self.socket(), step.is_close())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// `FILEID_KERNFS` (`include/linux/exportfs.h`): the handle is the 64-bit id of a kernfs node.
@@ -79,6 +79,13 @@ impl ById {
         }
         let prefix = path_of(file.as_raw_fd()).map_err(failed)?;
         Ok(Self { mount: file, path: mount.to_owned(), prefix })
+    }
+
+    /// Looks the mount itself up, to learn whether this process may.
+    pub fn probe(&self) -> Result<(), ByIdError> {
+        let failed = |source| ByIdError::Mount { path: self.path.clone(), source };
+        let id = self.mount.metadata().map_err(failed)?.ino();
+        self.path(id).map(drop)
     }
 
     /// The path of a cgroup from the root of the hierarchy; `None` when there is none with that id (any more).

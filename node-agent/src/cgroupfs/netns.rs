@@ -91,6 +91,12 @@ fn inode(process: &Process) -> Result<u32, ProcError> {
         .map_err(|_| ProcError::Other(format!("namespace number {number} has more than 32 bits")))
 }
 
+/// Whether the processes in `root` have the numbers there that the kernel gives them: it is not a container's /proc.
+pub fn shows_the_host(root: &Path) -> bool {
+    std::fs::metadata(root.join("self/ns/pid"))
+        .is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE)
+}
+
 /// The host's own network namespace.
 pub fn host_namespace(root: &Path) -> Result<u32, NetnsError> {
     let number = |pid: u32, kind: &str| {

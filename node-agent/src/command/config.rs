@@ -52,6 +52,9 @@ impl TraceConfig {
                 .map_err(|error| error.to_string())
         };
         let duration = positive("--duration", &raw.duration)?;
+        if duration.is_some_and(|duration| duration.is_zero()) {
+            return Err("--duration 0: give a longer time".to_owned());
+        }
         if raw.count == Some(0) {
             return Err("--count 0: give at least 1".to_owned());
         }
@@ -216,6 +219,7 @@ mod tests {
             (&["--transition", "*:*"], "--transition"),
             (&["--min-duration", "5"], "--min-duration"),
             (&["--duration", "soon"], "--duration"),
+            (&["--duration", "0s"], "--duration"),
             (&["--count", "0"], "--count"),
             (&["--hook", "fentry"], "fentry"),
             (&["--ring-size", "100KiB"], "--ring-size"),

@@ -5,8 +5,9 @@ mod check;
 mod config;
 mod trace;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
+use crate::output::Stderr;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 /// Done.
@@ -32,7 +33,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Trace(raw) => match config::TraceConfig::check(&raw) {
             Ok(config) => trace::run(config),
             Err(error) => {
-                let _ = args::Arguments::command().error(ErrorKind::ValueValidation, error).print();
+                let mut program = args::Arguments::command();
+                program.build();
+                let trace = program.find_subcommand_mut("trace").map(std::mem::take).unwrap_or_default();
+                let _ =
+                    trace.bin_name("kube-tcpstates trace").error(ErrorKind::ValueValidation, error).print();
                 return ExitCode::from(USAGE);
             }
         },
@@ -42,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::from(DONE),
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "kube-tcpstates: {error:#}");
+            crate::pipeline::say(&format_args!("kube-tcpstates: {error:#}"));
             ExitCode::from(FAILED)
         }
     }
@@ -52,7 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn log_to_stderr() {
     use tracing_subscriber::{EnvFilter, fmt, prelude::*};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).without_time().with_ansi(false);
+    let layer = fmt::layer().with_writer(|| Stderr).with_target(false).without_time().with_ansi(false);
     // A second call in one process (tests) changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }

@@ -51,7 +51,8 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
                 Told::Summary => { handle.summary(); continue }
             },
             () = beat(&mut heartbeat) => { handle.heartbeat(); continue }
-            () = stop.notified() => {}
+            // The output or the pipeline has ended. In the first case the pipeline may be asleep.
+            () = stop.notified() => handle.stop(),
         }
         break;
     }
@@ -108,6 +109,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         want_on_cpu: text,
         follow_cgroups: false,
     })?;
+    refuse_blind(config, kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {
         tracing::warn!("{blind}");
     }
@@ -137,7 +139,10 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         kernel.rules.swap(&compiled)?;
         kernel.attach()?;
         if let Err(why) = &kernel.dump {
-            tracing::debug!("sockets open before the start are not known: {why}");
+            tracing::warn!(
+                "sockets open before the start have neither role nor owner: {}",
+                preflight::short(why)
+            );
         }
         Ok(())
     };
@@ -151,6 +156,18 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     };
     let ended = Arc::clone(stop);
     pipeline::start(setup, attach, first_line, move || ended.notify_one())
+}
+
+/// A filter by something that the program cannot read would match nothing, in silence.
+fn refuse_blind(config: &TraceConfig, reads_cgroups: bool, reads_namespaces: bool) -> anyhow::Result<()> {
+    let why = "on this kernel the hook cannot read it (no type information, BTF)";
+    if config.selection.is_active() && !reads_cgroups {
+        anyhow::bail!("--container and --pod-uid need the socket's cgroup: {why}");
+    }
+    if config.filter.netns.is_some() && !reads_namespaces {
+        anyhow::bail!("--netns needs the socket's network namespace: {why}");
+    }
+    Ok(())
 }
 
 fn serialiser(config: &TraceConfig, run: RunId) -> Serialiser {

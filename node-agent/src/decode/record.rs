@@ -21,6 +21,7 @@ pub fn transitions(record: &TransitionRecord) -> impl Iterator<Item = Transition
         new_state: State(record.held_new_state),
         error: None,
         gap: false,
+        on_cpu: on_cpu_of_held(record),
         traces: record.held_traces,
         maybe: record.held_maybe,
         ..transition(record)
@@ -48,7 +49,7 @@ fn transition(record: &TransitionRecord) -> Transition {
             role::SERVER => Some(Role::Server),
             _ => None,
         },
-        error: Some(record.socket_error).filter(|error| *error != 0),
+        error: Some(record.socket_error).filter(|error| *error != 0 && record.new_state == State::CLOSE.0),
         socket: record.socket,
         birth_ns: record.birth_ns,
         birth_known: !has(flag::BIRTH_UNKNOWN),
@@ -62,6 +63,16 @@ fn transition(record: &TransitionRecord) -> Transition {
         traces: record.traces,
         maybe: record.maybe,
         generation: record.generation,
+    }
+}
+
+/// The record tells who was on the CPU at its last transition. At the held one of a client it was the task that
+/// connects, which is the owner; at that of a server nobody knows.
+fn on_cpu_of_held(record: &TransitionRecord) -> OnCpu {
+    if record.owner_source == owner::CONNECT {
+        OnCpu { pid: record.owner_pid, comm: record.owner_comm }
+    } else {
+        OnCpu { pid: 0, comm: [0; 16] }
     }
 }
 
@@ -151,9 +162,21 @@ mod tests {
         };
         let found: Vec<_> = transitions(&held).map(|t| (t.boot_ns, t.new_state, t.traces)).collect();
         assert_eq!(found, [(1_000, State::SYN_SENT, 2), (2_000, State::ESTABLISHED, 1)]);
+        let on_cpu: Vec<_> =
+            transitions(&TransitionRecord { on_cpu_pid: 9, ..held }).map(|t| t.on_cpu.pid).collect();
+        assert_eq!(on_cpu, [7, 9], "the client's own task connected, another was on the CPU at the answer");
         let alone: Vec<_> =
             transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
+    }
+
+    #[test]
+    fn an_error_is_the_reason_of_a_close_only() {
+        let error = |new_state: State| {
+            let record = TransitionRecord { socket_error: 111, new_state: new_state.0, ..record() };
+            transitions(&record).next().unwrap().error
+        };
+        assert_eq!((error(State::CLOSE), error(State::ESTABLISHED)), (Some(111), None));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct CounterSnapshot {
     pub ring_full_by_trace: [u64; MAX_TRACES],
     /// Hits on which the kernel skipped the program because it was already running on that CPU.
     pub recursion: u64,
+    /// The kernel let us read `recursion`.
+    pub recursion_known: bool,
 }
 
 impl CounterSnapshot {
@@ -45,10 +47,12 @@ impl Counters {
 
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
     pub fn snapshot(&self) -> CounterSnapshot {
+        let recursion = recursion_misses(self.program);
         CounterSnapshot {
             words: sum(&self.blocks),
             ring_full_by_trace: sum(&self.by_trace),
-            recursion: recursion_misses(self.program),
+            recursion: recursion.unwrap_or(0),
+            recursion_known: recursion.is_some(),
         }
     }
 }
@@ -65,11 +69,10 @@ fn sum<const N: usize>(map: &PerCpuArray<MapData, Plain<[u64; N]>>) -> [u64; N] 
     total
 }
 
-/// `recursion_misses` of a program, from its descriptor's fdinfo (since 5.12; 0 before).
-fn recursion_misses(program: RawFd) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0)
+/// `recursion_misses` of a program, from its descriptor's fdinfo (since 5.12; before, nothing is skipped). `None` when
+/// that cannot be read: then it is not known, which is not the same as 0.
+fn recursion_misses(program: RawFd) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    value.map_or(Some(0), |value| value.trim().parse().ok())
 }

@@ -12,16 +12,16 @@ use aya::{
     programs::Iter,
 };
 
-use super::load::LoadError;
+use super::error::LoadError;
 
 /// Walks every task's descriptors twice: listeners first, so that the second pass can tell servers from clients.
 /// Leaves a record, marked as older than the tracer, with each TCP socket that has none.
 pub(super) fn open_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
     for program in ["dump_listeners", "dump_sockets"] {
-        run(ebpf, btf, program).map_err(|source| LoadError::Program {
+        run(ebpf, btf, program).map_err(|reason| LoadError::Program {
             program,
             hint: "sockets open before the start",
-            source,
+            reason,
         })?;
     }
     Ok(())
@@ -41,8 +41,14 @@ fn run(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Loads the program that counts records.
+pub(super) fn load_count(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
+    let program: &mut Iter = ebpf.program_mut("count_records").ok_or("not in the object")?.try_into()?;
+    Ok(program.load("bpf_sk_storage_map", btf)?)
+}
+
 /// Counts the socket records in socket storage: all, and those of closed sockets among them.
-pub(super) fn count_records(ebpf: &mut Ebpf, btf: &Btf) -> Result<(u64, u64), BoxError> {
+pub(super) fn count_records(ebpf: &mut Ebpf) -> Result<(u64, u64), BoxError> {
     let records = match ebpf.map("SOCKET_STORAGE") {
         Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
         _ => return Err("the object has no socket storage".into()),
@@ -53,11 +59,9 @@ pub(super) fn count_records(ebpf: &mut Ebpf, btf: &Btf) -> Result<(u64, u64), Bo
         counts.set(slot, 0, 0)?;
     }
     let program: &mut Iter = ebpf.program_mut("count_records").ok_or("not in the object")?.try_into()?;
-    program.load("bpf_sk_storage_map", btf)?;
     let link = link_to_map(program.fd()?.as_fd(), records.as_fd())?;
     let mut nothing = Vec::new();
     File::from(iterator_of(link.as_fd())?).read_to_end(&mut nothing)?;
-    program.unload()?;
     let counts: Array<&MapData, u64> = Array::try_from(ebpf.map("RECORD_COUNT").ok_or("no RECORD_COUNT")?)?;
     Ok((counts.get(&0, 0)?, counts.get(&1, 0)?))
 }

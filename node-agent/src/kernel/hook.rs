@@ -11,12 +11,12 @@ pub enum Hook {
     RawTp,
     /// `sock:inet_sock_set_state`: for kernels without BTF.
     Tracepoint,
-    /// `kprobe:tcp_set_state`: for kernels without the tracepoint, or when asked for.
+    /// `kprobe:tcp_set_state`: only when asked for.
     Kprobe,
 }
 
 impl Hook {
-    /// Every hook, first choice first.
+    /// Every hook.
     pub const ALL: [Self; 4] = [Self::TpBtf, Self::Tracepoint, Self::Kprobe, Self::RawTp];
 
     /// The name on the command line and in lines.

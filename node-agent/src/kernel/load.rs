@@ -1,6 +1,6 @@
 //! Loading the programs and attaching them.
 
-use std::{error::Error, os::fd::AsFd as _, path::Path, sync::Arc};
+use std::{os::fd::AsFd as _, path::Path, sync::Arc};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
@@ -19,6 +19,7 @@ use super::{
     control::ControlPage,
     counters::Counters,
     dump,
+    error::{BoxError, LoadError, told},
     hook::{Hook, StorageKind},
     offsets,
     pod::Plain,
@@ -30,72 +31,6 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// Why tracing cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The kernel's types could not be read, and the hook needs them.
-    #[error("hook {hook}: {source}; without type information only `--hook tracepoint` can work")]
-    NoTypes {
-        /// The hook asked for.
-        hook: Hook,
-        /// Why.
-        source: BoxError,
-    },
-    /// The object or its maps were refused.
-    #[error("loading the eBPF maps: {source}{}", advice(source))]
-    Maps {
-        /// What the kernel said.
-        source: BoxError,
-    },
-    /// A program was refused.
-    #[error("{hint}: eBPF program {program}: {source}{}", advice(source))]
-    Program {
-        /// Its name in the object.
-        program: &'static str,
-        /// What it is for.
-        hint: &'static str,
-        /// What the kernel said.
-        source: BoxError,
-    },
-    /// Something else of the system.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-/// What to do about a refusal, as far as its text tells.
-fn advice(source: &BoxError) -> String {
-    let mut error: Option<&(dyn Error + 'static)> = Some(&**source);
-    while let Some(inner) = error {
-        if let Some(system) = inner.downcast_ref::<std::io::Error>() {
-            return match system.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => missing_capabilities(),
-                Some(libc::ENOMEM) => {
-                    " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into()
-                }
-                _ => format!(" ({system})"),
-            };
-        }
-        error = inner.source();
-    }
-    String::new()
-}
-
-/// Names the capabilities this process lacks.
-fn missing_capabilities() -> String {
-    let missing = crate::preflight::missing_capabilities();
-    if missing.is_empty() {
-        return " (refused although the capabilities are there: lockdown, seccomp or an LSM?)".to_owned();
-    }
-    format!(" (missing: {})", missing.join(", "))
-}
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -129,9 +64,11 @@ pub struct Loaded {
     pub rings: Option<Rings>,
     /// The filter.
     pub rules: Rules,
+    /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
     program: &'static str,
     accept_arguments: u32,
+    offsets: Offsets,
     links: Vec<Link>,
 }
 
@@ -140,22 +77,23 @@ type Link = Box<dyn std::any::Any + Send>;
 
 /// Loads everything; the rules are still empty, nothing is attached.
 pub fn load(options: Options) -> Result<Loaded, LoadError> {
+    raise_memlock();
     let types = Btf::read(Path::new(BTF));
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
             let offsets = offsets::resolve(types)
-                .map_err(|source| LoadError::NoTypes { hook, source: source.into() })?;
+                .map_err(|source| LoadError::NoTypes { hook, reason: source.into() })?;
             (offsets, types.parameters("inet_csk_accept").unwrap_or(0))
         }
         (Err(_), Hook::Tracepoint) => (Offsets::NONE, 0),
-        (Err(source), _) => return Err(LoadError::NoTypes { hook, source: source.to_string().into() }),
+        (Err(source), _) => return Err(LoadError::NoTypes { hook, reason: source.to_string().into() }),
     };
     let classic = match hook {
         Hook::Tracepoint => classic::read().map_err(|source| LoadError::Program {
             program: "classic",
             hint: "hook tracepoint",
-            source: source.into(),
+            reason: source.into(),
         })?,
         _ => ClassicOffsets::zeroed(),
     };
@@ -174,7 +112,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .load(OBJECT)
-        .map_err(|source| LoadError::Maps { source: source.into() })?;
+        .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
@@ -182,7 +120,18 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let mut loaded = assemble(ebpf, hook, storage, program, btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
+    loaded.offsets = offsets;
     Ok(loaded)
+}
+
+/// Before 5.11 eBPF maps count against RLIMIT_MEMLOCK; since then nothing depends on it. What this process may not
+/// raise stays as it is, and a map that is refused for it says so.
+fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// Loads the program of a hook. `tp_btf` falls back to the hash where socket storage is refused (before 5.11).
@@ -191,14 +140,16 @@ fn load_hook(
     hook: Hook,
     btf: Option<&AyaBtf>,
 ) -> Result<(&'static str, StorageKind), LoadError> {
-    let fail = |program, source| LoadError::Program { program, hint: hint(hook), source };
+    let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
-            if load_program(ebpf, "tp_btf_storage", btf).is_ok() {
+            let Err(refused) = load_program(ebpf, "tp_btf_storage", btf) else {
                 return Ok(("tp_btf_storage", StorageKind::SocketStorage));
-            }
+            };
             let program = "tp_btf_hash";
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
+            // Before 5.11 this is the ordinary case.
+            tracing::warn!("socket records go into a hash: {}", told(&refused));
             Ok((program, StorageKind::Hash))
         }
         Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
@@ -245,7 +196,7 @@ fn load_cgroup_programs(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), BoxError> {
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
     ebpf.take_map(name)
-        .ok_or_else(|| LoadError::Maps { source: format!("the object has no map {name}").into() })
+        .ok_or_else(|| LoadError::Maps { reason: format!("the object has no map {name}").into() })
 }
 
 fn assemble(
@@ -256,7 +207,7 @@ fn assemble(
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
-        LoadError::Maps { source: source.into() }
+        LoadError::Maps { reason: source.into() }
     }
     fn map<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
     where
@@ -306,6 +257,7 @@ fn assemble(
         btf,
         program,
         accept_arguments: 0,
+        offsets: Offsets::NONE,
         links: Vec::new(),
     })
 }
@@ -327,13 +279,14 @@ impl Loaded {
     /// Traces from here on, and then looks for the sockets that were open before.
     pub fn attach(&mut self) -> Result<(), LoadError> {
         let program = self.program;
-        let link = attach_program(&mut self.ebpf, program).map_err(|source| LoadError::Program {
+        let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
             program,
             hint: hint(self.hook),
-            source,
+            reason,
         })?;
         self.links.push(link);
-        let (Some(btf), StorageKind::SocketStorage) = (&self.btf, self.storage) else {
+        let btf = self.btf.take();
+        let (Some(btf), StorageKind::SocketStorage) = (&btf, self.storage) else {
             self.dump = Err("the start dump needs socket storage".to_owned());
             return Ok(());
         };
@@ -342,13 +295,26 @@ impl Loaded {
             self.accept_owner = true;
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
+        // For later, when there are no types any more. Without it the counts of records are not told.
+        let _ = dump::load_count(&mut self.ebpf, btf);
         Ok(())
+    }
+
+    /// Whether the program can read which cgroup made a socket.
+    pub const fn reads_cgroups(&self) -> bool {
+        let Offsets { cgroup, cgroup_val, cgroup_kn, kernfs_id, .. } = self.offsets;
+        (cgroup != ABSENT || cgroup_val != ABSENT) && cgroup_kn != ABSENT && kernfs_id != ABSENT
+    }
+
+    /// Whether the program can read a socket's network namespace.
+    pub const fn reads_namespaces(&self) -> bool {
+        self.offsets.net != ABSENT && self.offsets.net_inum != ABSENT
     }
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
         match self.storage {
-            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf, self.btf.as_ref()?).ok(),
+            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
             StorageKind::Hash => {
                 let counters = self.counters.snapshot();
                 let made = counters.get(Counter::StorageCreated);

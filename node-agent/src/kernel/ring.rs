@@ -63,20 +63,29 @@ impl Waker {
 }
 
 /// Transitions.
-pub struct EventRing(RingBuf<MapData>);
+pub struct EventRing {
+    ring: RingBuf<MapData>,
+    backlogged: bool,
+}
 
 impl EventRing {
     /// Hands at most a few thousand waiting records to `each`. Returns how many.
     pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord)) -> usize {
         let mut count = 0;
         while count < BATCH {
-            let Some(item) = self.0.next() else { break };
+            let Some(item) = self.ring.next() else { break };
             if let Ok(record) = bytemuck::try_from_bytes(&item) {
                 each(record);
             }
             count += 1;
         }
+        self.backlogged = count == BATCH;
         count
+    }
+
+    /// The last drain ended because it had handed out enough, not because the ring was empty: no time to rest.
+    pub fn is_backlogged(&self) -> bool {
+        self.backlogged
     }
 }
 
@@ -129,7 +138,11 @@ impl Rings {
         epoll::add(&epoll, cgroups.as_fd(), epoll::EventData::new_u64(RING), edge)?;
         epoll::add(&epoll, &*asked, epoll::EventData::new_u64(ASKED), epoll::EventFlags::IN)?;
         let sleeper = Sleeper { control, epoll, asked, idle_rests: 0 };
-        Ok(Self { events: EventRing(events), cgroups: CgroupRing(cgroups), sleeper })
+        Ok(Self {
+            events: EventRing { ring: events, backlogged: false },
+            cgroups: CgroupRing(cgroups),
+            sleeper,
+        })
     }
 }
 

@@ -1,23 +1,35 @@
 //! Entries for the systemd journal (`-Y`), beside stdout. One datagram is one entry; how an entry is encoded is the
 //! business of `serialise/journal.rs`.
 //!
+//! journald reads from a socket that holds few datagrams (`net.unix.max_dgram_qlen`, 10 unless systemd raised it), so a
+//! burst must wait somewhere: in a queue of bounded length, from which a thread of its own sends. Whoever hands an
+//! entry in never waits; an entry that finds no room is counted as lost.
+//!
 //! The socket is left unconnected and addressed by its path each time, so a journal that starts late or is started
-//! again is found without further ado. Nothing here ever waits: an entry that cannot go at once is counted as lost.
+//! again is found without further ado.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 /// Where systemd-journald listens.
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
+/// Entries that wait at most: some 6 MB.
+const WAITING: usize = 8_192;
+/// A journal that takes nothing for so long has lost the entry.
+const SEND_WITHIN: Duration = Duration::from_millis(500);
+
 /// What became of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Entry {
+enum Outcome {
     /// The journal's socket has taken it.
     Sent,
     /// Nobody listens on the path.
@@ -52,70 +64,120 @@ impl JournalTotals {
     }
 }
 
-/// Sends entries to the journal. Can be shared: any thread may send or read the totals.
+/// Takes entries for the journal.
 #[derive(Debug)]
 pub struct Journal {
-    socket: UnixDatagram,
+    waiting: SyncSender<Vec<u8>>,
+    shared: Arc<Shared>,
+    /// Hangs up when the sending thread ends.
+    ended: Receiver<()>,
+}
+
+/// What the sending thread shares.
+#[derive(Debug)]
+struct Shared {
     path: PathBuf,
-    /// By [`Entry`], in its order.
+    /// By [`Outcome`], in its order.
     counts: [AtomicU64; 5],
+    /// What still waits is given up.
+    abandoned: AtomicBool,
 }
 
 impl Journal {
-    /// Makes the socket. The journal itself need not be there yet.
+    /// Makes the socket and starts the thread. The journal itself need not be there yet.
     ///
     /// # Errors
-    /// The process cannot have a socket.
+    /// The process cannot have a socket or a thread.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, path: path.to_owned(), counts: Default::default() })
+        Self::with_room(path, WAITING)
     }
 
-    /// Sends one entry without waiting. The first loss is told as a warning, all are counted.
-    pub fn send(&self, entry: &[u8]) -> Entry {
+    fn with_room(path: &Path, room: usize) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SEND_WITHIN))?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            counts: Default::default(),
+            abandoned: AtomicBool::new(false),
+        });
+        let (waiting, entries) = sync_channel::<Vec<u8>>(room);
+        let (hangs_up, ended) = sync_channel(0);
+        let sending = Arc::clone(&shared);
+        thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            for entry in entries {
+                sending.send(&socket, &entry);
+            }
+            drop(hangs_up);
+        })?;
+        Ok(Self { waiting, shared, ended })
+    }
+
+    /// Hands in one entry without waiting. The first loss is told as a warning, all are counted.
+    pub fn send(&self, entry: &[u8]) {
+        if self.waiting.try_send(entry.to_owned()).is_err() {
+            self.shared.count(Outcome::Full, &"it does not keep up");
+        }
+    }
+
+    /// Lets what waits go out, for so long; then gives it up. The totals are final.
+    pub fn finish(self, within: Duration) -> JournalTotals {
+        let Self { waiting, shared, ended } = self;
+        drop(waiting);
+        if ended.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
+            shared.abandoned.store(true, Ordering::Relaxed);
+            // Nothing takes longer now than the one entry that is under way.
+            let _ = ended.recv();
+        }
+        shared.totals()
+    }
+}
+
+impl Shared {
+    fn send(&self, socket: &UnixDatagram, entry: &[u8]) {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return self.count(Outcome::Full, &"it does not keep up");
+        }
         let result = loop {
-            match self.socket.send_to(entry, &self.path) {
+            match socket.send_to(entry, &self.path) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
         };
-        let outcome = match &result {
+        match result {
             // A datagram goes whole or not at all.
-            Ok(_) => Entry::Sent,
-            Err(error) => loss(error),
-        };
-        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = result
-            && self.totals().lost() == 1
-        {
-            let path = self.path.display();
-            tracing::warn!(
-                "cannot send an entry to the journal at {path}: {error}; further losses are only counted"
-            );
+            Ok(_) => self.count(Outcome::Sent, &""),
+            Err(error) => self.count(loss(&error), &error),
         }
-        outcome
     }
 
-    /// A snapshot of the totals.
-    pub fn totals(&self) -> JournalTotals {
-        let count = |outcome: Entry| self.counts[outcome as usize].load(Ordering::Relaxed);
+    fn count(&self, outcome: Outcome, why: &dyn std::fmt::Display) {
+        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if outcome != Outcome::Sent && self.totals().lost() == 1 {
+            let path = self.path.display();
+            tracing::warn!(
+                "cannot send an entry to the journal at {path}: {why}; further losses are only counted"
+            );
+        }
+    }
+
+    fn totals(&self) -> JournalTotals {
+        let count = |outcome: Outcome| self.counts[outcome as usize].load(Ordering::Relaxed);
         JournalTotals {
-            sent: count(Entry::Sent),
-            lost_absent: count(Entry::Absent),
-            lost_full: count(Entry::Full),
-            lost_too_large: count(Entry::TooLarge),
-            lost_refused: count(Entry::Refused),
+            sent: count(Outcome::Sent),
+            lost_absent: count(Outcome::Absent),
+            lost_full: count(Outcome::Full),
+            lost_too_large: count(Outcome::TooLarge),
+            lost_refused: count(Outcome::Refused),
         }
     }
 }
 
-fn loss(error: &io::Error) -> Entry {
+fn loss(error: &io::Error) -> Outcome {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::CONNREFUSED) => Entry::Absent,
-        Some(Errno::AGAIN | Errno::NOBUFS) => Entry::Full,
-        Some(Errno::MSGSIZE) => Entry::TooLarge,
-        _ => Entry::Refused,
+        Some(Errno::NOENT | Errno::CONNREFUSED) => Outcome::Absent,
+        Some(Errno::AGAIN | Errno::NOBUFS) => Outcome::Full,
+        Some(Errno::MSGSIZE) => Outcome::TooLarge,
+        _ => Outcome::Refused,
     }
 }
 
@@ -123,61 +185,98 @@ fn loss(error: &io::Error) -> Entry {
 mod tests {
     use super::*;
 
-    fn journal() -> (tempfile::TempDir, UnixDatagram, Journal) {
-        let directory = tempfile::tempdir().unwrap();
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn listener(directory: &tempfile::TempDir) -> UnixDatagram {
         let path = directory.path().join("socket");
-        let listener = UnixDatagram::bind(&path).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        (directory, listener, Journal::open(&path).unwrap())
+        // Another one may have been there before.
+        drop(std::fs::remove_file(&path));
+        let listener = UnixDatagram::bind(path).unwrap();
+        listener.set_read_timeout(Some(PATIENCE)).unwrap();
+        listener
+    }
+
+    fn journal(room: usize) -> (tempfile::TempDir, UnixDatagram, Journal) {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = listener(&directory);
+        let journal = Journal::with_room(&directory.path().join("socket"), room).unwrap();
+        (directory, listener, journal)
+    }
+
+    /// Waits until the sending thread is done with so many entries.
+    fn wait_for(journal: &Journal, entries: u64) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while journal.shared.totals().sent + journal.shared.totals().lost() < entries {
+            assert!(std::time::Instant::now() < deadline, "{:?}", journal.shared.totals());
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
     fn one_datagram_is_one_entry() {
-        let (_directory, listener, journal) = journal();
-        assert_eq!(journal.send(b"MESSAGE=a\n"), Entry::Sent);
-        assert_eq!(journal.send(b"MESSAGE=bb\n"), Entry::Sent);
+        let (_directory, listener, journal) = journal(8);
+        journal.send(b"MESSAGE=a\n");
+        journal.send(b"MESSAGE=bb\n");
 
         let mut buffer = [0; 64];
         assert_eq!(listener.recv(&mut buffer).unwrap(), 10);
         assert_eq!(listener.recv(&mut buffer).unwrap(), 11);
         assert_eq!(&buffer[..11], b"MESSAGE=bb\n");
-        assert_eq!(journal.totals(), JournalTotals { sent: 2, ..JournalTotals::default() });
+        assert_eq!(journal.finish(PATIENCE), JournalTotals { sent: 2, ..JournalTotals::default() });
+    }
+
+    /// The socket holds ten datagrams or some hundred; the rest waits here.
+    #[test]
+    fn a_burst_waits_for_a_journal_that_reads_slowly() {
+        let (_directory, listener, journal) = journal(2_000);
+        for _ in 0..2_000 {
+            journal.send(b"MESSAGE=x\n");
+        }
+        let reader = thread::spawn(move || {
+            for _ in 0..2_000 {
+                listener.recv(&mut [0; 64]).unwrap();
+            }
+        });
+        assert_eq!(journal.finish(PATIENCE), JournalTotals { sent: 2_000, ..JournalTotals::default() });
+        reader.join().unwrap();
     }
 
     #[test]
     fn a_journal_that_does_not_read_is_not_waited_for() {
-        let (_directory, listener, journal) = journal();
-        let sent = (0..100_000).take_while(|_| journal.send(b"MESSAGE=x\n") == Entry::Sent).count() as u64;
-        assert!(sent < 100_000, "the socket never filled");
-        assert_eq!(journal.send(b"MESSAGE=x\n"), Entry::Full);
-        assert_eq!(journal.totals(), JournalTotals { sent, lost_full: 2, ..JournalTotals::default() });
-
-        let mut buffer = [0; 64];
-        listener.recv(&mut buffer).unwrap();
-        assert_eq!(journal.send(b"MESSAGE=x\n"), Entry::Sent, "goes on once there is room");
+        let (_directory, _listener, journal) = journal(10);
+        let begun = std::time::Instant::now();
+        for _ in 0..100_000 {
+            journal.send(b"MESSAGE=x\n");
+        }
+        assert!(begun.elapsed() < SEND_WITHIN * 10, "{:?}", begun.elapsed());
+        let totals = journal.finish(Duration::ZERO);
+        assert!(totals.sent < 100_000, "{totals:?}");
+        assert_eq!(totals, JournalTotals { lost_full: 100_000 - totals.sent, sent: totals.sent, ..totals });
     }
 
     #[test]
     fn a_journal_that_comes_late_or_again_is_found() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let journal = Journal::open(&path).unwrap();
-        assert_eq!(journal.send(b"MESSAGE=early\n"), Entry::Absent);
+        let journal = Journal::open(&directory.path().join("socket")).unwrap();
+        journal.send(b"MESSAGE=early\n");
+        wait_for(&journal, 1);
 
-        let listener = UnixDatagram::bind(&path).unwrap();
-        assert_eq!(journal.send(b"MESSAGE=a\n"), Entry::Sent);
-        drop(listener);
-        assert_eq!(journal.send(b"MESSAGE=stopped\n"), Entry::Absent);
-        std::fs::remove_file(&path).unwrap();
-        let _again = UnixDatagram::bind(&path).unwrap();
-        assert_eq!(journal.send(b"MESSAGE=b\n"), Entry::Sent);
-        assert_eq!(journal.totals(), JournalTotals { sent: 2, lost_absent: 2, ..JournalTotals::default() });
+        let first = listener(&directory);
+        journal.send(b"MESSAGE=a\n");
+        wait_for(&journal, 2);
+        drop(first);
+        journal.send(b"MESSAGE=stopped\n");
+        wait_for(&journal, 3);
+        let _again = listener(&directory);
+        journal.send(b"MESSAGE=b\n");
+        let totals = journal.finish(PATIENCE);
+        assert_eq!(totals, JournalTotals { sent: 2, lost_absent: 2, ..JournalTotals::default() });
     }
 
     #[test]
     fn an_entry_above_the_datagram_limit_is_counted() {
-        let (_directory, _listener, journal) = journal();
-        assert_eq!(journal.send(&vec![b'x'; 16 << 20]), Entry::TooLarge);
-        assert_eq!(journal.totals().lost(), 1);
+        let (_directory, _listener, journal) = journal(1);
+        journal.send(&vec![b'x'; 16 << 20]);
+        assert_eq!(journal.finish(PATIENCE), JournalTotals { lost_too_large: 1, ..JournalTotals::default() });
     }
 }

@@ -13,21 +13,24 @@
 //! - `queue`: the pipeline's end: bounded, counts, numbers the event lines.
 //! - `writer`: the thread that owns the file descriptor, and the only place that blocks on it.
 //! - `totals`: what was accepted, written and lost, readable from any thread.
-//! - `journald`: entries for the journal's socket, beside stdout.
+//! - `journald`: entries for the journal's socket, beside stdout, with a bounded queue and a thread of their own.
 //! - `sequence`: the run's id and the numbers of its event lines.
+//! - `stderr`: diagnostics, which nobody waits for.
 
 mod chunk;
 mod journald;
 mod queue;
 mod sequence;
+mod stderr;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod writer;
 
 pub use chunk::MAX_LINE;
-pub use journald::{Entry, JOURNAL_SOCKET, Journal, JournalTotals};
+pub use journald::{JOURNAL_SOCKET, Journal, JournalTotals};
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Offer, Queue, StartError, stdout};
 pub use sequence::RunId;
+pub use stderr::Stderr;
 pub use totals::Totals;
 pub use writer::{End, WriteError};

@@ -4,6 +4,7 @@
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
 //! ```
 
+mod rendered;
 mod report;
 mod resolver;
 mod selection;
@@ -12,7 +13,7 @@ mod tally;
 use std::{
     sync::mpsc::{Receiver, Sender, TryRecvError, channel},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kube_tcpstates_common::record::TransitionRecord;
@@ -31,8 +32,10 @@ use crate::{
     serialise::{self, Attributed, Serialiser, TraceTable},
 };
 
-/// How long stdout may stay blocked at the end.
+/// How long stdout, and the journal after it, may stay blocked at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks for room for the last lines.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the pipeline works with, all set up.
 pub struct Setup {
@@ -186,11 +189,22 @@ pub fn start(
     let pipeline = Pipeline { kernel, events: rings.events, flow, reporter: Reporter::new(run), requests };
     let sleeper = rings.sleeper;
     let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
-        let outcome = pipeline.run(sleeper);
-        on_end();
-        outcome
+        // Also when the thread panics: nobody else would tell whoever waits for its end.
+        let _told = OnDrop(Some(on_end));
+        pipeline.run(sleeper)
     })?;
     Ok(Running { handle, thread })
+}
+
+/// Does something when it is dropped.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
 }
 
 impl Pipeline {
@@ -200,6 +214,9 @@ impl Pipeline {
             self.tell_losses();
             if self.flow.is_done() || self.serve_requests() {
                 break None;
+            }
+            if self.events.is_backlogged() {
+                continue;
             }
             if let Err(error) = sleeper.wait(found, || self.last_look()) {
                 break Some(error);
@@ -236,7 +253,10 @@ impl Pipeline {
             match self.requests.try_recv() {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Ok(Request::Summary) => say(&self.tally(None, true)),
-                Ok(Request::Heartbeat) => self.heartbeat(false),
+                Ok(Request::Heartbeat) => {
+                    // Without room the next one tells as much.
+                    self.heartbeat(false);
+                }
                 Err(TryRecvError::Empty) => return false,
             }
         }
@@ -246,27 +266,41 @@ impl Pipeline {
     fn finish(mut self, failure: Option<std::io::Error>) -> Outcome {
         self.kernel.detach();
         while self.turn() {}
-        self.reporter.hurry();
-        self.tell_losses();
-        self.heartbeat(true);
+        let deadline = Instant::now() + FINISH_WITHIN;
+        self.last_lines(deadline);
         let Self { mut kernel, flow, .. } = self;
-        let finished = flow.queue.finish(FINISH_WITHIN);
+        let finished = flow.queue.finish(deadline.saturating_duration_since(Instant::now()));
         let records = kernel.socket_records();
         let tally = Tally {
             kernel: kernel.counters.snapshot(),
             output: finished.totals,
             filtered_user: flow.filtered_user,
             held: 0,
-            exact: kernel.hook.counts_exactly(),
+            counts_exactly: kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
         };
-        if let Some((_, journal)) = &flow.journal
-            && journal.totals().lost() > 0
-        {
-            tracing::warn!("{} entries did not reach the journal", journal.totals().lost());
+        if let Some((_, journal)) = flow.journal {
+            let lost = journal.finish(FINISH_WITHIN).lost();
+            if lost > 0 {
+                tracing::warn!("{lost} entries did not reach the journal");
+            }
         }
         Outcome { tally, end: finished.end, failure }
+    }
+
+    /// The last loss and the last heartbeat. While stdout is blocked there may be no room even for these, but whoever
+    /// reads on before the deadline must learn of every loss.
+    fn last_lines(&mut self, deadline: Instant) {
+        let mut told = false;
+        loop {
+            self.reporter.hurry();
+            told = told || self.tell_losses();
+            if (told && self.heartbeat(true)) || Instant::now() >= deadline {
+                return;
+            }
+            thread::sleep(FULL_PAUSE);
+        }
     }
 
     fn tally(&mut self, output: Option<Totals>, with_records: bool) -> Tally {
@@ -276,25 +310,27 @@ impl Pipeline {
             output: output.unwrap_or_else(|| self.flow.queue.totals()),
             filtered_user: self.flow.filtered_user,
             held: 0,
-            exact: self.kernel.hook.counts_exactly(),
+            counts_exactly: self.kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
         }
     }
 
-    fn tell_losses(&mut self) {
+    /// Tells what was lost, if it is time to. False when stdout has no room for that.
+    fn tell_losses(&mut self) -> bool {
         if !self.reporter.is_due(boot_ns()) {
-            return;
+            return true;
         }
         let tally = self.tally(None, false);
         let flow = &mut self.flow;
-        self.reporter.losses(&tally, &flow.clock, &flow.serialiser, &mut flow.queue);
+        self.reporter.losses(&tally, &flow.clock, &flow.serialiser, &mut flow.queue)
     }
 
-    fn heartbeat(&mut self, last: bool) {
+    /// False when stdout has no room for it.
+    fn heartbeat(&mut self, last: bool) -> bool {
         let tally = self.tally(None, false);
         let flow = &mut self.flow;
-        self.reporter.heartbeat(&tally, &mut flow.clock, &flow.serialiser, &mut flow.queue, last);
+        self.reporter.heartbeat(&tally, &mut flow.clock, &flow.serialiser, &mut flow.queue, last)
     }
 }
 
@@ -328,8 +364,7 @@ impl Flow {
             if let Some((encoder, journal)) = &self.journal {
                 self.scratch.clear();
                 encoder.datagram(&mut self.scratch, &event);
-                // Counted by the journal; told at the end.
-                let _ = journal.send(&self.scratch);
+                journal.send(&self.scratch);
             }
         }
     }

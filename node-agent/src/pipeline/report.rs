@@ -7,7 +7,7 @@ use kube_tcpstates_events::{Heartbeat, Line, Loss, Lost, SchemaId};
 use super::tally::Tally;
 use crate::{
     kernel::{Clock, boot_ns},
-    output::{Offer, Queue},
+    output::{Offer, Queue, Stderr},
     serialise::{Serialiser, time::rfc3339},
 };
 
@@ -15,7 +15,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Says one line on stderr. Nobody may be listening there; that must not stop anything.
 pub fn say(what: &impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{what}");
+    let _ = Stderr.write_all(format!("{what}\n").as_bytes());
 }
 
 /// Writes those lines.
@@ -41,19 +41,20 @@ impl Reporter {
         self.told_ns = 0;
     }
 
-    /// Tells what has been lost since it was last told.
+    /// Tells what has been lost since it was last told. False when there was no room for it.
     pub(super) fn losses(
         &mut self,
         tally: &Tally,
         clock: &Clock,
         serialiser: &Serialiser,
         queue: &mut Queue,
-    ) {
+    ) -> bool {
         self.told_ns = boot_ns();
         let by_place = tally.lost();
         let total = by_place.total();
-        if total == self.told {
-            return;
+        // Less than before: what the kernel skipped cannot be read just now.
+        if total <= self.told {
+            return true;
         }
         let since_last = total - self.told;
         let lost = |seq| {
@@ -64,7 +65,7 @@ impl Reporter {
                 seq,
                 k8s: None,
                 lost: Loss { since_last, total, by_place, by_trace: BTreeMap::new() },
-                exact: tally.exact,
+                exact: tally.exact(),
             }))
         };
         if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
@@ -73,18 +74,19 @@ impl Reporter {
                 by_place.ring, by_place.recursion, by_place.queue, by_place.write
             ));
             self.told = total;
-            return;
+            return true;
         }
         let offer = queue.control(|out, seq| {
             serialiser.line(out, &lost(seq));
         });
         if offer == Offer::Accepted {
             self.told = total;
-            queue.flush();
         }
+        queue.flush();
+        matches!(offer, Offer::Accepted | Offer::Closed)
     }
 
-    /// Tells that all is well, with the totals.
+    /// Tells that all is well, with the totals. False when there was no room for it.
     pub(super) fn heartbeat(
         &mut self,
         tally: &Tally,
@@ -92,9 +94,9 @@ impl Reporter {
         serialiser: &Serialiser,
         queue: &mut Queue,
         last: bool,
-    ) {
+    ) -> bool {
         if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
-            return;
+            return true;
         }
         let now_ns = boot_ns();
         clock.refresh(now_ns);
@@ -112,10 +114,10 @@ impl Reporter {
             api_in_sync: None,
             last,
         };
-        // Refused only when nobody reads stdout; then the next one is tried in its turn.
-        let _ = queue.control(|out, seq| {
+        let offer = queue.control(|out, seq| {
             serialiser.line(out, &Line::Heartbeat(Box::new(Heartbeat { seq, ..heartbeat.clone() })));
         });
         queue.flush();
+        matches!(offer, Offer::Accepted | Offer::Closed)
     }
 }

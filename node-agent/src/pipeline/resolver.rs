@@ -4,27 +4,23 @@
 //! changes, or else is looked up by id; what the socket's cgroup does not say, the network namespace or the owner's
 //! task may (cgroup v1, and host processes in hybrid layouts).
 
-use std::{
-    collections::{HashMap, VecDeque},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use kube_tcpstates_common::rule::CgroupSets;
 use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
 
 use crate::{
     cgroupfs::{self, ById, Layout, Mount},
-    decode::Transition,
+    decode::{OwnerSource, Transition},
     identity::{
-        self, Evidence, Identity, Index, Limits, SocketCgroup, Source, Status, netns::Found,
+        self, Evidence, Identity, Index, Limits, QuickMap, SocketCgroup, Source, Status, netns::Found,
         netns::Namespaces,
     },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
-    serialise::{LabelFields, Labels},
+    serialise::Labels,
 };
 
-use super::selection::Selection;
+use super::{rendered::Rendered, selection::Selection};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Least time between two scans of all processes for their network namespaces.
@@ -58,38 +54,41 @@ pub(super) struct Resolver {
     index: Index,
     by_id: Option<ById>,
     unified: bool,
-    proc_root: PathBuf,
-    namespaces: Namespaces,
+    /// Absent where it is a container's: what is process 7 there is not the kernel's process 7.
+    proc_root: Option<PathBuf>,
+    /// Absent where most processes cannot be looked at: who seems alone in a namespace may not be.
+    namespaces: Option<Namespaces>,
     scanned_ns: u64,
-    tasks: HashMap<u32, SeenTask>,
+    tasks: QuickMap<u32, SeenTask>,
     selection: Selection,
     /// Owners by cgroup id, for cgroups that say all there is to say.
-    owners: HashMap<u64, Owner>,
-    /// Rendered identities by their path.
-    labels: HashMap<String, Arc<Labels>>,
+    owners: QuickMap<u64, Owner>,
+    rendered: Rendered,
     removed: VecDeque<(u64, u64)>,
 }
 
 impl Resolver {
     /// `mount` is the cgroup file system, where there is one.
     pub(super) fn new(ring: CgroupRing, mount: Option<&Mount>, selection: Selection) -> Self {
-        let proc_root = PathBuf::from("/proc");
-        let mut namespaces = Namespaces::new();
-        if let Ok(inode) = cgroupfs::host_namespace(&proc_root) {
+        let proc_root = Some(PathBuf::from("/proc")).filter(|root| cgroupfs::shows_the_host(root));
+        let host = proc_root.as_deref().and_then(|root| cgroupfs::host_namespace(root).ok());
+        let namespaces = host.map(|inode| {
+            let mut namespaces = Namespaces::new();
             namespaces.set_host(inode);
-        }
+            namespaces
+        });
         Self {
             ring,
             index: Index::new(Limits::default()),
-            by_id: mount.and_then(|mount| ById::new(mount.cgroup2.as_deref()?).ok()),
+            by_id: mount.and_then(by_id),
             unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
             proc_root,
             namespaces,
             scanned_ns: 0,
-            tasks: HashMap::new(),
+            tasks: QuickMap::default(),
             selection,
-            owners: HashMap::new(),
-            labels: HashMap::new(),
+            owners: QuickMap::default(),
+            rendered: Rendered::default(),
             removed: VecDeque::new(),
         }
     }
@@ -164,15 +163,18 @@ impl Resolver {
         }
         let identity = self.identity_of(id, rules);
         let owner = self.by_evidence(transition, identity.as_ref());
-        let conclusive =
-            identity.is_some_and(|identity| identity.is_contained() || (self.unified && !identity.is_root()));
-        if conclusive {
+        if identity.is_some_and(|identity| self.is_conclusive(&identity)) {
             if self.owners.len() >= CACHED {
                 self.owners.clear();
             }
             self.owners.insert(id, owner.clone());
         }
         owner
+    }
+
+    /// The socket's cgroup says all there is to say: other evidence need not be looked for.
+    fn is_conclusive(&self, identity: &Identity) -> bool {
+        identity.is_contained() || (self.unified && !identity.is_root())
     }
 
     fn identity_of(&mut self, id: u64, rules: &mut Rules) -> Option<Arc<Identity>> {
@@ -191,7 +193,7 @@ impl Resolver {
     }
 
     fn by_evidence(&mut self, transition: &Transition, cgroup: Option<&Arc<Identity>>) -> Owner {
-        let conclusive = cgroup.is_some_and(|identity| identity.is_contained());
+        let conclusive = cgroup.is_some_and(|identity| self.is_conclusive(identity));
         let netns = if conclusive { Found::Unknown } else { self.namespace(transition) };
         let task =
             if conclusive || matches!(netns, Found::Private(_)) { None } else { self.task(transition) };
@@ -210,15 +212,19 @@ impl Resolver {
         let selected = found.identity.as_deref().is_some_and(|identity| self.selection.takes(identity));
         Owner {
             attribution: Attribution { source: source(found.source), status: status(found.status) },
-            labels: found.identity.map(|identity| self.render(&identity)),
+            labels: found.identity.map(|identity| self.rendered.of(&identity)),
             selected,
         }
     }
 
     fn namespace(&mut self, transition: &Transition) -> Found {
-        let Some(inode) = transition.netns else { return Found::Unknown };
+        let (Some(inode), Some(root), Some(namespaces)) =
+            (transition.netns, &self.proc_root, &mut self.namespaces)
+        else {
+            return Found::Unknown;
+        };
         let at_ns = transition.boot_ns;
-        let found = self.namespaces.find(inode, transition.netns_cookie, at_ns);
+        let found = namespaces.find(inode, transition.netns_cookie, at_ns);
         if found != Found::Stale {
             return found;
         }
@@ -227,25 +233,27 @@ impl Resolver {
             return Found::Unknown;
         }
         self.scanned_ns = now_ns;
-        if let Ok(scan) = cgroupfs::scan(&self.proc_root) {
-            self.namespaces.scanned(now_ns, scan.uses);
+        if let Ok(scan) = cgroupfs::scan(root) {
+            namespaces.scanned(now_ns, scan.uses);
         }
-        self.namespaces.find(inode, transition.netns_cookie, at_ns)
+        namespaces.find(inode, transition.netns_cookie, at_ns)
     }
 
     /// What /proc says of the owner's process. A process that is gone keeps what was last said of it, for sockets
     /// that are as old as that.
     fn task(&mut self, transition: &Transition) -> Option<Arc<Identity>> {
-        let pid = transition.owner?.pid;
+        let owner = transition.owner?;
+        let pid = owner.pid;
+        let owned_ns = owned_since(owner.source, transition);
         let now_ns = boot_ns();
         if let Some(seen) = self.tasks.get(&pid)
             && now_ns.saturating_sub(seen.checked_ns) < TASK_FRESH_NS
-            && seen.started_ns <= transition.boot_ns
+            && seen.started_ns <= owned_ns
         {
             return Some(Arc::clone(&seen.identity));
         }
-        match cgroupfs::task(&self.proc_root, pid) {
-            Ok(Some(task)) if task.started_ns <= transition.boot_ns => {
+        match cgroupfs::task(self.proc_root.as_deref()?, pid) {
+            Ok(Some(task)) if task.started_ns <= owned_ns => {
                 let identity = Arc::new(Identity::from_path(&task.cgroup));
                 if self.tasks.len() >= CACHED {
                     self.tasks.clear();
@@ -260,32 +268,29 @@ impl Resolver {
             }
             _ => {
                 let seen = self.tasks.get(&pid)?;
-                (seen.checked_ns >= transition.birth_ns && seen.started_ns <= transition.birth_ns)
+                (seen.checked_ns >= transition.birth_ns && seen.started_ns <= owned_ns)
                     .then(|| Arc::clone(&seen.identity))
             }
         }
     }
+}
 
-    fn render(&mut self, identity: &Identity) -> Arc<Labels> {
-        if let Some(labels) = self.labels.get(&identity.path) {
-            return Arc::clone(labels);
+/// When the owner was there at the latest: a process that started later has its number from another. Who connects or
+/// listens is there at the birth, who accepts or closes may have come after it.
+const fn owned_since(source: OwnerSource, transition: &Transition) -> u64 {
+    match source {
+        OwnerSource::Accept | OwnerSource::Close => transition.boot_ns,
+        OwnerSource::Connect | OwnerSource::Listen | OwnerSource::Kernel | OwnerSource::Descriptor => {
+            transition.birth_ns
         }
-        let host = identity.host.as_ref();
-        let labels = Arc::new(Labels::new(LabelFields {
-            container_id: identity.container_id.clone(),
-            runtime: identity.runtime.map(identity::Runtime::as_str),
-            pod_uid: identity.pod_uid.clone(),
-            qos: identity.qos.map(identity::Qos::as_str),
-            host_slice: host.and_then(|host| host.slice.clone()),
-            host_unit: host.and_then(|host| host.unit.clone()),
-            ..LabelFields::default()
-        }));
-        if self.labels.len() >= CACHED {
-            self.labels.clear();
-        }
-        self.labels.insert(identity.path.clone(), Arc::clone(&labels));
-        labels
     }
+}
+
+/// Look-ups by id, if this process may make them. Said once, at the start: without them all goes well until a container
+/// comes while its event is lost.
+fn by_id(mount: &Mount) -> Option<ById> {
+    let opened = ById::new(mount.cgroup2.as_deref()?).and_then(|by_id| by_id.probe().map(|()| by_id));
+    opened.map_err(|error| tracing::warn!("{error}")).ok()
 }
 
 const fn source(source: Source) -> AttributionSource {
@@ -303,5 +308,28 @@ const fn status(status: Status) -> AttributionStatus {
         Status::Host => AttributionStatus::Host,
         Status::Unknown => AttributionStatus::Unknown,
         Status::PendingExpired => AttributionStatus::PendingExpired,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+    use kube_tcpstates_common::record::TransitionRecord;
+
+    use super::owned_since;
+    use crate::decode::{OwnerSource, transitions};
+
+    #[test]
+    fn who_connects_or_listens_was_there_at_the_birth() {
+        let record = TransitionRecord { boot_ns: 9, birth_ns: 5, traces: 1, ..TransitionRecord::zeroed() };
+        let transition = transitions(&record).next().unwrap();
+        for source in
+            [OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Kernel, OwnerSource::Descriptor]
+        {
+            assert_eq!(owned_since(source, &transition), 5, "{source:?}");
+        }
+        for source in [OwnerSource::Accept, OwnerSource::Close] {
+            assert_eq!(owned_since(source, &transition), 9, "{source:?}");
+        }
     }
 }

@@ -35,14 +35,14 @@ impl Capability {
     pub const SYS_PTRACE: Self = Self {
         name: "CAP_SYS_PTRACE",
         bit: 19,
-        purpose: "read /proc/<pid>/ns/net of other users' processes (cgroup v1 only)",
+        purpose: "read /proc/<pid>/ns/net of other users' processes (where the cgroup does not name the owner: v1, hybrid)",
         required: false,
     };
     /// Everything, before 5.8 and where a runtime grants nothing finer.
     pub const SYS_ADMIN: Self = Self {
         name: "CAP_SYS_ADMIN",
         bit: 21,
-        purpose: "stands in for CAP_BPF and CAP_PERFMON",
+        purpose: "stand in for CAP_BPF and CAP_PERFMON",
         required: false,
     };
     /// Raises RLIMIT_MEMLOCK.

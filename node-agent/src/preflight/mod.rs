@@ -8,10 +8,12 @@ mod system;
 pub use capability::{Capability, effective_capabilities, missing_capabilities};
 pub use system::kernel_release;
 
+use std::path::Path;
+
 use kube_tcpstates_events::Check;
 
 use crate::{
-    cgroupfs::{Layout, Mount},
+    cgroupfs::{ById, Layout, Mount},
     kernel::{Hook, Loaded, StorageKind},
 };
 
@@ -38,9 +40,11 @@ pub fn findings(hook: Option<Hook>) -> Vec<Finding> {
         required: capability.required,
         detail: format!("to {}", capability.purpose),
     }));
+    let mount = Mount::find(None);
     findings.extend([
         system::tracefs(hook),
-        cgroups(&Mount::find(None)),
+        cgroups(&mount),
+        by_id(mount.ok().and_then(|mount| mount.cgroup2).as_deref()),
         system::lockdown(),
         system::memlock(),
         system::seccomp(),
@@ -67,6 +71,17 @@ fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
         Err(error) => (false, error.to_string()),
     };
     Finding { name: "cgroup", ok, required: false, detail }
+}
+
+/// Tried, not concluded from capabilities: a user namespace or seccomp may refuse all the same.
+fn by_id(cgroup2: Option<&Path>) -> Finding {
+    let tried = cgroup2.map(|path| ById::new(path).and_then(|by_id| by_id.probe()));
+    let (ok, detail) = match tried {
+        Some(Ok(())) => (true, "a cgroup is found by its id, whenever its event was missed".to_owned()),
+        Some(Err(error)) => (false, error.to_string()),
+        None => (false, "no cgroup2 is mounted".to_owned()),
+    };
+    Finding { name: "cgroup_by_id", ok, required: false, detail }
 }
 
 /// What turned out once the programs were loaded and attached.
@@ -123,7 +138,7 @@ pub fn of_run(kernel: &Loaded) -> Vec<Check> {
         .collect()
 }
 
-/// The first line: what a verifier has to say is long.
-fn short(detail: &str) -> String {
+/// The first line of a text: what a verifier has to say is long.
+pub fn short(detail: &str) -> String {
     detail.lines().next().unwrap_or_default().chars().take(200).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Start of that line.
 const HEAD: &str = "counts: ";
 
-/// The counters by name.
+/// The counters by name. A flag (`exact=true`) counts as 1 or 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts(BTreeMap<String, u64>);
 
@@ -20,7 +20,8 @@ impl Counts {
         let (_, pairs) = line.split_once(HEAD)?;
         let pair = |word: &str| {
             let (name, number) = word.split_once('=')?;
-            Some((name.to_owned(), number.parse().ok()?))
+            let flag = || number.parse::<bool>().ok().map(u64::from);
+            Some((name.to_owned(), number.parse().ok().or_else(flag)?))
         };
         pairs.split_whitespace().map(pair).collect::<Option<_>>().map(Self)
     }
@@ -72,13 +73,14 @@ mod tests {
     use super::*;
 
     const LINE: &str = "counts: hit=12 seen=11 recursion=1 other_protocol=1 filtered=2 pending=0 ring_full=3 emitted=5 \
-        filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 gaps=0";
+        filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 exact=true gaps=0";
 
     #[test]
     fn counts_that_add_up_pass() {
         let counts = Counts::last(&format!("noise\n{LINE}\nmore\n")).expect("a line of counts");
         counts.assert_add_up();
         assert_eq!(counts.lost(), 5);
+        assert_eq!(counts.get("exact"), 1);
     }
 
     #[test]

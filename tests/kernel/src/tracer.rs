@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,6 +37,7 @@ pub struct Setup {
     program: Option<PathBuf>,
     arguments: Vec<String>,
     stdout: Stdout,
+    stderr: Option<File>,
     wrapper: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ impl Setup {
     /// `kube-tcpstates` with these arguments.
     pub fn run<I: IntoIterator<Item: Into<String>>>(arguments: I) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: None, arguments, stdout: Stdout::Read, wrapper: Vec::new() }
+        Self { program: None, arguments, stdout: Stdout::Read, stderr: None, wrapper: Vec::new() }
     }
 
     /// `kube-tcpstates trace` with these options.
@@ -89,6 +90,13 @@ impl Setup {
         self
     }
 
+    /// Stderr is that file: what is said there is not read.
+    #[must_use]
+    pub fn stderr_to(mut self, file: File) -> Self {
+        self.stderr = Some(file);
+        self
+    }
+
     /// Runs it by way of a program that ends in `exec`, such as setpriv.
     #[must_use]
     pub fn through<I: IntoIterator<Item: Into<String>>>(mut self, wrapper: I) -> Self {
@@ -109,7 +117,8 @@ impl Setup {
         words.push(program.to_str().expect("the program's path is text").to_owned());
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        command.args(&words[1..]).stdin(Stdio::null()).process_group(0);
+        command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
         command.stdout(match self.stdout {
             Stdout::Read => Stdio::piped(),
             Stdout::Nowhere => Stdio::null(),
@@ -118,8 +127,8 @@ impl Setup {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let taken = Arc::new(Taken::default());
         let stdout = child.stdout.take().map(|pipe| spawn_reader(pipe, &taken));
-        let stderr = spawn_stderr_reader(child.stderr.take().expect("stderr is a pipe"), &taken);
-        Tracer { child, taken, stdout, stderr: Some(stderr), words }
+        let stderr = child.stderr.take().map(|pipe| spawn_stderr_reader(pipe, &taken));
+        Tracer { child, taken, stdout, stderr, words }
     }
 
     /// Starts it and waits until it traces.
@@ -158,14 +167,15 @@ struct State {
 }
 
 impl Taken {
+    /// A test that failed while it held the lock poisons it; what is to be cleaned up needs it all the same.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no reading thread panicked")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `done`; false when that took too long.
     fn wait_until(&self, limit: Duration, mut done: impl FnMut(&State) -> bool) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| !done(state));
-        !waited.expect("no reading thread panicked").1.timed_out()
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn change(&self, act: impl FnOnce(&mut State)) {
@@ -261,6 +271,12 @@ impl Tracer {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
         mask & (1 << (signal.as_raw() - 1)) != 0
+    }
+
+    /// Whether it has not ended yet. A process that has ended but was not waited for is a zombie.
+    pub fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
     /// Sends a signal.

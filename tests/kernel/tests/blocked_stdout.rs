@@ -8,6 +8,7 @@ use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, Tracer};
 use kube_tcpstates_kernel_tests::workload::{Ending, Report};
+use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
 /// `--queue-size`.
@@ -55,6 +56,64 @@ fn a_blocked_stdout_costs_bounded_memory_and_counted_lines() {
     assert!(fresh >= 100 * 6, "only {fresh} lines of what happened after reading resumed");
     assert!(after < before + GROWTH, "memory grew by {} bytes", after - before);
     assert_bounded_and_exact(&finished, scene.transitions() - untold);
+}
+
+/// A blocked stdout has no room left even for the lines that tell the loss. Whoever reads on once the tracer was told
+/// to end must learn of it all the same.
+#[test]
+fn a_reader_that_comes_back_at_the_end_learns_of_every_loss() {
+    require(&[]);
+    let mut scene = Scene::new(Ending::Reset);
+    let options = ["--queue-size", "128KiB"].map(str::to_owned);
+    let tracer = Setup::json(options.into_iter().chain(scene.only_this())).start_ready();
+    tracer.pause_reading();
+    let churn = scene.churn(400);
+    scene.run(&churn);
+    // Each loss that is followed by a pause is told at once.
+    for _ in 0..40 {
+        let churn = scene.churn(2);
+        scene.run(&churn);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    tracer.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(500));
+    tracer.resume_reading();
+    let finished = tracer.wait_end(Duration::from_secs(10));
+    let told = finished.events().iter().filter(|event| event.kind() == "lost").count();
+    println!("{told} lines told of losses");
+    assert_bounded_and_exact(&finished, scene.transitions());
+    let last = finished.lines.last().expect("there are lines").json();
+    assert_eq!(last.get("final"), Some(&true.into()), "{:?}", last.0);
+}
+
+/// Nobody ever reads: the tracer gives up after some seconds, says so, and still accounts for everything.
+#[test]
+fn a_stdout_that_stays_blocked_is_given_up() {
+    require(&[]);
+    let mut scene = Scene::new(Ending::Reset);
+    let tracer = start(&scene, false);
+    tracer.pause_reading();
+    let churn = scene.churn(2_000);
+    scene.run(&churn);
+    let (begun, pid) = (Instant::now(), tracer.pid());
+    tracer.signal(Signal::INT);
+    while tracer.is_running() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    println!("process {pid} ended {:?} after SIGINT", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "it did not give up");
+    // What the pipe held can be read yet.
+    tracer.resume_reading();
+    let finished = tracer.wait_end(Duration::from_secs(1));
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("blocked"), "{}", finished.stderr);
+    let counts = finished.counts();
+    println!("{counts:?}");
+    counts.assert_add_up();
+    assert!(counts.get("lost_write") > 0, "{counts:?}");
+    assert_eq!(Ok(counts.get("written")), u64::try_from(finished.transitions().len()), "lines on stdout");
+    let (happened, accounted) = (scene.transitions(), counts.get("written") + counts.lost());
+    assert!((accounted - counts.get("recursion")..=accounted).contains(&happened), "{happened}: {counts:?}");
 }
 
 fn start(scene: &Scene, to_nowhere: bool) -> Tracer {

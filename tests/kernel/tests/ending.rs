@@ -2,10 +2,11 @@
 //! whether it worked.
 
 use std::fs::File;
+use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup};
 use kube_tcpstates_kernel_tests::workload::Ending;
@@ -117,6 +118,75 @@ fn sigusr1_tells_the_counts_and_the_trace_goes_on() {
     let finished = tracer.stop();
     let counts = finished.assert_clean();
     assert_complete(&finished, scene.transitions(), counts.lost());
+}
+
+#[test]
+fn sigusr1_in_the_middle_of_churn_disturbs_nothing() {
+    let mut scene = scene();
+    let tracer = Setup::json(scene.only_this()).start_ready();
+    let clients = scene.churn(1_000_000).seconds(2).start(&scene.client_place());
+    let mut before = 0;
+    for _ in 0..20 {
+        let emitted = tracer.counts_now().get("emitted");
+        assert!(emitted >= before, "counted backwards");
+        before = emitted;
+        std::thread::sleep(Duration::from_millis(80));
+    }
+    scene.absorb(&clients.report());
+    let finished = tracer.stop();
+    let counts = finished.assert_clean();
+    println!("{counts:?}");
+    let lines = u64::try_from(finished.transitions().len()).expect("it fits");
+    assert_eq!(lines, counts.get("written"));
+    assert_eq!(counts.lost(), counts.get("recursion"), "{counts:?}");
+    assert!((scene.transitions() - counts.get("recursion")..=scene.transitions()).contains(&lines));
+}
+
+/// Without `CAP_DAC_READ_SEARCH` there is something to say from the start.
+#[test]
+fn a_stderr_that_takes_nothing_disturbs_nothing() {
+    require(&[Need::Program("setpriv")]);
+    let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
+    let (_reader, blocked) = full_pipe();
+    let (reader, left) = std::io::pipe().expect("make a pipe");
+    drop(reader);
+    let left = File::from(OwnedFd::from(left));
+    for (name, stderr, more) in [
+        ("full", Some(full), "exec \"$@\""),
+        ("blocked", Some(blocked), "exec \"$@\""),
+        ("left", Some(left), "exec \"$@\""),
+        ("closed", None, "exec \"$@\" 2>&-"),
+    ] {
+        let mut scene = scene();
+        let mut words =
+            ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-dac_read_search"].to_vec();
+        words.extend(["sh", "-c", more, "sh"]);
+        let mut options = vec!["--duration".to_owned(), "2s".to_owned()];
+        options.extend(scene.only_this());
+        let mut setup = Setup::json(options).through(words);
+        if let Some(stderr) = stderr {
+            setup = setup.stderr_to(stderr);
+        }
+        let tracer = setup.start_ready();
+        tracer.signal(Signal::USR1);
+        let churn = scene.churn(50);
+        scene.run(&churn);
+        tracer.signal(Signal::USR1);
+        let finished = tracer.wait_end(Duration::from_secs(6));
+        assert!(finished.status.success(), "stderr {name}: {}", finished.status);
+        let last = finished.events().pop().expect("there are lines");
+        assert_eq!(last.get("final"), Some(&true.into()), "stderr {name}: {:?}", last.0);
+        let missing = last.number("totals.lost").expect("a total");
+        assert_complete(&finished, scene.transitions(), missing);
+    }
+}
+
+/// A pipe with no room at all, and its reading end, which nobody reads.
+fn full_pipe() -> (PipeReader, File) {
+    let (reader, mut writer) = std::io::pipe().expect("make a pipe");
+    let size = rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("make it small");
+    std::io::Write::write_all(&mut writer, &vec![b'x'; size]).expect("fill it");
+    (reader, File::from(OwnedFd::from(writer)))
 }
 
 #[test]

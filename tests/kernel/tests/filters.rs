@@ -231,7 +231,7 @@ impl Stage {
         let mut client = Puppet::start(&self.scene.client_place());
         let tracer = Setup::json(arguments).start_ready();
         act(&mut client, &mut self.scene);
-        tracer.settle(Duration::from_millis(500));
+        tracer.settle(Duration::from_millis(300));
         let finished = tracer.stop();
         (finished.transitions(), finished.assert_clean())
     }

@@ -86,7 +86,7 @@ fn trace_names(options: &[&str]) -> Finished {
         client.close("socket");
     }
     scene.server.wait_for(u64::try_from(NAMES.len()).expect("it fits"));
-    tracer.settle(Duration::from_millis(500));
+    tracer.settle(Duration::from_millis(300));
     let finished = tracer.stop();
     finished.assert_clean();
     finished

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube_tcpstates_kernel_tests::counts::Counts;
 use kube_tcpstates_kernel_tests::line::Event;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::scene::Scene;
@@ -34,6 +35,7 @@ fn what_a_stopped_reader_lost_is_counted_exactly() {
     assert!(counts.get("ring_full") > 0, "a ring of 64 KiB held everything: nothing was tested");
     let events = finished.events();
     assert_accounts_for(&events, scene.transitions(), counts.get("recursion"));
+    assert_last_line_tells_the_same(&events, &counts);
     let lines = events.iter().filter(|event| event.kind() == "transition").count();
     assert_eq!(Ok(counts.get("written")), u64::try_from(lines), "lines on stdout");
     assert_sequence_has_no_gap(&events);
@@ -65,6 +67,20 @@ fn assert_accounts_for(events: &[Event], happened: u64, recursion: u64) {
     );
     let accounted = (lines + lost - recursion)..=(lines + lost);
     assert!(accounted.contains(&happened), "{happened} happened, {lines} lines and {lost} lost are told");
+}
+
+/// The totals of the final heartbeat are those of stderr.
+fn assert_last_line_tells_the_same(events: &[Event], counts: &Counts) {
+    let last = events.last().expect("there are lines");
+    assert_eq!(last.get("final"), Some(&true.into()), "the last line is not final: {:?}", last.0);
+    let kernel = ["seen", "other_protocol", "filtered", "pending", "ring_full", "emitted"];
+    for name in kernel.into_iter().chain(["written", "filtered_user", "held"]) {
+        assert_eq!(last.number(&format!("totals.{name}")), Some(counts.get(name)), "{name}: {:?}", last.0);
+    }
+    assert_eq!(last.number("totals.lost"), Some(counts.lost()), "{:?}", last.0);
+    let telling = events.iter().rfind(|event| event.kind() == "lost").expect("a line that tells the loss");
+    assert_eq!(telling.number("lost.total"), Some(counts.lost()), "{:?}", telling.0);
+    assert_eq!(telling.get("exact"), Some(&(counts.get("exact") == 1).into()), "{:?}", telling.0);
 }
 
 /// `seq` counts the event lines of a run without a gap.

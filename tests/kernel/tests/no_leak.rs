@@ -23,7 +23,26 @@ fn closed_sockets_leave_no_record_behind() {
     std::thread::sleep(Duration::from_secs(1));
     let counts = tracer.counts_now();
     println!("{at_rest} records before; after {CONNECTIONS} connections: {counts:?}");
-    assert_eq!(counts.get("socket_records"), at_rest);
+    // At rest there are those of sockets of the whole machine that were open before; they may close meanwhile.
+    assert!(counts.get("socket_records") <= at_rest, "{at_rest} before: {counts:?}");
+    assert_eq!(counts.get("closed_socket_records"), 0, "{counts:?}");
+    tracer.stop().assert_clean();
+}
+
+/// Where there is no socket storage, the program itself has to delete what it made.
+#[test]
+fn closed_sockets_leave_nothing_in_the_hash_either() {
+    require(&[]);
+    let mut scene = Scene::new(Ending::ClientFirst);
+    let options = ["--hook", "raw_tp"].map(str::to_owned).into_iter().chain(scene.only_this());
+    let tracer = Setup::json(options).to_nowhere().start_ready();
+    let churn = scene.churn(20_000).threads(4).seconds(60);
+    scene.run(&churn);
+    let counts = tracer.counts_now();
+    println!("after 20,000 connections: {counts:?}");
+    // The listener is older than the tracer and never changes its state. A close that the kernel skipped leaves one
+    // record, which is rare. Nothing deleted leaves some twenty only: the kernel uses the addresses again at once.
+    assert!(counts.get("socket_records") <= 5, "{counts:?}");
     tracer.stop().assert_clean();
 }
 
@@ -39,9 +58,7 @@ fn an_open_socket_has_a_record() {
         client.connect(&number.to_string(), scene.address()).expect("the server listens");
     }
     let counts = tracer.counts_now();
-    assert_eq!(
-        counts.get("socket_records"),
-        at_rest + 20,
-        "10 connections with two sockets each: {counts:?}"
-    );
+    // Some of those at rest may be gone.
+    let fresh = counts.get("socket_records").saturating_sub(at_rest);
+    assert!((10..=20).contains(&fresh), "10 connections with two sockets each: {counts:?}");
 }
