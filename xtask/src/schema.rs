@@ -1,16 +1,22 @@
-//! Writes what is generated from the code and committed beside it. A test holds it against the code.
+//! Writes what is generated from the code and committed beside it. A test holds each against the code.
 
 use anyhow::Result;
 
 use crate::step;
 use crate::workspace::Workspace;
 
-/// The JSON Schema of every line, in docs/schema/.
+/// Package, the tests that compare, and what they write instead when asked to.
+const GENERATED: [(&str, &str, &str); 2] =
+    [("kube-tcpstates-events", "schema", "docs/schema/"), ("kube-tcpstates-crds", "published", "crds/yaml/")];
+
+/// The JSON Schema of every line, and the definitions of the Kubernetes resources.
 pub(crate) fn write(workspace: &Workspace) -> Result<()> {
-    step::say("writing docs/schema/");
-    let mut cargo = workspace.cargo("test");
-    cargo.args(["--quiet", "--package", "kube-tcpstates-events", "schema"]);
-    // The test that compares writes instead.
-    cargo.env("UPDATE_SNAPSHOTS", "1");
-    step::run(&mut cargo)
+    for (package, tests, place) in GENERATED {
+        step::say(&format!("writing {place}"));
+        let mut cargo = workspace.cargo("test");
+        cargo.args(["--quiet", "--package", package, tests]);
+        cargo.env("UPDATE_SNAPSHOTS", "1");
+        step::run(&mut cargo)?;
+    }
+    Ok(())
 }
