@@ -17,8 +17,8 @@ use crate::{
     hook::{family, tuple_of_socket},
     maps::{LISTENERS, RECORD_COUNT},
     memory::{Memory, Typed},
+    place::Place,
     socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
-    transition::Place,
 };
 
 /// `struct bpf_iter__task_file`: pointers 64 bits apart, `kernel/bpf/task_iter.c`.

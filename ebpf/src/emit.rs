@@ -18,8 +18,9 @@ use crate::{
     globals::setting,
     hook::Tuple,
     maps::{CGROUP_EVENTS, CONTROL, EVENTS},
+    place::Place,
     socket::SocketRecord,
-    transition::{Place, Step},
+    step::Step,
 };
 
 /// How often a producer looks whether the ring is half full: every so many records of its CPU.

@@ -24,7 +24,9 @@ mod hook;
 mod maps;
 mod memory;
 mod owner;
+mod place;
 mod socket;
+mod step;
 mod tables;
 mod transition;
 

@@ -6,8 +6,7 @@ use kube_tcpstates_common::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
-    offsets::ABSENT,
-    record::{UNKNOWN_NS, flag, owner, role},
+    record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
 };
@@ -20,182 +19,16 @@ use crate::{
     maps::{CONTROL, RULES},
     memory::{Memory, Probed},
     owner as socket_owner,
+    place::Place,
     socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
+    step::Step,
     tables::MapTables,
 };
 
-const ESTABLISHED: u8 = State::ESTABLISHED.0;
-const SYN_SENT: u8 = State::SYN_SENT.0;
-const SYN_RECV: u8 = State::SYN_RECV.0;
-const FIN_WAIT1: u8 = State::FIN_WAIT1.0;
-const CLOSE: u8 = State::CLOSE.0;
-const CLOSE_WAIT: u8 = State::CLOSE_WAIT.0;
-const LAST_ACK: u8 = State::LAST_ACK.0;
 const LISTEN: u8 = State::LISTEN.0;
-
-/// Id of the root of the unified hierarchy (`kernfs_create_root`, `fs/kernfs/dir.c`).
-const ROOT_CGROUP: u64 = 1;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
-
-/// Where a socket belongs.
-pub(crate) struct Place {
-    pub(crate) cgroup_id: u64,
-    pub(crate) netns: u32,
-    pub(crate) netns_cookie: u64,
-}
-
-impl Place {
-    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too.
-    #[inline(always)]
-    pub(crate) fn of<M: Memory>(socket: *const u8) -> Self {
-        let net = M::pointer(socket, offset!(net));
-        Self {
-            cgroup_id: cgroup_id::<M>(socket),
-            netns: if net.is_null() { 0 } else { M::field(net, offset!(net_inum)) },
-            netns_cookie: if net.is_null() { 0 } else { M::field(net, offset!(net_cookie)) },
-        }
-    }
-}
-
-/// The cgroup2 id, 0 where it cannot be read.
-#[inline(always)]
-fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
-    let cgroup = M::pointer(socket, offset!(cgroup));
-    if !cgroup.is_null() {
-        let node = M::pointer(cgroup, offset!(cgroup_kn));
-        return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
-    }
-    if offset!(cgroup_val) == ABSENT || offset!(kernfs_id) == ABSENT {
-        return 0;
-    }
-    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data. Where it is no pointer
-    // the socket is the root's (`sock_cgroup_ptr`, `include/linux/cgroup.h`).
-    let word = M::field::<u64>(socket, offset!(cgroup_val));
-    if word == 0 || word & 3 != 0 {
-        return ROOT_CGROUP;
-    }
-    let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
-    if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
-}
-
-/// What a pair of states says about the socket, as bits of [`KINDS`].
-mod kind {
-    /// A connection or a listener begins.
-    pub(super) const BIRTH: u8 = 1 << 3;
-    /// A child comes out of a listener.
-    pub(super) const CHILD: u8 = 1 << 1;
-    /// The socket is, or was, a listener.
-    pub(super) const LISTENER: u8 = 1 << 2;
-    /// The owner closes, in its own context.
-    pub(super) const OWNERS_CLOSE: u8 = 1 << 4;
-    /// The socket was closed: it has no port of its own yet, unless it is bound.
-    pub(super) const FROM_CLOSE: u8 = 1 << 5;
-    /// The socket has just closed.
-    pub(super) const CLOSE: u8 = 1 << 0;
-    /// The two upper bits are a role (`kube_tcpstates_common::record::role`), 0 where the states do not tell.
-    pub(super) const ROLE_SHIFT: u8 = 6;
-}
-
-/// By `(old & 15) << 4 | new & 15`. A table, where comparisons would do as well: each comparison with a constant gives
-/// the verifier another path on which it knows a state, and it walks all their combinations to the end.
-static KINDS: [u8; 256] = {
-    let mut kinds = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        kinds[index] = kind_of((index >> 4) as u8, index as u8 & 15);
-        index += 1;
-    }
-    kinds
-};
-
-const fn kind_of(old: u8, new: u8) -> u8 {
-    let child = old == LISTEN && new == SYN_RECV;
-    let client = old == CLOSE && new == SYN_SENT;
-    let listener = new == LISTEN || (old == LISTEN && !child);
-    let birth = child || client || (old == CLOSE && new == LISTEN);
-    let owners_close = (old == ESTABLISHED && new == FIN_WAIT1) || (old == CLOSE_WAIT && new == LAST_ACK);
-    let role = match (client, child || listener) {
-        (true, _) => role::CLIENT,
-        (_, true) => role::SERVER,
-        _ => role::UNKNOWN,
-    };
-    kind::BIRTH * birth as u8
-        | kind::CHILD * child as u8
-        | kind::LISTENER * listener as u8
-        | kind::OWNERS_CLOSE * owners_close as u8
-        | kind::FROM_CLOSE * (old == CLOSE) as u8
-        | kind::CLOSE * (new == CLOSE) as u8
-        | role << kind::ROLE_SHIFT
-}
-
-/// The states of a transition, and what they say about the socket.
-#[derive(Clone, Copy)]
-pub(crate) struct Step {
-    pub(crate) old: u8,
-    pub(crate) new: u8,
-    kind: u8,
-}
-
-impl Step {
-    /// Counts states that no kernel has; they are shown by their lowest byte.
-    #[inline(always)]
-    fn new(old: u32, new: u32, counters: Counters) -> Self {
-        if (old | new) > 15 {
-            counters.add(Counter::StateOutOfRange, 1);
-        }
-        let index = ((old & 15) << 4 | new & 15) as usize;
-        // SAFETY: the index is below 256. Read as it is at run time, so that no path is made for each value.
-        let kind = unsafe { KINDS.as_ptr().add(index).read_volatile() };
-        Self { old: old as u8, new: new as u8, kind }
-    }
-
-    #[inline(always)]
-    fn is_birth(self) -> bool {
-        self.kind & kind::BIRTH != 0
-    }
-
-    #[inline(always)]
-    fn is_child(self) -> bool {
-        self.kind & kind::CHILD != 0
-    }
-
-    #[inline(always)]
-    fn is_listener(self) -> bool {
-        self.kind & kind::LISTENER != 0
-    }
-
-    #[inline(always)]
-    fn is_owners_close(self) -> bool {
-        self.kind & kind::OWNERS_CLOSE != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn was_closed(self) -> bool {
-        self.kind & kind::FROM_CLOSE != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_close(self) -> bool {
-        self.kind & kind::CLOSE != 0
-    }
-
-    /// The side of the connection: told by the states, or remembered.
-    #[inline(always)]
-    fn role(self, record: Option<&SocketRecord>) -> u8 {
-        let told = self.kind >> kind::ROLE_SHIFT;
-        if told != 0 { told } else { record.map_or(role::UNKNOWN, |record| record.role) }
-    }
-
-    /// The record's flag for a birth that was not seen, as it stands before the record is asked.
-    #[inline(always)]
-    fn birth_flag(self) -> u16 {
-        u16::from(!self.kind & kind::BIRTH)
-    }
-}
-
-const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN);
 
 /// One hit of the hook.
 #[inline(always)]

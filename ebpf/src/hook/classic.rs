@@ -9,7 +9,8 @@ use crate::{
     globals::{classic, offset},
     memory::{Memory, Probed},
     socket::InHash,
-    transition::{Step, on_transition},
+    step::Step,
+    transition::on_transition,
 };
 
 struct Classic(TracePointContext);

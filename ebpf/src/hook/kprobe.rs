@@ -8,7 +8,8 @@ use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
-    transition::{Step, on_transition},
+    step::Step,
+    transition::on_transition,
 };
 
 struct Kprobe(ProbeContext);

@@ -24,7 +24,8 @@ use crate::{
     maps::RUNNING,
     memory::{Memory, Probed},
     socket::Records,
-    transition::{Step, on_transition},
+    step::Step,
+    transition::on_transition,
 };
 
 /// Addresses and ports as the socket holds them, before IPv4-mapped becomes IPv4.

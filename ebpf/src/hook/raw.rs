@@ -7,7 +7,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
-    transition::Step,
+    step::Step,
 };
 
 struct RawTp(RawTracePointContext);

@@ -7,7 +7,7 @@ use crate::{
     globals::offset,
     memory::{Memory, Typed},
     socket::{InHash, InStorage, Records},
-    transition::Step,
+    step::Step,
 };
 
 struct TpBtf<R> {

@@ -1,4 +1,4 @@
-//! Stations 4 with its look-ups: who owns the socket of a transition.
+//! Station 4 with its look-ups: who owns the socket of a transition.
 //!
 //! In steady state one hash look-up by cgroup id answers. What the index does not know yet is in the ring of cgroup
 //! changes, or else is looked up by id; what the socket's cgroup does not say, the network namespace or the owner's
@@ -52,6 +52,8 @@ struct SeenTask {
 pub(super) struct Resolver {
     ring: CgroupRing,
     index: Index,
+    /// cgroups that no look-up finds: gone before they were known. Ids are never used again (since 5.5).
+    lost: QuickMap<u64, ()>,
     by_id: Option<ById>,
     unified: bool,
     /// Absent where it is a container's: what is process 7 there is not the kernel's process 7.
@@ -80,6 +82,7 @@ impl Resolver {
         Self {
             ring,
             index: Index::new(Limits::default()),
+            lost: QuickMap::default(),
             by_id: mount.and_then(by_id),
             unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
             proc_root,
@@ -186,7 +189,16 @@ impl Resolver {
         if let Some(identity) = self.index.get(id) {
             return Some(Arc::clone(identity));
         }
-        let path = self.path_of(id)?;
+        if self.lost.contains_key(&id) {
+            return None;
+        }
+        let Some(path) = self.path_of(id) else {
+            if self.lost.len() >= CACHED {
+                self.lost.clear();
+            }
+            self.lost.insert(id, ());
+            return None;
+        };
         let identity = self.index.looked_up(id, &path, boot_ns());
         self.select(id, &identity, rules);
         Some(identity)

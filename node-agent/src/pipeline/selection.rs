@@ -17,15 +17,16 @@ impl Selection {
         self.container.is_some() || self.pod_uid.is_some()
     }
 
-    /// Whether the owner is one asked for. With nothing asked for, everybody is.
+    /// Whether the owner is one asked for. With nothing asked for, everybody is. What runs in a container inside the
+    /// one asked for belongs to it too: a container must not get out of sight by making cgroups of its own.
     pub fn takes(&self, identity: &Identity) -> bool {
-        let container = self
-            .container
-            .as_deref()
-            .is_none_or(|wanted| identity.container_id.as_deref().is_some_and(|id| id.starts_with(wanted)));
-        let pod = self.pod_uid.as_deref().is_none_or(|wanted| {
-            identity.pod_uid.as_deref().is_some_and(|uid| uid.eq_ignore_ascii_case(wanted))
+        let container = self.container.as_deref().is_none_or(|wanted| {
+            identity.containers.iter().any(|container| container.id.starts_with(wanted))
         });
+        let pod = self
+            .pod_uid
+            .as_deref()
+            .is_none_or(|wanted| identity.pods.iter().any(|pod| pod.uid.eq_ignore_ascii_case(wanted)));
         container && pod
     }
 }
@@ -44,6 +45,17 @@ mod tests {
     fn takes(container: Option<&str>, pod_uid: Option<&str>) -> bool {
         let text = |text: Option<&str>| text.map(str::to_owned);
         Selection { container: text(container), pod_uid: text(pod_uid) }.takes(&identity())
+    }
+
+    #[test]
+    fn what_runs_inside_the_container_asked_for_is_taken() {
+        let inner = format!("/kubepods/pod{UID}/{}/docker/{}", "ab".repeat(32), "cd".repeat(32));
+        let inner = Identity::from_path(&inner);
+        for container in ["ab", "cd"] {
+            let selection =
+                Selection { container: Some(container.repeat(32)), pod_uid: Some(UID.to_owned()) };
+            assert!(selection.takes(&inner), "{container}");
+        }
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! Where a socket belongs: its cgroup and its network namespace.
+
+use kube_tcpstates_common::offsets::ABSENT;
+
+use crate::{
+    globals::offset,
+    memory::{Memory, Probed},
+};
+
+/// Id of the root of the unified hierarchy (`kernfs_create_root`, `fs/kernfs/dir.c`).
+const ROOT_CGROUP: u64 = 1;
+
+/// Where a socket belongs.
+pub(crate) struct Place {
+    pub(crate) cgroup_id: u64,
+    pub(crate) netns: u32,
+    pub(crate) netns_cookie: u64,
+}
+
+impl Place {
+    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too.
+    #[inline(always)]
+    pub(crate) fn of<M: Memory>(socket: *const u8) -> Self {
+        let net = M::pointer(socket, offset!(net));
+        Self {
+            cgroup_id: cgroup_id::<M>(socket),
+            netns: if net.is_null() { 0 } else { M::field(net, offset!(net_inum)) },
+            netns_cookie: if net.is_null() { 0 } else { M::field(net, offset!(net_cookie)) },
+        }
+    }
+}
+
+/// The cgroup2 id, 0 where it cannot be read.
+#[inline(always)]
+fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
+    let cgroup = M::pointer(socket, offset!(cgroup));
+    if !cgroup.is_null() {
+        let node = M::pointer(cgroup, offset!(cgroup_kn));
+        return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
+    }
+    if offset!(cgroup_val) == ABSENT || offset!(kernfs_id) == ABSENT {
+        return 0;
+    }
+    // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data. Where it is no pointer
+    // the socket is the root's (`sock_cgroup_ptr`, `include/linux/cgroup.h`).
+    let word = M::field::<u64>(socket, offset!(cgroup_val));
+    if word == 0 || word & 3 != 0 {
+        return ROOT_CGROUP;
+    }
+    let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
+    if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
+}

@@ -1,0 +1,145 @@
+//! The two states of a transition, and what they say about the socket.
+
+use kube_tcpstates_common::{
+    counter::Counter,
+    record::{flag, role},
+    state::State,
+};
+
+use crate::{counters::Counters, socket::SocketRecord};
+
+const ESTABLISHED: u8 = State::ESTABLISHED.0;
+const SYN_SENT: u8 = State::SYN_SENT.0;
+const SYN_RECV: u8 = State::SYN_RECV.0;
+const FIN_WAIT1: u8 = State::FIN_WAIT1.0;
+const CLOSE: u8 = State::CLOSE.0;
+const CLOSE_WAIT: u8 = State::CLOSE_WAIT.0;
+const LAST_ACK: u8 = State::LAST_ACK.0;
+const LISTEN: u8 = State::LISTEN.0;
+
+/// What a pair of states says about the socket, as bits of [`KINDS`].
+mod kind {
+    /// A connection or a listener begins.
+    pub(super) const BIRTH: u8 = 1 << 3;
+    /// A child comes out of a listener.
+    pub(super) const CHILD: u8 = 1 << 1;
+    /// The socket is, or was, a listener.
+    pub(super) const LISTENER: u8 = 1 << 2;
+    /// The owner closes, in its own context.
+    pub(super) const OWNERS_CLOSE: u8 = 1 << 4;
+    /// The socket was closed: it has no port of its own yet, unless it is bound.
+    pub(super) const FROM_CLOSE: u8 = 1 << 5;
+    /// The socket has just closed.
+    pub(super) const CLOSE: u8 = 1 << 0;
+    /// The two upper bits are a role (`kube_tcpstates_common::record::role`), 0 where the states do not tell.
+    pub(super) const ROLE_SHIFT: u8 = 6;
+}
+
+/// By `(old & 15) << 4 | new & 15`. A table, where comparisons would do as well: each comparison with a constant gives
+/// the verifier another path on which it knows a state, and it walks all their combinations to the end.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        kinds[index] = kind_of((index >> 4) as u8, index as u8 & 15);
+        index += 1;
+    }
+    kinds
+};
+
+const fn kind_of(old: u8, new: u8) -> u8 {
+    let child = old == LISTEN && new == SYN_RECV;
+    let client = old == CLOSE && new == SYN_SENT;
+    let listener = new == LISTEN || (old == LISTEN && !child);
+    let birth = child || client || (old == CLOSE && new == LISTEN);
+    let owners_close = (old == ESTABLISHED && new == FIN_WAIT1) || (old == CLOSE_WAIT && new == LAST_ACK);
+    let role = match (client, child || listener) {
+        (true, _) => role::CLIENT,
+        (_, true) => role::SERVER,
+        _ => role::UNKNOWN,
+    };
+    let bits = [
+        (kind::BIRTH, birth),
+        (kind::CHILD, child),
+        (kind::LISTENER, listener),
+        (kind::OWNERS_CLOSE, owners_close),
+        (kind::FROM_CLOSE, old == CLOSE),
+        (kind::CLOSE, new == CLOSE),
+    ];
+    let mut kind = role << kind::ROLE_SHIFT;
+    let mut index = 0;
+    while index < bits.len() {
+        if bits[index].1 {
+            kind |= bits[index].0;
+        }
+        index += 1;
+    }
+    kind
+}
+
+/// The states of a transition, and what they say about the socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) old: u8,
+    pub(crate) new: u8,
+    kind: u8,
+}
+
+impl Step {
+    /// Counts states that no kernel has; they are shown by their lowest byte.
+    #[inline(always)]
+    pub(crate) fn new(old: u32, new: u32, counters: Counters) -> Self {
+        if (old | new) > 15 {
+            counters.add(Counter::StateOutOfRange, 1);
+        }
+        let index = ((old & 15) << 4 | new & 15) as usize;
+        // SAFETY: the index is below 256. Read as it is at run time, so that no path is made for each value.
+        let kind = unsafe { KINDS.as_ptr().add(index).read_volatile() };
+        Self { old: old as u8, new: new as u8, kind }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_birth(self) -> bool {
+        self.kind & kind::BIRTH != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_child(self) -> bool {
+        self.kind & kind::CHILD != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_listener(self) -> bool {
+        self.kind & kind::LISTENER != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_owners_close(self) -> bool {
+        self.kind & kind::OWNERS_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn was_closed(self) -> bool {
+        self.kind & kind::FROM_CLOSE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_close(self) -> bool {
+        self.kind & kind::CLOSE != 0
+    }
+
+    /// The side of the connection: told by the states, or remembered.
+    #[inline(always)]
+    pub(crate) fn role(self, record: Option<&SocketRecord>) -> u8 {
+        let told = self.kind >> kind::ROLE_SHIFT;
+        if told != 0 { told } else { record.map_or(role::UNKNOWN, |record| record.role) }
+    }
+
+    /// The record's flag for a birth that was not seen, as it stands before the record is asked.
+    #[inline(always)]
+    pub(crate) fn birth_flag(self) -> u16 {
+        u16::from(!self.kind & kind::BIRTH)
+    }
+}
+
+const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN);
