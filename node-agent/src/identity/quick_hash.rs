@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 pub(crate) type QuickMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<QuickHasher>>;
 
-pub(super) type QuickSet<K> = std::collections::HashSet<K, BuildHasherDefault<QuickHasher>>;
+pub(crate) type QuickSet<K> = std::collections::HashSet<K, BuildHasherDefault<QuickHasher>>;
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct QuickHasher(u64);

@@ -13,8 +13,8 @@ use crate::{
     cgroupfs::{self, ById, Layout, Mount},
     decode::{OwnerSource, Transition},
     identity::{
-        self, Evidence, Identity, Index, Limits, QuickMap, SocketCgroup, Source, Status, netns::Found,
-        netns::Namespaces,
+        self, Evidence, Identity, Index, Limits, QuickMap, QuickSet, SocketCgroup, Source, Status,
+        netns::Found, netns::Namespaces,
     },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
     serialise::Labels,
@@ -53,7 +53,7 @@ pub(super) struct Resolver {
     ring: CgroupRing,
     index: Index,
     /// cgroups that no look-up finds: gone before they were known. Ids are never used again (since 5.5).
-    lost: QuickMap<u64, ()>,
+    lost: QuickSet<u64>,
     by_id: Option<ById>,
     unified: bool,
     /// Absent where it is a container's: what is process 7 there is not the kernel's process 7.
@@ -82,7 +82,7 @@ impl Resolver {
         Self {
             ring,
             index: Index::new(Limits::default()),
-            lost: QuickMap::default(),
+            lost: QuickSet::default(),
             by_id: mount.and_then(by_id),
             unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
             proc_root,
@@ -189,14 +189,14 @@ impl Resolver {
         if let Some(identity) = self.index.get(id) {
             return Some(Arc::clone(identity));
         }
-        if self.lost.contains_key(&id) {
+        if self.lost.contains(&id) {
             return None;
         }
         let Some(path) = self.path_of(id) else {
             if self.lost.len() >= CACHED {
                 self.lost.clear();
             }
-            self.lost.insert(id, ());
+            self.lost.insert(id);
             return None;
         };
         let identity = self.index.looked_up(id, &path, boot_ns());
