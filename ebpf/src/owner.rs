@@ -59,9 +59,12 @@ pub(crate) fn inherit(record: &mut SocketRecord, netns: u32, port: u16) {
     }
 }
 
-/// Forgets a listener.
+/// Forgets a listener, unless the port is another process's by now.
 #[inline(always)]
-pub(crate) fn forget_listener(netns: u32, port: u16) {
-    // It may never have had room.
-    let _ = LISTENERS.remove([netns, port.into()]);
+pub(crate) fn forget_listener(record: &SocketRecord, netns: u32, port: u16) {
+    let key = [netns, port.into()];
+    // SAFETY: an entry is replaced whole and freed after a grace period.
+    if unsafe { LISTENERS.get(key) }.is_some_and(|listener| listener.owner_pid == record.owner_pid) {
+        let _ = LISTENERS.remove(key);
+    }
 }

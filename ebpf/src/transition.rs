@@ -159,9 +159,13 @@ fn judged<H: Hook>(
             &mut emission.flags,
         );
     }
-    decide(record, rules, &interest, &emission, counters);
-    if !H::Records::INHERITED && step.is_listener() && step.is_close() {
-        socket_owner::forget_listener(place.netns, tuple.local_port);
+    decide(record.as_deref_mut(), rules, &interest, &emission, counters);
+    if !H::Records::INHERITED
+        && step.is_listener()
+        && step.is_close()
+        && let Some(record) = record
+    {
+        socket_owner::forget_listener(record, place.netns, tuple.local_port);
     }
     forget_closed::<H::Records>(counters, socket, step);
 }

@@ -24,7 +24,8 @@ pub struct Lost {
     pub k8s: Option<Box<K8s>>,
     /// The counts, in transitions.
     pub lost: Loss,
-    /// The counts are exact. False under the classic hook, which cannot know what it missed: they are a lower bound.
+    /// The counts are exact. False under the classic hook, which cannot know what it missed, and when connections show
+    /// that the kernel skipped more hits than it counted: then they are a lower bound.
     pub exact: bool,
 }
 

@@ -98,7 +98,7 @@ pub fn attached(kernel: &Loaded) -> Vec<Finding> {
                 None => kernel.hook.to_string(),
             },
         },
-        found("exact_loss", exact, "the kernel tells every hit on which it skipped the program"),
+        found("exact_loss", exact, "the kernel counts the hits on which it skipped the program"),
         found(
             "socket_storage",
             kernel.storage == StorageKind::SocketStorage,

@@ -427,33 +427,3 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
         }
     }
 }
-
-/// `cargo test --release -p kube-tcpstates --lib -- --ignored --nocapture nanoseconds` prints the cost of a line.
-#[test]
-#[ignore = "a measurement, for an idle machine and an optimised build"]
-fn nanoseconds_per_line() {
-    let options = TextOptions { wide: true, ..TextOptions::default() };
-    let fixtures = [("v4, all known", Fixture::client()), ("v6, no owner", Fixture::refused())];
-    for (what, fixture) in fixtures {
-        for (name, mut serialiser) in [
-            ("json", Serialiser::Json(Json::new(0))),
-            ("ecs", Serialiser::Ecs(Ecs::new(0))),
-            ("table", Serialiser::Table(Table::new(&options))),
-            ("csv", Serialiser::Csv(Csv::new(&options))),
-        ] {
-            let mut event = fixture.event();
-            let mut out = Vec::with_capacity(1 << 20);
-            let (lines, start) = (2_000_000_u64, std::time::Instant::now());
-            for seq in 0..lines {
-                event.unix_ns += 1_000;
-                if out.len() > (1 << 20) - MAX_LINE {
-                    out.clear();
-                }
-                serialiser.transition(&mut out, seq, &event);
-            }
-            assert_eq!(out.capacity(), 1 << 20, "the buffer was never grown");
-            let ns = start.elapsed().as_nanos() / u128::from(lines);
-            println!("{name:>6}, {what}: {ns} ns a line");
-        }
-    }
-}
