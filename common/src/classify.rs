@@ -125,7 +125,7 @@ fn judge_tuple_of(
     mut mask: TraceSet,
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
-    let mut undecided = 0;
+    let mut undecided = rules.none;
     let by_family = rules.constrained[dimension::FAMILY_ROLE];
     if mask & by_family != 0 {
         let (accept, waiting) = judge_family_role(rules, by_family, connection);
@@ -171,7 +171,7 @@ pub fn judge_identity(
     netns: u32,
 ) -> (TraceSet, TraceSet) {
     let mut mask = rules.live;
-    let mut pending = 0;
+    let mut pending = rules.none;
     let by_cgroup = rules.constrained[dimension::CGROUP];
     if by_cgroup != 0 {
         let (matched, waiting) = judge_cgroup(tables, by_cgroup, cgroup_id);

@@ -51,6 +51,9 @@ pub mod dimension {
 pub struct RuleTable {
     /// Traces that are loaded.
     pub live: TraceSet,
+    /// Always empty. A constant 0 in the program would be a path of its own to the verifier wherever it meets another
+    /// value; an empty set that it does not know to be empty is not.
+    pub none: TraceSet,
     /// By [`dimension`]: the traces that say something about it. Others accept every value.
     pub constrained: [TraceSet; dimension::COUNT],
     /// By `(old << 4 | new)`, see [`transition_index`].

@@ -42,7 +42,6 @@ pub(crate) struct Emission<'a> {
 }
 
 /// The transition that waited for this one, if one did.
-#[derive(Default)]
 pub(crate) struct Held {
     pub(crate) boot_ns: u64,
     pub(crate) duration_ns: u64,

@@ -205,7 +205,7 @@ fn judge(
         && record.flags & TUPLE_JUDGED != 0
         && record.generation == generation
     {
-        return combine(identity, (record.tuple, 0), listener);
+        return combine(identity, (record.tuple, rules.none), listener);
     }
     let connection = Connection {
         cgroup_id: place.cgroup_id,
@@ -325,10 +325,12 @@ fn decide(
     let Step { old, new, .. } = emission.step;
     let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
     let undecided = (wanted.traces | wanted.maybe) & interest.undecided != 0;
-    let mut earlier = Held::default();
+    let nothing = Wanted { traces: rules.none, maybe: rules.none };
+    let mut earlier = Held { boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
     let mut judged = 1;
     // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
-    let settled = Interest { accept: interest.accept & !interest.undecided, undecided: 0, ..*interest };
+    let settled =
+        Interest { accept: interest.accept & !interest.undecided, undecided: rules.none, ..*interest };
     let mut record = record;
     if let Some(record) = record.as_deref_mut() {
         if record.flags & HELD != 0 {
