@@ -252,7 +252,7 @@ impl Pipeline {
         loop {
             match self.requests.try_recv() {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
-                Ok(Request::Summary) => say(&self.tally(None, true)),
+                Ok(Request::Summary) => say(&self.tally(true)),
                 Ok(Request::Heartbeat) => {
                     // Without room the next one tells as much.
                     self.heartbeat(false);
@@ -270,16 +270,7 @@ impl Pipeline {
         self.last_lines(deadline);
         let Self { mut kernel, flow, .. } = self;
         let finished = flow.queue.finish(deadline.saturating_duration_since(Instant::now()));
-        let records = kernel.socket_records();
-        let tally = Tally {
-            kernel: kernel.counters.snapshot(),
-            output: finished.totals,
-            filtered_user: flow.filtered_user,
-            held: 0,
-            counts_exactly: kernel.hook.counts_exactly(),
-            socket_records: records.map(|(all, _)| all),
-            closed_socket_records: records.map(|(_, closed)| closed),
-        };
+        let tally = tally(&mut kernel, finished.totals, flow.filtered_user, true);
         if let Some((_, journal)) = flow.journal {
             let lost = journal.finish(FINISH_WITHIN).lost();
             if lost > 0 {
@@ -303,17 +294,8 @@ impl Pipeline {
         }
     }
 
-    fn tally(&mut self, output: Option<Totals>, with_records: bool) -> Tally {
-        let records = with_records.then(|| self.kernel.socket_records()).flatten();
-        Tally {
-            kernel: self.kernel.counters.snapshot(),
-            output: output.unwrap_or_else(|| self.flow.queue.totals()),
-            filtered_user: self.flow.filtered_user,
-            held: 0,
-            counts_exactly: self.kernel.hook.counts_exactly(),
-            socket_records: records.map(|(all, _)| all),
-            closed_socket_records: records.map(|(_, closed)| closed),
-        }
+    fn tally(&mut self, with_records: bool) -> Tally {
+        tally(&mut self.kernel, self.flow.queue.totals(), self.flow.filtered_user, with_records)
     }
 
     /// Tells what was lost, if it is time to. False when stdout has no room for that.
@@ -321,16 +303,30 @@ impl Pipeline {
         if !self.reporter.is_due(boot_ns()) {
             return true;
         }
-        let tally = self.tally(None, false);
+        let tally = self.tally(false);
         let flow = &mut self.flow;
         self.reporter.losses(&tally, &flow.clock, &flow.serialiser, &mut flow.queue)
     }
 
     /// False when stdout has no room for it.
     fn heartbeat(&mut self, last: bool) -> bool {
-        let tally = self.tally(None, false);
+        let tally = self.tally(false);
         let flow = &mut self.flow;
         self.reporter.heartbeat(&tally, &mut flow.clock, &flow.serialiser, &mut flow.queue, last)
+    }
+}
+
+/// Counting socket records walks all of them, so it is not done for every line that tells counts.
+fn tally(kernel: &mut Loaded, output: Totals, filtered_user: u64, with_records: bool) -> Tally {
+    let records = with_records.then(|| kernel.socket_records()).flatten();
+    Tally {
+        kernel: kernel.counters.snapshot(),
+        output,
+        filtered_user,
+        held: 0,
+        counts_exactly: kernel.hook.counts_exactly(),
+        socket_records: records.map(|(all, _)| all),
+        closed_socket_records: records.map(|(_, closed)| closed),
     }
 }
 
