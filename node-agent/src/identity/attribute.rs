@@ -3,58 +3,10 @@
 
 use std::sync::Arc;
 
+use kube_tcpstates_events::{AttributionSource as Source, AttributionStatus as Status};
+
 use super::model::Identity;
 use super::netns::Found;
-
-/// What named the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The cgroup that made the socket.
-    SocketCgroup,
-    /// The network namespace.
-    Netns,
-    /// The cgroup of the task that owns the socket.
-    Task,
-    /// Nothing.
-    None,
-}
-
-impl Source {
-    /// The value of `attribution.source`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SocketCgroup => "socket_cgroup",
-            Self::Netns => "netns",
-            Self::Task => "task",
-            Self::None => "none",
-        }
-    }
-}
-
-/// How it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// A container or a pod.
-    Resolved,
-    /// The host.
-    Host,
-    /// Nothing names the owner.
-    Unknown,
-    /// Nothing named the owner in the time the line was held for it.
-    PendingExpired,
-}
-
-impl Status {
-    /// The value of `attribution.status`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Resolved => "resolved",
-            Self::Host => "host",
-            Self::Unknown => "unknown",
-            Self::PendingExpired => "pending_expired",
-        }
-    }
-}
 
 /// The owner of a socket, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]

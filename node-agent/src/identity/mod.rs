@@ -19,7 +19,7 @@ mod path;
 mod quick_hash;
 mod segment;
 
-pub use attribute::{Attribution, Evidence, SocketCgroup, Source, Status, attribute};
+pub use attribute::{Attribution, Evidence, SocketCgroup, attribute};
 pub use index::{Counters, Index, Limits, ROOT_CGROUP_ID};
 pub use model::{Container, Host, Identity, Pod, Qos, Runtime};
 pub(crate) use quick_hash::{QuickMap, QuickSet};

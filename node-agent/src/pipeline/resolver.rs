@@ -7,14 +7,14 @@
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use kube_tcpstates_common::rule::CgroupSets;
-use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
+use kube_tcpstates_events::Attribution;
 
 use crate::{
     cgroupfs::{self, ById, Layout, Mount},
     decode::{OwnerSource, Transition},
     identity::{
-        self, Evidence, Identity, Index, Limits, QuickMap, QuickSet, SocketCgroup, Source, Status,
-        netns::Found, netns::Namespaces,
+        self, Evidence, Identity, Index, Limits, QuickMap, QuickSet, SocketCgroup, netns::Found,
+        netns::Namespaces,
     },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
     serialise::Labels,
@@ -223,7 +223,7 @@ impl Resolver {
         let found = identity::attribute(evidence);
         let selected = found.identity.as_deref().is_some_and(|identity| self.selection.takes(identity));
         Owner {
-            attribution: Attribution { source: source(found.source), status: status(found.status) },
+            attribution: Attribution { source: found.source, status: found.status },
             labels: found.identity.map(|identity| self.rendered.of(&identity)),
             selected,
         }
@@ -303,24 +303,6 @@ const fn owned_since(source: OwnerSource, transition: &Transition) -> u64 {
 fn by_id(mount: &Mount) -> Option<ById> {
     let opened = ById::new(mount.cgroup2.as_deref()?).and_then(|by_id| by_id.probe().map(|()| by_id));
     opened.map_err(|error| tracing::warn!("{error}")).ok()
-}
-
-const fn source(source: Source) -> AttributionSource {
-    match source {
-        Source::SocketCgroup => AttributionSource::SocketCgroup,
-        Source::Netns => AttributionSource::Netns,
-        Source::Task => AttributionSource::Task,
-        Source::None => AttributionSource::None,
-    }
-}
-
-const fn status(status: Status) -> AttributionStatus {
-    match status {
-        Status::Resolved => AttributionStatus::Resolved,
-        Status::Host => AttributionStatus::Host,
-        Status::Unknown => AttributionStatus::Unknown,
-        Status::PendingExpired => AttributionStatus::PendingExpired,
-    }
 }
 
 #[cfg(test)]
