@@ -1,17 +1,20 @@
 //! The page shared with the program: the generation of the rules, and whether the reader sleeps.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::AsFd as _,
     ptr::NonNull,
     sync::atomic::{AtomicU32, Ordering, fence},
 };
 
+use aya::maps::MapData;
 use kube_tcpstates_common::rule::Control;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The mapping. Everything in it is read and written by word, atomically: the program does the same.
 pub(super) struct ControlPage {
     page: NonNull<Control>,
+    /// Held open: programs that are loaded later still name it by its descriptor.
+    _map: MapData,
 }
 
 // SAFETY: every access goes through atomics.
@@ -26,12 +29,20 @@ const LENGTH: usize = 4096;
 impl ControlPage {
     /// Maps the control map.
     #[expect(unsafe_code, reason = "mmap of a map the program shares with us")]
-    pub(super) fn map(map: impl AsFd) -> std::io::Result<Self> {
+    pub(super) fn map(map: MapData) -> std::io::Result<Self> {
         // SAFETY: a new shared mapping of one page of the map, at an address the kernel chooses.
         let page = unsafe {
-            mmap(std::ptr::null_mut(), LENGTH, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0)
+            mmap(
+                std::ptr::null_mut(),
+                LENGTH,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                map.fd().as_fd(),
+                0,
+            )
         }?;
-        NonNull::new(page.cast()).map(|page| Self { page }).ok_or_else(|| std::io::ErrorKind::Other.into())
+        let page = NonNull::new(page.cast());
+        page.map(|page| Self { page, _map: map }).ok_or_else(|| std::io::ErrorKind::Other.into())
     }
 
     #[expect(unsafe_code, reason = "the field lies in the shared page")]

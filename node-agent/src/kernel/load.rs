@@ -116,7 +116,6 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .load(OBJECT)
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
-    // Now: a program needs every map's descriptor to load, and some are given away below.
     let second = second_of(program).filter(|second| {
         load_program(&mut ebpf, second, btf.as_ref()).inspect_err(warn_of_recursion).is_ok()
     });
@@ -223,7 +222,7 @@ fn assemble(
         take(ebpf, name)?.try_into().map_err(|source: T::Error| maps(source))
     }
     let control = match take(&mut ebpf, "CONTROL")? {
-        Map::Array(data) => ControlPage::map(data.fd().as_fd()),
+        Map::Array(data) => ControlPage::map(data),
         _ => Err(std::io::ErrorKind::InvalidData.into()),
     };
     let control =
