@@ -105,11 +105,6 @@ impl Btf {
         Some(bits / 8)
     }
 
-    /// Whether the kernel has a structure of this name.
-    pub fn has_struct(&self, structure: &str) -> bool {
-        self.structs.contains_key(structure.as_bytes())
-    }
-
     /// Number of parameters of a function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
         const KIND_FUNC: u32 = 12;
