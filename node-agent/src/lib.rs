@@ -22,5 +22,7 @@ pub mod identity;
 pub mod kernel;
 pub mod output;
 pub mod pipeline;
+pub mod plan;
 pub mod preflight;
+pub mod roster;
 pub mod serialise;

@@ -4,6 +4,7 @@
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
 //! ```
 
+mod account;
 mod rendered;
 mod report;
 mod resolver;
@@ -18,6 +19,7 @@ use std::{
 
 use kube_tcpstates_common::record::TransitionRecord;
 
+pub use account::{Account, TraceCounts};
 pub use report::say;
 pub use selection::Selection;
 pub use tally::Tally;
@@ -29,6 +31,7 @@ use crate::{
     decode,
     kernel::{Clock, EventRing, Loaded, Sleeper, Waker, boot_ns},
     output::{End, Journal, Offer, Queue, Totals},
+    plan::View,
     serialise::{self, Attributed, Serialiser, TraceTable},
 };
 
@@ -60,7 +63,7 @@ pub struct Setup {
 }
 
 /// Asked of the pipeline from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Request {
     /// Detach, drain, finish.
     Stop,
@@ -68,6 +71,10 @@ enum Request {
     Summary,
     /// Write a heartbeat line.
     Heartbeat,
+    /// Trace by this from now on.
+    View(Box<View>),
+    /// Tell everything.
+    Account(tokio::sync::oneshot::Sender<Account>),
 }
 
 /// Talks to a running pipeline.
@@ -97,6 +104,18 @@ impl Handle {
     /// Has it write a heartbeat line.
     pub fn heartbeat(&self) {
         self.ask(Request::Heartbeat);
+    }
+
+    /// Has it trace by another view.
+    pub fn view(&self, view: View) {
+        self.ask(Request::View(Box::new(view)));
+    }
+
+    /// Asks for its counts. The answer never comes from a pipeline that has ended.
+    pub fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.ask(Request::Account(sender));
+        receiver
     }
 }
 
@@ -257,6 +276,7 @@ impl Pipeline {
                     // Without room the next one tells as much.
                     self.heartbeat(false);
                 }
+                Ok(Request::View(_) | Request::Account(_)) => {}
                 Err(TryRecvError::Empty) => return false,
             }
         }
