@@ -3,6 +3,7 @@
 pub mod args;
 mod check;
 mod config;
+mod start_line;
 mod trace;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -17,6 +17,7 @@ mod error;
 mod explain;
 pub mod linear;
 pub mod ports;
+pub mod rate;
 pub mod states;
 pub mod tables;
 pub mod trace;
