@@ -8,8 +8,15 @@
 //! ```
 
 mod active;
+mod convert;
 mod input;
+mod judge;
 mod planner;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 
