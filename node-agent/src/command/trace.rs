@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
-};
+use tokio::sync::Notify;
 
 use super::{
     args::Output,
     config::TraceConfig,
+    signals::{Signals, Told},
     start_line::{StartFacts, start_line},
 };
 use crate::{
@@ -68,39 +66,6 @@ async fn beat(heartbeat: &mut Option<tokio::time::Interval>) {
             interval.tick().await;
         }
         None => std::future::pending().await,
-    }
-}
-
-/// What a signal asks for.
-enum Told {
-    End,
-    Summary,
-}
-
-/// Ways to be told from outside.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    user: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            user: listen(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// The next of them.
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.terminate.recv() => Told::End,
-            _ = self.user.recv() => Told::Summary,
-        }
     }
 }
 

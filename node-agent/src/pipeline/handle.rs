@@ -34,6 +34,11 @@ impl Handle {
         self.waker.wake();
     }
 
+    /// Has it look at what waits for it.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Ends it: everything captured is written or counted.
     pub fn stop(&self) {
         self.ask(Request::Stop);
