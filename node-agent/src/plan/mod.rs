@@ -8,6 +8,7 @@
 //! ```
 
 mod active;
+mod api;
 mod convert;
 mod input;
 mod judge;

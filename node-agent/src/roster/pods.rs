@@ -29,8 +29,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     entries: HashMap<String, Entry>,
-    /// UID by config hash. A static pod whose mirror was made again has the same hash under another UID.
-    by_hash: HashMap<String, String>,
+    /// UIDs of the mirror pods of each config hash: one, and those of its predecessors that were deleted lately.
+    by_hash: HashMap<String, Vec<String>>,
     /// UIDs by container id. A container that was restarted keeps its last id only as long as the status tells it.
     by_container: HashMap<String, String>,
     in_sync: bool,
@@ -45,7 +45,7 @@ impl Roster {
             self.forget_names(&known.pod);
         }
         if let Some(hash) = &pod.config_hash {
-            self.by_hash.insert(hash.clone(), uid.clone());
+            self.by_hash.entry(hash.clone()).or_default().push(uid.clone());
         }
         for id in container_ids(&pod) {
             self.by_container.insert(id.to_owned(), uid.clone());
@@ -102,8 +102,20 @@ impl Roster {
 
     /// The pod that a cgroup path names, by UID or config hash; also one that was deleted lately.
     pub fn pod(&self, uid: &str) -> Option<&Arc<PodInfo>> {
-        let entry = self.entries.get(uid).or_else(|| self.entries.get(self.by_hash.get(uid)?))?;
+        let entry = self.entries.get(uid).or_else(|| self.mirror(uid))?;
         Some(&entry.pod)
+    }
+
+    /// The mirror pod of a config hash, or the last one. Of several that exist none: a static pod has one, the others
+    /// are somebody's who wants to be shown the static pod's sockets, and which they are cannot be told.
+    fn mirror(&self, hash: &str) -> Option<&Entry> {
+        let claims = || self.by_hash.get(hash).into_iter().flatten().filter_map(|uid| self.entries.get(uid));
+        let mut existing = claims().filter(|entry| entry.deleted_ns.is_none());
+        match (existing.next(), existing.next()) {
+            (Some(only), None) => Some(only),
+            (Some(_), Some(_)) => None,
+            (None, _) => claims().max_by_key(|entry| entry.deleted_ns),
+        }
     }
 
     /// The pod with a container of this id, and the container's name; also one that was deleted lately.
@@ -160,12 +172,15 @@ impl Roster {
         }
     }
 
-    /// A hash or an id that now names another pod stays.
+    /// An id that now names another pod stays.
     fn forget_names(&mut self, pod: &PodInfo) {
         if let Some(hash) = &pod.config_hash
-            && self.by_hash.get(hash) == Some(&pod.uid)
+            && let Some(uids) = self.by_hash.get_mut(hash)
         {
-            self.by_hash.remove(hash);
+            uids.retain(|uid| *uid != pod.uid);
+            if uids.is_empty() {
+                self.by_hash.remove(hash);
+            }
         }
         for id in container_ids(pod) {
             if self.by_container.get(id) == Some(&pod.uid) {
@@ -178,3 +193,7 @@ impl Roster {
 fn container_ids(pod: &PodInfo) -> impl Iterator<Item = &str> {
     pod.containers.iter().flat_map(|container| container.ids.iter().map(String::as_str))
 }
+
+#[cfg(test)]
+#[path = "pods_tests.rs"]
+mod tests;
