@@ -192,13 +192,15 @@ fn node_facts(
             detail: preflight::short(&format!("{error:#}")),
         }),
     }
-    NodeFacts::new(
-        preflight::kernel_release(),
-        loaded.ok().map(|kernel| kernel.hook.to_string()),
-        mode.as_str(),
-        checks,
-        loaded.err().map(|error| format!("{error:#}")),
-    )
+    NodeFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: preflight::kernel_release(),
+        hook: loaded.ok().map(|kernel| kernel.hook.to_string()),
+        cgroup_mode: mode.as_str().to_owned(),
+        preflight: NodeFacts::checks(&checks),
+        trouble: loaded.err().map(|error| format!("{error:#}")),
+        started: jiff::Timestamp::now(),
+    }
 }
 
 fn board_facts(facts: &NodeFacts) -> Facts {
