@@ -4,6 +4,7 @@
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest
+//!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► schema
 //!          └─────► check ──► lint, tool (cargo-deny)
 //! ```
@@ -13,6 +14,7 @@ mod agent;
 mod bpf;
 mod check;
 mod elf;
+mod image;
 mod lint;
 mod schema;
 mod step;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::image::Profile;
 use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -44,6 +47,8 @@ fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["bpf"] => bpf::build(&workspace).map(drop),
         ["build"] => agent::build(&workspace).map(drop),
+        ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
+        ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["schema"] => schema::write(&workspace),
