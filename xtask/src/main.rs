@@ -5,8 +5,8 @@
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest
 //!          ├─────► image ──► agent as above, linked statically
-//!          ├─────► schema
-//!          └─────► check ──► lint, tool (cargo-deny)
+//!          ├─────► schema ──► manifests
+//!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
 
@@ -16,6 +16,7 @@ mod check;
 mod elf;
 mod image;
 mod lint;
+mod manifests;
 mod schema;
 mod step;
 mod test;
