@@ -13,6 +13,7 @@ mod agent;
 mod bpf;
 mod check;
 mod elf;
+mod kubernetes;
 mod lint;
 mod schema;
 mod step;
@@ -47,6 +48,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["schema"] => schema::write(&workspace),
+        ["kubernetes"] => kubernetes::home(&workspace).map(|home| println!("{}", home.display())),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),
         other => bail!("`{}` is no command: see ./x help", other.join(" ")),
