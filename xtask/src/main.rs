@@ -3,7 +3,8 @@
 //! ```text
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
-//!          ├─────► test ──► layer, libtest
+//!          ├─────► test ──► layer, libtest, e2e ──► kubernetes, image
+//!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► schema
 //!          └─────► check ──► lint, tool (cargo-deny)
 //! ```
@@ -13,6 +14,7 @@ mod agent;
 mod bpf;
 mod check;
 mod elf;
+mod image;
 mod kubernetes;
 mod lint;
 mod schema;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::image::Profile;
 use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -45,10 +48,11 @@ fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["bpf"] => bpf::build(&workspace).map(drop),
         ["build"] => agent::build(&workspace).map(drop),
+        ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
+        ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["schema"] => schema::write(&workspace),
-        ["kubernetes"] => kubernetes::home(&workspace).map(|home| println!("{}", home.display())),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),
         other => bail!("`{}` is no command: see ./x help", other.join(" ")),

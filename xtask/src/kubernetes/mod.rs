@@ -33,9 +33,14 @@ const READY_MADE: &[(&str, &str, &str)] = &[
     ("containernetworking-plugins", "usr/lib/cni/loopback", "cni"),
 ];
 
+/// Where it is, once it has been made.
+pub(crate) fn place(workspace: &Workspace) -> PathBuf {
+    workspace.cache.join(name())
+}
+
 /// The directory with `bin/` and `cni/`, made first if it is not there: some four minutes.
 pub(crate) fn home(workspace: &Workspace) -> Result<PathBuf> {
-    let home = workspace.cache.join(name());
+    let home = place(workspace);
     if home.is_dir() {
         return Ok(home);
     }

@@ -14,7 +14,7 @@ use super::place;
 use crate::wait;
 
 /// The layout these tests know: controllers of version 1, and cgroup2 beside them.
-pub fn require_hybrid() -> Result<()> {
+pub(super) fn require_hybrid() -> Result<()> {
     for part in ["memory", "cpuset", "unified/cgroup.procs"] {
         let path = Path::new(place::CGROUPS).join(part);
         ensure!(
@@ -28,16 +28,19 @@ pub fn require_hybrid() -> Result<()> {
 }
 
 /// Makes the subtree, with a root for each node's pods and a place for the programs of the cluster itself.
-pub fn make(nodes: &[&str]) -> Result<()> {
+pub(super) fn make(nodes: &[&str]) -> Result<()> {
     for hierarchy in hierarchies()? {
         let ours = hierarchy.join(place::NAME);
-        for directory in [&ours, &ours.join("system")].into_iter().cloned().chain(nodes.iter().map(|node| ours.join(node))) {
+        for directory in
+            [&ours, &ours.join("system")].into_iter().cloned().chain(nodes.iter().map(|node| ours.join(node)))
+        {
             fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
             // A cpuset is born empty, and no process may enter an empty one.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 let parent = directory.parent().context("a cgroup has a parent")?.join(file);
                 if hierarchy.ends_with("cpuset") {
-                    fs::copy(&parent, directory.join(file)).with_context(|| format!("copy {}", parent.display()))?;
+                    fs::copy(&parent, directory.join(file))
+                        .with_context(|| format!("copy {}", parent.display()))?;
                 }
             }
         }
@@ -46,12 +49,12 @@ pub fn make(nodes: &[&str]) -> Result<()> {
 }
 
 /// The cgroup2 file that takes the ids of the cluster's own programs.
-pub fn system() -> PathBuf {
+pub(super) fn system() -> PathBuf {
     place::cgroup().join("system/cgroup.procs")
 }
 
 /// Kills every process under the subtree and waits until none is left (Linux 5.14).
-pub fn kill_all() -> Result<()> {
+pub(super) fn kill_all() -> Result<()> {
     let ours = place::cgroup();
     if !ours.exists() {
         return Ok(());
@@ -64,7 +67,7 @@ pub fn kill_all() -> Result<()> {
 }
 
 /// Removes the subtree from every hierarchy.
-pub fn remove() -> Result<()> {
+pub(super) fn remove() -> Result<()> {
     for hierarchy in hierarchies()? {
         remove_tree(&hierarchy.join(place::NAME))?;
     }
@@ -73,7 +76,11 @@ pub fn remove() -> Result<()> {
 
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(place::CGROUPS).with_context(|| format!("list {}", place::CGROUPS))?;
-    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.join("cgroup.procs").exists()).collect())
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("cgroup.procs").exists())
+        .collect())
 }
 
 /// Leaves first, as the kernel wants it.
@@ -90,7 +97,9 @@ fn remove_tree(directory: &Path) -> Result<()> {
     // Version 1 lets go of a killed process a moment later than version 2.
     for _ in 0..50 {
         match fs::remove_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(20)),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(20))
+            }
             outcome => return outcome.with_context(|| format!("remove {}", directory.display())),
         }
     }

@@ -19,14 +19,14 @@ const SERVICES: &str = "10.96.0.0/16";
 
 /// The programs that make a cluster of the nodes.
 #[derive(Debug)]
-pub struct ControlPlane {
+pub(super) struct ControlPlane {
     api_server: Daemon,
     others: Vec<Daemon>,
 }
 
 impl ControlPlane {
     /// Starts etcd and the API server, without waiting for either.
-    pub fn start(node: &Node, pki: &Pki) -> Result<Self> {
+    pub(super) fn start(node: &Node, pki: &Pki) -> Result<Self> {
         let mut etcd = node.command("etcd");
         // In memory: nothing outlives the cluster, and nothing waits for a disk.
         etcd.args(["--name=e2e", "--data-dir=/run/etcd", "--logger=zap"]);
@@ -41,13 +41,18 @@ impl ControlPlane {
     }
 
     /// Starts those who work through the API server, which must be ready.
-    pub fn start_controllers(&mut self, node: &Node, pki: &Pki) -> Result<()> {
+    pub(super) fn start_controllers(&mut self, node: &Node, pki: &Pki) -> Result<()> {
         let kubeconfig = pki.user("controller-manager", "/CN=system:kube-controller-manager")?;
         let mut manager = node.command("kube-controller-manager");
         manager.arg(format!("--kubeconfig={}", kubeconfig.display()));
         manager.arg(format!("--service-account-private-key-file={}", pki.file("tokens.key").display()));
         manager.arg(format!("--root-ca-file={}", pki.file("ca.crt").display()));
-        manager.args(["--leader-elect=false", "--use-service-account-credentials", "--controllers", CONTROLLERS]);
+        manager.args([
+            "--leader-elect=false",
+            "--use-service-account-credentials",
+            "--controllers",
+            CONTROLLERS,
+        ]);
         manager.args(["--kube-api-qps=200", "--kube-api-burst=400"]);
         self.others.push(node.start("controller-manager", &manager)?);
 
@@ -60,7 +65,7 @@ impl ControlPlane {
     }
 
     /// Waits until the API server answers.
-    pub fn await_api(&mut self, kubectl: &Kubectl) -> Result<()> {
+    pub(super) fn await_api(&mut self, kubectl: &Kubectl) -> Result<()> {
         wait::until("the API server is ready", Duration::from_secs(60), || {
             self.check()?;
             Ok(kubectl.run(&["get", "--raw=/readyz"]).map(drop).map_err(|error| format!("{error:#}")))
@@ -68,18 +73,18 @@ impl ControlPlane {
     }
 
     /// Kills the API server; etcd keeps what it knew.
-    pub fn kill_api_server(&mut self) -> Result<()> {
+    pub(super) fn kill_api_server(&mut self) -> Result<()> {
         self.api_server.kill()
     }
 
     /// Starts it again.
-    pub fn start_api_server(&mut self, node: &Node, pki: &Pki) -> Result<()> {
+    pub(super) fn start_api_server(&mut self, node: &Node, pki: &Pki) -> Result<()> {
         self.api_server = node.start("apiserver", &api_server(node, pki))?;
         Ok(())
     }
 
     /// An error if one of them has ended.
-    pub fn check(&mut self) -> Result<()> {
+    pub(super) fn check(&mut self) -> Result<()> {
         self.api_server.check().context("the API server")?;
         self.others.iter_mut().try_for_each(Daemon::check)
     }
@@ -90,14 +95,21 @@ fn api_server(node: &Node, pki: &Pki) -> Command {
     let mut server = node.command("kube-apiserver");
     server.args(["--etcd-servers=http://127.0.0.1:2379", "--secure-port=443", "--bind-address=0.0.0.0"]);
     server.arg(format!("--advertise-address={}", node.identity().address));
-    server.args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged"]);
+    server.args([
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged",
+    ]);
     server.arg(format!("--service-cluster-ip-range={SERVICES}"));
-    server.args(["--service-account-issuer=https://kubernetes.default.svc", "--kubelet-preferred-address-types=InternalIP"]);
+    server.args([
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--kubelet-preferred-address-types=InternalIP",
+    ]);
     for (flag, name) in [
         ("tls-cert-file", "api-server.crt"),
         ("tls-private-key-file", "api-server.key"),
         ("client-ca-file", "ca.crt"),
-        ("service-account-key-file", "tokens.key"),
+        ("service-account-key-file", "tokens.crt"),
         ("service-account-signing-key-file", "tokens.key"),
         ("kubelet-certificate-authority", "ca.crt"),
         ("kubelet-client-certificate", "api-server-to-kubelet.crt"),

@@ -61,7 +61,9 @@ impl Daemon {
     pub fn check(&mut self) -> Result<()> {
         match self.process.try_wait().with_context(|| format!("look after {}", self.name))? {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}); the end of its log:\n{}", self.name, self.last_words()),
+            Some(status) => {
+                bail!("{} ended ({status}); the end of its log:\n{}", self.name, self.last_words())
+            }
         }
     }
 

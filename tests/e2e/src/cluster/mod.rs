@@ -69,7 +69,11 @@ impl Cluster {
         let mut cluster =
             Self { kubectl, control_plane: control_plane.into(), nodes: [first, second], pki, _guard: guard };
         cluster.await_nodes()?;
-        eprintln!("the cluster is up after {:.1} s; its logs are in {}", start.elapsed().as_secs_f64(), place::logs().display());
+        eprintln!(
+            "the cluster is up after {:.1} s; its logs are in {}",
+            start.elapsed().as_secs_f64(),
+            place::logs().display()
+        );
         Ok(cluster)
     }
 
@@ -115,7 +119,8 @@ impl Cluster {
             self.control_plane().check()?;
             self.nodes.iter_mut().try_for_each(Node::check)?;
             let nodes = self.kubectl.get(&["nodes"])?;
-            let ready = nodes["items"].as_array().into_iter().flatten().filter(|node| is_true(node, "Ready")).count();
+            let ready =
+                nodes["items"].as_array().into_iter().flatten().filter(|node| is_true(node, "Ready")).count();
             // A pod in a namespace whose service account is not there yet is refused.
             let account = self.kubectl.run(&["get", "serviceaccount", "default"]);
             Ok(match account {

@@ -14,7 +14,8 @@ pub const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// What every node has: loopback, a default route that leads nowhere for those who look one up, and a quick
 /// refusal for those who look for a cloud.
-const EVERY_NODE: &str = "route add default via 10.89.0.254 dev node0\nroute add unreachable 169.254.0.0/16\n";
+const EVERY_NODE: &str =
+    "route add default via 10.89.0.254 dev node0\nroute add unreachable 169.254.0.0/16\n";
 
 /// The first node's part.
 pub fn make(first: &Node) -> Result<()> {

@@ -46,9 +46,20 @@ impl Node {
     pub fn new(identity: Identity, kubernetes: &Path) -> Result<Self> {
         let state = Path::new(place::STATE).join(identity.name);
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--net", "--uts", "--propagation=private", "sh", "-c", NODE_SCRIPT, "node.sh"]);
-        let mut namespaces =
-            Daemon::start_talking(&format!("{}-namespaces", identity.name), unshare.arg(&state).arg(identity.name))?;
+        unshare.args([
+            "--mount",
+            "--net",
+            "--uts",
+            "--propagation=private",
+            "sh",
+            "-c",
+            NODE_SCRIPT,
+            "node.sh",
+        ]);
+        let mut namespaces = Daemon::start_talking(
+            &format!("{}-namespaces", identity.name),
+            unshare.arg(&state).arg(identity.name),
+        )?;
         let mut line = String::new();
         BufReader::new(namespaces.stdout()?).read_line(&mut line).context("wait for a node's namespaces")?;
         if line != "ready\n" {
@@ -72,7 +83,8 @@ impl Node {
         let mut nsenter = Command::new("nsenter");
         nsenter.arg(format!("--target={}", self.namespaces.pid()));
         nsenter.args(["--mount", "--net", "--uts", "--wdns=/", "--", program]);
-        nsenter.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.kubernetes.join("bin").display()));
+        nsenter
+            .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.kubernetes.join("bin").display()));
         nsenter
     }
 
@@ -88,7 +100,8 @@ impl Node {
 
     /// Runs commands of `ip`, one a line, in the node's network namespace.
     pub fn ip(&self, commands: &str) -> Result<()> {
-        let mut ip = self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("start ip")?;
+        let mut ip =
+            self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("start ip")?;
         ip.stdin.take().context("ip's stdin")?.write_all(commands.as_bytes()).context("write to ip")?;
         let status = ip.wait().context("wait for ip")?;
         ensure!(status.success(), "ip on {}: {status}, of these commands:\n{commands}", self.identity.name);
@@ -107,10 +120,15 @@ impl Node {
         write(&network.join("pods.conflist"), &self.pod_network())?;
         let config = self.state.join("containerd.toml");
         write(&config, &self.containerd_config(&network))?;
-        self.containerd = Some(self.start("containerd", self.command("containerd").arg("--config").arg(&config))?);
+        self.containerd =
+            Some(self.start("containerd", self.command("containerd").arg("--config").arg(&config))?);
         wait::until("containerd answers", Duration::from_secs(20), || {
             self.containerd.as_mut().context("containerd was started")?.check()?;
-            let answer = self.command("ctr").args(["--connect-timeout=1s", "version"]).output().context("start ctr")?;
+            let answer = self
+                .command("ctr")
+                .args(["--connect-timeout=1s", "version"])
+                .output()
+                .context("start ctr")?;
             Ok(if answer.status.success() {
                 Ok(())
             } else {
@@ -123,7 +141,8 @@ impl Node {
     /// Gives containerd an image from an archive.
     pub fn import(&self, image: &Path) -> Result<()> {
         let mut ctr = self.command("ctr");
-        let output = ctr.args(["--namespace=k8s.io", "images", "import"]).arg(image).output().context("start ctr")?;
+        let output =
+            ctr.args(["--namespace=k8s.io", "images", "import"]).arg(image).output().context("start ctr")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "import {} on {}: {errors}", image.display(), self.identity.name);
         Ok(())

@@ -28,8 +28,26 @@ impl Pki {
     pub fn new(directory: PathBuf, server: &str) -> Result<Self> {
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let pki = Self { directory, server: server.to_owned() };
-        pki.openssl(&["req", "-x509", "-subj", "/CN=kube-tcpstates e2e", "-keyout", "ca.key", "-out", "ca.crt"])?;
-        pki.openssl(&["req", "-x509", "-subj", "/CN=service accounts", "-keyout", "tokens.key", "-out", "tokens.crt"])?;
+        pki.openssl(&[
+            "req",
+            "-x509",
+            "-subj",
+            "/CN=kube-tcpstates e2e",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+        ])?;
+        pki.openssl(&[
+            "req",
+            "-x509",
+            "-subj",
+            "/CN=service accounts",
+            "-keyout",
+            "tokens.key",
+            "-out",
+            "tokens.crt",
+        ])?;
         Ok(pki)
     }
 
@@ -42,7 +60,14 @@ impl Pki {
     pub fn issue(&self, name: &str, subject: &str, purpose: Use<'_>) -> Result<()> {
         let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
         let mut arguments = vec!["req", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-subj", subject];
-        arguments.extend(["-keyout", &key, "-out", &certificate, "-addext", "basicConstraints=critical,CA:FALSE"]);
+        arguments.extend([
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ]);
         let names;
         match purpose {
             Use::Client => arguments.extend(["-addext", "extendedKeyUsage=clientAuth"]),
@@ -78,7 +103,12 @@ impl Pki {
     fn openssl(&self, arguments: &[&str]) -> Result<()> {
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "7"];
         let mut openssl = Command::new("openssl");
-        let output = openssl.current_dir(&self.directory).args(arguments).args(key).output().context("start openssl")?;
+        let output = openssl
+            .current_dir(&self.directory)
+            .args(arguments)
+            .args(key)
+            .output()
+            .context("start openssl")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "openssl {}: {errors}", arguments.join(" "));
         Ok(())
@@ -86,6 +116,6 @@ impl Pki {
 }
 
 /// Writes a file that has to be there.
-pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
+pub(super) fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }

@@ -102,11 +102,24 @@ mod tests {
 
     #[test]
     fn whoever_sends_the_first_fin_waits_and_the_other_acknowledges_last() {
-        let states = |end, ending| steps(end, ending).into_iter().map(|step| step.1).collect::<Vec<_>>().join(" ");
-        assert_eq!(states(End::Client, Ending::ClientClose), "SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE");
-        assert_eq!(states(End::Server, Ending::ClientClose), "SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE");
-        assert_eq!(states(End::Client, Ending::ServerClose), "SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE");
-        assert_eq!(states(End::Server, Ending::ServerClose), "SYN_RECV ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE");
+        let states =
+            |end, ending| steps(end, ending).into_iter().map(|step| step.1).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            states(End::Client, Ending::ClientClose),
+            "SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE"
+        );
+        assert_eq!(
+            states(End::Server, Ending::ClientClose),
+            "SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE"
+        );
+        assert_eq!(
+            states(End::Client, Ending::ServerClose),
+            "SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE"
+        );
+        assert_eq!(
+            states(End::Server, Ending::ServerClose),
+            "SYN_RECV ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE"
+        );
         assert_eq!(states(End::Client, Ending::ServerReset), "SYN_SENT ESTABLISHED CLOSE");
         assert_eq!(states(End::Server, Ending::ClientReset), "SYN_RECV ESTABLISHED CLOSE");
         assert_eq!(states(End::Client, Ending::Refused), "SYN_SENT CLOSE");
@@ -116,7 +129,8 @@ mod tests {
     #[test]
     fn a_port_used_twice_has_the_steps_of_both() {
         let one = connection(End::Client, "10.0.0.1:4000", "10.0.0.2:80", Ending::ClientReset);
-        let log = [Entry::Connection(one.clone()), Entry::Done { connections: 2 }, Entry::Connection(one.clone())];
+        let log =
+            [Entry::Connection(one.clone()), Entry::Done { connections: 2 }, Entry::Connection(one.clone())];
         let expected = transitions(&log);
         assert_eq!(expected.len(), 1);
         assert_eq!(expected[&(one.local, one.peer)].len(), 6);

@@ -57,7 +57,9 @@ pub enum End {
 }
 
 /// Who ended a connection, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// The client sent the first FIN.
@@ -90,7 +92,11 @@ impl Entry {
     /// Reads what a container logged; the number of the line that is not one of ours with the error.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
         let lines = text.lines().enumerate();
-        lines.map(|(number, line)| parse(line).map_err(|error| format!("line {}: {error}: {line:?}", number + 1))).collect()
+        lines
+            .map(|(number, line)| {
+                parse(line).map_err(|error| format!("line {}: {error}: {line:?}", number + 1))
+            })
+            .collect()
     }
 }
 

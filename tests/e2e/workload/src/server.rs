@@ -45,9 +45,14 @@ fn serve(stream: TcpStream, peer: SocketAddr) -> Entry {
     let opened_us = now_us();
     let outcome = stream.local_addr().and_then(|local| Ok((local, protocol::end_as_server(stream)?)));
     match outcome {
-        Ok((local, ending)) => {
-            Entry::Connection(Connection { end: End::Server, local, peer, ending, opened_us, closed_us: now_us() })
-        }
+        Ok((local, ending)) => Entry::Connection(Connection {
+            end: End::Server,
+            local,
+            peer,
+            ending,
+            opened_us,
+            closed_us: now_us(),
+        }),
         Err(error) => Entry::Failed { reason: format!("serve {peer}: {error}") },
     }
 }
