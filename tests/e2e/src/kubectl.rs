@@ -21,7 +21,7 @@ pub struct Kubectl {
 
 impl Kubectl {
     /// `command` starts kubectl, in whatever namespaces it must be.
-    pub fn new(command: Command, kubeconfig: &Path) -> Self {
+    pub fn new(command: &Command, kubeconfig: &Path) -> Self {
         let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
         Self {
             program: command.get_program().to_owned(),

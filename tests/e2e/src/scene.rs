@@ -17,7 +17,7 @@ use crate::wait;
 const IMAGE: &str = "localhost/e2e-workload:latest";
 /// The container of every pod made here.
 pub const CONTAINER: &str = "workload";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A namespace and what is in it. Dropping it deletes it, without waiting.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl<'a> Scene<'a> {
     /// Starts a server and waits until it accepts on every port.
     pub fn server(&self, name: &str, labels: &Value, node: Identity, ports: &[u16]) -> Result<Server> {
         let flags: Vec<_> = ports.iter().map(|port| format!("--port={port}")).collect();
-        self.apply(pod(name, labels, pod_spec(Some(node), &[&["server".to_owned()], &flags[..]].concat())))?;
+        self.apply(pod(name, labels, &pod_spec(Some(node), &[&["server".to_owned()], &flags[..]].concat())))?;
         let address = self.address(name)?;
         let listens = |log: &[Entry]| {
             let count = log.iter().filter(|entry| matches!(entry, Entry::Listening { .. })).count();
@@ -84,7 +84,7 @@ impl<'a> Scene<'a> {
     /// Starts a client with these arguments (`e2e-workload client --help`).
     pub fn client(&self, name: &str, labels: &Value, node: Identity, arguments: &[String]) -> Result<()> {
         let arguments = [&["client".to_owned()], arguments].concat();
-        self.apply(pod(name, labels, pod_spec(Some(node), &arguments)))
+        self.apply(pod(name, labels, &pod_spec(Some(node), &arguments)))
     }
 
     /// The log of a client that has made all its connections.
@@ -154,7 +154,7 @@ impl Drop for Scene<'_> {
 }
 
 /// A pod of the workload.
-pub fn pod(name: &str, labels: &Value, spec: Value) -> Value {
+pub fn pod(name: &str, labels: &Value, spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec})
 }
 

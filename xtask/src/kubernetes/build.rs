@@ -53,10 +53,10 @@ impl Go {
     }
 
     fn build(&self, package: &str, program: &Path) -> Result<()> {
-        let mut linker_flags = "-s -w".to_owned();
+        let mut linker_flags = vec!["-s -w".to_owned()];
         for stamped in ["component-base/version", "client-go/pkg/version"] {
             for (name, value) in [("gitVersion", VERSION), ("gitMajor", "1"), ("gitMinor", "20")] {
-                linker_flags += &format!(" -X k8s.io/kubernetes/vendor/k8s.io/{stamped}.{name}={value}");
+                linker_flags.push(format!("-X k8s.io/kubernetes/vendor/k8s.io/{stamped}.{name}={value}"));
             }
         }
         let mut go = Command::new(self.root.join("bin/go"));
@@ -66,7 +66,7 @@ impl Go {
             "-tags",
             TAGS,
             "-ldflags",
-            &linker_flags,
+            &linker_flags.join(" "),
             "-o",
         ]);
         go.arg(program).arg(package);
@@ -159,7 +159,7 @@ fn described_packages(root: &Path, directory: &Path, found: &mut BTreeSet<PathBu
             if !NOT_THE_SERVERS.contains(&name.as_str()) {
                 described_packages(root, &path, found)?;
             }
-        } else if name.ends_with(".go") && !name.ends_with("_test.go") && !found.contains(directory) {
+        } else if is_compiled(&name) && !found.contains(directory) {
             let text =
                 fs::read_to_string(root.join(&path)).with_context(|| format!("read {}", path.display()))?;
             if text.lines().any(asks_for_description) {
@@ -170,6 +170,11 @@ fn described_packages(root: &Path, directory: &Path, found: &mut BTreeSet<PathBu
     Ok(())
 }
 
+/// Whether a file is part of its package, not of the package's tests.
+fn is_compiled(name: &str) -> bool {
+    name.strip_suffix(".go").is_some_and(|stem| !stem.ends_with("_test"))
+}
+
 fn asks_for_description(line: &str) -> bool {
     line.strip_prefix("//").is_some_and(|comment| comment.trim_start().starts_with("+k8s:openapi-gen="))
 }
@@ -177,6 +182,12 @@ fn asks_for_description(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_of_a_package_do_not_count() {
+        assert!(is_compiled("types.go"));
+        assert!(!is_compiled("types_test.go") && !is_compiled("doc.md"));
+    }
 
     #[test]
     fn a_package_is_described_by_a_mark_at_the_start_of_a_comment() {

@@ -98,7 +98,7 @@ fn remove_tree(directory: &Path) -> Result<()> {
     for _ in 0..50 {
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                thread::sleep(Duration::from_millis(20))
+                thread::sleep(Duration::from_millis(20));
             }
             outcome => return outcome.with_context(|| format!("remove {}", directory.display())),
         }

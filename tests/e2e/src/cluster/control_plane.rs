@@ -66,7 +66,7 @@ impl ControlPlane {
 
     /// Waits until the API server answers.
     pub(super) fn await_api(&mut self, kubectl: &Kubectl) -> Result<()> {
-        wait::until("the API server is ready", Duration::from_secs(60), || {
+        wait::until("the API server is ready", Duration::from_mins(1), || {
             self.check()?;
             Ok(kubectl.run(&["get", "--raw=/readyz"]).map(drop).map_err(|error| format!("{error:#}")))
         })

@@ -58,7 +58,7 @@ impl Cluster {
         network::make(&first)?;
         network::join(&first, &second)?;
         let admin = pki.user("admin", "/O=system:masters/CN=admin")?;
-        let kubectl = Kubectl::new(first.command("kubectl"), &admin);
+        let kubectl = Kubectl::new(&first.command("kubectl"), &admin);
         let mut control_plane = ControlPlane::start(&first, &pki)?;
         start_containerd([&mut first, &mut second], &images()?)?;
         control_plane.await_api(&kubectl)?;
@@ -84,7 +84,7 @@ impl Cluster {
 
     /// kubectl with another kubeconfig, made by [`Cluster::pki`].
     pub fn kubectl_as(&self, kubeconfig: &Path) -> Kubectl {
-        Kubectl::new(self.nodes[0].command("kubectl"), kubeconfig)
+        Kubectl::new(&self.nodes[0].command("kubectl"), kubeconfig)
     }
 
     /// The two nodes, the control plane's first.
@@ -115,7 +115,7 @@ impl Cluster {
     }
 
     fn await_nodes(&mut self) -> Result<()> {
-        wait::until("both nodes are Ready", Duration::from_secs(60), || {
+        wait::until("both nodes are Ready", Duration::from_mins(1), || {
             self.control_plane().check()?;
             self.nodes.iter_mut().try_for_each(Node::check)?;
             let nodes = self.kubectl.get(&["nodes"])?;
