@@ -109,3 +109,23 @@ fn static_agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     );
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_gives_the_image_the_same_labels() {
+        let dockerfile = fs::read_to_string(Workspace::find().unwrap().root.join("Dockerfile")).unwrap();
+        let labels: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("LABEL ")).collect();
+        assert_eq!(labels, LABELS.map(|(name, value)| format!("{name}=\"{value}\"")));
+        assert!(dockerfile.ends_with("USER 0:0\nENTRYPOINT [\"/kube-tcpstates\"]\n"), "{dockerfile}");
+    }
+
+    #[test]
+    fn the_image_of_the_tests_has_a_place_of_its_own() {
+        let target = Path::new("target");
+        assert_eq!(Profile::Dist.archive(target), Path::new("target/image.tar"));
+        assert_ne!(Profile::Release.archive(target), Profile::Dist.archive(target));
+    }
+}

@@ -5,8 +5,8 @@
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes, image
 //!          ├─────► image ──► agent as above, linked statically
-//!          ├─────► schema
-//!          └─────► check ──► lint, tool (cargo-deny)
+//!          ├─────► schema ──► manifests
+//!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
 
@@ -17,6 +17,7 @@ mod elf;
 mod image;
 mod kubernetes;
 mod lint;
+mod manifests;
 mod schema;
 mod step;
 mod test;
