@@ -8,12 +8,16 @@
 //!             │
 //!             └ private mount, network and UTS namespaces; a cgroup root of its own; a bridge for its pods
 //!
-//!   Kubectl ─► apply, get, wait, logs      Scene ─► servers and clients (`e2e-workload`) and their logs
+//!   Kubectl ─► apply, get, logs            Scene ─► servers and clients (`e2e-workload`) ─► their logs ─┐
+//!   Agents ──► tcptrace.yaml, traces ─► lines ─────────────────────────────────────► compare ◄─────────┘
 //! ```
 //! A machine that cannot run them fails them with the reason. Nothing outside of these three places is touched:
 //! the state directory, the cgroups of that name, and namespaces that end with their processes ([`cluster::place`]).
 
+pub mod agent;
 pub mod cluster;
+pub mod compare;
 pub mod kubectl;
+pub mod line;
 pub mod scene;
 pub mod wait;

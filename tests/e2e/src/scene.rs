@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::node::Identity;
 use crate::cluster::{Cluster, is_true};
+use crate::compare::Source;
 use crate::kubectl::Kubectl;
 use crate::wait;
 
@@ -138,6 +139,41 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// The pods with a label, as the API server has them.
+    pub fn pods(&self, selector: &str) -> Result<Vec<Value>> {
+        let mut pods = self.kubectl.get(&["--namespace", &self.namespace, "pods", "--selector", selector])?;
+        match pods["items"].take() {
+            Value::Array(pods) => Ok(pods),
+            other => anyhow::bail!("not a list of pods: {other}"),
+        }
+    }
+
+    /// Waits until there are so many pods with a label, each with a node; their names.
+    pub fn await_pods(&self, selector: &str, count: usize) -> Result<Vec<String>> {
+        wait::until(&format!("there are {count} pods with {selector}"), PATIENCE, || {
+            let pods = self.pods(selector)?;
+            let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned));
+            let names: Vec<_> = names.collect();
+            Ok(if names.len() == count { Ok(names) } else { Err(format!("there are {}", names.len())) })
+        })
+    }
+
+    /// What the lines about a pod must say, and what it logged. `workload` is for instance `("deployment", "web")`.
+    pub fn source(&self, pod: &str, workload: (&str, &str), log: Vec<Entry>) -> Result<Source> {
+        let object = self.pod(pod)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let names = [
+            ("k8s.namespace.name", self.namespace.clone()),
+            ("k8s.node.name", text(&object["spec"]["nodeName"])),
+            ("k8s.pod.name", pod.to_owned()),
+            ("k8s.pod.uid", text(&object["metadata"]["uid"])),
+            ("k8s.container.name", CONTAINER.to_owned()),
+            (&format!("k8s.{}.name", workload.0), workload.1.to_owned()),
+            ("attribution.status", "resolved".to_owned()),
+        ];
+        Ok(Source { names: names.map(|(path, name)| (path.to_owned(), name)).into(), log })
+    }
+
     fn address(&self, pod: &str) -> Result<Ipv4Addr> {
         let pod = self.await_ready(pod)?;
         let address = pod["status"]["podIP"].as_str().context("a pod that is Ready has an address")?;
@@ -171,6 +207,24 @@ pub fn pod_spec(node: Option<Identity>, arguments: &[String]) -> Value {
         spec["nodeName"] = json!(node.name);
     }
     spec
+}
+
+/// A Deployment or `StatefulSet` of the workload; its pods have the labels that it selects them by.
+pub fn workload(kind: &str, name: &str, labels: &Value, replicas: usize, mut spec: Value) -> Value {
+    spec["restartPolicy"] = json!("Always");
+    let mut object = json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    });
+    if kind == "StatefulSet" {
+        object["spec"]["serviceName"] = json!(name);
+        object["spec"]["podManagementPolicy"] = json!("Parallel");
+    }
+    object
 }
 
 /// The argument lists of a client that makes `count` connections, by every ending, to every target.

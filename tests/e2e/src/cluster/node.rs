@@ -234,6 +234,8 @@ conf_dir = "{network}"
             // A full disk or little memory is the machine's affair: nothing is evicted or collected.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
+            // `kubectl logs` shows the newest file alone: none of a test's lines may be in an older one.
+            "containerLogMaxSize": "1Gi",
             "nodeStatusUpdateFrequency": "2s",
             "syncFrequency": "5s",
             "kubeAPIQPS": 100,
