@@ -92,15 +92,17 @@ impl<'a> Scene<'a> {
     pub fn finished(&self, pod: &str, patience: Duration) -> Result<Vec<Entry>> {
         let what = format!("{pod} has made its connections");
         wait::until(&what, patience, || {
-            let log = self.log(pod)?;
-            let done = log.iter().any(|entry| matches!(entry, Entry::Done { .. }));
-            Ok(if done { Ok(log) } else { Err(format!("its log has {} lines", log.len())) })
-        })
+            let flags = ["--namespace", &self.namespace, pod, "--container", CONTAINER, "--tail=1"];
+            // Until the container has been started there is no log to ask for.
+            let last = self.kubectl.run(&[&["logs"], &flags[..]].concat()).unwrap_or_default();
+            let done = matches!(Entry::parse_all(&last).as_deref(), Ok([Entry::Done { .. }]));
+            Ok(if done { Ok(()) } else { Err(format!("the last line of its log is {last:?}")) })
+        })?;
+        self.log(pod)
     }
 
     /// What a pod's workload has logged so far; nothing while it has not started. A failure in it is an error.
     pub fn log(&self, pod: &str) -> Result<Vec<Entry>> {
-        // Until the container has been started there is none to ask.
         let Ok(text) = self.kubectl.logs(&self.namespace, pod, CONTAINER) else { return Ok(Vec::new()) };
         let log = Entry::parse_all(&text)
             .map_err(anyhow::Error::msg)

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between one question and the next. It grows: on two cores, who asks all the time is who is waited for.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks again and again until there is an answer; after `patience` the last reason why there is none.
 ///
@@ -16,14 +18,16 @@ pub fn until<T>(
     mut ask: impl FnMut() -> Result<Result<T, String>>,
 ) -> Result<T> {
     let deadline = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
     loop {
         match ask()? {
             Ok(answer) => return Ok(answer),
             Err(reason) if Instant::now() > deadline => {
                 bail!("waited {} s until {what}: {reason}", patience.as_secs())
             }
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(pause),
         }
+        pause = LONGEST_PAUSE.min(pause * 5 / 4);
     }
 }
 

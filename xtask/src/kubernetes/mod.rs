@@ -41,6 +41,7 @@ pub(crate) fn place(workspace: &Workspace) -> PathBuf {
 /// The directory with `bin/` and `cni/`, made first if it is not there: some four minutes.
 pub(crate) fn home(workspace: &Workspace) -> Result<PathBuf> {
     let home = place(workspace);
+    remove_others(&workspace.cache, &home);
     if home.is_dir() {
         return Ok(home);
     }
@@ -53,7 +54,6 @@ pub(crate) fn home(workspace: &Workspace) -> Result<PathBuf> {
     // Go leaves its module and build caches read-only in places; nothing of a build is worth an error.
     drop(fs::remove_dir_all(&building));
     outcome.context("build Kubernetes for the tests")?;
-    remove_others(&workspace.cache, &home);
     step::say(&format!("Kubernetes is in {} after {} s", home.display(), start.elapsed().as_secs()));
     Ok(home)
 }
