@@ -55,7 +55,7 @@ impl Profile {
     }
 
     /// Each in a place of its own: a test's image must never be shipped by mistake.
-    fn archive(self, target: &Path) -> PathBuf {
+    pub(crate) fn archive(self, target: &Path) -> PathBuf {
         match self {
             Self::Dist => target.join("image.tar"),
             Self::Release => target.join("image/release.tar"),

@@ -3,7 +3,7 @@
 //! ```text
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
-//!          ├─────► test ──► layer, libtest
+//!          ├─────► test ──► layer, libtest, e2e ──► kubernetes, image
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► schema ──► manifests
 //!          └─────► check ──► lint, manifests, tool (cargo-deny)
@@ -15,6 +15,7 @@ mod bpf;
 mod check;
 mod elf;
 mod image;
+mod kubernetes;
 mod lint;
 mod manifests;
 mod schema;
