@@ -54,15 +54,15 @@ fn containers(spec: Option<&PodSpec>, status: Option<&PodStatus>) -> Vec<Contain
     containers
 }
 
-fn named(name: &String) -> ContainerInfo {
-    ContainerInfo { name: name.clone(), ids: Vec::new() }
+fn named(name: &str) -> ContainerInfo {
+    ContainerInfo { name: name.to_owned(), ids: Vec::new() }
 }
 
-fn names(spec: &PodSpec) -> impl Iterator<Item = &String> {
+fn names(spec: &PodSpec) -> impl Iterator<Item = &str> {
     let init = spec.init_containers.iter().flatten().map(|container| &container.name);
     let ordinary = spec.containers.iter().map(|container| &container.name);
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.name);
-    init.chain(ordinary).chain(ephemeral)
+    init.chain(ordinary).chain(ephemeral).map(String::as_str)
 }
 
 fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {

@@ -194,7 +194,9 @@ proptest! {
                     expected.entry(n.to_string()).and_modify(|exists| *exists = false);
                 }
                 Step::Replace(listed) => {
-                    expected.values_mut().for_each(|exists| *exists = false);
+                    for exists in expected.values_mut() {
+                        *exists = false;
+                    }
                     expected.extend(listed.iter().map(|n| (n.to_string(), true)));
                     roster.replace(listed.iter().map(|n| make(*n, false)).collect(), now_ns);
                 }
