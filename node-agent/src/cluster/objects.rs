@@ -52,67 +52,20 @@ pub fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>, Namesp
 /// Traces of a kind, as JSON: a typed watch would lose the fields that this agent does not know, and trace more than
 /// was asked.
 pub fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, TraceObject> {
-    let (resource, change): (_, fn(_) -> _) = match kind {
-        TraceKind::Namespaced => {
-            (ApiResource::erase::<TcpStateTrace>(&()), |told| Change::Traces(TraceKind::Namespaced, told))
-        }
-        TraceKind::Cluster => {
-            (ApiResource::erase::<ClusterTcpStateTrace>(&()), |told| Change::Traces(TraceKind::Cluster, told))
-        }
-    };
-    Watch {
-        resource: Resource::of_traces(kind),
-        api: Api::all_with(client.clone(), &resource),
-        fields: None,
-        keep: |trace| TraceObject::from_api(&serde_json::to_value(trace).ok()?),
-        change,
-    }
-}
-
-// TEMPORARY until h-roster is merged.
-impl PodInfo {
-    pub fn from_api(pod: &Pod) -> Option<Self> {
-        let m = &pod.metadata;
-        let st = pod.status.as_ref();
-        let containers = pod
-            .spec
-            .as_ref()?
-            .containers
-            .iter()
-            .map(|c| crate::roster::ContainerInfo {
-                name: c.name.clone(),
-                ids: st
-                    .and_then(|s| s.container_statuses.as_ref())
-                    .into_iter()
-                    .flatten()
-                    .filter(|s| s.name == c.name)
-                    .filter_map(|s| s.container_id.as_ref())
-                    .filter_map(|i| Some(i.split_once("://")?.1.to_owned()))
-                    .collect(),
-            })
-            .collect();
-        Some(Self {
-            uid: m.uid.clone()?,
-            namespace: m.namespace.clone()?,
-            name: m.name.clone()?,
-            labels: m.labels.clone().unwrap_or_default(),
-            containers,
-            ..Self::default()
-        })
-    }
-}
-impl TraceObject {
-    pub fn from_api(v: &serde_json::Value) -> Option<Self> {
-        let m = &v["metadata"];
-        Some(Self {
-            key: crate::plan::TraceKey {
-                namespace: m["namespace"].as_str().map(str::to_owned),
-                name: m["name"].as_str()?.to_owned(),
-            },
-            uid: m["uid"].as_str()?.to_owned(),
-            generation: m["generation"].as_i64()?,
-            created_s: 0,
-            checked: kube_tcpstates_crds::validate::check_object(v),
-        })
+    match kind {
+        TraceKind::Namespaced => Watch {
+            resource: Resource::Traces,
+            api: Api::all_with(client.clone(), &ApiResource::erase::<TcpStateTrace>(&())),
+            fields: None,
+            keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
+            change: |told| Change::Traces(TraceKind::Namespaced, told),
+        },
+        TraceKind::Cluster => Watch {
+            resource: Resource::ClusterTraces,
+            api: Api::all_with(client.clone(), &ApiResource::erase::<ClusterTcpStateTrace>(&())),
+            fields: None,
+            keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
+            change: |told| Change::Traces(TraceKind::Cluster, told),
+        },
     }
 }

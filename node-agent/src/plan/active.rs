@@ -69,7 +69,7 @@ pub struct Plan {
 
 impl Plan {
     /// A plan of slots.
-    pub(super) fn new(slots: Vec<Option<Arc<ActiveTrace>>>, revision: u64) -> Self {
+    pub(crate) fn new(slots: Vec<Option<Arc<ActiveTrace>>>, revision: u64) -> Self {
         Self { slots, revision }
     }
 

@@ -8,8 +8,16 @@
 //! ```
 
 mod active;
+mod api;
+mod convert;
 mod input;
+mod judge;
 mod planner;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 

@@ -6,8 +6,10 @@
 //!                               └──────► pipeline/resolver (what lines show of it)
 //! ```
 
+mod api;
 mod model;
 mod pods;
+mod workload;
 
 pub use model::{ContainerInfo, PodInfo};
 pub use pods::Roster;
