@@ -130,7 +130,7 @@ impl State {
                 self.traces(kind, told);
                 self.touch(now);
             }
-            Change::Broken(resource) => {
+            Change::Broken(resource, ..) => {
                 let sync = self.syncs.entry(resource).or_default();
                 sync.broken_ns.get_or_insert(now.boot_ns);
             }
