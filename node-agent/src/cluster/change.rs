@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kube_tcpstates_crds::TraceKind;
 
+use super::patience::Trouble;
 use super::resource::Resource;
 use crate::plan::TraceObject;
 use crate::roster::PodInfo;
@@ -48,8 +49,8 @@ pub enum Change {
     Namespaces(Told<NamespaceObject>),
     /// Of traces of a kind.
     Traces(TraceKind, Told<TraceObject>),
-    /// A watch does not work.
-    Broken(Resource),
+    /// A list or watch does not work, and why.
+    Broken(Resource, Trouble, String),
     /// It works (again).
     Works(Resource),
 }

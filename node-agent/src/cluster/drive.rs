@@ -10,6 +10,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use super::change::{Change, NodeObject};
 use super::resource::Resource;
 use super::state::{Now, State};
+use super::teller::Teller;
 use crate::kernel::boot_ns;
 use crate::pipeline::{Account, Handle};
 use crate::plan::{TraceStanding, View};
@@ -83,6 +84,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
     pub async fn run(mut self) {
         let mut namespaces = None;
         let mut refused = Refused::default();
+        let mut teller = Teller::default();
         loop {
             let now = now();
             let turn = self.state.turn(now);
@@ -105,16 +107,18 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
             let wake = Duration::from_nanos(self.state.wake_ns(now).saturating_sub(boot_ns()));
             let Ok(told) = tokio::time::timeout(wake, self.changes.recv()).await else { continue };
             let Some(change) = told else { return };
-            self.take(change);
+            self.take(change, &mut teller);
         }
     }
 
     /// What came together is taken together.
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: Change, teller: &mut Teller) {
         let now = now();
-        self.state.take(change, now);
-        while let Ok(change) = self.changes.try_recv() {
+        let mut next = Some(change);
+        while let Some(change) = next {
+            teller.note(&change);
             self.state.take(change, now);
+            next = self.changes.try_recv().ok();
         }
     }
 

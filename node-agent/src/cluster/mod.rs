@@ -31,6 +31,7 @@ mod patience;
 mod report;
 mod resource;
 mod state;
+mod teller;
 mod watch;
 
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub use change::{Change, NamespaceObject, NodeObject, Told};
 pub use client::ClientError;
 pub use drive::{Driver, Sink, Snapshot, Task};
 pub use layer::{Answer, Outcome};
+pub use patience::Trouble;
 pub use report::NodeFacts;
 pub use resource::Resource;
 pub use state::{Now, State, Sync, Turn};

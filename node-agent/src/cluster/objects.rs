@@ -52,27 +52,20 @@ pub fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>, Namesp
 /// Traces of a kind, as JSON: a typed watch would lose the fields that this agent does not know, and trace more than
 /// was asked.
 pub fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, TraceObject> {
-    let (resource, keep, change): (_, fn(_) -> _, fn(_) -> _) = match kind {
-        TraceKind::Namespaced => (
-            ApiResource::erase::<TcpStateTrace>(&()),
-            |trace| keep(TraceKind::Namespaced, &trace),
-            |told| Change::Traces(TraceKind::Namespaced, told),
-        ),
-        TraceKind::Cluster => (
-            ApiResource::erase::<ClusterTcpStateTrace>(&()),
-            |trace| keep(TraceKind::Cluster, &trace),
-            |told| Change::Traces(TraceKind::Cluster, told),
-        ),
-    };
-    Watch {
-        resource: Resource::of_traces(kind),
-        api: Api::all_with(client.clone(), &resource),
-        fields: None,
-        keep,
-        change,
+    match kind {
+        TraceKind::Namespaced => Watch {
+            resource: Resource::Traces,
+            api: Api::all_with(client.clone(), &ApiResource::erase::<TcpStateTrace>(&())),
+            fields: None,
+            keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
+            change: |told| Change::Traces(TraceKind::Namespaced, told),
+        },
+        TraceKind::Cluster => Watch {
+            resource: Resource::ClusterTraces,
+            api: Api::all_with(client.clone(), &ApiResource::erase::<ClusterTcpStateTrace>(&())),
+            fields: None,
+            keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
+            change: |told| Change::Traces(TraceKind::Cluster, told),
+        },
     }
-}
-
-fn keep(kind: TraceKind, trace: &DynamicObject) -> Option<TraceObject> {
-    TraceObject::from_api(kind, &serde_json::to_value(trace).ok()?)
 }

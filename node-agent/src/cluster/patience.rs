@@ -4,7 +4,7 @@
 //! again everybody is to be in step within seconds. Only what the server refuses of one resource alone is asked for
 //! ever more rarely.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::runtime::watcher;
 
@@ -55,39 +55,43 @@ impl Trouble {
     }
 }
 
+/// An error so long after the last one is the first of its own: the start of a watch says nothing by itself.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Grows with every error of the same kind.
 #[derive(Debug, Default)]
 pub struct Patience {
-    last: Option<(Trouble, Duration)>,
+    last: Option<(Trouble, Duration, Instant)>,
 }
 
 impl Patience {
     /// How long to wait now; `jitter` is anything in 0..1.
-    pub fn after(&mut self, trouble: Trouble, jitter: f64) -> Duration {
+    pub fn after(&mut self, trouble: Trouble, jitter: f64, now: Instant) -> Duration {
         let (first, longest) = trouble.waits();
         let wait = match self.last {
-            Some((same, wait)) if same == trouble => (wait * 2).min(longest),
+            Some((same, wait, at)) if same == trouble && now < at + wait + QUIET => (wait * 2).min(longest),
             _ => first,
         };
-        self.last = Some((trouble, wait));
+        self.last = Some((trouble, wait, now));
         wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) * 0.4)
-    }
-
-    /// The server has answered.
-    pub fn reset(&mut self) {
-        self.last = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::{Patience, Trouble};
 
-    fn waits(trouble: Trouble, number: usize) -> Vec<u64> {
-        let mut patience = Patience::default();
-        (0..number).map(|_| u64::try_from(patience.after(trouble, 0.0).as_millis()).unwrap()).collect()
+    /// Waits in ms of errors that follow each other.
+    fn waits(trouble: Trouble, number: usize) -> Vec<u128> {
+        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        let mut next = || {
+            let wait = patience.after(trouble, 0.0, now);
+            now += wait;
+            wait.as_millis()
+        };
+        (0..number).map(|_| next()).collect()
     }
 
     #[test]
@@ -104,19 +108,19 @@ mod tests {
 
     #[test]
     fn jitter_shortens_a_wait_by_up_to_two_fifths() {
-        let mut patience = Patience::default();
-        assert_eq!(patience.after(Trouble::Forbidden, 1.0), Duration::from_millis(600));
-        assert_eq!(patience.after(Trouble::Forbidden, 0.0), Duration::from_secs(2));
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        assert_eq!(patience.after(Trouble::Forbidden, 1.0, now), Duration::from_millis(600));
+        assert_eq!(patience.after(Trouble::Forbidden, 0.0, now), Duration::from_secs(2));
     }
 
     #[test]
-    fn another_trouble_and_an_answer_begin_anew() {
-        let mut patience = Patience::default();
-        patience.after(Trouble::Forbidden, 0.0);
-        patience.after(Trouble::Forbidden, 0.0);
-        assert_eq!(patience.after(Trouble::Failing, 0.0), Duration::from_millis(200));
-        patience.after(Trouble::Failing, 0.0);
-        patience.reset();
-        assert_eq!(patience.after(Trouble::Failing, 0.0), Duration::from_millis(200));
+    fn another_trouble_and_a_quiet_minute_begin_anew() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        patience.after(Trouble::Forbidden, 0.0, now);
+        patience.after(Trouble::Forbidden, 0.0, now);
+        assert_eq!(patience.after(Trouble::Failing, 0.0, now), Duration::from_millis(200));
+        assert_eq!(patience.after(Trouble::Failing, 0.0, now), Duration::from_millis(400));
+        let later = now + Duration::from_secs(61);
+        assert_eq!(patience.after(Trouble::Failing, 0.0, later), Duration::from_millis(200));
     }
 }

@@ -83,7 +83,7 @@ pub struct State {
 impl State {
     /// Traces of one namespace that may be active; 0 is no limit.
     pub fn new(max_per_namespace: usize) -> Self {
-        Self { planner: Planner { max_per_namespace, ..Planner::default() }, ..Self::default() }
+        Self { planner: Planner::new(max_per_namespace), ..Self::default() }
     }
 
     /// The pods.
@@ -131,7 +131,7 @@ impl State {
                 self.traces(kind, told);
                 self.touch(now);
             }
-            Change::Broken(resource) => {
+            Change::Broken(resource, ..) => {
                 let sync = self.syncs.entry(resource).or_default();
                 sync.broken_ns.get_or_insert(now.boot_ns);
             }
@@ -166,6 +166,9 @@ impl State {
         let mut wake = self.expired_ns + EXPIRE_EVERY_NS;
         if self.missing().next().is_none() {
             wake = wake.min(self.plan_due().unwrap_or(u64::MAX));
+            if let Some(release_ns) = self.planned.next_release_ns {
+                wake = wake.min(release_ns.max(self.rested_ns()));
+            }
             if let Some(expiry_s) = self.planned.next_expiry_s {
                 let left_s = u64::try_from(expiry_s.saturating_sub(now.unix_s)).unwrap_or(0);
                 let at = now.boot_ns.saturating_add(left_s.saturating_mul(1_000 * MS));
@@ -291,10 +294,11 @@ impl State {
         self.planned_ns.map_or(0, |last| last + PLAN_SPACING_NS)
     }
 
-    /// A ttl has ended.
+    /// A ttl has ended, or a slot becomes free.
     fn is_time_over(&self, now: Now) -> bool {
         let expired = self.planned.next_expiry_s.is_some_and(|at| at <= now.unix_s);
-        expired && self.rested_ns() <= now.boot_ns
+        let released = self.planned.next_release_ns.is_some_and(|at| at <= now.boot_ns);
+        (expired || released) && self.rested_ns() <= now.boot_ns
     }
 
     fn plan(&mut self, now: Now) {

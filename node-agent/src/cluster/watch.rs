@@ -42,7 +42,6 @@ where
     pub async fn follow(self, changes: UnboundedSender<Change>) {
         let mut config = watcher::Config::default().page_size(PAGE);
         config.field_selector = self.fields.clone();
-        let mut teller = Teller::new(self.resource);
         let mut patience = Patience::default();
         loop {
             let mut events = pin!(watcher(self.api.clone(), config.clone()));
@@ -50,23 +49,16 @@ where
             while let Some(event) = events.next().await {
                 let sent = match event {
                     Ok(event) => {
-                        if !matches!(event, Event::Init) {
-                            patience.reset();
-                        }
-                        self.told(event, &mut listed).map_or(Ok(()), |told| {
-                            teller.works();
-                            changes.send((self.change)(told))
-                        })
+                        self.told(event, &mut listed).map_or(Ok(()), |told| changes.send((self.change)(told)))
                     }
                     Err(error) => {
                         let trouble = Trouble::of(&error);
-                        teller.broken(trouble, &error);
                         let sent = if trouble == Trouble::Gone {
                             Ok(())
                         } else {
-                            changes.send(Change::Broken(self.resource))
+                            changes.send(Change::Broken(self.resource, trouble, deepest(&error)))
                         };
-                        tokio::time::sleep(patience.after(trouble, jitter())).await;
+                        tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
                         if trouble == Trouble::Gone {
                             // Also when the start of a watch was answered so: kube would ask for the same version for ever.
                             break;
@@ -104,53 +96,6 @@ pub fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = u32::try_from(RandomState::new().hash_one(Instant::now()) >> 32).unwrap_or_default();
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// Logs each trouble once, and its end.
-#[derive(Debug)]
-struct Teller {
-    resource: Resource,
-    trouble: Option<(Trouble, Instant)>,
-}
-
-impl Teller {
-    fn new(resource: Resource) -> Self {
-        Self { resource, trouble: None }
-    }
-
-    fn works(&mut self) {
-        if let Some((_, since)) = self.trouble.take() {
-            let resource = self.resource.plural();
-            tracing::info!("{resource}: in step again after {} s", since.elapsed().as_secs());
-        }
-    }
-
-    fn broken(&mut self, trouble: Trouble, error: &watcher::Error) {
-        if self.trouble.is_some_and(|(told, _)| told == trouble) || trouble == Trouble::Gone {
-            return;
-        }
-        let since = self.trouble.map_or_else(Instant::now, |(_, since)| since);
-        self.trouble = Some((trouble, since));
-        let resource = self.resource.plural();
-        match trouble {
-            Trouble::NotInstalled => {
-                tracing::warn!("{resource}: the resource definition is not installed; asking for it again");
-            }
-            Trouble::Forbidden => {
-                tracing::warn!(
-                    "{resource}: the agent may not list and watch them (403); asking again: {error}"
-                );
-            }
-            Trouble::Unauthorized => {
-                tracing::warn!(
-                    "{resource}: the API server does not accept the agent's token (401); what is known stays in force"
-                );
-            }
-            Trouble::Failing | Trouble::Gone => {
-                tracing::warn!("{resource}: {}; what is known stays in force", deepest(error));
-            }
-        }
-    }
 }
 
 /// The causes of an error in one line.

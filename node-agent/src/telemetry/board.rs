@@ -95,6 +95,11 @@ impl Telemetry {
         let mut board = self.board();
         for resource in Resource::WATCHED {
             let sync = state.sync(resource);
+            if sync == Sync::default() && !Resource::REQUIRED.contains(&resource) {
+                // Not watched now: nobody should be alarmed that it is not in sync.
+                board.syncs.remove(&resource);
+                continue;
+            }
             let (known, at) = board.syncs.entry(resource).or_default();
             if known.last_ns != sync.last_ns {
                 *at = Some(unix_now_s());
