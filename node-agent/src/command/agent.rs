@@ -35,6 +35,7 @@ pub(super) struct AgentConfig {
     metrics_addr: std::net::SocketAddr,
     format: StreamFormat,
     cgroup_root: Option<PathBuf>,
+    proc_root: PathBuf,
     hook: Option<Hook>,
     identity_wait: Duration,
     max_traces_per_namespace: usize,
@@ -59,6 +60,7 @@ impl AgentConfig {
             metrics_addr: raw.metrics_addr,
             format: raw.output,
             cgroup_root: raw.cgroup_root.clone(),
+            proc_root: raw.proc_root.clone(),
             hook: raw.hook.as_deref().map(str::parse).transpose()?,
             identity_wait: parse_duration("--identity-wait", &raw.identity_wait)
                 .map_err(|error| error.to_string())?,
@@ -233,6 +235,7 @@ fn start(
     let setup = Setup {
         kernel,
         mount,
+        proc_root: config.proc_root.clone(),
         target: Target::Cluster {
             identity_wait: config.identity_wait,
             lines_per_second: config.max_lines_per_second,

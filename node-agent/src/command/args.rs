@@ -178,6 +178,9 @@ pub struct AgentArguments {
     /// Where the host's /sys/fs/cgroup is mounted [default: where this process sees cgroups]
     #[arg(long, value_name = "PATH")]
     pub cgroup_root: Option<std::path::PathBuf>,
+    /// Where the host's /proc is mounted, to tell owners by network namespace where sockets do not know their cgroup
+    #[arg(long, value_name = "PATH", default_value = "/proc")]
+    pub proc_root: std::path::PathBuf,
     /// Where to attach [default: the best this kernel has]
     #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
     pub hook: Option<String>,

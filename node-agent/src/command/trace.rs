@@ -93,6 +93,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     let queue = Queue::start(output::stdout()?, config.queue_bytes, move |_| ended.notify_one())?;
     let setup = Setup {
         mount: mount.clone(),
+        proc_root: "/proc".into(),
         target: Target::Machine(config.selection.clone()),
         whereabouts: Whereabouts::default(),
         serialiser: serialiser(config, run),

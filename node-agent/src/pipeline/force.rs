@@ -37,6 +37,16 @@ impl Pipeline {
         self.say_start();
     }
 
+    /// After a failure, in case whatever was in the way is gone.
+    pub(super) fn try_again(&mut self) {
+        if self.failure.is_some()
+            && let Chooser::View(viewed) = &self.flow.resolver.chooser
+        {
+            let view = viewed.view.clone();
+            self.put_in_force(view);
+        }
+    }
+
     fn plan_is_empty(&self) -> bool {
         match &self.flow.resolver.chooser {
             Chooser::View(viewed) => viewed.view.plan.is_empty(),

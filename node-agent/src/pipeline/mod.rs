@@ -22,6 +22,7 @@ mod selection;
 mod tally;
 
 use std::{
+    path::PathBuf,
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -63,6 +64,8 @@ pub struct Setup {
     pub kernel: Loaded,
     /// The cgroup file system, where there is one.
     pub mount: Option<Mount>,
+    /// Where the host's processes are to be seen, if they are.
+    pub proc_root: PathBuf,
     /// What is traced.
     pub target: Target,
     /// Where this runs, for every line.
@@ -170,6 +173,7 @@ fn assemble(setup: Setup, start_line: StartLine) -> anyhow::Result<(Pipeline, Ha
     let Setup {
         mut kernel,
         mount,
+        proc_root,
         target,
         whereabouts,
         serialiser,
@@ -190,7 +194,7 @@ fn assemble(setup: Setup, start_line: StartLine) -> anyhow::Result<(Pipeline, Ha
         }
     };
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
-    let resolver = Resolver::new(cgroups, mount.as_ref(), chooser, whereabouts);
+    let resolver = Resolver::new(cgroups, mount.as_ref(), proc_root, chooser, whereabouts);
     let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
     let flow = Flow::new(Parts { resolver, ids, serialiser, queue, journal, count, limiter, wait_ns });
     let (sender, requests) = channel();
@@ -315,6 +319,7 @@ impl Pipeline {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Ok(Request::Summary) => say(&self.tally(true)),
                 Ok(Request::Heartbeat) => {
+                    self.try_again();
                     // Without room the next one tells as much.
                     self.heartbeat(false);
                 }

@@ -91,10 +91,11 @@ impl Resolver {
     pub(super) fn new(
         ring: CgroupRing,
         mount: Option<&Mount>,
+        proc_root: PathBuf,
         mut chooser: Chooser,
         whereabouts: Whereabouts,
     ) -> Self {
-        let proc_root = Some(PathBuf::from("/proc")).filter(|root| cgroupfs::shows_the_host(root));
+        let proc_root = Some(proc_root).filter(|root| cgroupfs::shows_the_host(root));
         let host = proc_root.as_deref().and_then(|root| cgroupfs::host_namespace(root).ok());
         let namespaces = host.map(|inode| {
             let mut namespaces = Namespaces::new();
