@@ -29,10 +29,13 @@ fn main() -> ExitCode {
     let trials = |tests: &[&[(&'static str, Test)]]| -> Vec<Trial> {
         tests.concat().into_iter().map(|(name, test)| Trial::test(name, move || run(test))).collect()
     };
-    let mut all = trials(&[cluster::TESTS, traffic::TESTS]);
-    // They need `kube-tcpstates agent`, which is being written: run them by `--ignored`, and drop this with it.
-    let waiting = trials(&[selection::TESTS, changes::TESTS, short_lived::TESTS]);
-    all.extend(waiting.into_iter().map(|trial| trial.with_ignored_flag(true)));
+    let all = trials(&[
+        cluster::TESTS,
+        traffic::TESTS,
+        selection::TESTS,
+        changes::TESTS,
+        short_lived::TESTS,
+    ]);
     let conclusion = libtest_mimic::run(&arguments, all);
     // A static is never dropped; the cluster must go down before the program ends.
     drop(CLUSTER.lock().unwrap_or_else(PoisonError::into_inner).take());
