@@ -30,6 +30,15 @@ fn one_namespace_alone_may_take_everything() {
 }
 
 #[test]
+fn after_a_quiet_time_all_together_have_the_lines_of_one_second() {
+    let mut fair = FairShare::new(1_000);
+    run(&mut fair, 0, 2, &[2_000, 2_000, 2_000]);
+    let got = (0..9_000).filter(|n| fair.take(&format!("ns-{}", n % 3), 7 * SECOND)).count();
+    // No namespace is new, so the newcomers' part stays; of each share less than a line does.
+    assert!((947..=950).contains(&got), "{got}");
+}
+
+#[test]
 fn a_quiet_namespace_gets_every_line_beside_a_noisy_one() {
     let mut fair = FairShare::new(1_000);
     let got = run(&mut fair, 0, 10, &[20_000, 300, 300]);

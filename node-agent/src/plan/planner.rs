@@ -193,10 +193,8 @@ impl<'a> Seats<'a> {
 /// The order in which traces get slots, the same on every node: nothing but what the API server says decides.
 fn in_order(traces: &BTreeMap<TraceKey, TraceObject>) -> Vec<&TraceObject> {
     let mut ordered: Vec<&TraceObject> = traces.values().collect();
-    ordered.sort_by(|a, b| {
-        let rank = |trace: &TraceObject| (trace.key.namespace.is_some(), trace.created_s);
-        rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
-    });
+    // The map is in the order of names, and the sort keeps it.
+    ordered.sort_by_key(|trace| (trace.key.namespace.is_some(), trace.created_s));
     ordered
 }
 

@@ -84,11 +84,14 @@ fn a_container_is_found_by_the_ids_that_the_status_tells() {
     roster.apply(with_container("u1", &["cc", "bb"]));
     assert_eq!(roster.container("aa"), None);
     assert_eq!(roster.container("cc").unwrap().1, "app");
+    assert_eq!(roster.by_container.len(), 2);
 }
 
 #[test]
 fn a_static_pod_is_found_by_its_hash_also_when_its_mirror_is_made_again() {
     let mut roster = Roster::default();
+    roster.apply(mirror("u1", "4aa2"));
+    // An update is no second claim.
     roster.apply(mirror("u1", "4aa2"));
     assert_eq!(roster.pod("4aa2").unwrap().uid, "u1");
     assert_eq!(roster.pod("u1").unwrap().uid, "u1");
@@ -106,8 +109,6 @@ fn a_static_pod_is_found_by_its_hash_also_when_its_mirror_is_made_again() {
 fn of_two_pods_that_claim_one_hash_neither_has_it() {
     let mut roster = Roster::default();
     roster.apply(mirror("static", "4aa2"));
-    roster.apply(mirror("thief", "4aa2"));
-    // An update is no second claim, and no proof either.
     roster.apply(mirror("thief", "4aa2"));
     assert_eq!(roster.pod("4aa2"), None);
     roster.delete("thief", SECOND);
