@@ -324,3 +324,7 @@ impl State {
         Some(View { plan: Arc::clone(plan), roster: Arc::new(self.roster.clone()) })
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
