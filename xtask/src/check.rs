@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::tool::Tool;
 use crate::workspace::{self, Workspace};
-use crate::{bpf, lint, step};
+use crate::{bpf, lint, manifests, step};
 
 /// One check: what is said before it, and what does it.
 type Check = (&'static str, fn(&Workspace) -> Result<()>);
@@ -15,6 +15,7 @@ const CHECKS: &[Check] = &[
     ("formatting", formatting),
     ("length of files", |workspace| lint::file_lengths(&workspace.root)),
     ("shell scripts", |workspace| lint::shell_scripts(&workspace.root)),
+    ("manifests", manifests::check),
     // The agent's crate does not compile without the kernel side.
     ("the kernel side builds", |workspace| bpf::build(workspace).map(drop)),
     ("clippy for the kernel side", bpf::clippy),

@@ -1,4 +1,4 @@
-//! Reads the section table of a 64-bit little-endian ELF file, as far as a BPF object needs it.
+//! Reads the section table of a 64-bit little-endian ELF file, as far as a BPF object and a static program need it.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -20,6 +20,16 @@ pub(crate) fn sections(file: &[u8]) -> Result<Vec<Section<'_>>> {
     ensure!(file.starts_with(MAGIC), "not a 64-bit little-endian ELF file");
     let machine = u16_at(file, 18)?;
     ensure!(machine == EM_BPF, "an ELF file for machine {machine}, not for BPF ({EM_BPF})");
+    table(file)
+}
+
+/// Whether a program asks for a dynamic linker, and so cannot run in a root directory that has none.
+pub(crate) fn is_dynamic(file: &[u8]) -> Result<bool> {
+    ensure!(file.starts_with(MAGIC), "not a 64-bit little-endian ELF file");
+    Ok(table(file)?.iter().any(|section| section.name == ".interp"))
+}
+
+fn table(file: &[u8]) -> Result<Vec<Section<'_>>> {
     let table = usize::try_from(u64_at(file, 40)?)?;
     let entry_size = usize::from(u16_at(file, 58)?);
     let count = usize::from(u16_at(file, 60)?);
@@ -110,6 +120,12 @@ pub(crate) mod tests {
         for length in 0..file.len() {
             assert!(sections(&file[..length]).is_err(), "cut to {length} bytes");
         }
+    }
+
+    #[test]
+    fn a_program_with_a_dynamic_linker_is_told_from_one_without() {
+        assert!(is_dynamic(&object(&[(".interp", 28), (".text", 8)])).unwrap());
+        assert!(!is_dynamic(&object(&[(".text", 8)])).unwrap());
     }
 
     #[test]

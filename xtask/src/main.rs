@@ -3,9 +3,10 @@
 //! ```text
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
-//!          ├─────► test ──► layer, libtest
-//!          ├─────► schema
-//!          └─────► check ──► lint, tool (cargo-deny)
+//!          ├─────► test ──► layer, libtest, e2e ──► kubernetes, image
+//!          ├─────► image ──► agent as above, linked statically
+//!          ├─────► schema ──► manifests
+//!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
 
@@ -13,7 +14,10 @@ mod agent;
 mod bpf;
 mod check;
 mod elf;
+mod image;
+mod kubernetes;
 mod lint;
+mod manifests;
 mod schema;
 mod step;
 mod test;
@@ -25,6 +29,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::image::Profile;
 use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -44,6 +49,8 @@ fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["bpf"] => bpf::build(&workspace).map(drop),
         ["build"] => agent::build(&workspace).map(drop),
+        ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
+        ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["schema"] => schema::write(&workspace),

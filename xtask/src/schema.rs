@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::manifests;
 use crate::step;
 use crate::workspace::Workspace;
 
@@ -9,7 +10,7 @@ use crate::workspace::Workspace;
 const GENERATED: [(&str, &str, &str); 2] =
     [("kube-tcpstates-events", "schema", "docs/schema/"), ("kube-tcpstates-crds", "published", "crds/yaml/")];
 
-/// The JSON Schema of every line, and the definitions of the Kubernetes resources.
+/// The JSON Schema of every line, and the definitions of the Kubernetes resources, alone and in the installer.
 pub(crate) fn write(workspace: &Workspace) -> Result<()> {
     for (package, tests, place) in GENERATED {
         step::say(&format!("writing {place}"));
@@ -18,5 +19,5 @@ pub(crate) fn write(workspace: &Workspace) -> Result<()> {
         cargo.env("UPDATE_SNAPSHOTS", "1");
         step::run(&mut cargo)?;
     }
-    Ok(())
+    manifests::write(workspace)
 }

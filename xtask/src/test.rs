@@ -2,6 +2,7 @@
 //!
 //! A layer that cannot run has failed, as has one that ran nothing: silence is no success.
 
+mod e2e;
 mod layer;
 mod libtest;
 
@@ -114,14 +115,14 @@ mod tests {
 
     #[test]
     fn no_argument_is_every_layer_in_order() {
-        assert_eq!(selected(&[]), (vec!["unit", "kernel"], None));
+        assert_eq!(selected(&[]), (vec!["unit", "kernel", "e2e"], None));
     }
 
     #[test]
     fn a_layer_or_a_test_can_be_asked_for() {
         assert_eq!(selected(&["kernel"]), (vec!["kernel"], None));
         assert_eq!(selected(&["kernel", "owner"]), (vec!["kernel"], Some("owner")));
-        assert_eq!(selected(&["owner"]), (vec!["unit", "kernel"], Some("owner")));
+        assert_eq!(selected(&["owner"]), (vec!["unit", "kernel", "e2e"], Some("owner")));
     }
 
     #[test]

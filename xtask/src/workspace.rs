@@ -10,6 +10,10 @@ use anyhow::{Context as _, Result};
 pub(crate) const EBPF_PACKAGE: &str = "kube-tcpstates-ebpf";
 /// The crate whose tests need root and a real kernel.
 pub(crate) const KERNEL_TESTS_PACKAGE: &str = "kube-tcpstates-kernel-tests";
+/// The crate whose tests need a Kubernetes.
+pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
+/// What runs in the pods of those tests.
+pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
 /// The program that is shipped.
 pub(crate) const AGENT_PACKAGE: &str = "kube-tcpstates";
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube_tcpstates_crds::TraceKind;
+use kube_tcpstates_crds::node::TraceState;
 
 use super::change::{Change, NamespaceObject, NodeObject, Told};
 use super::resource::Resource;
@@ -321,7 +322,9 @@ impl State {
         }
         self.roster_changed = false;
         self.handed = Some(plan.revision);
-        Some(View { plan: Arc::clone(plan), roster: Arc::new(self.roster.clone()) })
+        let refused = self.planned.standings.iter().filter(|standing| standing.state == TraceState::Refused);
+        let refused = u32::try_from(refused.count()).unwrap_or(u32::MAX);
+        Some(View { plan: Arc::clone(plan), roster: Arc::new(self.roster.clone()), refused })
     }
 }
 

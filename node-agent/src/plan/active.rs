@@ -117,3 +117,39 @@ impl ActiveTrace {
         self.namespaces.contains(&pod.namespace) && self.pods.matches(&pod.labels)
     }
 }
+
+/// Plans for tests of other stations.
+#[cfg(test)]
+pub(crate) mod support {
+    use std::sync::Arc;
+
+    use super::{ActiveTrace, Plan};
+    use crate::{
+        filter::{CgroupChoice, TraceFilter},
+        plan::TraceKey,
+        serialise::TraceName,
+    };
+
+    /// A plan of traces that select every pod of namespace `ns`, by their UIDs, one for each bit; an empty one leaves
+    /// its bit free.
+    pub(crate) fn plan_of(uids: &[&str]) -> Plan {
+        let slot = |uid: &&str| {
+            (!uid.is_empty()).then(|| {
+                Arc::new(ActiveTrace {
+                    uid: (*uid).to_owned(),
+                    key: TraceKey { namespace: Some("ns".to_owned()), name: (*uid).to_owned() },
+                    name: TraceName::Namespaced(format!("ns/{uid}")),
+                    filter: TraceFilter { cgroups: CgroupChoice::Selected, ..TraceFilter::default() },
+                    pods: kube_tcpstates_crds::LabelSelector::default(),
+                    namespaces: ["ns".to_owned()].into(),
+                    containers: std::collections::BTreeSet::new(),
+                    everything: false,
+                    lines_per_second: 0,
+                    burst: 0,
+                    pod_labels: Vec::new(),
+                })
+            })
+        };
+        Plan::new(uids.iter().map(slot).collect(), 1)
+    }
+}

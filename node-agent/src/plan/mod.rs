@@ -21,6 +21,8 @@ mod world;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use active::support as tests_support;
 pub use active::{ActiveTrace, Container, Plan, Sets};
 pub use input::{Inputs, NamespaceLabels, TraceKey, TraceObject};
 pub use planner::{Planned, Planner, State, TraceStanding};
@@ -34,4 +36,6 @@ pub struct View {
     pub plan: Arc<Plan>,
     /// The pods.
     pub roster: Arc<Roster>,
+    /// Traces of this node that are refused, for the heartbeat.
+    pub refused: u32,
 }

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::e2e;
 use super::libtest::{self, Counts};
-use crate::workspace::{self, AGENT_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
+use crate::workspace::{self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
 use crate::{agent, bpf};
 
 /// One layer of tests.
@@ -45,6 +46,17 @@ pub(crate) const LAYERS: &[Layer] = &[
         // The tests share one kernel: each counts every transition there is.
         test_arguments: &["--test-threads=1"],
     },
+    Layer {
+        name: "e2e",
+        what: "the agent on a Kubernetes of two nodes",
+        prepare: |workspace| {
+            is_root()?;
+            programs_are_there(e2e::PROGRAMS)?;
+            e2e::prepare(workspace)
+        },
+        runs: |workspace| vec![e2e::tests(workspace, cargo_test(workspace))],
+        test_arguments: &[],
+    },
 ];
 
 impl Layer {
@@ -68,13 +80,16 @@ fn cargo_test(workspace: &Workspace) -> Command {
 
 fn unit(workspace: &Workspace) -> Vec<Command> {
     let mut libraries = cargo_test(workspace);
-    libraries.args(workspace::user_space_but(&[AGENT_PACKAGE, KERNEL_TESTS_PACKAGE]));
+    libraries.args(workspace::user_space_but(&[AGENT_PACKAGE, KERNEL_TESTS_PACKAGE, E2E_TESTS_PACKAGE]));
+    // Its test program brings up a cluster.
+    let mut harness = cargo_test(workspace);
+    harness.args(["--package", E2E_TESTS_PACKAGE, "--lib"]);
     // The agent's tests/ need root and run in the layer below.
     let mut agent = cargo_test(workspace);
     agent.args(["--package", AGENT_PACKAGE, "--lib", "--bins"]);
     let mut examples = cargo_test(workspace);
     examples.args(["--package", AGENT_PACKAGE, "--doc"]);
-    vec![libraries, agent, examples]
+    vec![libraries, harness, agent, examples]
 }
 
 fn kernel(workspace: &Workspace) -> Vec<Command> {
@@ -99,18 +114,27 @@ fn has_rust_files(directory: &Path) -> bool {
 
 /// What the tests against the kernel need; each that is missing has a reason of its own.
 fn can_trace() -> Result<()> {
-    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    ensure!(
-        effective_user(&status) == Some(0),
-        "it needs root: programs, network namespaces and cgroups are made"
-    );
+    is_root()?;
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
         "this kernel has no BTF: /sys/kernel/btf/vmlinux is missing"
     );
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     ensure!(mounts.lines().any(is_cgroup2), "no cgroup2 file system is mounted");
-    for (places, package) in PROGRAMS {
+    programs_are_there(PROGRAMS)
+}
+
+fn is_root() -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    ensure!(
+        effective_user(&status) == Some(0),
+        "it needs root: programs, network namespaces and cgroups are made"
+    );
+    Ok(())
+}
+
+fn programs_are_there(programs: &[Program]) -> Result<()> {
+    for (places, package) in programs {
         ensure!(
             places.iter().any(|place| Path::new(place).exists()),
             "{} is missing: install {package}",
@@ -120,9 +144,15 @@ fn can_trace() -> Result<()> {
     Ok(())
 }
 
-/// Programs the tests run, where they may be, and who brings them.
-const PROGRAMS: &[(&[&str], &str)] = &[
-    (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2"),
+/// Where a program may be, and the package that brings it.
+pub(super) type Program = (&'static [&'static str], &'static str);
+
+/// Whoever makes network namespaces needs it.
+pub(super) const IP: Program = (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2");
+
+/// What the tests against the kernel run.
+const PROGRAMS: &[Program] = &[
+    IP,
     (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools"),
     (&["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"], "systemd"),
     (&["/usr/sbin/capsh", "/sbin/capsh", "/usr/bin/capsh"], "libcap2-bin"),

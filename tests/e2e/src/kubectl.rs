@@ -1,0 +1,79 @@
+//! kubectl, run where the API server can be reached.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::cluster::place;
+
+/// kubectl with one user's kubeconfig.
+#[derive(Clone, Debug)]
+pub struct Kubectl {
+    program: OsString,
+    before: Vec<OsString>,
+    path: Option<OsString>,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    /// `command` starts kubectl, in whatever namespaces it must be.
+    pub fn new(command: &Command, kubeconfig: &Path) -> Self {
+        let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
+        Self {
+            program: command.get_program().to_owned(),
+            before: command.get_args().map(OsString::from).collect(),
+            path: path.map(OsString::from),
+            kubeconfig: kubeconfig.to_owned(),
+        }
+    }
+
+    /// Runs it and returns what it prints; the error is what it says on stderr.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(arguments);
+        said(arguments, command.stdin(Stdio::null()).output().context("start kubectl")?)
+    }
+
+    /// `kubectl get ... -o json`.
+    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.run(&[&["get", "--output=json"], arguments].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {}: not JSON", arguments.join(" ")))
+    }
+
+    /// `kubectl apply` of one or more documents, YAML or JSON. The server is who judges them: this kubectl does not
+    /// know the fields of newer definitions.
+    pub fn apply(&self, documents: &str) -> Result<String> {
+        let arguments = ["apply", "--validate=false", "--filename=-"];
+        let mut kubectl = self.command(&arguments).stdin(Stdio::piped()).spawn().context("start kubectl")?;
+        let mut input = kubectl.stdin.take().context("kubectl's stdin")?;
+        input.write_all(documents.as_bytes()).context("write to kubectl")?;
+        drop(input);
+        said(&arguments, kubectl.wait_with_output().context("wait for kubectl")?)
+            .with_context(|| format!("apply {documents}"))
+    }
+
+    /// What a pod's container has logged so far.
+    pub fn logs(&self, namespace: &str, pod: &str, container: &str) -> Result<String> {
+        self.run(&["logs", "--namespace", namespace, pod, "--container", container])
+    }
+
+    /// The command itself, to be started by the caller: for `logs --follow`.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.before).args(arguments);
+        command.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
+        command.arg(format!("--cache-dir={}/kubectl", place::STATE));
+        command.envs(self.path.as_ref().map(|path| ("PATH", path)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+fn said(arguments: &[&str], output: Output) -> Result<String> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "kubectl {}: {}", arguments.join(" "), errors.trim_end());
+    String::from_utf8(output.stdout).with_context(|| format!("kubectl {}: not UTF-8", arguments.join(" ")))
+}

@@ -1,0 +1,20 @@
+//! Makes connections in the pods of the e2e tests, and logs each as a JSON line.
+
+use anyhow::Result;
+use clap::Parser;
+use kube_tcpstates_e2e_workload::{client, server};
+
+#[derive(Parser)]
+enum Role {
+    /// Accepts connections until it is stopped.
+    Server(server::Options),
+    /// Makes connections.
+    Client(client::Options),
+}
+
+fn main() -> Result<()> {
+    match Role::parse() {
+        Role::Server(options) => server::run(&options),
+        Role::Client(options) => client::run(&options),
+    }
+}

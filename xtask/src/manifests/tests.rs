@@ -1,0 +1,300 @@
+//! What is installed is what the specification allows, read from the installer itself; kustomize makes the same of it.
+
+use std::io::ErrorKind;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::image;
+
+const NAMESPACE: &str = "kube-tcpstates";
+const AGENT: &str = "kube-tcpstates-agent";
+const OVERLAYS: [&str; 4] = ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp"];
+
+fn workspace() -> Workspace {
+    Workspace::find().unwrap()
+}
+
+fn parse(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+fn installer() -> Vec<Value> {
+    parse(&fs::read_to_string(workspace().root.join("manifests/tcptrace.yaml")).unwrap())
+}
+
+fn find(objects: &[Value], kind: &str, name: &str) -> Value {
+    let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}")).clone()
+}
+
+fn pod(objects: &[Value]) -> Value {
+    find(objects, "DaemonSet", AGENT)["spec"]["template"]["spec"].clone()
+}
+
+/// What kustomize makes of a directory under manifests/; none on a machine without kubectl.
+fn kustomized(directory: &str) -> Option<Vec<Value>> {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.arg("kustomize").arg(workspace().root.join("manifests").join(directory));
+    match kubectl.output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("NOT COMPARED: no kubectl to build manifests/{directory} with");
+            None
+        }
+        output => {
+            let output = output.unwrap();
+            assert!(output.status.success(), "{directory}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(parse(&String::from_utf8(output.stdout).unwrap()))
+        }
+    }
+}
+
+/// By kind and name: kustomize has an order of its own.
+fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.sort_by_key(|object| (object["kind"].to_string(), object["metadata"]["name"].to_string()));
+    objects
+}
+
+/// Group/resource and verb of every right in a role, in order.
+fn rights(role: &Value) -> Vec<String> {
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let mut rights = Vec::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let keys: Vec<_> = rule.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["apiGroups", "resources", "verbs"], "a rule that is not about resources alone");
+        for (group, resource) in texts(&rule["apiGroups"]).iter().flat_map(|group| {
+            texts(&rule["resources"]).into_iter().map(move |resource| (group.clone(), resource))
+        }) {
+            rights.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}")));
+        }
+    }
+    rights.sort();
+    rights
+}
+
+#[test]
+fn the_joined_files_are_current() {
+    check(&workspace()).unwrap();
+}
+
+#[test]
+fn kustomize_makes_the_same_of_the_base() {
+    if let Some(built) = kustomized("base") {
+        assert_eq!(sorted(built), sorted(installer()));
+    }
+}
+
+#[test]
+fn the_first_comment_says_what_the_file_is_and_there_is_no_trace_in_it() {
+    let text = fs::read_to_string(workspace().root.join("manifests/tcptrace.yaml")).unwrap();
+    assert!(text.starts_with("# The installer of kube-tcpstates: "), "{}", &text[..80]);
+    let kinds: Vec<_> =
+        installer().iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect();
+    let expected = [
+        "Namespace",
+        "CustomResourceDefinition",
+        "CustomResourceDefinition",
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ClusterRole",
+        "ClusterRole",
+        "DaemonSet",
+    ];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn the_file_of_definitions_has_exactly_the_installers_definitions() {
+    let file = parse(&fs::read_to_string(workspace().root.join("manifests/crds.yaml")).unwrap());
+    let mut definitions = installer();
+    definitions.retain(|object| object["kind"] == "CustomResourceDefinition");
+    assert_eq!(file, definitions);
+}
+
+#[test]
+fn the_agent_may_do_what_is_specified_and_nothing_else() {
+    let expected = [
+        "create tcpstates.dev/tcpstatenodes",
+        "list /namespaces",
+        "list /nodes",
+        "list /pods",
+        "list tcpstates.dev/clustertcpstatetraces",
+        "list tcpstates.dev/tcpstatetraces",
+        "patch tcpstates.dev/tcpstatenodes",
+        "patch tcpstates.dev/tcpstatenodes/status",
+        "watch /namespaces",
+        "watch /nodes",
+        "watch /pods",
+        "watch tcpstates.dev/clustertcpstatetraces",
+        "watch tcpstates.dev/tcpstatetraces",
+    ];
+    let objects = installer();
+    assert_eq!(rights(&find(&objects, "ClusterRole", AGENT)), expected);
+
+    let bindings: Vec<_> =
+        objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding")).collect();
+    assert_eq!(bindings.len(), 1);
+    let subject = json!({ "kind": "ServiceAccount", "name": AGENT, "namespace": NAMESPACE });
+    assert_eq!(bindings[0]["subjects"], json!([subject]));
+    assert_eq!(bindings[0]["roleRef"]["name"], AGENT);
+    assert_eq!(pod(&objects)["serviceAccountName"], AGENT);
+}
+
+#[test]
+fn namespaced_traces_alone_aggregate_into_edit_and_view() {
+    let objects = installer();
+    for (role, verbs) in [
+        ("editor", &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"][..]),
+        ("viewer", &["get", "list", "watch"]),
+    ] {
+        let role = find(&objects, "ClusterRole", &format!("tcpstates-{role}"));
+        let expected: Vec<_> =
+            verbs.iter().map(|verb| format!("{verb} tcpstates.dev/tcpstatetraces")).collect();
+        assert_eq!(rights(&role), expected);
+    }
+    let mut aggregated = Vec::new();
+    for object in &objects {
+        for label in object["metadata"]["labels"].as_object().unwrap().keys() {
+            if let Some(role) = label.strip_prefix("rbac.authorization.k8s.io/aggregate-to-") {
+                aggregated.push(format!("{} to {role}", object["metadata"]["name"].as_str().unwrap()));
+            }
+        }
+    }
+    assert_eq!(aggregated, ["tcpstates-editor to edit", "tcpstates-viewer to view"]);
+}
+
+#[test]
+fn the_agent_runs_with_exactly_the_security_context_specified() {
+    let pod = pod(&installer());
+    let expected = json!({
+        "runAsUser": 0,
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"], "add": ["BPF", "PERFMON", "DAC_READ_SEARCH"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    assert_eq!(pod["containers"][0]["securityContext"], expected);
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    for absent in
+        ["initContainers", "securityContext", "hostPID", "hostNetwork", "hostIPC", "shareProcessNamespace"]
+    {
+        assert!(pod.get(absent).is_none(), "{absent}");
+    }
+    let cgroup = json!({ "name": "cgroup", "mountPath": "/host/sys/fs/cgroup", "readOnly": true });
+    assert_eq!(pod["containers"][0]["volumeMounts"], json!([cgroup]));
+    let host = json!({ "name": "cgroup", "hostPath": { "path": "/sys/fs/cgroup", "type": "Directory" } });
+    assert_eq!(pod["volumes"], json!([host]));
+}
+
+#[test]
+fn every_linux_node_has_an_agent_that_nothing_throttles() {
+    let objects = installer();
+    let (daemon_set, pod) = (find(&objects, "DaemonSet", AGENT), pod(&objects));
+    assert_eq!(daemon_set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
+    assert_eq!(pod["tolerations"], json!([{ "operator": "Exists" }]));
+    let terms = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
+    let linux = json!({ "key": "kubernetes.io/os", "operator": "In", "values": ["linux"] });
+    assert_eq!(terms.unwrap()["nodeSelectorTerms"], json!([{ "matchExpressions": [linux] }]));
+    let resources = &pod["containers"][0]["resources"];
+    assert!(resources["limits"].get("cpu").is_none() && resources["limits"].get("memory").is_some());
+    assert!(resources["requests"].get("cpu").is_some(), "{resources}");
+    // Draining takes up to 5 s.
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > 5);
+    let port = |probe: &str| pod["containers"][0][probe]["httpGet"].clone();
+    assert_eq!(port("livenessProbe"), json!({ "path": "/livez", "port": "metrics" }));
+    assert_eq!(port("readinessProbe"), json!({ "path": "/readyz", "port": "metrics" }));
+    assert_eq!(pod["containers"][0]["ports"][0]["name"], "metrics");
+}
+
+#[test]
+fn the_image_is_the_one_that_x_image_tags() {
+    let container = &pod(&installer())["containers"][0];
+    assert_eq!(container["image"], image::REFERENCE);
+    assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(container["name"], "agent");
+    let document = fs::read_to_string(workspace().root.join("docs/install.md")).unwrap();
+    assert!(document.contains(image::REFERENCE), "docs/install.md names another image");
+}
+
+/// So that one command takes away everything but the definitions, and with them the traces.
+#[test]
+fn all_but_the_definitions_is_found_by_one_label_or_goes_with_the_namespace() {
+    for object in installer() {
+        let metadata = &object["metadata"];
+        let is_labelled = metadata["labels"]["app.kubernetes.io/name"] == "kube-tcpstates";
+        assert!(is_labelled, "{metadata}");
+        let is_ours = metadata.get("namespace").is_none_or(|namespace| namespace == NAMESPACE);
+        assert!(is_ours, "{metadata}");
+    }
+    let enforced = &find(&installer(), "Namespace", NAMESPACE)["metadata"]["labels"];
+    assert_eq!(enforced["pod-security.kubernetes.io/enforce"], "privileged");
+}
+
+#[test]
+fn an_overlay_changes_what_it_is_for_and_nothing_else() {
+    let of = |agent: &Value| {
+        let container = &agent["containers"][0];
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let paths: Vec<_> =
+            mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap().to_owned()).collect();
+        assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
+        (
+            container["args"].clone(),
+            container["securityContext"]["capabilities"]["add"].clone(),
+            container["securityContext"]["seccompProfile"].clone(),
+            paths,
+        )
+    };
+    for overlay in OVERLAYS {
+        let Some(built) = kustomized(&format!("overlays/{overlay}")) else { return };
+        let (mut args, mut add, mut seccomp, mut paths) = of(&pod(&installer()));
+        let push = |list: &mut Value, word: &str| list.as_array_mut().unwrap().push(word.into());
+        match overlay {
+            "classic-hook" => {
+                push(&mut args, "--hook=tracepoint");
+                paths.push("/sys/kernel/tracing".to_owned());
+            }
+            "cgroup-v1" => {
+                push(&mut add, "SYS_PTRACE");
+                paths.push("/host/proc".to_owned());
+            }
+            "kernel-5.10" => push(&mut add, "SYS_RESOURCE"),
+            _ => seccomp = json!({ "type": "Localhost", "localhostProfile": "profiles/kube-tcpstates.json" }),
+        }
+        assert_eq!(of(&pod(&built)), (args, add, seccomp, paths), "{overlay}");
+        let others = |mut objects: Vec<Value>| {
+            objects.retain(|object| object["kind"] != "DaemonSet");
+            sorted(objects)
+        };
+        assert_eq!(others(built), others(installer()), "{overlay}");
+    }
+}
+
+#[test]
+fn the_policy_is_about_the_account_and_the_resources_of_the_agent() {
+    let text = fs::read_to_string(workspace().root.join("manifests/policies/own-report.yaml")).unwrap();
+    let objects = parse(&text);
+    let policy = find(&objects, "ValidatingAdmissionPolicy", "kube-tcpstates-own-report");
+    let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
+    assert!(condition.ends_with(&format!("'system:serviceaccount:{NAMESPACE}:{AGENT}'")), "{condition}");
+    let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
+    assert_eq!(rule["resources"], json!(["tcpstatenodes", "tcpstatenodes/status"]));
+    let binding = find(&objects, "ValidatingAdmissionPolicyBinding", "kube-tcpstates-own-report");
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+}
+
+#[test]
+fn a_directory_stands_for_its_own_files_and_comments_are_no_entries() {
+    let text =
+        "# A comment.\nkind: Kustomization\nresources:\n  - a.yaml\n  - ../b\npatches:\n  - path: c.yaml\n";
+    assert_eq!(listed(text).collect::<Vec<_>>(), ["a.yaml", "../b"]);
+    let files = parts(&workspace().root.join("manifests/base")).unwrap();
+    assert!(files.iter().any(|file| file.ends_with("yaml/tcpstatenodes.yaml")), "{files:?}");
+    assert!(files.iter().all(|file| file.is_file()), "{files:?}");
+}

@@ -1,0 +1,69 @@
+//! What the e2e layer is made of: a Kubernetes, three images, and the test program that puts them together.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::layer::{IP, Program};
+use crate::image::archive::Image;
+use crate::image::{self, Profile};
+use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
+use crate::{kubernetes, step};
+
+/// What the harness runs, apart from Kubernetes' own programs.
+pub(super) const PROGRAMS: &[Program] = &[
+    IP,
+    (&["/usr/bin/unshare"], "util-linux"),
+    (&["/usr/bin/nsenter"], "util-linux"),
+    (&["/usr/bin/openssl"], "openssl"),
+    (&["/usr/bin/cc", "/usr/local/bin/cc"], "gcc"),
+];
+
+/// The names that the pods' specifications in the tests use.
+const WORKLOAD_REFERENCE: &str = "localhost/e2e-workload:latest";
+const PAUSE_REFERENCE: &str = "docker.io/library/pause:3.2";
+
+/// Makes whatever the tests need.
+pub(super) fn prepare(workspace: &Workspace) -> Result<()> {
+    let kubernetes = kubernetes::home(workspace)?;
+    Image::new(PAUSE_REFERENCE)
+        .program(&kubernetes.join("bin/pause"), "/pause")?
+        .entrypoint(&["/pause"])
+        .write(&pause_archive(workspace))?;
+    build_workload(workspace)?;
+    image::agent(workspace, Profile::Release).map(drop)
+}
+
+/// The run of `cargo test`: the test program is told where everything is.
+pub(super) fn tests(workspace: &Workspace, mut cargo: Command) -> Command {
+    cargo.args(["--package", E2E_TESTS_PACKAGE, "--test", "e2e"]);
+    cargo.env("KUBE_TCPSTATES_KUBERNETES", kubernetes::place(workspace));
+    cargo.env("KUBE_TCPSTATES_PAUSE_IMAGE", pause_archive(workspace));
+    cargo.env("KUBE_TCPSTATES_WORKLOAD_IMAGE", workload_archive(workspace));
+    cargo.env("KUBE_TCPSTATES_AGENT_IMAGE", Profile::Release.archive(&workspace.target));
+    cargo.env("KUBE_TCPSTATES_MANIFESTS", workspace.root.join("manifests"));
+    cargo
+}
+
+/// Linked with libc inside, as an image without anything else needs it.
+fn build_workload(workspace: &Workspace) -> Result<()> {
+    let (package, program) = E2E_WORKLOAD;
+    step::say("building the workload of the e2e tests");
+    let mut cargo = workspace.cargo("rustc");
+    cargo.args(["--release", "--package", package, "--bin", program]);
+    let flags = ["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+    step::run(step::quiet_unless_terminal(&mut cargo).args(flags))?;
+    Image::new(WORKLOAD_REFERENCE)
+        .program(&workspace.target.join("release").join(program), "/e2e-workload")?
+        .entrypoint(&["/e2e-workload"])
+        .write(&workload_archive(workspace))
+}
+
+fn workload_archive(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("e2e-workload.tar")
+}
+
+fn pause_archive(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("pause.tar")
+}
