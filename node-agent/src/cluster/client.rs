@@ -9,8 +9,11 @@ use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, Kubeco
 
 use super::layer::{GuardLayer, OnAnswer};
 
-/// A TCP and TLS connection takes no longer.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A TCP and TLS connection takes no longer. What is under way when the server comes back must fail soon enough for the
+/// agent to be in step within five seconds.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// A request is sent within this.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that has been silent for so long is dead: a watch has a bookmark about once a minute.
 const SILENT_FOR: Duration = Duration::from_secs(95);
 
@@ -62,7 +65,7 @@ pub async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Cl
     }
     config.connect_timeout = Some(CONNECT_WITHIN);
     config.read_timeout = Some(SILENT_FOR);
-    config.write_timeout = Some(CONNECT_WITHIN);
+    config.write_timeout = Some(WRITE_WITHIN);
     // The watches and the gate decide when to try again.
     config.default_retry = false;
     let agent = concat!("kube-tcpstates/", env!("CARGO_PKG_VERSION"));

@@ -17,6 +17,9 @@ pub enum Trouble {
     NotInstalled,
     /// 410: what was read is too old to go on from.
     Gone,
+    /// A watch broke off. By itself that is nothing: a connection that was silent for too long is cut, and servers
+    /// before 1.21 send no bookmarks of resources that never change.
+    Cut,
     /// 401: the token has expired, or is not the agent's.
     Unauthorized,
     /// Anything else: the server is away or in trouble.
@@ -39,6 +42,7 @@ impl Trouble {
             403 => Self::Forbidden,
             404 => Self::NotInstalled,
             410 => Self::Gone,
+            _ if matches!(error, Error::WatchFailed(_)) => Self::Cut,
             _ => Self::Failing,
         }
     }
@@ -49,7 +53,7 @@ impl Trouble {
             Self::Forbidden => (1_000, 30_000),
             Self::NotInstalled => (1_000, 10_000),
             Self::Gone => (50, 2_000),
-            Self::Unauthorized | Self::Failing => (200, 1_600),
+            Self::Unauthorized | Self::Cut | Self::Failing => (200, 1_600),
         };
         (Duration::from_millis(first_ms), Duration::from_millis(longest_ms))
     }

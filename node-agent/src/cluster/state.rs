@@ -327,3 +327,7 @@ impl State {
         Some(View { plan: Arc::clone(plan), roster: Arc::new(self.roster.clone()), refused })
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

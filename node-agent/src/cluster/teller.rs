@@ -19,6 +19,8 @@ impl Teller {
     /// Says what is new about a change.
     pub fn note(&mut self, change: &Change) {
         match change {
+            // Whether it matters shows at the next start.
+            Change::Broken(_, Trouble::Cut, _) => {}
             Change::Broken(resource, trouble, reason) => self.broken(*resource, *trouble, reason),
             Change::Works(resource) => self.works(*resource),
             Change::Pods(_) => self.works(Resource::Pods),
@@ -55,7 +57,7 @@ impl Teller {
             Trouble::Unauthorized => tracing::warn!(
                 "{resource}: the API server does not accept the agent's token; what is known stays in force"
             ),
-            Trouble::Failing | Trouble::Gone => {
+            Trouble::Failing | Trouble::Cut | Trouble::Gone => {
                 tracing::warn!("{resource}: {reason}; what is known stays in force");
             }
         }

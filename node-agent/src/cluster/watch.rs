@@ -56,7 +56,7 @@ where
                         let sent = if trouble == Trouble::Gone {
                             Ok(())
                         } else {
-                            changes.send(Change::Broken(self.resource, trouble, deepest(&error)))
+                            changes.send(Change::Broken(self.resource, trouble, reason(&error)))
                         };
                         tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
                         if trouble == Trouble::Gone {
@@ -98,8 +98,13 @@ pub fn jitter() -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// The causes of an error in one line.
-fn deepest(error: &dyn std::error::Error) -> String {
+/// What an error says, with its causes, in one line.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(kube::Error::Api(status)) = error.source().and_then(|cause| cause.downcast_ref())
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -111,3 +116,7 @@ fn deepest(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

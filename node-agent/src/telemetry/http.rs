@@ -125,3 +125,75 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::pipeline::Account;
+    use crate::plan::View;
+    use crate::telemetry::Facts;
+
+    /// A pipeline that never answers.
+    struct Mute;
+
+    impl Sink for Mute {
+        fn view(&self, _: View) {}
+
+        fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            // It stays open for ever.
+            Box::leak(Box::new(sender));
+            receiver
+        }
+    }
+
+    async fn server() -> SocketAddr {
+        let telemetry = Telemetry::new(Facts::default(), None);
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, serving) = serve(loopback, telemetry, Some(Arc::new(Mute))).await.unwrap();
+        tokio::spawn(serving);
+        address
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_path_answers_with_its_status_and_type() {
+        let address = server().await;
+        for (path, status, contains) in [
+            ("/livez", "200 OK", "ok"),
+            ("/readyz", "503 Service Unavailable", "not listed yet"),
+            ("/metrics", "200 OK", "application/openmetrics-text; version=1.0.0"),
+            ("/", "404 Not Found", "/metrics"),
+        ] {
+            let answer = get(address, path).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+            assert!(answer.contains(contains), "{path}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_send_nothing_do_not_keep_others_from_an_answer() {
+        let address = server().await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS * 3 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(2), get(address, "/livez")).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let mut first = silent.swap_remove(0);
+        let closed = tokio::time::timeout(Duration::from_secs(2), first.read(&mut [0; 1])).await;
+        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "the oldest connection makes room");
+    }
+}

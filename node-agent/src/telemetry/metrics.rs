@@ -222,3 +222,39 @@ fn kernel(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
 fn u64_of(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::render;
+    use crate::telemetry::{Facts, Telemetry};
+
+    /// Names as they stand behind `# TYPE`.
+    fn names(page: &str) -> BTreeSet<&str> {
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_the_metrics_that_there_are() {
+        let telemetry = Telemetry::new(Facts::default(), None);
+        telemetry.board().account = Some(crate::pipeline::Account::default());
+        let page = render(&telemetry).unwrap();
+        let documentation = include_str!("../../../docs/metrics.md");
+        let documented: BTreeSet<&str> = documentation
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `kube_")?.split('`').next())
+            .collect();
+        let served: BTreeSet<&str> =
+            names(&page).into_iter().filter_map(|name| name.strip_prefix("kube_")).collect();
+        assert_eq!(served, documented);
+        assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_label_of_the_facts_is_escaped() {
+        let facts = Facts { kernel: "6.1 \"x\"\n".to_owned(), ..Facts::default() };
+        let page = render(&Telemetry::new(facts, None)).unwrap();
+        assert!(page.contains(r#"kernel="6.1 \"x\"\n""#), "{page}");
+    }
+}

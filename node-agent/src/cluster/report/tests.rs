@@ -1,1 +1,141 @@
+//! What the report says, and how much of it.
 
+use std::sync::Arc;
+
+use kube_tcpstates_crds::node::{PreflightCheck, TcpStateNodeStatus, TraceState};
+use kube_tcpstates_crds::status::ConditionStatus;
+
+use super::content::{ReadySince, essence, status};
+use super::*;
+use crate::cluster::Resource;
+use crate::plan::{TraceKey, TraceStanding};
+
+fn facts() -> NodeFacts {
+    NodeFacts {
+        version: "0.1.0".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        hook: Some("tp_btf".to_owned()),
+        cgroup_mode: "v2".to_owned(),
+        preflight: vec![PreflightCheck { name: "btf".to_owned(), ok: true, detail: None }],
+        trouble: None,
+        started: at(0),
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_361_100 + second).unwrap()
+}
+
+fn standing(number: usize, state: TraceState) -> TraceStanding {
+    TraceStanding {
+        uid: format!("6f9d1c2e-0b1a-4c3d-8e5f-{number:012}"),
+        key: TraceKey { namespace: Some("shop".to_owned()), name: format!("trace-{number}") },
+        generation: 1,
+        state,
+        reason: (state != TraceState::Tracing).then_some("NoMatchingPods"),
+        field: None,
+        message: (state != TraceState::Tracing).then(|| "it selects no pod of this node".to_owned()),
+        pods: 3,
+    }
+}
+
+fn report(standings: Vec<TraceStanding>) -> TcpStateNodeStatus {
+    let snapshot = Snapshot { standings: Arc::new(standings), loaded: 1, ..Snapshot::default() };
+    status(&facts(), &snapshot, None, &mut ReadySince::default(), at(5))
+}
+
+fn condition(facts: &NodeFacts, snapshot: &Snapshot) -> (ConditionStatus, String, String) {
+    let status = status(facts, snapshot, None, &mut ReadySince::default(), at(5));
+    let ready = status.conditions.into_iter().next().unwrap();
+    (ready.status, ready.reason, ready.message)
+}
+
+#[test]
+fn a_report_is_never_larger_than_sixteen_kibibytes_and_says_what_it_leaves_out() {
+    for number in [0, 1, 60, 64, 128, 129, 1000] {
+        let standings = (0..number).map(|number| standing(number, TraceState::Idle)).collect();
+        let status = report(standings);
+        let size = serde_json::to_vec(&status).unwrap().len();
+        assert!(size <= 15 * 1024, "{size} bytes of {number} traces");
+        let omitted = usize::try_from(status.traces_omitted.unwrap_or(0)).unwrap();
+        assert_eq!(status.traces.len() + omitted, number);
+        assert_eq!(status.traces_omitted.is_some(), omitted > 0, "an empty field says nothing");
+        assert!(number > 60 || omitted == 0, "{omitted} of {number} do not fit");
+    }
+}
+
+#[test]
+fn what_is_traced_and_what_fails_is_left_out_last() {
+    let mut standings: Vec<_> = (0..500).map(|number| standing(number, TraceState::Idle)).collect();
+    standings.push(standing(900, TraceState::Refused));
+    standings.push(standing(901, TraceState::Tracing));
+    let status = report(standings);
+    let names: Vec<_> = status.traces.iter().take(2).map(|trace| trace.name.as_str()).collect();
+    assert_eq!(names, ["trace-901", "trace-900"]);
+}
+
+#[test]
+fn ready_says_why_not() {
+    let ready = Snapshot::default();
+    assert_eq!(condition(&facts(), &ready), (ConditionStatus::True, "Ready".to_owned(), String::new()));
+    let syncing = Snapshot { missing: vec![Resource::Traces], ..Snapshot::default() };
+    let (state, reason, message) = condition(&facts(), &syncing);
+    assert_eq!((state, reason.as_str()), (ConditionStatus::False, "Syncing"));
+    assert_eq!(message, "not listed yet: tcpstatetraces");
+    let unable = NodeFacts { trouble: Some("no BTF".to_owned()), ..facts() };
+    let (state, reason, message) = condition(&unable, &syncing);
+    assert_eq!(
+        (state, reason.as_str(), message.as_str()),
+        (ConditionStatus::False, "PreflightFailed", "no BTF")
+    );
+}
+
+#[test]
+fn a_condition_tells_since_when_it_holds() {
+    let mut since = ReadySince::default();
+    let syncing = Snapshot { missing: vec![Resource::Pods], ..Snapshot::default() };
+    let mut time_of = |snapshot: &Snapshot, second| {
+        let status = status(&facts(), snapshot, None, &mut since, at(second));
+        status.conditions[0].last_transition_time.0
+    };
+    assert_eq!(time_of(&syncing, 1), at(1));
+    assert_eq!(time_of(&syncing, 9), at(1));
+    assert_eq!(time_of(&Snapshot::default(), 20), at(20));
+    assert_eq!(time_of(&Snapshot::default(), 99), at(20));
+}
+
+#[test]
+fn counts_and_times_alone_are_no_change_of_state() {
+    let snapshot =
+        Snapshot { standings: Arc::new(vec![standing(1, TraceState::Tracing)]), ..Snapshot::default() };
+    let mut more = standing(1, TraceState::Tracing);
+    more.pods = 9;
+    let later = Snapshot { standings: Arc::new(vec![more]), ..Snapshot::default() };
+    let mut since = ReadySince::default();
+    let first = essence(&status(&facts(), &snapshot, None, &mut since, at(1)));
+    assert_eq!(first, essence(&status(&facts(), &later, None, &mut since, at(60))));
+    let idle = Snapshot { standings: Arc::new(vec![standing(1, TraceState::Idle)]), ..Snapshot::default() };
+    assert_ne!(first, essence(&status(&facts(), &idle, None, &mut since, at(60))));
+}
+
+#[test]
+fn nothing_in_a_report_is_an_empty_text() {
+    let mut blank = standing(1, TraceState::Refused);
+    (blank.field, blank.message) = (Some(String::new()), Some(String::new()));
+    let nothing = NodeFacts { started: at(0), ..NodeFacts::default() };
+    let snapshot = Snapshot { standings: Arc::new(vec![blank]), ..Snapshot::default() };
+    let status = status(&nothing, &snapshot, None, &mut ReadySince::default(), at(1));
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(!text.contains("\"\""), "{text}");
+    assert!(!text.contains("null"), "{text}");
+}
+
+#[test]
+fn long_texts_are_cut_to_what_the_schema_allows() {
+    let mut long = standing(1, TraceState::Refused);
+    long.message = Some("é".repeat(600));
+    let status = report(vec![long]);
+    let message = status.traces[0].message.as_deref().unwrap();
+    assert_eq!(message.chars().count(), 512);
+    assert!(message.ends_with('…'));
+}

@@ -1,0 +1,263 @@
+//! The state, fed by hand.
+
+use std::collections::BTreeMap;
+
+use kube_tcpstates_crds::TraceKind;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::patience::Trouble;
+use crate::roster::ContainerInfo;
+
+const SECOND: u64 = 1_000 * MS;
+
+/// A state with a clock of its own.
+struct Scene {
+    state: State,
+    now: Now,
+}
+
+impl Scene {
+    /// Every list has come: one node, nothing else.
+    fn synced() -> Self {
+        let mut scene = Self::unsynced();
+        for change in [
+            Change::Pods(Told::All(vec![])),
+            Change::Nodes(Told::All(vec![NodeObject { uid: "n1".to_owned(), labels: BTreeMap::new() }])),
+            Change::Traces(TraceKind::Namespaced, Told::All(vec![])),
+            Change::Traces(TraceKind::Cluster, Told::All(vec![])),
+        ] {
+            scene.tell(change);
+        }
+        assert!(scene.turn().view.is_some(), "the first view");
+        scene.pass(SECOND);
+        assert!(scene.turn().view.is_none());
+        scene
+    }
+
+    fn unsynced() -> Self {
+        let now = Now { boot_ns: 100 * SECOND, unix_s: 1_795_361_100 };
+        Self { state: State::new(8), now }
+    }
+
+    fn tell(&mut self, change: Change) {
+        self.state.take(change, self.now);
+    }
+
+    fn turn(&mut self) -> Turn {
+        self.state.turn(self.now)
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.now.boot_ns += ns;
+        self.now.unix_s += i64::try_from(ns / SECOND).unwrap();
+    }
+
+    /// What the pipeline is told within a second, turning whenever the state asks for it.
+    fn last_view(&mut self) -> Option<View> {
+        let end = self.now.boot_ns + SECOND;
+        let mut last = None;
+        while self.now.boot_ns < end {
+            last = self.turn().view.or(last);
+            let wake = self.state.wake_ns(self.now).clamp(self.now.boot_ns + 1, end);
+            self.pass(wake - self.now.boot_ns);
+        }
+        last
+    }
+}
+
+fn pod(name: &str) -> PodInfo {
+    PodInfo {
+        uid: format!("uid-{name}"),
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        containers: vec![ContainerInfo { name: "app".to_owned(), ids: vec![] }],
+        ..PodInfo::default()
+    }
+}
+
+fn trace(name: &str, spec: &Value) -> TraceObject {
+    let object = json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1,
+            "creationTimestamp": "2026-11-22T15:25:00Z"},
+        "spec": spec,
+    });
+    TraceObject::from_api(TraceKind::Namespaced, &object).unwrap()
+}
+
+fn every_pod(name: &str) -> TraceObject {
+    trace(name, &json!({"podSelector": {}}))
+}
+
+fn broken(resource: Resource) -> Change {
+    Change::Broken(resource, Trouble::Failing, "away".to_owned())
+}
+
+#[test]
+fn nothing_is_handed_on_before_every_list_has_come() {
+    let lists = [
+        Change::Pods(Told::All(vec![pod("a")])),
+        Change::Nodes(Told::All(vec![])),
+        Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("t")])),
+        Change::Traces(TraceKind::Cluster, Told::All(vec![])),
+    ];
+    for absent in 0..lists.len() {
+        let mut scene = Scene::unsynced();
+        for (_, list) in lists.iter().enumerate().filter(|(index, _)| *index != absent) {
+            scene.tell(list.clone());
+        }
+        assert!(scene.last_view().is_none(), "without list {absent}");
+        scene.tell(lists[absent].clone());
+        let view = scene.turn().view.expect("at once after the last list");
+        assert_eq!(view.plan.active().count(), 1);
+        assert!(view.roster.in_sync());
+    }
+}
+
+#[test]
+fn a_change_of_a_pod_is_handed_on_at_once() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    let view = scene.turn().view.expect("at once");
+    assert_eq!(view.roster.live().count(), 1);
+    let mut with_id = pod("a");
+    with_id.containers[0].ids.push("c1".to_owned());
+    scene.tell(Change::Pods(Told::Applied(with_id)));
+    let view = scene.turn().view.expect("at once, though a plan is not due");
+    assert_eq!(view.roster.pod("uid-a").unwrap().container_name("c1"), Some("app"));
+}
+
+#[test]
+fn a_change_of_a_pod_that_changes_nothing_kept_is_not_handed_on() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.last_view();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    assert!(scene.last_view().is_none());
+}
+
+#[test]
+fn a_pod_that_a_list_left_out_and_that_is_back_is_handed_on() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.tell(Change::Pods(Told::All(vec![])));
+    scene.last_view();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    assert_eq!(scene.last_view().unwrap().roster.live().count(), 1);
+}
+
+#[test]
+fn the_ids_that_come_with_the_end_of_a_pod_are_kept() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    let mut last = pod("a");
+    last.containers[0].ids.push("c1".to_owned());
+    scene.tell(Change::Pods(Told::Deleted(last)));
+    let roster = scene.last_view().unwrap().roster;
+    assert_eq!(roster.live().count(), 0);
+    assert_eq!(roster.pod("uid-a").unwrap().container_name("c1"), Some("app"));
+}
+
+#[test]
+fn plans_wait_for_what_belongs_together_and_are_at_most_ten_a_second() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.last_view();
+    let before = scene.state.planned().plan.revision;
+    let (mut plans, start) = (0, scene.now.boot_ns);
+    let mut names = 0_u32;
+    while scene.now.boot_ns < start + SECOND {
+        if scene.now.boot_ns < start + 900 * MS {
+            names += 1;
+            let created = every_pod(&format!("t{names}"));
+            scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(created)));
+        }
+        plans += u32::from(scene.turn().planned);
+        scene.pass(MS);
+    }
+    assert!((9..=10).contains(&plans), "{plans} plans");
+    assert!(scene.state.planned().plan.revision > before);
+    assert_eq!(scene.state.planned().standings.len(), usize::try_from(names).unwrap());
+}
+
+#[test]
+fn a_trace_that_comes_or_goes_is_in_force_within_a_tenth_of_a_second() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.last_view();
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
+    scene.pass(100 * MS);
+    assert_eq!(scene.turn().view.unwrap().plan.active().count(), 1);
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Deleted(every_pod("t"))));
+    scene.pass(100 * MS);
+    assert_eq!(scene.turn().view.unwrap().plan.active().count(), 0);
+}
+
+#[test]
+fn a_list_of_one_kind_of_trace_leaves_the_other_alone() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("t"), every_pod("u")])));
+    scene.tell(Change::Traces(TraceKind::Cluster, Told::All(vec![])));
+    assert_eq!(scene.last_view().unwrap().plan.active().count(), 2);
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("u")])));
+    let plan = scene.last_view().unwrap().plan;
+    assert_eq!(plan.active().map(|(_, trace)| trace.key.name.as_str()).collect::<Vec<_>>(), ["u"]);
+}
+
+#[test]
+fn a_watch_that_breaks_takes_nothing_away_but_after_five_seconds_the_certainty() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
+    scene.last_view();
+    for resource in Resource::REQUIRED {
+        scene.tell(broken(resource));
+    }
+    scene.pass(4 * SECOND);
+    assert!(scene.turn().view.is_none());
+    scene.tell(broken(Resource::Pods));
+    scene.pass(SECOND);
+    let view = scene.turn().view.unwrap();
+    assert!(!view.roster.in_sync());
+    assert_eq!((view.plan.active().count(), view.roster.live().count()), (1, 1));
+    scene.pass(3600 * SECOND);
+    assert!(scene.turn().view.is_none());
+    scene.tell(Change::Works(Resource::Pods));
+    assert!(scene.turn().view.unwrap().roster.in_sync());
+}
+
+#[test]
+fn another_resources_trouble_leaves_the_pods_certain() {
+    let mut scene = Scene::synced();
+    scene.tell(broken(Resource::Namespaces));
+    scene.tell(broken(Resource::Traces));
+    scene.pass(60 * SECOND);
+    scene.turn();
+    assert!(scene.state.roster().in_sync());
+}
+
+#[test]
+fn a_ttl_ends_without_anything_being_told() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Told::Applied(pod("a"))));
+    scene.now.unix_s = 1_795_361_100;
+    let short = trace("t", &json!({"podSelector": {}, "ttl": "10s"}));
+    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(short)));
+    assert_eq!(scene.last_view().unwrap().plan.active().count(), 1);
+    let mut ended = None;
+    for _ in 0..15 {
+        ended = scene.last_view().or(ended);
+    }
+    assert_eq!(ended.unwrap().plan.active().count(), 0);
+}
+
+#[test]
+fn a_node_that_was_made_again_is_followed() {
+    let mut scene = Scene::synced();
+    let node = |uid: &str| NodeObject { uid: uid.to_owned(), labels: BTreeMap::new() };
+    scene.tell(Change::Nodes(Told::Deleted(node("n1"))));
+    assert_eq!(scene.state.node(), None);
+    scene.tell(Change::Nodes(Told::Applied(node("n2"))));
+    assert_eq!(scene.state.node().unwrap().uid, "n2");
+}
