@@ -96,6 +96,9 @@ pub struct CgroupSets {
     pub matched: [TraceSet; SLOTS],
     /// Traces that could still select it.
     pub pending: [TraceSet; SLOTS],
+    /// Not 0: a cgroup made below it starts with the same sets. Otherwise a new child has none, which leaves it to
+    /// user space: below `kubepods` nobody knows what the next pod will be.
+    pub inherited: u64,
 }
 
 /// Index of a port table: `slot * 2 + side`, side 0 local, 1 peer.
@@ -136,4 +139,7 @@ pub struct Control {
     pub resting: u32,
     /// Zero.
     pub padding: u32,
+    /// When the programs were attached, boot time ns. Between a detach and this nothing was seen, so what a socket's
+    /// record says from before is no longer true.
+    pub attached_ns: u64,
 }

@@ -53,7 +53,7 @@ fn unified_id(cgroup: *const u8) -> Option<u64> {
     if node.is_null() { None } else { Some(Typed::field(node, offset!(kernfs_id))) }
 }
 
-/// A new cgroup is selected by whatever selects, or may yet select, its parent.
+/// A new cgroup is selected by whatever selects, or may yet select, its parent, where the parent's entry says so.
 #[inline(always)]
 fn inherit_sets(cgroup: *const u8, id: u64) {
     // `cgroup.self` is the first member, so a pointer to the parent's is a pointer to the parent; the verifier
@@ -63,6 +63,9 @@ fn inherit_sets(cgroup: *const u8, id: u64) {
     let parent_id: u64 = Probed::field(node, offset!(kernfs_id));
     // SAFETY: an entry is replaced whole and freed after a grace period.
     let Some(sets) = (unsafe { CGROUP_SETS.get(parent_id) }) else { return };
+    if sets.inherited == 0 {
+        return;
+    }
     let sets = *sets;
     if CGROUP_SETS.insert(id, sets, 0).is_err()
         && let Some(counters) = Counters::get()

@@ -15,7 +15,7 @@ use crate::{
     counters::Counters,
     globals::offset,
     hook::{family, tuple_of_socket},
-    maps::{LISTENERS, RECORD_COUNT},
+    maps::{CONTROL, LISTENERS, RECORD_COUNT},
     memory::{Memory, Typed},
     place::Place,
     socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
@@ -87,11 +87,28 @@ extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
 extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
     let Some((task, socket)) = tcp_socket(context) else { return 0 };
     let state: u8 = Typed::field(socket, offset!(state));
-    if state == State::CLOSE.0 || InStorage::get(socket).is_some() {
+    let Some(control) = CONTROL.get_ptr(0) else { return 0 };
+    // SAFETY: the map's only element; user space wrote it before it started this.
+    let attached_ns = unsafe { (&raw const (*control).attached_ns).read_volatile() };
+    if state == State::CLOSE.0 {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
+    if let Some(record) = InStorage::get(socket) {
+        // From before the programs were last detached: the connection's birth and owner may be another's by now.
+        if record.since_ns < attached_ns {
+            record.since_ns = now;
+            record.birth_ns = now;
+            record.state = state;
+            record.role = role_of(socket, state);
+            record.flags = SINCE_ATTACH | BIRTH_UNKNOWN;
+            record.owner_source = owner::DESCRIPTOR;
+            record.owner_pid = Typed::field(task, offset!(task_tgid));
+            record.owner_comm = comm_of(task);
+        }
+        return 0;
+    }
     let mut record = SocketRecord {
         since_ns: now,
         birth_ns: now,

@@ -41,7 +41,12 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     }
     let Some(control) = CONTROL.get_ptr(0) else { return };
     // SAFETY: the map's only element; user space changes it while the program runs.
-    let generation = unsafe { (&raw const (*control).generation).read_volatile() };
+    let (generation, attached_ns) = unsafe {
+        (
+            (&raw const (*control).generation).read_volatile(),
+            (&raw const (*control).attached_ns).read_volatile(),
+        )
+    };
     let slot = generation & 1;
     let Some(rules) = RULES.get(slot) else { return };
     let tables = MapTables { slot };
@@ -54,7 +59,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
         leave::<H::Records>(counters, rules, socket, step);
         return;
     }
-    judged::<H>(hook, counters, rules, &tables, generation, &place, identity, step);
+    judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
@@ -90,6 +95,7 @@ fn judged<H: Hook>(
     rules: &RuleTable,
     tables: &MapTables,
     generation: u32,
+    attached_ns: u64,
     place: &Place,
     identity: (TraceSet, TraceSet),
     step: Step,
@@ -101,6 +107,11 @@ fn judged<H: Hook>(
         tuple.peer_port = 0;
     }
     let mut record = H::Records::get(socket);
+    if let Some(record) = record.as_deref_mut()
+        && record.since_ns < attached_ns
+    {
+        outdate(record, step, counters);
+    }
     let role = step.role(record.as_deref());
     // Under other rules the socket may have been nobody's for a while.
     let followed = record.as_ref().is_some_and(|record| record.generation == generation);
@@ -173,6 +184,14 @@ fn judged<H: Hook>(
 #[inline(always)]
 fn mptcp(socket: *const u8) -> u16 {
     u16::from(Probed::field::<u8>(socket, offset!(is_mptcp)) & 1) * flag::MPTCP
+}
+
+/// Makes a record from before the programs were last detached say only what still holds: whose socket it is.
+#[inline(always)]
+fn outdate(record: &mut SocketRecord, step: Step, counters: Counters) {
+    drop_held(record, counters);
+    record.state = step.old;
+    record.flags = SINCE_UNKNOWN | BIRTH_UNKNOWN;
 }
 
 /// A transition that was held and can no longer be wanted.

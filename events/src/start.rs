@@ -115,3 +115,15 @@ pub struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
+
+impl CgroupMode {
+    /// As it stands on a line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+            Self::V2 => "v2",
+            Self::None => "none",
+        }
+    }
+}

@@ -217,6 +217,18 @@ pub struct K8s {
     pub cronjob: Option<Named>,
 }
 
+impl K8s {
+    /// Where a line comes from; `None` when nothing is known of that.
+    pub fn at(cluster: Option<String>, node: Option<String>) -> Option<Self> {
+        let named = |name: String| Named { name };
+        (cluster.is_some() || node.is_some()).then(|| Self {
+            cluster: cluster.map(named),
+            node: node.map(named),
+            ..Self::default()
+        })
+    }
+}
+
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pod {

@@ -14,6 +14,8 @@
 //! do no I/O and take time as an argument. The others are edges.
 
 pub mod cgroupfs;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod decode;
@@ -22,5 +24,9 @@ pub mod identity;
 pub mod kernel;
 pub mod output;
 pub mod pipeline;
+pub mod plan;
 pub mod preflight;
+pub mod roster;
 pub mod serialise;
+#[cfg(feature = "cluster")]
+pub mod telemetry;

@@ -17,6 +17,9 @@ pub enum Command {
     /// Trace this machine, without Kubernetes; takes every option of BCC's tcpstates
     #[command(after_help = EXAMPLES)]
     Trace(Box<TraceArguments>),
+    /// Trace the pods of a Kubernetes node, as the `TcpStateTrace` resources of the cluster ask
+    #[cfg(feature = "cluster")]
+    Agent(Box<AgentArguments>),
     /// Say what this kernel and this process can do; exit 0 when tracing would work
     Check(CheckArguments),
 }
@@ -143,6 +146,64 @@ pub struct TraceArguments {
     /// Show the socket's kernel address as SKADDR instead of an opaque id (it tells attackers where the kernel is)
     #[arg(long, help_heading = "Tuning")]
     pub kernel_addresses: bool,
+}
+
+/// Formats of the agent's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamFormat {
+    /// One JSON document a line, OpenTelemetry names
+    Json,
+    /// One JSON document a line, Elastic Common Schema names
+    Ecs,
+}
+
+/// `agent`.
+#[derive(Debug, Args)]
+pub struct AgentArguments {
+    /// Name of the Node this runs on
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node_name: String,
+    /// Name of the cluster, for every line
+    #[arg(long, value_name = "NAME", env = "CLUSTER_NAME")]
+    pub cluster_name: Option<String>,
+    /// How to reach the API server [default: the pod's service account]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
+    pub metrics_addr: std::net::SocketAddr,
+    /// Format of the lines
+    #[arg(short = 'o', long = "output", value_enum, default_value = "json")]
+    pub output: StreamFormat,
+    /// Where the host's /sys/fs/cgroup is mounted [default: where this process sees cgroups]
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_root: Option<std::path::PathBuf>,
+    /// Where the host's /proc is mounted, to tell owners by network namespace where sockets do not know their cgroup
+    #[arg(long, value_name = "PATH", default_value = "/proc")]
+    pub proc_root: std::path::PathBuf,
+    /// Where to attach [default: the best this kernel has]
+    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    pub hook: Option<String>,
+
+    /// How long a transition waits for its pod and container to become known
+    #[arg(long, value_name = "DURATION", default_value = "2s", help_heading = "Limits")]
+    pub identity_wait: String,
+    /// Traces of one namespace that may be active on a node; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Limits")]
+    pub max_traces_per_namespace: usize,
+    /// Lines a second for all traces together, shared fairly by namespace; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 5_000, help_heading = "Limits")]
+    pub max_lines_per_second: u32,
+
+    /// Size of the buffer between kernel and agent: a power of two of at least 4KiB
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
+    pub ring_size: String,
+    /// Most bytes that may wait for a slow reader of stdout
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
+    pub queue_size: String,
+    /// Time between heartbeat lines; 0 for none
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Tuning")]
+    pub heartbeat: String,
 }
 
 /// `check`.

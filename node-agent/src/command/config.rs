@@ -58,10 +58,6 @@ impl TraceConfig {
         if raw.count == Some(0) {
             return Err("--count 0: give at least 1".to_owned());
         }
-        let heartbeat = match raw.heartbeat.as_str() {
-            "0" => None,
-            text => Some(duration::parse_duration("--heartbeat", text).map_err(|error| error.to_string())?),
-        };
         Ok(Self {
             output,
             text,
@@ -71,7 +67,7 @@ impl TraceConfig {
             hook: raw.hook.as_deref().map(str::parse).transpose()?,
             duration,
             count: raw.count,
-            heartbeat: heartbeat.filter(|pause| !pause.is_zero()),
+            heartbeat: heartbeat(&raw.heartbeat)?,
             ring_bytes: ring_bytes(&raw.ring_size)?,
             queue_bytes: queue_bytes(&raw.queue_size)?,
             command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
@@ -148,6 +144,15 @@ fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, Fi
     })
 }
 
+/// Time between heartbeats, if there are to be any.
+pub(super) fn heartbeat(text: &str) -> Result<Option<Duration>, String> {
+    if text == "0" {
+        return Ok(None);
+    }
+    let pause = duration::parse_duration("--heartbeat", text).map_err(|error| error.to_string())?;
+    Ok(Some(pause).filter(|pause| !pause.is_zero()))
+}
+
 /// A size like `65536`, `64KiB`, `8MiB` or `1GiB`, in bytes.
 fn size(flag: &str, text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
@@ -165,7 +170,7 @@ fn size(flag: &str, text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{flag} {text:?}: not a size, such as 64KiB or 8MiB"))
 }
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let bytes = size("--ring-size", text)?;
     u32::try_from(bytes)
         .ok()
@@ -173,7 +178,7 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("--ring-size {text:?}: the kernel takes powers of two from 4KiB to 1GiB"))
 }
 
-fn queue_bytes(text: &str) -> Result<usize, String> {
+pub(super) fn queue_bytes(text: &str) -> Result<usize, String> {
     let bytes = size("--queue-size", text)?;
     usize::try_from(bytes)
         .ok()
@@ -192,7 +197,7 @@ mod tests {
         let all = ["kube-tcpstates", "trace"].iter().chain(arguments);
         match Arguments::try_parse_from(all).unwrap().command {
             Command::Trace(raw) => *raw,
-            Command::Check(_) => panic!("another command"),
+            _ => panic!("another command"),
         }
     }
 

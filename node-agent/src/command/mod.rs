@@ -1,8 +1,12 @@
 //! The commands: raw arguments become checked configuration, which runs.
 
+#[cfg(feature = "cluster")]
+mod agent;
 pub mod args;
 mod check;
 mod config;
+mod signals;
+mod start_line;
 mod trace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -28,7 +32,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if asked { DONE } else { USAGE });
         }
     };
-    log_to_stderr();
+    if matches!(parsed.command, args::Command::Trace(_) | args::Command::Check(_)) {
+        log_to_stderr();
+    }
     let result = match parsed.command {
         args::Command::Trace(raw) => match config::TraceConfig::check(&raw) {
             Ok(config) => trace::run(config),
@@ -41,6 +47,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(USAGE);
             }
         },
+        #[cfg(feature = "cluster")]
+        args::Command::Agent(raw) => return run_agent(&raw),
         args::Command::Check(raw) => check::run(&raw),
     };
     match result {
@@ -51,6 +59,52 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The agent says everything as lines of its stream, start-up errors and panics too.
+#[cfg(feature = "cluster")]
+fn run_agent(raw: &args::AgentArguments) -> ExitCode {
+    use kube_tcpstates_events::Level;
+
+    let run = crate::output::RunId::random().unwrap_or_else(|_| crate::output::RunId::from(0));
+    let config = agent::AgentConfig::check(raw);
+    let is_ecs = config.as_ref().is_ok_and(agent::AgentConfig::is_ecs);
+    let diagnostics = crate::output::Diagnostics::new(run.to_string(), is_ecs);
+    log_to_stream(&diagnostics);
+    let result = match config {
+        Ok(config) => agent::run(config, run, &diagnostics),
+        Err(error) => {
+            diagnostics.say(Level::Error, error);
+            return ExitCode::from(USAGE);
+        }
+    };
+    diagnostics.straight();
+    match result {
+        Ok(true) => ExitCode::from(DONE),
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            diagnostics.say(Level::Error, format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Diagnostics of the agent; `RUST_LOG` sets the level. The client library's own are silent: what matters of them is
+/// said by `cluster`.
+#[cfg(feature = "cluster")]
+fn log_to_stream(diagnostics: &crate::output::Diagnostics) {
+    use kube_tcpstates_events::Level;
+    use tracing_subscriber::{EnvFilter, prelude::*};
+
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=error"));
+    let _ = tracing_subscriber::registry().with(filter).with(diagnostics.clone()).try_init();
+    let diagnostics = diagnostics.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let text = format!("thread {}: {panic}", thread.name().unwrap_or("without a name"));
+        diagnostics.say_at_once(Level::Error, text);
+    }));
 }
 
 /// Diagnostics of `trace` and `check` are text on stderr; `RUST_LOG` sets the level.

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kube_tcpstates_events::{CgroupMode, CgroupSetup, Kernel, Line, Ring, SchemaId, Start, Storage};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
-};
+use tokio::sync::Notify;
 
-use super::{args::Output, config::TraceConfig};
+use super::{
+    args::Output,
+    config::TraceConfig,
+    signals::{Signals, Told},
+    start_line::{StartFacts, start_line},
+};
 use crate::{
-    cgroupfs::{Layout, Mount},
+    cgroupfs::Mount,
     connection::ConnectionIds,
     filter::compile,
-    kernel::{self, Clock, Hook, Loaded, Options, StorageKind, boot_ns},
+    kernel::{self, Loaded, Options},
     output::{self, End, JOURNAL_SOCKET, Journal, Queue, RunId},
-    pipeline::{self, Outcome, Running, Setup},
+    pipeline::{self, Outcome, Running, Setup, Target, Whereabouts},
     preflight,
-    serialise::{self, Csv, Ecs, Json, Serialiser, Table, time::rfc3339},
+    serialise::{self, Csv, Ecs, Json, Serialiser, Table},
 };
 
 /// Traces until the end that was asked for. True when all went well.
@@ -68,39 +69,6 @@ async fn beat(heartbeat: &mut Option<tokio::time::Interval>) {
     }
 }
 
-/// What a signal asks for.
-enum Told {
-    End,
-    Summary,
-}
-
-/// Ways to be told from outside.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    user: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            user: listen(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// The next of them.
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.terminate.recv() => Told::End,
-            _ = self.user.recv() => Told::Summary,
-        }
-    }
-}
-
 fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     let text = matches!(config.output, Output::Table | Output::Csv);
     let kernel = kernel::load(Options {
@@ -125,12 +93,15 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     let queue = Queue::start(output::stdout()?, config.queue_bytes, move |_| ended.notify_one())?;
     let setup = Setup {
         mount: mount.clone(),
-        selection: config.selection.clone(),
+        proc_root: "/proc".into(),
+        target: Target::Machine(config.selection.clone()),
+        whereabouts: Whereabouts::default(),
         serialiser: serialiser(config, run),
         queue,
         journal: journal(config)?,
         ids: connection_ids()?,
         run: run.to_string(),
+        diagnostics: None,
         count: config.count,
         kernel,
     };
@@ -146,16 +117,16 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         }
         Ok(())
     };
-    let first_line = |kernel: &Loaded, queue: &mut Queue, serialiser: &Serialiser| {
-        // Nothing is in the queue yet, so there is room.
-        let _ = queue.control(|out, seq| {
-            serialiser.header(out);
-            serialiser
-                .line(out, &Line::Start(Box::new(start_line(config, kernel, mount.as_ref(), run, seq))));
-        });
+    let facts = StartFacts {
+        run,
+        command_line: config.command_line.clone(),
+        filters: Some(filters(config)),
+        ring_bytes: config.ring_bytes,
+        layout: mount.as_ref().map(|mount| mount.layout),
+        k8s: None,
     };
     let ended = Arc::clone(stop);
-    pipeline::start(setup, attach, first_line, move || ended.notify_one())
+    pipeline::start(setup, attach, start_line(facts), move || ended.notify_one())
 }
 
 /// A filter by something that the program cannot read would match nothing, in silence.
@@ -188,7 +159,7 @@ fn journal(config: &TraceConfig) -> anyhow::Result<Option<(serialise::Journal, J
     Ok(Some((serialise::Journal { root }, journal)))
 }
 
-fn connection_ids() -> anyhow::Result<ConnectionIds> {
+pub(super) fn connection_ids() -> anyhow::Result<ConnectionIds> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut secret = [0; 16];
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
@@ -196,8 +167,8 @@ fn connection_ids() -> anyhow::Result<ConnectionIds> {
     Ok(ConnectionIds::new(&boot_id, secret))
 }
 
-fn start_line(config: &TraceConfig, kernel: &Loaded, mount: Option<&Mount>, run: RunId, seq: u64) -> Start {
-    let clock = Clock::new();
+/// What is asked for, in words.
+fn filters(config: &TraceConfig) -> String {
     let selection = [("container", &config.selection.container), ("pod uid", &config.selection.pod_uid)];
     let mut filters = config.filter.to_string();
     for (name, value) in selection {
@@ -208,37 +179,7 @@ fn start_line(config: &TraceConfig, kernel: &Loaded, mount: Option<&Mount>, run:
             filters += value;
         }
     }
-    Start {
-        time: rfc3339(clock.unix_ns(boot_ns())),
-        schema: SchemaId::V1,
-        run: run.to_string(),
-        seq,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        k8s: None,
-        kernel: Kernel { release: preflight::kernel_release() },
-        hook: match kernel.hook {
-            Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
-            Hook::RawTp => kube_tcpstates_events::Hook::RawTp,
-            Hook::Tracepoint => kube_tcpstates_events::Hook::Tracepoint,
-            Hook::Kprobe => kube_tcpstates_events::Hook::Kprobe,
-        },
-        cgroup: CgroupSetup {
-            mode: match mount.map(|mount| mount.layout) {
-                Some(Layout::Unified) => CgroupMode::V2,
-                Some(Layout::Hybrid) => CgroupMode::Hybrid,
-                Some(Layout::Legacy) => CgroupMode::V1,
-                None => CgroupMode::None,
-            },
-        },
-        ring: Ring { bytes: config.ring_bytes.into() },
-        storage: match kernel.storage {
-            StorageKind::SocketStorage => Storage::SocketStorage,
-            StorageKind::Hash => Storage::Hash,
-        },
-        options: Some(config.command_line.clone()),
-        filters: Some(filters),
-        preflight: preflight::of_run(kernel),
-    }
+    filters
 }
 
 /// Waits for the pipeline and says how it went. A closed pipe is success.

@@ -11,7 +11,7 @@ use super::netns::Found;
 /// The owner of a socket, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribution {
-    /// Absent for `Unknown` and `PendingExpired`, and for a host of which no slice or unit is known.
+    /// Absent for `Unknown`, and for a host of which no slice or unit is known.
     pub identity: Option<Arc<Identity>>,
     /// What named it.
     pub source: Source,
@@ -42,13 +42,11 @@ pub struct Evidence<'a> {
     /// All processes of the host are in the unified hierarchy (cgroup v2 alone, not hybrid, not v1), so the root means
     /// the host.
     pub unified: bool,
-    /// The line has been held for its identity as long as it may.
-    pub waited: bool,
 }
 
 /// Decides.
 pub fn attribute(evidence: Evidence<'_>) -> Attribution {
-    let Evidence { cgroup, netns, task, unified, waited } = evidence;
+    let Evidence { cgroup, netns, task, unified } = evidence;
     let own = match cgroup {
         SocketCgroup::Known(identity) if !identity.is_root() => Some(identity),
         _ => None,
@@ -75,10 +73,7 @@ pub fn attribute(evidence: Evidence<'_>) -> Attribution {
             let source = if unified { Source::SocketCgroup } else { Source::Netns };
             Attribution { identity: None, source, status: Status::Host }
         }
-        _ => {
-            let status = if waited { Status::PendingExpired } else { Status::Unknown };
-            Attribution { identity: None, source: Source::None, status }
-        }
+        _ => Attribution { identity: None, source: Source::None, status: Status::Unknown },
     }
 }
 
@@ -100,13 +95,8 @@ mod tests {
         mk(&format!("/kubepods/pod{name}"))
     }
 
-    const NOTHING: Evidence<'_> = Evidence {
-        cgroup: SocketCgroup::Unread,
-        netns: &Found::Unknown,
-        task: None,
-        unified: true,
-        waited: false,
-    };
+    const NOTHING: Evidence<'_> =
+        Evidence { cgroup: SocketCgroup::Unread, netns: &Found::Unknown, task: None, unified: true };
 
     fn check(evidence: Evidence<'_>, path: Option<&str>, source: Source, status: Status) {
         let Attribution { identity, source: by, status: how } = attribute(evidence);
@@ -197,11 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_unknown_also_in_the_hosts_namespace_and_says_when_it_was_waited_for() {
+    fn nothing_known_is_unknown_also_in_the_hosts_namespace() {
         for cgroup in [SocketCgroup::Unread, SocketCgroup::Unindexed] {
             let evidence = Evidence { cgroup, netns: &Found::Host, ..NOTHING };
             check(evidence, None, Source::None, Status::Unknown);
-            check(Evidence { waited: true, ..evidence }, None, Source::None, Status::PendingExpired);
         }
     }
 }

@@ -190,6 +190,11 @@ impl Index {
             .filter_map(|(&id, entry)| Some((id, entry.identity.as_ref()?)))
     }
 
+    /// All cgroups of which something is known, living and gone, in no order.
+    pub fn known(&self) -> impl Iterator<Item = (u64, &Arc<Identity>)> {
+        self.entries.iter().filter_map(|(&id, entry)| Some((id, entry.identity.as_ref()?)))
+    }
+
     /// What was forgotten so far.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -3,7 +3,7 @@
 use std::{
     os::fd::AsFd as _,
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering, fence},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use aya::maps::MapData;
@@ -77,6 +77,14 @@ impl ControlPage {
     /// Puts a generation in use.
     pub(super) fn store_generation(&self, generation: u32) {
         self.generation().store(generation, Ordering::Release);
+    }
+
+    /// Says that whatever was recorded before `now_ns` (boot time) may no longer be true.
+    #[expect(unsafe_code, reason = "the field lies in the shared page")]
+    pub(super) fn store_attached(&self, now_ns: u64) {
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        let field = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).attached_ns) };
+        field.store(now_ns, Ordering::SeqCst);
     }
 
     /// Says that the reader is about to sleep without limit. The reader looks at the ring once more after this;

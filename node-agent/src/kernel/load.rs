@@ -5,7 +5,7 @@ use std::{os::fd::AsFd as _, path::Path, sync::Arc};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, Program},
+    programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
@@ -16,6 +16,7 @@ use kube_tcpstates_common::{
 use super::{
     btf::Btf,
     classic,
+    clock::boot_ns,
     control::ControlPage,
     counters::Counters,
     dump,
@@ -66,10 +67,13 @@ pub struct Loaded {
     pub rules: Rules,
     /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
+    has_btf: bool,
     program: &'static str,
     /// Takes the hits for which the kernel skips `program`.
     second: Option<&'static str>,
     accept_arguments: u32,
+    /// The program that counts socket records is loaded.
+    counts_records: bool,
     offsets: Offsets,
     links: Vec<Link>,
 }
@@ -260,16 +264,23 @@ fn assemble(
         counters,
         rings: Some(rings),
         rules,
+        has_btf: btf.is_some(),
         btf,
         program,
         second: None,
         accept_arguments: 0,
+        counts_records: false,
         offsets: Offsets::NONE,
         links: Vec::new(),
     })
 }
 
 impl Loaded {
+    /// Whether anything is attached.
+    pub fn is_attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// Follows cgroups from here on. Before the walk over those that are there, so that none slips between.
     pub fn attach_cgroups(&mut self) {
         if !self.cgroup_events {
@@ -283,9 +294,12 @@ impl Loaded {
         }
     }
 
-    /// Traces from here on, and then looks for the sockets that were open before.
+    /// Traces from here on, and then looks for the sockets that were open before. May be done again after
+    /// [`Self::detach`].
     pub fn attach(&mut self) -> Result<(), LoadError> {
         let program = self.program;
+        // Before the program runs: it must not take what it recorded before the last detach for true.
+        self.rules.control.store_attached(boot_ns());
         let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
             program,
             hint: hint(self.hook),
@@ -298,7 +312,8 @@ impl Loaded {
                 Err(reason) => warn_of_recursion(&reason),
             }
         }
-        let btf = self.btf.take();
+        // Dropped again at the end: it is only needed here.
+        let btf = self.btf.take().or_else(|| self.has_btf.then(AyaBtf::from_sys_fs).and_then(Result::ok));
         let Some(btf) = &btf else {
             self.dump = Err("the kernel shows no type information".to_owned());
             return Ok(());
@@ -316,8 +331,10 @@ impl Loaded {
             self.accept_owner = true;
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
-        // For later, when there are no types any more. Without it the counts of records are not told.
-        let _ = dump::load_count(&mut self.ebpf, btf);
+        if !self.counts_records {
+            // For later, when there are no types any more. Without it the counts of records are not told.
+            self.counts_records = dump::load_count(&mut self.ebpf, btf).is_ok();
+        }
         Ok(())
     }
 
@@ -398,7 +415,10 @@ fn attach_accept(ebpf: &mut Ebpf, btf: &AyaBtf, arguments: u32) -> Result<Link, 
         _ => return Err("inet_csk_accept has another signature".into()),
     };
     let program: &mut FExit = ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
-    program.load("inet_csk_accept", btf)?;
+    match program.load("inet_csk_accept", btf) {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(error.into()),
+    }
     let link = program.attach()?;
     Ok(Box::new(program.take_link(link)?))
 }

@@ -153,8 +153,14 @@ impl Sleeper {
     }
 
     /// Waits until there may be something to do. `found` is whether the last drain brought records; `again` drains
-    /// once more after the program has been told that the reader sleeps, and says whether it found any.
-    pub fn wait(&mut self, found: bool, again: impl FnOnce() -> bool) -> io::Result<Wake> {
+    /// once more after the program has been told that the reader sleeps, and says whether it found any. `limit` bounds
+    /// a sleep that is not a rest.
+    pub fn wait(
+        &mut self,
+        found: bool,
+        limit: Option<Duration>,
+        again: impl FnOnce() -> bool,
+    ) -> io::Result<Wake> {
         self.idle_rests = if found { 0 } else { self.idle_rests + 1 };
         if self.idle_rests < RESTS_BEFORE_SLEEP {
             self.control.about_to_rest();
@@ -163,14 +169,17 @@ impl Sleeper {
             return wake;
         }
         self.control.about_to_sleep();
-        let wake = if again() { Ok(Wake::Ring) } else { self.poll(None) };
+        let wake = if again() { Ok(Wake::Ring) } else { self.poll(limit) };
         self.control.awake();
         self.idle_rests = 0;
         wake
     }
 
     fn poll(&self, limit: Option<Duration>) -> io::Result<Wake> {
-        let limit = limit.map(|limit| Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() });
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
         let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 4];
         let (ready, _) = match epoll::wait(&self.epoll, &mut events, limit.as_ref()) {
             Ok(ready) => ready,

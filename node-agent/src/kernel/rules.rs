@@ -39,12 +39,33 @@ impl Rules {
     /// Puts a rule set in force as a whole. No transition is judged by a mixture: the program reads the generation
     /// once. Returns the new generation when no program uses the old one any more.
     pub fn swap(&mut self, compiled: &Compiled) -> Result<u32, RulesError> {
+        self.stage(compiled)?;
+        Ok(self.flip())
+    }
+
+    /// The slot in force.
+    pub fn slot(&self) -> usize {
+        (self.control.load_generation() & 1) as usize
+    }
+
+    /// Fills the idle slot, and waits until every cgroup entry that a program was about to copy is there.
+    pub fn stage(&mut self, compiled: &Compiled) -> Result<(), RulesError> {
+        self.fill(self.control.load_generation().wrapping_add(1) & 1, compiled)?;
+        wait_for_programs();
+        Ok(())
+    }
+
+    /// Puts the idle slot in force. Returns the new generation when no program uses the other any more.
+    pub fn flip(&mut self) -> u32 {
         let generation = self.control.load_generation().wrapping_add(1);
-        let slot = generation & 1;
-        self.fill(slot, compiled)?;
         self.control.store_generation(generation);
         wait_for_programs();
-        Ok(generation)
+        generation
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> u32 {
+        self.control.load_generation()
     }
 
     fn fill(&mut self, slot: u32, compiled: &Compiled) -> Result<(), RulesError> {
@@ -75,6 +96,14 @@ impl Rules {
     /// Says which traces select a cgroup. Takes effect at once, in both slots.
     pub fn set_cgroup(&mut self, id: u64, sets: CgroupSets) -> Result<(), RulesError> {
         self.cgroups.insert(id, Plain(sets), 0).map_err(writing("cgroups"))
+    }
+
+    /// Forgets every cgroup.
+    pub fn clear_cgroups(&mut self) {
+        let known: Vec<u64> = self.cgroups.keys().filter_map(Result::ok).collect();
+        for id in known {
+            self.remove_cgroup(id);
+        }
     }
 
     /// Forgets a cgroup.

@@ -15,9 +15,11 @@
 //! - `totals`: what was accepted, written and lost, readable from any thread.
 //! - `journald`: entries for the journal's socket, beside stdout, with a bounded queue and a thread of their own.
 //! - `sequence`: the run's id and the numbers of its event lines.
-//! - `stderr`: diagnostics, which nobody waits for.
+//! - `stderr`: diagnostics of `trace`, which nobody waits for.
+//! - `diagnostics`: those of the agent, as lines of the stream.
 
 mod chunk;
+mod diagnostics;
 mod journald;
 mod queue;
 mod sequence;
@@ -28,6 +30,7 @@ mod totals;
 mod writer;
 
 pub use chunk::MAX_LINE;
+pub use diagnostics::Diagnostics;
 pub use journald::{JOURNAL_SOCKET, Journal, JournalTotals};
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Offer, Queue, StartError, stdout};
 pub use sequence::RunId;

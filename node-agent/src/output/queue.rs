@@ -319,6 +319,17 @@ impl Queue {
         offer
     }
 
+    /// Offers one line that has no number: a diagnostic.
+    pub fn note(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offer {
+        let offer = self.offer(1, Kind::Control, write);
+        let counted = &self.shared.offered;
+        match offer {
+            Offer::Accepted => counted.control.add(1),
+            Offer::Full | Offer::Malformed | Offer::Closed => counted.control_refused.add(1),
+        }
+        offer
+    }
+
     /// Gives the writer what has been accepted. To be called whenever the ring is drained; cheap if nothing is new.
     pub fn flush(&mut self) {
         self.hand_over(false);

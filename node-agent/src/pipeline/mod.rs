@@ -2,8 +2,19 @@
 //!
 //! ```text
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
+//!              ▲                        │    ▲               │
+//!              └─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
+//!                                       ▼       (View)       └─ rate
+//!                       force: the kernel's rules and cgroup sets
 //! ```
 
+mod account;
+mod chooser;
+mod flow;
+mod force;
+mod handle;
+mod holding;
+mod ledger;
 mod rendered;
 mod report;
 mod resolver;
@@ -11,25 +22,35 @@ mod selection;
 mod tally;
 
 use std::{
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    path::PathBuf,
+    sync::mpsc::{Receiver, TryRecvError, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use kube_tcpstates_common::record::TransitionRecord;
+use kube_tcpstates_events::K8s;
 
+pub use account::{Account, TraceCounts};
+pub use handle::Handle;
+pub use rendered::Whereabouts;
 pub use report::say;
 pub use selection::Selection;
 pub use tally::Tally;
 
-use self::{report::Reporter, resolver::Resolver};
+use self::{
+    chooser::{Chooser, Viewed},
+    flow::{Flow, Parts},
+    handle::Request,
+    report::{InCluster, Reporter},
+    resolver::Resolver,
+};
 use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
-    decode,
-    kernel::{Clock, EventRing, Loaded, Sleeper, Waker, boot_ns},
-    output::{End, Journal, Offer, Queue, Totals},
-    serialise::{self, Attributed, Serialiser, TraceTable},
+    filter::rate::RateLimiter,
+    kernel::{EventRing, Loaded, Rings, Sleeper, boot_ns},
+    output::{End, Journal, Queue},
+    serialise::{self, Serialiser},
 };
 
 /// How long stdout, and the journal after it, may stay blocked at the end.
@@ -43,14 +64,20 @@ pub struct Setup {
     pub kernel: Loaded,
     /// The cgroup file system, where there is one.
     pub mount: Option<Mount>,
-    /// Which containers are asked for.
-    pub selection: Selection,
+    /// Where the host's processes are to be seen, if they are.
+    pub proc_root: PathBuf,
+    /// What is traced.
+    pub target: Target,
+    /// Where this runs, for every line.
+    pub whereabouts: Whereabouts,
     /// The format.
     pub serialiser: Serialiser,
     /// Where lines go.
     pub queue: Queue,
     /// The journal, with `-Y`.
     pub journal: Option<(serialise::Journal, Journal)>,
+    /// Diagnostics to write between the lines, newline included, where they do not go to stderr.
+    pub diagnostics: Option<Receiver<Vec<u8>>>,
     /// Names connections.
     pub ids: ConnectionIds,
     /// Names the run in lines, 8 hex digits.
@@ -59,46 +86,21 @@ pub struct Setup {
     pub count: Option<u64>,
 }
 
-/// Asked of the pipeline from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    /// Detach, drain, finish.
-    Stop,
-    /// Say the counts on stderr.
-    Summary,
-    /// Write a heartbeat line.
-    Heartbeat,
+/// What is traced.
+pub enum Target {
+    /// This machine, or some containers of it.
+    Machine(Selection),
+    /// What the [`crate::plan::View`] says that comes through [`Handle::view`].
+    Cluster {
+        /// How long a transition waits for its owner's name.
+        identity_wait: Duration,
+        /// Lines a second for all traces together; 0 is no limit.
+        lines_per_second: u32,
+    },
 }
 
-/// Talks to a running pipeline.
-#[derive(Clone)]
-pub struct Handle {
-    requests: Sender<Request>,
-    waker: Waker,
-}
-
-impl Handle {
-    fn ask(&self, request: Request) {
-        // A pipeline that is gone has said its last word already.
-        let _ = self.requests.send(request);
-        self.waker.wake();
-    }
-
-    /// Ends it: everything captured is written or counted.
-    pub fn stop(&self) {
-        self.ask(Request::Stop);
-    }
-
-    /// Has it say the counts on stderr.
-    pub fn summary(&self) {
-        self.ask(Request::Summary);
-    }
-
-    /// Has it write a heartbeat line.
-    pub fn heartbeat(&self) {
-        self.ask(Request::Heartbeat);
-    }
-}
+/// Writes the first line of the run.
+pub type StartLine = Box<dyn FnOnce(&Loaded, &mut Queue, &Serialiser) + Send>;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -128,66 +130,96 @@ impl Running {
 /// One run.
 struct Pipeline {
     kernel: Loaded,
+    mount: Option<Mount>,
     events: EventRing,
     flow: Flow,
     reporter: Reporter,
     requests: Receiver<Request>,
+    diagnostics: Option<Receiver<Vec<u8>>>,
+    start_line: Option<StartLine>,
+    /// Revision of the plan in force.
+    in_force: Option<u64>,
+    /// Why what should be traced is not.
+    failure: Option<String>,
 }
 
-/// What every transition passes through; apart from the ring it comes from.
-struct Flow {
-    resolver: Resolver,
-    ids: ConnectionIds,
-    clock: Clock,
-    serialiser: Serialiser,
-    traces: TraceTable,
-    queue: Queue,
-    journal: Option<(serialise::Journal, Journal)>,
-    scratch: Vec<u8>,
-    filtered_user: u64,
-    offered: u64,
-    count: Option<u64>,
-}
-
-/// Attaches the programs and starts the thread. `start` writes the first line once tracing runs; `on_end` is called
-/// on the pipeline's thread when it has ended.
+/// Attaches the programs by `attach` and starts the thread; the first line is written once tracing runs. `on_end` is
+/// called on the pipeline's thread when it has ended.
 pub fn start(
     setup: Setup,
     attach: impl FnOnce(&mut Loaded) -> anyhow::Result<()>,
-    start_line: impl FnOnce(&Loaded, &mut Queue, &Serialiser),
+    start_line: StartLine,
     on_end: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<Running> {
-    let Setup { mut kernel, mount, selection, serialiser, mut queue, journal, ids, run, count } = setup;
-    let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
-    kernel.attach_cgroups();
-    let mut resolver = Resolver::new(rings.cgroups, mount.as_ref(), selection);
-    if let Some(mount) = &mount {
-        match resolver.walk(mount, &mut kernel.rules) {
-            Ok(0) => {}
-            Ok(unreadable) => tracing::warn!("{unreadable} cgroup directories could not be read"),
-            Err(error) => tracing::warn!("{error}; containers that run already are found by id only"),
-        }
-    }
-    attach(&mut kernel)?;
-    start_line(&kernel, &mut queue, &serialiser);
-    queue.flush();
-    let (sender, requests) = channel();
-    let handle = Handle { requests: sender, waker: rings.sleeper.waker() };
-    let flow = Flow {
-        resolver,
-        ids,
-        clock: Clock::new(),
+    let (mut pipeline, handle, sleeper) = assemble(setup, start_line)?;
+    pipeline.kernel.attach_cgroups();
+    pipeline.walk();
+    attach(&mut pipeline.kernel)?;
+    pipeline.say_start();
+    spawn(pipeline, handle, sleeper, on_end)
+}
+
+/// Starts the thread with nothing attached: it waits for a view. The first line is written when that is in force.
+pub fn serve(
+    setup: Setup,
+    start_line: StartLine,
+    on_end: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<Running> {
+    let (pipeline, handle, sleeper) = assemble(setup, start_line)?;
+    spawn(pipeline, handle, sleeper, on_end)
+}
+
+fn assemble(setup: Setup, start_line: StartLine) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
+    let Setup {
+        mut kernel,
+        mount,
+        proc_root,
+        target,
+        whereabouts,
         serialiser,
-        traces: TraceTable::default(),
         queue,
         journal,
-        scratch: Vec::with_capacity(serialise::MAX_LINE),
-        filtered_user: 0,
-        offered: 0,
+        diagnostics,
+        ids,
+        run,
         count,
+    } = setup;
+    let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
+    let Rings { events, cgroups, sleeper } = rings;
+    let (chooser, limiter, wait) = match target {
+        Target::Machine(selection) => (Chooser::Selection(selection), None, Duration::ZERO),
+        Target::Cluster { identity_wait, lines_per_second } => {
+            let viewed = Chooser::View(Box::<Viewed>::default());
+            (viewed, Some(RateLimiter::new(lines_per_second)), identity_wait)
+        }
     };
-    let pipeline = Pipeline { kernel, events: rings.events, flow, reporter: Reporter::new(run), requests };
-    let sleeper = rings.sleeper;
+    let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
+    let resolver = Resolver::new(cgroups, mount.as_ref(), proc_root, chooser, whereabouts);
+    let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+    let flow = Flow::new(Parts { resolver, ids, serialiser, queue, journal, count, limiter, wait_ns });
+    let (sender, requests) = channel();
+    let handle = Handle { requests: sender, waker: sleeper.waker() };
+    let pipeline = Pipeline {
+        kernel,
+        mount,
+        events,
+        flow,
+        reporter: Reporter::new(run, k8s),
+        requests,
+        diagnostics,
+        start_line: Some(start_line),
+        in_force: None,
+        failure: None,
+    };
+    Ok((pipeline, handle, sleeper))
+}
+
+fn spawn(
+    pipeline: Pipeline,
+    handle: Handle,
+    sleeper: Sleeper,
+    on_end: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<Running> {
     let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
         // Also when the thread panics: nobody else would tell whoever waits for its end.
         let _told = OnDrop(Some(on_end));
@@ -218,7 +250,8 @@ impl Pipeline {
             if self.events.is_backlogged() {
                 continue;
             }
-            if let Err(error) = sleeper.wait(found, || self.last_look()) {
+            let limit = self.next_deadline();
+            if let Err(error) = sleeper.wait(found, limit, || self.last_look()) {
                 break Some(error);
             }
         };
@@ -228,13 +261,45 @@ impl Pipeline {
     /// Everything that waits in the rings. Returns whether there was any.
     fn turn(&mut self) -> bool {
         let Self { kernel, events, flow, .. } = self;
-        flow.clock.refresh(boot_ns());
+        let now_ns = boot_ns();
+        flow.clock.refresh(now_ns);
         flow.resolver.follow(&mut kernel.rules);
-        let found = events.drain(|record| flow.take(record, kernel));
-        if found > 0 {
-            flow.queue.flush();
+        let found = events.drain(|record| flow.take(record, &mut kernel.rules));
+        if found == 0 {
+            flow.ledger.ring_is_empty();
+        }
+        flow.end_waits(now_ns, &mut kernel.rules);
+        let noted = self.write_diagnostics();
+        if found > 0 || noted {
+            self.flow.queue.flush();
         }
         found > 0
+    }
+
+    /// How long it may sleep: no longer than until the next wait for an owner ends.
+    fn next_deadline(&self) -> Option<Duration> {
+        let deadline_ns = self.flow.holding.next_deadline()?;
+        Some(Duration::from_nanos(deadline_ns.saturating_sub(boot_ns()).max(1)))
+    }
+
+    /// What has been said lately. Returns whether there was any.
+    fn write_diagnostics(&mut self) -> bool {
+        let Some(diagnostics) = &self.diagnostics else { return false };
+        let mut any = false;
+        while let Ok(line) = diagnostics.try_recv() {
+            // Without room it is dropped: events matter more.
+            let _ = self.flow.queue.note(|out| out.extend_from_slice(&line));
+            any = true;
+        }
+        any
+    }
+
+    /// Writes the first line of the run, once.
+    fn say_start(&mut self) {
+        if let Some(start_line) = self.start_line.take() {
+            start_line(&self.kernel, &mut self.flow.queue, &self.flow.serialiser);
+            self.flow.queue.flush();
+        }
     }
 
     /// Before a sleep of any length: what was lost lately must not go untold until something else happens.
@@ -254,8 +319,14 @@ impl Pipeline {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Ok(Request::Summary) => say(&self.tally(true)),
                 Ok(Request::Heartbeat) => {
+                    self.try_again();
                     // Without room the next one tells as much.
                     self.heartbeat(false);
+                }
+                Ok(Request::View(view)) => self.put_in_force(*view),
+                Ok(Request::Account(answer)) => {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(self.account());
                 }
                 Err(TryRecvError::Empty) => return false,
             }
@@ -266,11 +337,14 @@ impl Pipeline {
     fn finish(mut self, failure: Option<std::io::Error>) -> Outcome {
         self.kernel.detach();
         while self.turn() {}
+        // Nobody has the time to wait for names any more.
+        self.flow.end_waits(u64::MAX, &mut self.kernel.rules);
         let deadline = Instant::now() + FINISH_WITHIN;
         self.last_lines(deadline);
-        let Self { mut kernel, flow, .. } = self;
+        let mut tally = self.tally(true);
+        let flow = self.flow;
         let finished = flow.queue.finish(deadline.saturating_duration_since(Instant::now()));
-        let tally = tally(&mut kernel, finished.totals, flow.filtered_user, true);
+        tally.output = finished.totals;
         if let Some((_, journal)) = flow.journal {
             let lost = journal.finish(FINISH_WITHIN).lost();
             if lost > 0 {
@@ -294,8 +368,34 @@ impl Pipeline {
         }
     }
 
+    /// Counting socket records walks all of them, so it is not done for every line that tells counts.
     fn tally(&mut self, with_records: bool) -> Tally {
-        tally(&mut self.kernel, self.flow.queue.totals(), self.flow.filtered_user, with_records)
+        let records = with_records.then(|| self.kernel.socket_records()).flatten();
+        let flow = &self.flow;
+        Tally {
+            kernel: self.kernel.counters.snapshot(),
+            output: flow.queue.totals(),
+            filtered_user: flow.filtered_user,
+            lost_identity: flow.lost_identity,
+            lost_rate: flow.lost_rate,
+            held: flow.holding.len() as u64,
+            counts_exactly: self.kernel.hook.counts_exactly(),
+            socket_records: records.map(|(all, _)| all),
+            closed_socket_records: records.map(|(_, closed)| closed),
+        }
+    }
+
+    fn account(&mut self) -> Account {
+        let tally = self.tally(false);
+        self.flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
+        Account {
+            attached: self.kernel.is_attached(),
+            failure: self.failure.clone(),
+            traces: self.flow.ledger.counts(),
+            held: tally.held,
+            cgroups: self.flow.resolver.cgroups(),
+            tally,
+        }
     }
 
     /// Tells what was lost, if it is time to. False when stdout has no room for that.
@@ -305,63 +405,29 @@ impl Pipeline {
         }
         let tally = self.tally(false);
         let flow = &mut self.flow;
-        self.reporter.losses(&tally, &flow.clock, &flow.serialiser, &mut flow.queue)
+        flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
+        self.reporter.losses(&tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
     }
 
     /// False when stdout has no room for it.
     fn heartbeat(&mut self, last: bool) -> bool {
-        let tally = self.tally(false);
-        let flow = &mut self.flow;
-        self.reporter.heartbeat(&tally, &mut flow.clock, &flow.serialiser, &mut flow.queue, last)
-    }
-}
-
-/// Counting socket records walks all of them, so it is not done for every line that tells counts.
-fn tally(kernel: &mut Loaded, output: Totals, filtered_user: u64, with_records: bool) -> Tally {
-    let records = with_records.then(|| kernel.socket_records()).flatten();
-    Tally {
-        kernel: kernel.counters.snapshot(),
-        output,
-        filtered_user,
-        held: 0,
-        counts_exactly: kernel.hook.counts_exactly(),
-        socket_records: records.map(|(all, _)| all),
-        closed_socket_records: records.map(|(_, closed)| closed),
-    }
-}
-
-impl Flow {
-    /// As many lines as were asked for are out, or nobody takes any more.
-    fn is_done(&self) -> bool {
-        self.count.is_some_and(|count| self.offered >= count) || self.queue.monitor().ended()
-    }
-
-    /// One ring record.
-    fn take(&mut self, record: &TransitionRecord, kernel: &mut Loaded) {
-        for transition in decode::transitions(record) {
-            let owner = self.resolver.owner(&transition, &mut kernel.rules);
-            let wanted = transition.traces | if owner.selected { transition.maybe } else { 0 };
-            if wanted == 0 || self.count.is_some_and(|count| self.offered >= count) {
-                self.filtered_user += 1;
-                continue;
-            }
-            let event = Attributed {
-                transition: &transition,
-                unix_ns: self.clock.unix_ns(transition.boot_ns),
-                connection_id: self.ids.id(&transition),
-                attribution: owner.attribution,
-                labels: owner.labels.as_deref(),
-                traces: self.traces.of(wanted),
-            };
-            let serialiser = &mut self.serialiser;
-            if self.queue.line(1, |out, seq| serialiser.transition(out, seq, &event)) == Offer::Accepted {
-                self.offered += 1;
-            }
-            if let Some((encoder, journal)) = &self.journal {
-                self.scratch.clear();
-                encoder.datagram(&mut self.scratch, &event);
-                journal.send(&self.scratch);
-            }
+        if self.start_line.is_some() {
+            // The first numbered line of a run is another, and it has not come yet.
+            return true;
         }
+        let tally = self.tally(false);
+        let cluster = self.in_cluster();
+        let flow = &mut self.flow;
+        self.reporter.heartbeat(&tally, cluster, &mut flow.clock, &flow.serialiser, &mut flow.queue, last)
+    }
+
+    /// What a heartbeat says of the cluster.
+    fn in_cluster(&self) -> Option<InCluster> {
+        let Chooser::View(viewed) = &self.flow.resolver.chooser else { return None };
+        Some(InCluster {
+            traces_loaded: u32::try_from(viewed.view.plan.active().count()).unwrap_or(u32::MAX),
+            traces_refused: viewed.view.refused,
+            api_in_sync: viewed.view.roster.in_sync(),
+        })
     }
 }

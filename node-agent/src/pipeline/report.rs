@@ -1,14 +1,14 @@
 //! The lines that are not transitions: what was lost, and that all is well.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::io::Write as _;
 
-use kube_tcpstates_events::{Heartbeat, Line, Loss, Lost, SchemaId};
+use kube_tcpstates_events::{Heartbeat, K8s, Line, Loss, Lost, SchemaId};
 
-use super::tally::Tally;
+use super::{ledger::Ledger, tally::Tally};
 use crate::{
     kernel::{Clock, boot_ns},
     output::{Offer, Queue, Stderr},
-    serialise::{Serialiser, time::rfc3339},
+    serialise::{Serialiser, line::split_lost, time::rfc3339},
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -18,17 +18,26 @@ pub fn say(what: &impl std::fmt::Display) {
     let _ = Stderr.write_all(format!("{what}\n").as_bytes());
 }
 
+/// What a heartbeat says of the cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InCluster {
+    pub(super) traces_loaded: u32,
+    pub(super) traces_refused: u32,
+    pub(super) api_in_sync: bool,
+}
+
 /// Writes those lines.
 pub(super) struct Reporter {
     run: String,
+    k8s: Option<Box<K8s>>,
     started_ns: u64,
     told: u64,
     told_ns: u64,
 }
 
 impl Reporter {
-    pub(super) fn new(run: String) -> Self {
-        Self { run, started_ns: boot_ns(), told: 0, told_ns: 0 }
+    pub(super) fn new(run: String, k8s: Option<K8s>) -> Self {
+        Self { run, k8s: k8s.map(Box::new), started_ns: boot_ns(), told: 0, told_ns: 0 }
     }
 
     /// Losses are told at most once a second.
@@ -45,6 +54,7 @@ impl Reporter {
     pub(super) fn losses(
         &mut self,
         tally: &Tally,
+        ledger: &mut Ledger,
         clock: &Clock,
         serialiser: &Serialiser,
         queue: &mut Queue,
@@ -57,17 +67,6 @@ impl Reporter {
             return true;
         }
         let since_last = total - self.told;
-        let lost = |seq| {
-            Line::Lost(Box::new(Lost {
-                time: rfc3339(clock.unix_ns(boot_ns())),
-                schema: SchemaId::V1,
-                run: self.run.clone(),
-                seq,
-                k8s: None,
-                lost: Loss { since_last, total, by_place, by_trace: BTreeMap::new() },
-                exact: tally.exact(),
-            }))
-        };
         if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
             say(&format_args!(
                 "lost {since_last} transitions (ring {}, recursion {}, queue {}, write {} since the start)",
@@ -76,11 +75,28 @@ impl Reporter {
             self.told = total;
             return true;
         }
-        let offer = queue.control(|out, seq| {
-            serialiser.line(out, &lost(seq));
-        });
+        let whole = Lost {
+            time: rfc3339(clock.unix_ns(boot_ns())),
+            schema: SchemaId::V1,
+            run: self.run.clone(),
+            seq: 0,
+            k8s: self.k8s.clone(),
+            lost: Loss { since_last, total, by_place, by_trace: ledger.losses() },
+            exact: tally.exact(),
+        };
+        let mut offer = Offer::Accepted;
+        for part in split_lost(whole) {
+            offer = queue.control(|out, seq| {
+                serialiser.line(out, &Line::Lost(Box::new(Lost { seq, ..part.clone() })));
+            });
+            // Told again as a whole: a count by trace is the one in the latest line.
+            if offer != Offer::Accepted {
+                break;
+            }
+        }
         if offer == Offer::Accepted {
             self.told = total;
+            ledger.losses_told();
         }
         queue.flush();
         matches!(offer, Offer::Accepted | Offer::Closed)
@@ -90,6 +106,7 @@ impl Reporter {
     pub(super) fn heartbeat(
         &mut self,
         tally: &Tally,
+        cluster: Option<InCluster>,
         clock: &mut Clock,
         serialiser: &Serialiser,
         queue: &mut Queue,
@@ -105,13 +122,13 @@ impl Reporter {
             schema: SchemaId::V1,
             run: self.run.clone(),
             seq: 0,
-            k8s: None,
+            k8s: self.k8s.clone(),
             uptime_s: now_ns.saturating_sub(self.started_ns) / SECOND_NS,
             totals: tally.totals(),
             clock_step_ns: clock.take_step(),
-            traces_loaded: None,
-            traces_refused: None,
-            api_in_sync: None,
+            traces_loaded: cluster.map(|cluster| cluster.traces_loaded),
+            traces_refused: cluster.map(|cluster| cluster.traces_refused),
+            api_in_sync: cluster.map(|cluster| cluster.api_in_sync),
             last,
         };
         let offer = queue.control(|out, seq| {

@@ -17,10 +17,15 @@ use crate::{
         netns::Namespaces,
     },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
+    plan::Sets,
     serialise::Labels,
 };
 
-use super::{rendered::Rendered, selection::Selection};
+use super::{
+    chooser::{Choice, Chooser, Standing},
+    holding::Place,
+    rendered::{Rendered, Whereabouts},
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Least time between two scans of all processes for their network namespaces.
@@ -36,9 +41,19 @@ const RETENTION_NS: u64 = 300 * SECOND_NS;
 #[derive(Clone, Debug)]
 pub(super) struct Owner {
     pub(super) attribution: Attribution,
+    pub(super) identity: Option<Arc<Identity>>,
+    /// What the cluster knows of it; `None` without a cluster.
+    pub(super) standing: Option<Standing>,
     pub(super) labels: Option<Arc<Labels>>,
-    /// Whether it is one the command line selects, where it selects any.
-    pub(super) selected: bool,
+    /// The traces that select it, among those that select by owner.
+    pub(super) sets: Sets,
+}
+
+impl Owner {
+    /// More may become known of it soon.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.standing.as_ref().is_some_and(Standing::is_awaited)
+    }
 }
 
 /// What /proc said of a task.
@@ -62,36 +77,49 @@ pub(super) struct Resolver {
     namespaces: Option<Namespaces>,
     scanned_ns: u64,
     tasks: QuickMap<u32, SeenTask>,
-    selection: Selection,
+    pub(super) chooser: Chooser,
+    /// What the filter was told of each cgroup.
+    told: QuickMap<u64, Choice>,
     /// Owners by cgroup id, for cgroups that say all there is to say.
-    owners: QuickMap<u64, Owner>,
+    owners: QuickMap<u64, Arc<Owner>>,
     rendered: Rendered,
     removed: VecDeque<(u64, u64)>,
 }
 
 impl Resolver {
     /// `mount` is the cgroup file system, where there is one.
-    pub(super) fn new(ring: CgroupRing, mount: Option<&Mount>, selection: Selection) -> Self {
-        let proc_root = Some(PathBuf::from("/proc")).filter(|root| cgroupfs::shows_the_host(root));
+    pub(super) fn new(
+        ring: CgroupRing,
+        mount: Option<&Mount>,
+        proc_root: PathBuf,
+        mut chooser: Chooser,
+        whereabouts: Whereabouts,
+    ) -> Self {
+        let proc_root = Some(proc_root).filter(|root| cgroupfs::shows_the_host(root));
         let host = proc_root.as_deref().and_then(|root| cgroupfs::host_namespace(root).ok());
         let namespaces = host.map(|inode| {
             let mut namespaces = Namespaces::new();
             namespaces.set_host(inode);
             namespaces
         });
+        let unified = mount.is_some_and(|mount| mount.layout == Layout::Unified);
+        if let Chooser::View(viewed) = &mut chooser {
+            viewed.other_evidence = !unified && proc_root.is_some();
+        }
         Self {
             ring,
             index: Index::new(Limits::default()),
             lost: QuickSet::default(),
             by_id: mount.and_then(by_id),
-            unified: mount.is_some_and(|mount| mount.layout == Layout::Unified),
+            unified,
             proc_root,
             namespaces,
             scanned_ns: 0,
             tasks: QuickMap::default(),
-            selection,
+            chooser,
+            told: QuickMap::default(),
             owners: QuickMap::default(),
-            rendered: Rendered::default(),
+            rendered: Rendered::new(whereabouts),
             removed: VecDeque::new(),
         }
     }
@@ -101,24 +129,87 @@ impl Resolver {
         let Some(cgroup2) = mount.cgroup2.as_deref() else { return Ok(0) };
         let started_ns = boot_ns();
         let walk = cgroupfs::walk(cgroup2)?;
-        for (id, path) in &walk.found {
-            let identity = self.index.looked_up(*id, path, started_ns);
-            self.select(*id, &identity, rules);
+        if walk.unreadable == 0 {
+            self.index.walked(started_ns, boot_ns(), walk.found);
+        } else {
+            for (id, path) in &walk.found {
+                self.index.looked_up(*id, path, started_ns);
+            }
         }
+        rules.clear_cgroups();
+        self.told.clear();
+        self.choose_all(rules);
         Ok(walk.unreadable)
     }
 
-    /// Tells the filter whether a cgroup is selected, where the command line selects any. The root says nothing
-    /// about who is in it, so it stays undecided in the kernel and user space decides by other evidence.
-    fn select(&self, id: u64, identity: &Identity, rules: &mut Rules) {
-        if !self.selection.is_active() {
+    /// Tells the filter which traces select a cgroup, if that has changed.
+    fn choose(&mut self, id: u64, identity: &Identity, rules: &mut Rules) {
+        let Some(choice) = self.chooser.choose(id, identity, self.unified) else { return };
+        if self.told.get(&id) == Some(&choice) {
             return;
         }
-        let bit = |is: bool| if is { [1, 1] } else { [0, 0] };
-        let undecided = identity.is_root() || (!self.unified && !identity.is_contained());
-        let sets = CgroupSets { matched: bit(self.selection.takes(identity)), pending: bit(undecided) };
+        let Sets { matched, pending } = choice.sets;
+        let sets =
+            CgroupSets { matched: [matched; 2], pending: [pending; 2], inherited: choice.inherited.into() };
         // Without room the cgroup stays undecided in the kernel, and user space decides each time.
-        let _ = rules.set_cgroup(id, sets);
+        if rules.set_cgroup(id, sets).is_ok() {
+            self.told.insert(id, choice);
+        }
+    }
+
+    /// The same for every cgroup that is known.
+    pub(super) fn choose_all(&mut self, rules: &mut Rules) {
+        for (id, identity) in self.known() {
+            self.choose(id, &identity, rules);
+        }
+    }
+
+    /// The same, for the slot of the rules that comes into force next. What was told stays true of the other.
+    pub(super) fn stage_all(&mut self, rules: &mut Rules) {
+        let (now, next) = (rules.slot(), 1 - rules.slot());
+        for (id, identity) in self.known() {
+            let Some(choice) = self.chooser.choose(id, &identity, self.unified) else { return };
+            let told = self.told.get(&id).copied();
+            // A cgroup that was told of nothing was undecided.
+            let before = told.map_or(Sets { matched: 0, pending: u64::MAX }, |told| told.sets);
+            let mut sets = CgroupSets { inherited: choice.inherited.into(), ..CgroupSets::default() };
+            (sets.matched[now], sets.pending[now]) = (before.matched, before.pending);
+            (sets.matched[next], sets.pending[next]) = (choice.sets.matched, choice.sets.pending);
+            if rules.set_cgroup(id, sets).is_ok() {
+                self.told.insert(id, choice);
+            }
+        }
+    }
+
+    fn known(&self) -> Vec<(u64, Arc<Identity>)> {
+        self.index.known().map(|(id, identity)| (id, Arc::clone(identity))).collect()
+    }
+
+    /// Cgroups known, living and lately gone.
+    pub(super) fn cgroups(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whoever owns a socket may be known otherwise now.
+    pub(super) fn renew(&mut self) {
+        self.owners.clear();
+        self.rendered.clear();
+    }
+
+    /// The wait for the owner of a place's sockets is over.
+    pub(super) fn give_up(&mut self, place: Place, owner: &Owner, rules: &mut Rules) {
+        let Chooser::View(viewed) = &mut self.chooser else { return };
+        viewed.give_up(place, owner.identity.as_deref());
+        self.owners.remove(&place.cgroup);
+        if let Some(identity) = self.index.get(place.cgroup).cloned() {
+            self.choose(place.cgroup, &identity, rules);
+        }
+    }
+
+    /// What a line shows of an owner under traces that ask for these labels of the pod.
+    pub(super) fn labelled(&self, owner: &Owner, keys: &[&str]) -> Option<Labels> {
+        let identity = owner.identity.as_deref()?;
+        Some(self.rendered.with_pod_labels(identity, owner.standing.as_ref(), keys))
     }
 
     /// Takes in what has come and gone.
@@ -131,7 +222,7 @@ impl Resolver {
                 CgroupChange::Made { id, path } => {
                     if let Some(path) = path.or_else(|| self.path_of(id)) {
                         let identity = self.index.created(id, &path, now_ns);
-                        self.select(id, &identity, rules);
+                        self.choose(id, &identity, rules);
                     }
                 }
                 CgroupChange::Removed { id } => {
@@ -150,6 +241,7 @@ impl Resolver {
             }
             self.removed.pop_front();
             rules.remove_cgroup(id);
+            self.told.remove(&id);
             self.owners.remove(&id);
         }
     }
@@ -159,18 +251,18 @@ impl Resolver {
     }
 
     /// The owner of a transition's socket.
-    pub(super) fn owner(&mut self, transition: &Transition, rules: &mut Rules) -> Owner {
-        let Some(id) = transition.cgroup_id else { return self.by_evidence(transition, None) };
+    pub(super) fn owner(&mut self, transition: &Transition, rules: &mut Rules) -> Arc<Owner> {
+        let Some(id) = transition.cgroup_id else { return Arc::new(self.by_evidence(transition, None)) };
         if let Some(owner) = self.owners.get(&id) {
-            return owner.clone();
+            return Arc::clone(owner);
         }
         let identity = self.identity_of(id, rules);
-        let owner = self.by_evidence(transition, identity.as_ref());
+        let owner = Arc::new(self.by_evidence(transition, identity.as_ref()));
         if identity.is_some_and(|identity| self.is_conclusive(&identity)) {
             if self.owners.len() >= CACHED {
                 self.owners.clear();
             }
-            self.owners.insert(id, owner.clone());
+            self.owners.insert(id, Arc::clone(&owner));
         }
         owner
     }
@@ -200,7 +292,7 @@ impl Resolver {
             return None;
         };
         let identity = self.index.looked_up(id, &path, boot_ns());
-        self.select(id, &identity, rules);
+        self.choose(id, &identity, rules);
         Some(identity)
     }
 
@@ -218,15 +310,28 @@ impl Resolver {
             netns: &netns,
             task: task.as_ref(),
             unified: self.unified,
-            waited: false,
         };
         let found = identity::attribute(evidence);
-        let selected = found.identity.as_deref().is_some_and(|identity| self.selection.takes(identity));
-        Owner {
-            attribution: Attribution { source: found.source, status: found.status },
-            labels: found.identity.map(|identity| self.rendered.of(&identity)),
-            selected,
-        }
+        let attribution = Attribution { source: found.source, status: found.status };
+        let place = Place::of(transition);
+        let (standing, sets) = match (&self.chooser, found.identity.as_deref()) {
+            (Chooser::Selection(selection), identity) => {
+                let takes = identity.is_some_and(|identity| selection.takes(identity));
+                (None, Sets { matched: takes.into(), pending: 0 })
+            }
+            (Chooser::View(viewed), Some(identity)) => {
+                let standing = viewed.standing(place, identity);
+                let sets = standing.sets(&viewed.view.plan);
+                (Some(standing), sets)
+            }
+            (Chooser::View(viewed), None) => {
+                let standing = viewed.nobody(found.status, place);
+                let sets = standing.sets(&viewed.view.plan);
+                (Some(standing), sets)
+            }
+        };
+        let labels = found.identity.as_ref().map(|identity| self.rendered.of(identity, standing.as_ref()));
+        Owner { attribution, identity: found.identity, standing, labels, sets }
     }
 
     fn namespace(&mut self, transition: &Transition) -> Found {

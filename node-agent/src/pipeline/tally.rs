@@ -16,6 +16,10 @@ pub struct Tally {
     pub output: output::Totals,
     /// Emitted by the kernel, wanted by nobody after all.
     pub filtered_user: u64,
+    /// Nobody could say in time whose they are, and no trace may have them without.
+    pub lost_identity: u64,
+    /// Left out by a rate limit.
+    pub lost_rate: u64,
     /// Waiting for an owner's name.
     pub held: u64,
     /// The hook can tell what it missed.
@@ -45,9 +49,9 @@ impl Tally {
             ring: self.kernel.get(Counter::RingFull),
             recursion: self.skipped(),
             queue: self.output.lost_queue,
-            rate: 0,
+            rate: self.lost_rate,
             write: self.output.lost_write,
-            identity: 0,
+            identity: self.lost_identity,
         }
     }
 

@@ -86,7 +86,32 @@ fn by_id(cgroup2: Option<&Path>) -> Finding {
 
 /// What turned out once the programs were loaded and attached.
 pub fn attached(kernel: &Loaded) -> Vec<Finding> {
-    let found = |name, ok, detail: &str| Finding { name, ok, required: false, detail: detail.to_owned() };
+    let mut findings = loaded(kernel);
+    findings.extend([
+        found(
+            "accept_owner",
+            kernel.accept_owner,
+            "fexit on inet_csk_accept gives accepted sockets the accepting task; else the listener's",
+        ),
+        found(
+            "open_sockets",
+            kernel.dump.is_ok(),
+            kernel
+                .dump
+                .as_ref()
+                .err()
+                .map_or("sockets open before the start have role and owner", String::as_str),
+        ),
+    ]);
+    findings
+}
+
+fn found(name: &'static str, ok: bool, detail: &str) -> Finding {
+    Finding { name, ok, required: false, detail: detail.to_owned() }
+}
+
+/// What turned out once the programs were loaded.
+pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
     let exact = kernel.hook.counts_exactly();
     vec![
         Finding {
@@ -108,20 +133,6 @@ pub fn attached(kernel: &Loaded) -> Vec<Finding> {
             "cgroup_events",
             kernel.cgroup_events,
             "containers are named from their first moment; else by id or walk",
-        ),
-        found(
-            "accept_owner",
-            kernel.accept_owner,
-            "fexit on inet_csk_accept gives accepted sockets the accepting task; else the listener's",
-        ),
-        found(
-            "open_sockets",
-            kernel.dump.is_ok(),
-            kernel
-                .dump
-                .as_ref()
-                .err()
-                .map_or("sockets open before the start have role and owner", String::as_str),
         ),
     ]
 }

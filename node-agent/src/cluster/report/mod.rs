@@ -1,0 +1,135 @@
+//! This node's `TcpStateNode`: written through server-side apply, never read.
+
+mod content;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use kube_tcpstates_crds::node::TcpStateNodeStatus;
+use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
+use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+pub use content::NodeFacts;
+
+use self::content::{ReadySince, essence, status};
+use self::schedule::Schedule;
+use super::drive::Snapshot;
+use super::watch::jitter;
+use crate::telemetry::Telemetry;
+
+/// Owner of the fields.
+const MANAGER: &str = "kube-tcpstates-agent";
+/// The pipeline's own troubles are looked for so often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Writes the report for ever, as often as it should be.
+pub async fn write(
+    client: Client,
+    node: String,
+    facts: NodeFacts,
+    mut snapshots: Receiver<Snapshot>,
+    telemetry: Arc<Telemetry>,
+) {
+    let mut writer = Writer { api: Api::all(client), node, owner: None };
+    let mut schedule = Schedule::new(Instant::now(), jitter());
+    let mut since = ReadySince::default();
+    let mut told = false;
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let account = telemetry.board().account.clone();
+        let status = status(&facts, &snapshot, account.as_ref(), &mut since, Timestamp::now());
+        let state = essence(&status);
+        let now = Instant::now();
+        let due = schedule.due(&state, now);
+        // Without a Node nobody would ever clean up the report.
+        let Some(owner) = snapshot.node.map(|node| node.uid).filter(|_| due <= now) else {
+            tokio::select! {
+                changed = snapshots.changed() => if changed.is_err() { return },
+                () = sleep_until(due.clamp(now + Duration::from_millis(10), now + LOOK_EVERY)) => {}
+            }
+            continue;
+        };
+        let written = writer.write(&owner, &status).await;
+        telemetry.reported(written.is_ok());
+        match written {
+            Ok(()) => {
+                schedule.written(state, Instant::now());
+                told = false;
+            }
+            Err(error) => {
+                schedule.failed(Instant::now());
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("cannot write TcpStateNode {}, trying again: {error}", writer.node);
+                }
+            }
+        }
+    }
+}
+
+struct Writer {
+    api: Api<TcpStateNode>,
+    node: String,
+    /// UID of the Node that the object was last made for.
+    owner: Option<String>,
+}
+
+impl Writer {
+    async fn write(&mut self, owner: &str, status: &TcpStateNodeStatus) -> kube::Result<()> {
+        if self.owner.as_deref() != Some(owner) {
+            self.apply(owner).await?;
+        }
+        match self.apply_status(status).await {
+            // It went away with a Node of the same name, or somebody deleted it.
+            Err(kube::Error::Api(refusal)) if refusal.code == 404 => {
+                self.apply(owner).await?;
+                self.apply_status(status).await
+            }
+            other => other,
+        }
+    }
+
+    async fn apply(&mut self, owner: &str) -> kube::Result<()> {
+        self.owner = None;
+        let object = object(&self.node, owner);
+        let made = self.api.patch(&self.node, &parameters(), &Patch::Apply(&object)).await?;
+        self.owner = Some(owner.to_owned());
+        tracing::debug!("TcpStateNode {} has UID {:?}", self.node, made.uid());
+        Ok(())
+    }
+
+    async fn apply_status(&self, status: &TcpStateNodeStatus) -> kube::Result<()> {
+        let object = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": "TcpStateNode",
+            "metadata": {"name": self.node},
+            "status": status,
+        });
+        self.api.patch_status(&self.node, &parameters(), &Patch::Apply(&object)).await.map(drop)
+    }
+}
+
+/// Nobody else has a say in these fields.
+fn parameters() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+/// The object without its status. It goes away with the Node.
+fn object(node: &str, owner: &str) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "TcpStateNode",
+        "metadata": {
+            "name": node,
+            "labels": {"app.kubernetes.io/name": "kube-tcpstates"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": owner}],
+        },
+    })
+}

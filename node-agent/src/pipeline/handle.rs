@@ -1,0 +1,68 @@
+//! Talking to a running pipeline from other threads.
+
+use std::sync::mpsc::Sender;
+
+use super::Account;
+use crate::{kernel::Waker, plan::View};
+
+/// Asked of the pipeline from outside.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Detach, drain, finish.
+    Stop,
+    /// Say the counts on stderr.
+    Summary,
+    /// Write a heartbeat line.
+    Heartbeat,
+    /// Trace by this from now on.
+    View(Box<View>),
+    /// Tell everything.
+    Account(tokio::sync::oneshot::Sender<Account>),
+}
+
+/// Talks to a running pipeline.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) requests: Sender<Request>,
+    pub(super) waker: Waker,
+}
+
+impl Handle {
+    fn ask(&self, request: Request) {
+        // A pipeline that is gone has said its last word already.
+        let _ = self.requests.send(request);
+        self.waker.wake();
+    }
+
+    /// Has it look at what waits for it.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Ends it: everything captured is written or counted.
+    pub fn stop(&self) {
+        self.ask(Request::Stop);
+    }
+
+    /// Has it say the counts on stderr.
+    pub fn summary(&self) {
+        self.ask(Request::Summary);
+    }
+
+    /// Has it write a heartbeat line.
+    pub fn heartbeat(&self) {
+        self.ask(Request::Heartbeat);
+    }
+
+    /// Has it trace by another view.
+    pub fn view(&self, view: View) {
+        self.ask(Request::View(Box::new(view)));
+    }
+
+    /// Asks for its counts. The answer never comes from a pipeline that has ended.
+    pub fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.ask(Request::Account(sender));
+        receiver
+    }
+}

@@ -1,0 +1,259 @@
+//! What each trace got, and which generation's bits mean which trace. A bit is used again for another trace; what was
+//! judged under earlier rules may still be in the ring then, or wait for an owner. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
+
+use super::account::TraceCounts;
+use crate::{
+    plan::Plan,
+    serialise::{TraceName, TraceTable},
+};
+
+/// Traces that are gone whose counts are kept.
+const KEPT: usize = 1_024;
+
+/// Rules that are no longer in force.
+struct Earlier {
+    generation: u32,
+    /// Bits that mean now what they meant then.
+    kept: TraceSet,
+}
+
+/// The counts of a trace, and what it is called.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    counts: TraceCounts,
+    told_lost: u64,
+    /// The turn in which it was last active.
+    turn: u64,
+}
+
+/// Counts by trace.
+pub(super) struct Ledger {
+    plan: Arc<Plan>,
+    generation: u32,
+    earlier: Vec<Earlier>,
+    names: TraceTable,
+    /// By bit, since the plan came into force.
+    running: [TraceCounts; MAX_TRACES],
+    by_uid: BTreeMap<String, Entry>,
+    /// The kernel's own counts by bit as they were last read.
+    ring_full: [u64; MAX_TRACES],
+    turn: u64,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Self {
+            plan: Arc::default(),
+            generation: 0,
+            earlier: Vec::new(),
+            names: TraceTable::default(),
+            running: [TraceCounts::default(); MAX_TRACES],
+            by_uid: BTreeMap::new(),
+            ring_full: [0; MAX_TRACES],
+            turn: 0,
+        }
+    }
+
+    /// Another plan is in force under a generation. Returns the bits that mean what they meant before.
+    pub(super) fn turn_over(&mut self, plan: &Arc<Plan>, generation: u32) -> TraceSet {
+        self.settle();
+        let kept = same_bits(&self.plan, plan);
+        self.earlier.push(Earlier { generation: self.generation, kept: TraceSet::MAX });
+        for earlier in &mut self.earlier {
+            earlier.kept &= kept;
+        }
+        self.plan = Arc::clone(plan);
+        self.generation = generation;
+        self.turn += 1;
+        for bit in 0..MAX_TRACES {
+            self.names.set(bit, None);
+        }
+        for (bit, trace) in plan.active() {
+            self.names.set(bit, Some(trace.name.clone()));
+            let turn = self.turn;
+            let entry = self.by_uid.entry(trace.uid.clone()).or_insert_with(|| Entry {
+                name: shown(&trace.name),
+                counts: TraceCounts::default(),
+                told_lost: 0,
+                turn,
+            });
+            entry.turn = turn;
+        }
+        self.forget();
+        kept
+    }
+
+    /// The ring has been found empty: nothing judged by earlier rules is in it any more.
+    pub(super) fn ring_is_empty(&mut self) {
+        self.earlier.clear();
+    }
+
+    /// Bits that a generation's records use as they are used now.
+    pub(super) fn kept(&self, generation: u32) -> TraceSet {
+        if generation == self.generation {
+            return TraceSet::MAX;
+        }
+        self.earlier.iter().find(|earlier| earlier.generation == generation).map_or(0, |earlier| earlier.kept)
+    }
+
+    /// Names of traces as lines have them.
+    pub(super) fn names(&mut self) -> &mut TraceTable {
+        &mut self.names
+    }
+
+    /// A line was written for these traces.
+    pub(super) fn written(&mut self, traces: TraceSet) {
+        self.each(traces, |counts| counts.events += 1);
+    }
+
+    /// It was lost for these.
+    pub(super) fn lost(&mut self, traces: TraceSet) {
+        self.each(traces, |counts| counts.lost += 1);
+    }
+
+    /// It was left out for these by a rate limit.
+    pub(super) fn limited(&mut self, traces: TraceSet) {
+        self.each(traces, |counts| counts.limited += 1);
+    }
+
+    fn each(&mut self, traces: TraceSet, mut count: impl FnMut(&mut TraceCounts)) {
+        let mut rest = traces;
+        while rest != 0 {
+            count(&mut self.running[rest.trailing_zeros() as usize]);
+            rest &= rest - 1;
+        }
+    }
+
+    /// Takes in what the kernel lost for want of room, by bit.
+    pub(super) fn kernel(&mut self, ring_full: &[u64; MAX_TRACES]) {
+        for (bit, (now, before)) in ring_full.iter().zip(&mut self.ring_full).enumerate() {
+            self.running[bit].lost += now.saturating_sub(*before);
+            *before = *now;
+        }
+    }
+
+    /// Counts of every trace since the agent started, by UID.
+    pub(super) fn counts(&mut self) -> BTreeMap<String, TraceCounts> {
+        self.settle();
+        self.by_uid.iter().map(|(uid, entry)| (uid.clone(), entry.counts)).collect()
+    }
+
+    /// Losses by trace that have changed since they were told, by name. Two traces of one name, one after the other,
+    /// count together.
+    pub(super) fn losses(&mut self) -> BTreeMap<String, u64> {
+        self.settle();
+        let mut changed: BTreeMap<String, u64> = BTreeMap::new();
+        let news: Vec<String> = self
+            .by_uid
+            .values()
+            .filter(|entry| entry.counts.lost != entry.told_lost)
+            .map(|entry| entry.name.clone())
+            .collect();
+        for entry in self.by_uid.values().filter(|entry| news.contains(&entry.name)) {
+            *changed.entry(entry.name.clone()).or_default() += entry.counts.lost;
+        }
+        changed
+    }
+
+    /// The losses have been told.
+    pub(super) fn losses_told(&mut self) {
+        for entry in self.by_uid.values_mut() {
+            entry.told_lost = entry.counts.lost;
+        }
+    }
+
+    fn settle(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        for (bit, trace) in plan.active() {
+            let running = std::mem::take(&mut self.running[bit]);
+            if let Some(entry) = self.by_uid.get_mut(&trace.uid) {
+                entry.counts.events += running.events;
+                entry.counts.lost += running.lost;
+                entry.counts.limited += running.limited;
+            }
+        }
+    }
+
+    /// Of traces that are gone the ones gone for longest make room.
+    fn forget(&mut self) {
+        while self.by_uid.len() > KEPT {
+            let oldest = self.by_uid.iter().min_by_key(|(_, entry)| entry.turn);
+            let Some(uid) = oldest.map(|(uid, _)| uid.clone()) else { return };
+            self.by_uid.remove(&uid);
+        }
+    }
+}
+
+/// As `lost.by_trace` names it: a cluster trace's name has no slash.
+fn shown(name: &TraceName) -> String {
+    match name {
+        TraceName::Namespaced(text) | TraceName::Cluster(text) => text.clone(),
+    }
+}
+
+fn same_bits(before: &Plan, after: &Plan) -> TraceSet {
+    let after: BTreeMap<usize, &str> = after.active().map(|(bit, trace)| (bit, trace.uid.as_str())).collect();
+    before
+        .active()
+        .filter(|(bit, trace)| after.get(bit) == Some(&trace.uid.as_str()))
+        .fold(0, |set, (bit, _)| set | 1 << bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Ledger;
+    use crate::plan::tests_support::plan_of;
+
+    #[test]
+    fn a_bit_that_went_to_another_trace_means_nothing_to_older_records() {
+        let mut ledger = Ledger::new();
+        ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
+        assert_eq!(ledger.kept(1), u64::MAX);
+        assert_eq!(ledger.turn_over(&Arc::new(plan_of(&["a", "c"])), 2), 0b01);
+        assert_eq!((ledger.kept(1), ledger.kept(2)), (0b01, u64::MAX));
+        ledger.turn_over(&Arc::new(plan_of(&["", "c"])), 3);
+        assert_eq!((ledger.kept(1), ledger.kept(2), ledger.kept(3)), (0, 0b10, u64::MAX));
+        ledger.ring_is_empty();
+        assert_eq!(ledger.kept(1), 0);
+    }
+
+    #[test]
+    fn counts_follow_the_trace_and_not_the_bit() {
+        let mut ledger = Ledger::new();
+        ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
+        ledger.written(0b11);
+        ledger.limited(0b10);
+        let mut kernel = [0; 64];
+        kernel[1] = 5;
+        ledger.kernel(&kernel);
+        ledger.turn_over(&Arc::new(plan_of(&["a", "c"])), 2);
+        ledger.written(0b10);
+        kernel[1] = 7;
+        ledger.kernel(&kernel);
+        let counts = ledger.counts();
+        assert_eq!((counts["a"].events, counts["b"].events, counts["c"].events), (1, 1, 1));
+        assert_eq!((counts["b"].lost, counts["c"].lost, counts["b"].limited), (5, 2, 1));
+    }
+
+    #[test]
+    fn a_loss_by_trace_is_told_when_it_changes() {
+        let mut ledger = Ledger::new();
+        ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
+        ledger.lost(0b01);
+        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), [("ns/a".to_owned(), 1)]);
+        ledger.losses_told();
+        assert!(ledger.losses().is_empty());
+        ledger.lost(0b11);
+        ledger.lost(0b01);
+        assert_eq!(ledger.losses().len(), 2);
+        assert_eq!(ledger.losses()["ns/a"], 3);
+    }
+}

@@ -1,0 +1,162 @@
+//! From a checked spec to what the kernel judges.
+
+use kube_tcpstates_common::state::State;
+use kube_tcpstates_crds::text::parse_min_state_duration;
+use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
+
+use crate::decode::{Family, Role};
+use crate::filter::{CgroupChoice, Cidr, FilterError, PortRange, StateSet, TraceFilter, TransitionFilter};
+
+/// The filter of a spec. Every field is named here once, so that a new one is not forgotten. A spec that was checked
+/// has none of the errors.
+pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterError> {
+    let TcpStateTraceSpec {
+        // What decides whether and for whom the trace is active; see `judge`.
+        pod_selector: _,
+        containers: _,
+        node_selector: _,
+        ttl: _,
+        // What its lines are like, and how many.
+        mode: _,
+        rate_limit: _,
+        pod_labels: _,
+        family,
+        role,
+        local_ports,
+        peer_ports,
+        peer_cidrs,
+        transitions,
+        min_state_duration,
+    } = spec;
+    Ok(TraceFilter {
+        // Also of a cluster trace that selects everything: only pods are traced, never the host.
+        cgroups: CgroupChoice::Selected,
+        family: match family {
+            spec::Family::Any => None,
+            spec::Family::V4 => Some(Family::V4),
+            spec::Family::V6 => Some(Family::V6),
+        },
+        role: match role {
+            spec::Role::Any => None,
+            spec::Role::Client => Some(Role::Client),
+            spec::Role::Server => Some(Role::Server),
+        },
+        local_ports: each(local_ports, "spec.localPorts", |range, field| ports(*range, field))?,
+        peer_ports: each(peer_ports, "spec.peerPorts", |range, field| ports(*range, field))?,
+        peer_cidrs: each(peer_cidrs, "spec.peerCIDRs", |text, field| {
+            text.parse::<Cidr>().map_err(|reason| reason.of(field, text))
+        })?,
+        transitions: each(transitions, "spec.transitions", transition)?,
+        netns: None,
+        min_duration: match min_state_duration {
+            None => None,
+            Some(text) => Some(
+                parse_min_state_duration(text)
+                    .map_err(|_| crate::filter::Reason::Duration.of("spec.minStateDuration", text))?,
+            ),
+        },
+    })
+}
+
+fn each<T, U>(
+    items: &[T],
+    field: &str,
+    convert: impl Fn(&T, &str) -> Result<U, FilterError>,
+) -> Result<Vec<U>, FilterError> {
+    items.iter().enumerate().map(|(index, item)| convert(item, &format!("{field}[{index}]"))).collect()
+}
+
+fn ports(ports: spec::PortRange, field: &str) -> Result<PortRange, FilterError> {
+    let (first, last) = ports.bounds();
+    PortRange::new(first, last).map_err(|reason| reason.of(field, &format!("{first}-{last}")))
+}
+
+fn transition(transition: &spec::Transition, field: &str) -> Result<TransitionFilter, FilterError> {
+    let side = |states: &[spec::State]| StateSet::of(states.iter().map(|state| kernel_state(*state)));
+    side(&transition.from)
+        .and_then(|from| TransitionFilter::new(from, side(&transition.to)?))
+        .map_err(|reason| reason.of(field, &format!("{:?} to {:?}", transition.from, transition.to)))
+}
+
+const fn kernel_state(state: spec::State) -> State {
+    match state {
+        spec::State::Established => State::ESTABLISHED,
+        spec::State::SynSent => State::SYN_SENT,
+        spec::State::SynRecv => State::SYN_RECV,
+        spec::State::FinWait1 => State::FIN_WAIT1,
+        spec::State::FinWait2 => State::FIN_WAIT2,
+        spec::State::Close => State::CLOSE,
+        spec::State::CloseWait => State::CLOSE_WAIT,
+        spec::State::LastAck => State::LAST_ACK,
+        spec::State::Listen => State::LISTEN,
+        spec::State::Closing => State::CLOSING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube_tcpstates_crds::{TraceKind, validate::check_spec};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn filter_of(spec: &Value) -> TraceFilter {
+        filter(&check_spec(TraceKind::Namespaced, Some(spec)).unwrap().spec).unwrap()
+    }
+
+    #[test]
+    fn an_empty_spec_takes_every_transition_of_the_pods_it_selects_and_nothing_of_the_host() {
+        let expected = TraceFilter { cgroups: CgroupChoice::Selected, ..TraceFilter::default() };
+        assert_eq!(filter_of(&json!({"podSelector": {}})), expected);
+    }
+
+    #[test]
+    fn every_field_of_a_spec_that_narrows_reaches_the_filter() {
+        let filter = filter_of(&json!({
+            "podSelector": {},
+            "family": "IPv6",
+            "role": "Server",
+            "localPorts": [{"port": 8080}, {"port": 30000, "endPort": 32767}],
+            "peerPorts": [{"port": 443}],
+            "peerCIDRs": ["10.0.0.0/8", "2001:db8::/32", "::ffff:192.0.2.0/120"],
+            "transitions": [{"from": ["SYN_SENT"], "to": ["CLOSE"]}, {"to": ["FIN_WAIT1", "FIN_WAIT2"]}],
+            "minStateDuration": "1m30s",
+        }));
+        let range = |first, last| PortRange::new(first, last).unwrap();
+        let expected = TraceFilter {
+            cgroups: CgroupChoice::Selected,
+            family: Some(Family::V6),
+            role: Some(Role::Server),
+            local_ports: vec![range(8080, 8080), range(30000, 32767)],
+            peer_ports: vec![range(443, 443)],
+            peer_cidrs: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.0/24"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            transitions: ["SYN_SENT>CLOSE", "*>FIN_WAIT1|FIN_WAIT2"].map(|text| text.parse().unwrap()).into(),
+            netns: None,
+            min_duration: Some(Duration::from_secs(90)),
+        };
+        assert_eq!(filter, expected);
+        assert_eq!(filter_of(&json!({"podSelector": {}, "family": "IPv4"})).family, Some(Family::V4));
+        assert_eq!(filter_of(&json!({"podSelector": {}, "role": "Client"})).role, Some(Role::Client));
+    }
+
+    #[test]
+    fn every_state_keeps_its_name() {
+        for state in spec::State::ALL {
+            let name = serde_json::to_value(state).unwrap();
+            assert_eq!(kernel_state(state).name(), name.as_str());
+        }
+    }
+
+    #[test]
+    fn what_was_not_checked_is_an_error_with_its_field() {
+        let spec = TcpStateTraceSpec {
+            peer_cidrs: vec!["10.0.0.0/8".into(), "10.0.0.1/8".into()],
+            ..TcpStateTraceSpec::default()
+        };
+        assert_eq!(filter(&spec).unwrap_err().field, "spec.peerCIDRs[1]");
+    }
+}

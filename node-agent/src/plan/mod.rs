@@ -1,0 +1,41 @@
+//! Which traces are active on this node, under which bit, and which pods and containers each of them selects. Pure:
+//! resources, pods and the time go in, a [`Plan`] comes out; `pipeline` puts it in force, `cluster` reports it.
+//!
+//! ```text
+//!  TraceObject (checked) ─┐
+//!  Roster ────────────────┼─► Planner ─► Plan ─► pipeline: rules (filter), cgroup sets, names of lines, rates
+//!  node, namespaces ──────┘                └───► cluster: TcpStateNode (state and reason of each trace)
+//! ```
+
+mod active;
+mod api;
+mod convert;
+mod input;
+mod judge;
+mod planner;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;
+
+use std::sync::Arc;
+
+#[cfg(test)]
+pub(crate) use active::support as tests_support;
+pub use active::{ActiveTrace, Container, Plan, Sets};
+pub use input::{Inputs, NamespaceLabels, TraceKey, TraceObject};
+pub use planner::{Planned, Planner, State, TraceStanding};
+
+use crate::roster::Roster;
+
+/// What the pipeline works by until the next one.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The active traces.
+    pub plan: Arc<Plan>,
+    /// The pods.
+    pub roster: Arc<Roster>,
+    /// Traces of this node that are refused, for the heartbeat.
+    pub refused: u32,
+}

@@ -1,0 +1,224 @@
+//! The board in the OpenMetrics format. Labels have bounded values: never a pod, an address, a port or a trace's name.
+
+use std::fmt::Error;
+use std::sync::Arc;
+
+use kube_tcpstates_common::counter::Counter;
+use kube_tcpstates_events::ByPlace;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Board, Facts, Telemetry};
+use crate::pipeline::Account;
+
+/// What the endpoint answers with.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything there is to tell, as text.
+pub(super) fn render(telemetry: &Arc<Telemetry>) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("kube_tcpstates");
+    registry.register_collector(Box::new(Reader(Arc::clone(telemetry))));
+    let mut body = String::new();
+    text::encode(&mut body, &registry)?;
+    Ok(body)
+}
+
+#[derive(Debug)]
+struct Reader(Arc<Telemetry>);
+
+impl Collector for Reader {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let board = self.0.board();
+        let mut page = Page(encoder);
+        facts(&mut page, &board)?;
+        cluster(&mut page, &board)?;
+        board.account.as_ref().map_or(Ok(()), |account| {
+            transitions(&mut page, account)?;
+            output(&mut page, account)?;
+            kernel(&mut page, account)
+        })
+    }
+}
+
+/// Labels of one sample, and its value.
+type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
+
+fn sample<'a>(labels: &[(&'static str, &'a str)], value: u64) -> Sample<'a> {
+    (labels.to_vec(), value)
+}
+
+/// One metric after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn info(&mut self, name: &str, help: &str, labels: &[(&'static str, &str)]) -> Result<(), Error> {
+        let labels: Vec<(String, String)> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Info::new(labels).encode(self.0.encode_descriptor(name, help, None, MetricType::Info)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = Sample<'l>>,
+    ) -> Result<(), Error> {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> Result<(), Error> {
+        gauge(value).encode(self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = Sample<'l>>,
+    ) -> Result<(), Error> {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            gauge(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn facts(page: &mut Page<'_>, board: &Board) -> Result<(), Error> {
+    let Facts { version, kernel, hook, cgroup_mode } = &board.facts;
+    page.info("build", "Version of the agent", &[("version", version)])?;
+    let hook = hook.as_deref().unwrap_or("none");
+    let labels = [("hook", hook), ("cgroup_mode", cgroup_mode), ("kernel", kernel)];
+    page.info("hook", "Where in the kernel transitions are taken from", &labels)
+}
+
+fn cluster(page: &mut Page<'_>, board: &Board) -> Result<(), Error> {
+    page.gauge("pods", "Pods that exist on the node", None, u64_of(board.pods))?;
+    let traces = board.traces.iter().map(|(state, number)| sample(&[("state", state)], u64_of(*number)));
+    page.gauges("traces", "Traces that concern the node, by what became of them", None, traces)?;
+    page.counter("plans", "Times that it was worked out which traces are active", board.plans)?;
+    page.counter("view_changes", "Times that pods or traces changed for the pipeline", board.view_changes)?;
+    let requests = board
+        .requests
+        .iter()
+        .map(|((resource, code), number)| sample(&[("resource", resource), ("code", code)], *number));
+    page.counters("api_requests", "Requests to the API server, by how they ended", requests)?;
+    let synced = board
+        .syncs
+        .iter()
+        .map(|(resource, (sync, _))| sample(&[("resource", resource.plural())], u64::from(sync.in_sync())));
+    page.gauges("api_in_sync", "1 while the list has come and the watch works", None, synced)?;
+    let last = board.syncs.iter().filter_map(|(resource, (_, at))| {
+        Some(sample(&[("resource", resource.plural())], u64::try_from((*at)?).unwrap_or(0)))
+    });
+    page.gauges(
+        "api_last_sync_timestamp",
+        "When a watch last brought something or was started anew, Unix time",
+        Some(&Unit::Seconds),
+        last,
+    )?;
+    let reports = board.reports.iter().map(|(outcome, number)| sample(&[("outcome", outcome)], *number));
+    page.counters("report_writes", "Writes of the node's TcpStateNode", reports)
+}
+
+fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
+    let tally = &account.tally;
+    let totals = tally.totals();
+    page.counter("transitions_seen", "Transitions that the program in the kernel saw", totals.seen)?;
+    let outcomes = [
+        ("written", totals.written),
+        ("filtered", totals.filtered),
+        ("filtered_user", totals.filtered_user),
+        ("other_protocol", totals.other_protocol),
+    ];
+    page.counters(
+        "transitions",
+        "Transitions by what became of them; those lost are in transitions_lost",
+        outcomes.map(|(outcome, number)| sample(&[("outcome", outcome)], number)),
+    )?;
+    let ByPlace { ring, recursion, queue, rate, write, identity } = tally.lost();
+    let places = [
+        ("ring", ring),
+        ("recursion", recursion),
+        ("queue", queue),
+        ("rate", rate),
+        ("write", write),
+        ("identity", identity),
+    ];
+    page.counters(
+        "transitions_lost",
+        "Transitions lost, by place",
+        places.map(|(place, number)| sample(&[("place", place)], number)),
+    )?;
+    let limited = account.traces.values().map(|counts| counts.limited).sum();
+    page.counter(
+        "transitions_limited",
+        "Transitions that a trace's rate limit left out, once for each such trace",
+        limited,
+    )?;
+    page.gauge("transitions_held", "Transitions that wait for their owner's name", None, account.held)?;
+    page.gauge(
+        "transitions_pending",
+        "Transitions kept in the kernel until the socket's next one decides",
+        None,
+        totals.pending,
+    )
+}
+
+fn output(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
+    let output = &account.tally.output;
+    let kinds = [("event", output.event_lines_written), ("control", output.control_lines_written)];
+    page.counters(
+        "lines_written",
+        "Lines that stdout took",
+        kinds.map(|(kind, number)| sample(&[("kind", kind)], number)),
+    )?;
+    page.gauge("queue", "Bytes that wait for stdout", Some(&Unit::Bytes), output.bytes_queued)?;
+    page.gauge(
+        "queue_high_water",
+        "The most that ever waited for stdout",
+        Some(&Unit::Bytes),
+        output.high_water,
+    )
+}
+
+fn kernel(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
+    let count = |counter| account.tally.kernel.get(counter);
+    page.gauge("attached", "1 while the programs are attached", None, u64::from(account.attached))?;
+    page.gauge("cgroups", "Cgroups known", None, u64_of(account.cgroups))?;
+    page.counter("ring_wakeups", "Times that the kernel woke the reader", count(Counter::Wakeup))?;
+    page.counter("gaps", "Transitions at which the one before was missing", count(Counter::Gap))?;
+    page.counter("rescued", "Hits that the second program took", count(Counter::Rescued))?;
+    page.counter(
+        "socket_records_failed",
+        "Sockets whose record could not be made: durations and owner unknown",
+        count(Counter::StorageFailed),
+    )?;
+    page.counter(
+        "cgroup_records_lost",
+        "Cgroup events without room: such a cgroup is looked up by id",
+        count(Counter::CgroupRingFull),
+    )
+}
+
+fn u64_of(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

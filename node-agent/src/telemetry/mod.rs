@@ -1,0 +1,11 @@
+//! What the agent tells of itself over HTTP: `/metrics` in the OpenMetrics format, `/livez`, `/readyz`. An edge; it
+//! decides nothing. `docs/metrics.md` explains every metric.
+
+mod board;
+mod health;
+mod http;
+mod metrics;
+
+pub use board::{Board, Facts, Telemetry};
+pub use health::Health;
+pub use http::{ServeError, serve};
