@@ -1,15 +1,13 @@
 //! The long-running programs of the cluster: started in its cgroup, each with a log of its own.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::{cgroup, place};
-use crate::wait;
 
 /// Enters the cgroup before the program starts, so that its children are there too. What follows is executed in
 /// the place of this shell: its process id is the program's.
@@ -35,7 +33,6 @@ impl Daemon {
     }
 
     fn start_with(name: &str, command: &Command, stdout: Stdio) -> Result<Self> {
-        use std::os::unix::process::CommandExt as _;
         let log = place::logs().join(format!("{name}.log"));
         let errors = File::options().create(true).append(true).open(&log);
         let errors = errors.with_context(|| format!("open {}", log.display()))?;
@@ -71,16 +68,6 @@ impl Daemon {
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill().with_context(|| format!("kill {}", self.name))?;
         self.process.wait().with_context(|| format!("wait for {}", self.name)).map(drop)
-    }
-
-    /// Asks it to end with SIGTERM and waits until it has.
-    pub fn stop(&mut self) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
-        kill_process(pid, Signal::TERM).with_context(|| format!("stop {}", self.name))?;
-        wait::until(&format!("{} has stopped", self.name), Duration::from_secs(20), || {
-            let ended = self.process.try_wait().context("wait for a program")?;
-            Ok(ended.map(drop).ok_or_else(|| "it is still running".to_owned()))
-        })
     }
 
     fn last_words(&self) -> String {

@@ -88,7 +88,8 @@ impl Node {
         nsenter
     }
 
-    /// The same path as seen from the machine, for what stands below `/var/lib` and `/var/log` of the node.
+    /// What the node keeps, as seen from the machine: its `lib/` is the node's `/var/lib`, its `log/` the node's
+    /// `/var/log`. A static pod is a file in `lib/kubelet/static-pods/`.
     pub fn directory(&self) -> &Path {
         &self.state
     }
