@@ -269,10 +269,9 @@ impl Pipeline {
             flow.ledger.ring_is_empty();
         }
         flow.end_waits(now_ns, &mut kernel.rules);
-        let noted = self.write_diagnostics();
-        if found > 0 || noted {
-            self.flow.queue.flush();
-        }
+        self.write_diagnostics();
+        // Also what waited for a name until now, or for a view.
+        self.flow.queue.flush();
         found > 0
     }
 
@@ -282,16 +281,13 @@ impl Pipeline {
         Some(Duration::from_nanos(deadline_ns.saturating_sub(boot_ns()).max(1)))
     }
 
-    /// What has been said lately. Returns whether there was any.
-    fn write_diagnostics(&mut self) -> bool {
-        let Some(diagnostics) = &self.diagnostics else { return false };
-        let mut any = false;
+    /// What has been said lately.
+    fn write_diagnostics(&mut self) {
+        let Some(diagnostics) = &self.diagnostics else { return };
         while let Ok(line) = diagnostics.try_recv() {
             // Without room it is dropped: events matter more.
             let _ = self.flow.queue.note(|out| out.extend_from_slice(&line));
-            any = true;
         }
-        any
     }
 
     /// Writes the first line of the run, once.
@@ -317,13 +313,23 @@ impl Pipeline {
         loop {
             match self.requests.try_recv() {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
-                Ok(Request::Summary) => say(&self.tally(true)),
+                Ok(Request::Summary) => {
+                    let tally = self.tally(true);
+                    if self.diagnostics.is_some() {
+                        tracing::info!("{tally}");
+                    } else {
+                        say(&tally);
+                    }
+                }
                 Ok(Request::Heartbeat) => {
                     self.try_again();
                     // Without room the next one tells as much.
                     self.heartbeat(false);
                 }
-                Ok(Request::View(view)) => self.put_in_force(*view),
+                Ok(Request::View(view)) => {
+                    self.put_in_force(*view);
+                    self.flow.queue.flush();
+                }
                 Ok(Request::Account(answer)) => {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.account());
