@@ -53,7 +53,7 @@ pub enum ClientError {
 }
 
 /// A client from a kubeconfig, or from the service account of the pod. `on_answer` is told of every answer.
-pub async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Client, ClientError> {
+pub(super) async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Client, ClientError> {
     let (mut config, origin) = match kubeconfig {
         Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
         None => (Config::incluster()?, "service account".to_owned()),

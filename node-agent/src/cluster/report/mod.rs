@@ -31,7 +31,7 @@ const MANAGER: &str = "kube-tcpstates-agent";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the report for ever, as often as it should be.
-pub async fn write(
+pub(super) async fn write(
     client: Client,
     node: String,
     facts: NodeFacts,
