@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::change::{Change, Told};
+use super::client::reason_of;
 use super::patience::{Patience, Trouble};
 use super::resource::Resource;
 
@@ -51,7 +52,7 @@ where
                     Ok(event) => (self.told(event, &mut listed).map(self.change), None),
                     Err(error) => {
                         let trouble = Trouble::of(&error);
-                        (Some(Change::Broken(self.resource, trouble, reason(&error))), Some(trouble))
+                        (Some(Change::Broken(self.resource, trouble, reason_of(&error))), Some(trouble))
                     }
                 };
                 if change.is_some_and(|change| changes.send(change).is_err()) {
@@ -91,25 +92,6 @@ pub(super) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = u32::try_from(RandomState::new().hash_one(Instant::now()) >> 32).unwrap_or_default();
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// What an error says, with its causes, in one line.
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    if let Some(kube::Error::Api(status)) = error.source().and_then(|cause| cause.downcast_ref())
-        && !status.message.is_empty()
-    {
-        return status.message.clone();
-    }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use content::NodeFacts;
 
 use self::content::{ReadySince, essence, status};
 use self::schedule::Schedule;
+use super::client::reason_of;
 use super::drive::Snapshot;
 use super::watch::jitter;
 use crate::telemetry::Telemetry;
@@ -67,7 +68,11 @@ pub(super) async fn write(
             Err(error) => {
                 schedule.failed(Instant::now());
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("cannot write TcpStateNode {}, trying again: {error}", writer.node);
+                    tracing::warn!(
+                        "cannot write TcpStateNode {}, trying again: {}",
+                        writer.node,
+                        reason_of(&error)
+                    );
                 }
             }
         }
