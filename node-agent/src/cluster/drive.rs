@@ -141,7 +141,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
 }
 
 /// Both clocks, now.
-pub fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { boot_ns: boot_ns(), unix_s: jiff::Timestamp::now().as_second() }
 }
 

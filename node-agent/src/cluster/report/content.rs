@@ -51,10 +51,10 @@ impl NodeFacts {
 
 /// Since when the agent is ready, or is not.
 #[derive(Clone, Debug, Default)]
-pub struct ReadySince(Option<(ConditionStatus, Timestamp)>);
+pub(super) struct ReadySince(Option<(ConditionStatus, Timestamp)>);
 
 /// The report for now.
-pub fn status(
+pub(super) fn status(
     facts: &NodeFacts,
     snapshot: &Snapshot,
     account: Option<&Account>,
@@ -83,7 +83,7 @@ pub fn status(
 
 /// What of a report is worth a write of its own. Counts are not, and neither is the number of pods: with short Jobs it
 /// never rests.
-pub fn essence(status: &TcpStateNodeStatus) -> TcpStateNodeStatus {
+pub(super) fn essence(status: &TcpStateNodeStatus) -> TcpStateNodeStatus {
     let mut essence = status.clone();
     essence.last_report_time = None;
     essence.counts = None;

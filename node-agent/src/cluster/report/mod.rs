@@ -21,6 +21,7 @@ pub use content::NodeFacts;
 
 use self::content::{ReadySince, essence, status};
 use self::schedule::Schedule;
+use super::client::reason_of;
 use super::drive::Snapshot;
 use super::watch::jitter;
 use crate::telemetry::Telemetry;
@@ -31,7 +32,7 @@ const MANAGER: &str = "kube-tcpstates-agent";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the report for ever, as often as it should be.
-pub async fn write(
+pub(super) async fn write(
     client: Client,
     node: String,
     facts: NodeFacts,
@@ -67,7 +68,11 @@ pub async fn write(
             Err(error) => {
                 schedule.failed(Instant::now());
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("cannot write TcpStateNode {}, trying again: {error}", writer.node);
+                    tracing::warn!(
+                        "cannot write TcpStateNode {}, trying again: {}",
+                        writer.node,
+                        reason_of(&error)
+                    );
                 }
             }
         }
