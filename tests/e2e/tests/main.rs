@@ -2,6 +2,7 @@
 //!
 //! A program of its own instead of the usual harness, because the cluster is brought up once for all of them.
 
+mod attachment;
 mod changes;
 mod cluster;
 mod selection;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let all = trials(&[
         cluster::TESTS,
         traffic::TESTS,
+        attachment::TESTS,
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
