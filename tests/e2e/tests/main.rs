@@ -5,6 +5,7 @@
 mod attachment;
 mod changes;
 mod cluster;
+mod kinds;
 mod selection;
 mod short_lived;
 mod traffic;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         cluster::TESTS,
         traffic::TESTS,
         attachment::TESTS,
+        kinds::TESTS,
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
