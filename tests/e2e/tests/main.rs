@@ -4,6 +4,8 @@
 
 mod changes;
 mod cluster;
+mod outage;
+mod restart;
 mod selection;
 mod short_lived;
 mod traffic;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        outage::TESTS,
+        restart::TESTS,
     ]);
     let conclusion = libtest_mimic::run(&arguments, all);
     // A static is never dropped; the cluster must go down before the program ends.
