@@ -18,6 +18,7 @@ pub mod agent;
 pub mod agent_pod;
 pub mod cluster;
 pub mod compare;
+pub mod flood;
 pub mod kubectl;
 pub mod line;
 pub mod scene;

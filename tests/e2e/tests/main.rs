@@ -4,10 +4,14 @@
 
 mod changes;
 mod cluster;
+mod namespaces;
 mod outage;
 mod restart;
+mod rights;
+mod security;
 mod selection;
 mod short_lived;
+mod size;
 mod traffic;
 
 use std::path::Path;
@@ -39,6 +43,11 @@ fn main() -> ExitCode {
         short_lived::TESTS,
         outage::TESTS,
         restart::TESTS,
+        rights::TESTS,
+        security::TESTS,
+        namespaces::TESTS,
+        // Last: its pods are deleted by the controllers in their own time.
+        size::TESTS,
     ]);
     let conclusion = libtest_mimic::run(&arguments, all);
     // A static is never dropped; the cluster must go down before the program ends.
