@@ -67,7 +67,6 @@ pub struct Loaded {
     pub rules: Rules,
     /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
-    has_btf: bool,
     program: &'static str,
     /// Takes the hits for which the kernel skips `program`.
     second: Option<&'static str>,
@@ -264,7 +263,6 @@ fn assemble(
         counters,
         rings: Some(rings),
         rules,
-        has_btf: btf.is_some(),
         btf,
         program,
         second: None,
@@ -313,7 +311,7 @@ impl Loaded {
             }
         }
         // Dropped again at the end: it is only needed here.
-        let btf = self.btf.take().or_else(|| self.has_btf.then(AyaBtf::from_sys_fs).and_then(Result::ok));
+        let btf = self.btf.take().or_else(|| AyaBtf::from_sys_fs().ok());
         let Some(btf) = &btf else {
             self.dump = Err("the kernel shows no type information".to_owned());
             return Ok(());

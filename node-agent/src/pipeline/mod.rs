@@ -155,6 +155,7 @@ pub fn start(
     pipeline.kernel.attach_cgroups();
     pipeline.walk();
     attach(&mut pipeline.kernel)?;
+    pipeline.flow.ledger.begin(pipeline.kernel.rules.generation());
     pipeline.say_start();
     spawn(pipeline, handle, sleeper, on_end)
 }

@@ -16,7 +16,8 @@ pub const NAMESPACE: &str = "kube-tcpstates";
 const DAEMON_SET: &str = "daemonset/kube-tcpstates-agent";
 /// The pods, by label.
 const SELECTOR: &str = "app.kubernetes.io/component=agent";
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long Kubernetes may take for what it does in seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The agents of a cluster.
 #[derive(Clone, Debug)]

@@ -87,7 +87,7 @@ pub fn judge(lines: &[&Line], sources: &[Source]) -> Verdict {
 }
 
 /// The lines of each place, in order of their connections' lines; those that no place can be told for are foreign.
-fn by_place<'a>(lines: &[&'a Line], foreign: &mut Vec<String>) -> BTreeMap<Place, Vec<&'a Line>> {
+pub fn by_place<'a>(lines: &[&'a Line], foreign: &mut Vec<String>) -> BTreeMap<Place, Vec<&'a Line>> {
     let mut connections: BTreeMap<_, Vec<&Line>> = BTreeMap::new();
     // In order of their birth: a port that is used again comes after its first use.
     let mut births = Vec::new();

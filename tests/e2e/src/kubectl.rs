@@ -46,13 +46,17 @@ impl Kubectl {
     /// `kubectl apply` of one or more documents, YAML or JSON. The server is who judges them: this kubectl does not
     /// know the fields of newer definitions.
     pub fn apply(&self, documents: &str) -> Result<String> {
-        let arguments = ["apply", "--validate=false", "--filename=-"];
-        let mut kubectl = self.command(&arguments).stdin(Stdio::piped()).spawn().context("start kubectl")?;
+        self.run_with(&["apply", "--validate=false", "--filename=-"], documents)
+    }
+
+    /// Runs it with documents on its stdin.
+    pub fn run_with(&self, arguments: &[&str], documents: &str) -> Result<String> {
+        let mut kubectl = self.command(arguments).stdin(Stdio::piped()).spawn().context("start kubectl")?;
         let mut input = kubectl.stdin.take().context("kubectl's stdin")?;
         input.write_all(documents.as_bytes()).context("write to kubectl")?;
         drop(input);
-        said(&arguments, kubectl.wait_with_output().context("wait for kubectl")?)
-            .with_context(|| format!("apply {documents}"))
+        said(arguments, kubectl.wait_with_output().context("wait for kubectl")?)
+            .with_context(|| format!("{} {documents}", arguments[0]))
     }
 
     /// What a pod's container has logged so far.

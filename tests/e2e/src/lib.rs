@@ -15,9 +15,12 @@
 //! the state directory, the cgroups of that name, and namespaces that end with their processes ([`cluster::place`]).
 
 pub mod agent;
+pub mod agent_pod;
 pub mod cluster;
 pub mod compare;
+pub mod flood;
 pub mod kubectl;
 pub mod line;
 pub mod scene;
+pub mod stand_in;
 pub mod wait;

@@ -5,8 +5,15 @@
 mod attachment;
 mod changes;
 mod cluster;
+mod kinds;
+mod namespaces;
+mod outage;
+mod restart;
+mod rights;
+mod security;
 mod selection;
 mod short_lived;
+mod size;
 mod traffic;
 
 use std::path::Path;
@@ -34,9 +41,17 @@ fn main() -> ExitCode {
         cluster::TESTS,
         traffic::TESTS,
         attachment::TESTS,
+        kinds::TESTS,
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        outage::TESTS,
+        restart::TESTS,
+        rights::TESTS,
+        security::TESTS,
+        namespaces::TESTS,
+        // Last: its pods are deleted by the controllers in their own time.
+        size::TESTS,
     ]);
     let conclusion = libtest_mimic::run(&arguments, all);
     // A static is never dropped; the cluster must go down before the program ends.

@@ -1,0 +1,117 @@
+//! Agents beside the installed ones: the same image and the same pod, but for what a test changes, for nodes that exist
+//! in the API alone. So what an agent lacks is seen without touching the installation.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::agent::NAMESPACE;
+use crate::agent_pod::AgentPod;
+use crate::cluster::Cluster;
+use crate::cluster::node::Identity;
+use crate::kubectl::Kubectl;
+
+/// What the installer names everything of the agent.
+pub const INSTALLED: &str = "kube-tcpstates-agent";
+
+/// An agent for a node of its own name. Dropping it deletes what was made for it.
+#[derive(Debug)]
+pub struct StandIn<'a> {
+    cluster: &'a Cluster,
+    name: String,
+    objects: Vec<Value>,
+}
+
+impl<'a> StandIn<'a> {
+    /// Describes it; nothing is made yet. `rules` are its rights, `change` is applied to the installed pod's spec.
+    pub fn new(
+        cluster: &'a Cluster,
+        name: &str,
+        on: Identity,
+        rules: &Value,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
+        let flags = ["daemonset", INSTALLED, "--namespace", NAMESPACE];
+        let mut spec = cluster.kubectl().get(&flags)?["spec"]["template"]["spec"].take();
+        spec["nodeName"] = json!(on.name);
+        spec["serviceAccountName"] = json!(name);
+        spec["serviceAccount"] = json!(name);
+        spec["terminationGracePeriodSeconds"] = json!(0);
+        spec["containers"][0]["env"] = json!([{"name": "NODE_NAME", "value": name}]);
+        change(&mut spec);
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE});
+        let object = |version: &str, kind: &str, namespace: Option<&str>, rest: &Value| {
+            let mut object = rest.clone();
+            object["apiVersion"] = json!(version);
+            object["kind"] = json!(kind);
+            object["metadata"] = json!({"name": name, "namespace": namespace});
+            object
+        };
+        let rights = "rbac.authorization.k8s.io/v1";
+        let objects = vec![
+            object("v1", "ServiceAccount", Some(NAMESPACE), &json!({})),
+            object("v1", "Node", None, &json!({})),
+            object(rights, "ClusterRole", None, &json!({"rules": rules})),
+            object(rights, "ClusterRoleBinding", None, &json!({"roleRef": role, "subjects": [subject]})),
+            object("v1", "Pod", Some(NAMESPACE), &json!({"spec": spec})),
+        ];
+        Ok(Self { cluster, name: name.to_owned(), objects })
+    }
+
+    /// Its name, which is its node's as well.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts several at a time, without waiting for them.
+    pub fn start(stand_ins: &[Self]) -> Result<()> {
+        let Some(first) = stand_ins.first() else { return Ok(()) };
+        let kubectl = first.cluster.kubectl();
+        let of_kind = |is_pod: bool| {
+            let objects = stand_ins.iter().flat_map(|stand_in| &stand_in.objects);
+            list(objects.filter(|object| (object["kind"] == "Pod") == is_pod))
+        };
+        kubectl.apply(&of_kind(false))?;
+        // A pod is refused until its service account has a token.
+        crate::wait::until("the service accounts have tokens", crate::agent::PATIENCE, || {
+            let accounts = kubectl.get(&["serviceaccounts", "--namespace", NAMESPACE])?;
+            let accounts = accounts["items"].as_array().cloned().unwrap_or_default();
+            let without = accounts.iter().filter(|account| account["secrets"].is_null()).count();
+            Ok(if without == 0 { Ok(()) } else { Err(format!("{without} have none")) })
+        })?;
+        kubectl.apply(&of_kind(true)).map(drop)
+    }
+
+    /// Its pod as it is now.
+    pub fn pod(&self) -> Result<AgentPod<'a>> {
+        AgentPod::named(self.cluster, &self.name)
+    }
+
+    /// Deletes the pod and makes it again.
+    pub fn start_anew(&self) -> Result<()> {
+        let kubectl = self.cluster.kubectl();
+        kubectl.run(&["delete", "pod", &self.name, "--namespace", NAMESPACE])?;
+        let pod = self.objects.last().context("there is a pod")?;
+        kubectl.apply(&pod.to_string()).map(drop)
+    }
+}
+
+impl Drop for StandIn<'_> {
+    fn drop(&mut self) {
+        // The report goes with its node.
+        if let Err(error) = delete(self.cluster.kubectl(), &self.objects) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn delete(kubectl: &Kubectl, objects: &[Value]) -> Result<()> {
+    let flags = ["--filename=-", "--wait=false", "--ignore-not-found"];
+    kubectl.run_with(&[&["delete"], &flags[..]].concat(), &list(objects)).map(drop)
+}
+
+/// As one document.
+fn list<'v>(objects: impl IntoIterator<Item = &'v Value>) -> String {
+    let items: Vec<_> = objects.into_iter().collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}

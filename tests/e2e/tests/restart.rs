@@ -1,0 +1,176 @@
+//! An agent that ends during traffic, as it should and by SIGKILL: what is missing is what happened meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
+use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
+use kube_tcpstates_e2e_tests::cluster::node::Identity;
+use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::compare::by_place;
+use kube_tcpstates_e2e_tests::line::Line;
+use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
+use kube_tcpstates_e2e_tests::wait;
+use kube_tcpstates_e2e_workload::expect::{Place, connections, transitions};
+use kube_tcpstates_e2e_workload::log::{Connection, Entry};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+pub(crate) const TESTS: &[(&str, crate::Test)] =
+    &[("only_what_happens_while_an_agent_is_away_is_missing", agents_restarted)];
+
+const ENDINGS: [&str; 4] = ["client-close", "server-close", "client-reset", "server-reset"];
+const TRACE: &str = "restart/clients";
+/// By each of the two clients, some 100 a second: until the agents have been back for a while.
+const CONNECTIONS: u64 = 2000;
+const CLIENTS: [(&str, Identity); 2] = [("client-a", NODE_A), ("client-b", NODE_B)];
+/// A client logs the end of a connection before its socket has seen the last segment.
+const SETTLE_US: u64 = 20_000;
+
+fn agents_restarted(cluster: &Cluster) -> Result<()> {
+    let agents = Agents::install(cluster)?;
+    let scene = Scene::new(cluster, "restart")?;
+    let no_limit = json!({"linesPerSecondPerNode": 100_000, "burst": 200_000});
+    agents.trace(
+        "restart",
+        "clients",
+        &json!({"podSelector": {"matchLabels": {"app": "client"}}, "rateLimit": no_limit}),
+    )?;
+    let servers = [
+        scene.server("server-a", &json!({"app": "server"}), NODE_A, &[8080])?,
+        scene.server("server-b", &json!({"app": "server"}), NODE_B, &[8080])?,
+    ];
+    for (name, node) in CLIENTS {
+        let pace = ["--sleep-before-ms=2000", "--pace-ms=8"].map(str::to_owned);
+        let client = [&pace, &arguments(&servers, &ENDINGS, CONNECTIONS)?[..]].concat();
+        scene.client(name, &json!({"app": "client"}), node, &client)?;
+    }
+    agents.await_lines(TRACE, 1000, Duration::from_secs(30))?;
+
+    let old = [AgentPod::of_node(cluster, NODE_A)?, AgentPod::of_node(cluster, NODE_B)?];
+    let old_logs = [old[0].log()?, old[1].log()?];
+    let flags = ["--namespace", NAMESPACE, "--wait=false"];
+    cluster.kubectl().run(&[&["delete", "pod", old[0].name()], &flags[..]].concat())?;
+    let process = i32::try_from(old[1].process()?).ok().and_then(Pid::from_raw).context("a process id")?;
+    kill_process(process, Signal::KILL).context("kill the agent")?;
+    let new = [await_successor(cluster, NODE_A, &old[0])?, await_successor(cluster, NODE_B, &old[1])?];
+
+    let mut logs = Vec::new();
+    for (name, _) in CLIENTS {
+        logs.push(scene.finished(name, Duration::from_mins(1))?);
+    }
+    // The last lines are on their way.
+    std::thread::sleep(Duration::from_secs(2));
+    for (((old_log, new), log), how) in old_logs.into_iter().zip(new).zip(&logs).zip(["deleted", "killed"]) {
+        let (before, after) = (old_log.lines()?, new.log()?.lines()?);
+        let is_final = before.iter().any(|line| line.get("final").is_some_and(|last| last == true));
+        assert_eq!(is_final, how == "deleted", "a run that ends by SIGTERM says so, and no other does");
+        for run in [&before, &after] {
+            check_run(run)?;
+        }
+        let verdict = compare(&before, &after, log)?;
+        eprintln!("{how}: {verdict:?}");
+        let times: Vec<_> = before.iter().rev().take(3).map(|l| (l.text("type"), l.text("time"))).collect();
+        eprintln!(
+            "TMP {times:?} {:?}",
+            after.iter().take(2).map(|l| (l.text("type"), l.text("time"))).collect::<Vec<_>>()
+        );
+        assert!(verdict.wrong.is_empty(), "{verdict:?}");
+        assert!(verdict.cut > 0, "no connection was made while the agent was away");
+        assert!(verdict.after > 200, "{} connections after the agent was back", verdict.after);
+        assert!(verdict.away_ms < 30_000, "the agent was away for {} ms", verdict.away_ms);
+    }
+    Ok(())
+}
+
+/// The pod that stands in a pod's place, or the same pod with a new process, once it is Ready.
+fn await_successor<'a>(cluster: &'a Cluster, node: Identity, old: &AgentPod<'_>) -> Result<AgentPod<'a>> {
+    wait::until("the agent is back", Duration::from_mins(1), || {
+        let Ok(pod) = AgentPod::of_node(cluster, node) else { return Ok(Err("there is no pod".to_owned())) };
+        let is_new = pod.name() != old.name() || pod.restarts() > old.restarts();
+        Ok(if is_new && pod.is_ready() { Ok(pod) } else { Err(pod.object["status"].to_string()) })
+    })
+}
+
+/// A run's numbered lines are there without a gap, the first is `start`, and none tells of a loss of the trace.
+fn check_run(lines: &[Line]) -> Result<()> {
+    let numbered: Vec<_> = lines.iter().filter(|line| line.get("seq").is_some()).collect();
+    ensure!(numbered.first().is_some_and(|line| line.is("start")), "the first line of a run is `start`");
+    for (line, seq) in numbered.iter().zip(1..) {
+        ensure!(line.number("seq") == Some(seq), "{seq} is missing before {}", line.0);
+    }
+    let lost = lines.iter().find(|line| line.get(&format!("lost.by_trace.{TRACE}")).is_some());
+    ensure!(lost.is_none(), "transitions of the trace were lost: {lost:?}");
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Verdict {
+    /// From the old run's last transition to the `start` line.
+    away_ms: u64,
+    /// Connections that were over before that, and all of whose transitions are there.
+    before: usize,
+    /// Connections that began after that, likewise.
+    after: usize,
+    /// Connections that were open at some time of it.
+    cut: usize,
+    /// Transitions of those that no line shows.
+    missing: usize,
+    wrong: Vec<String>,
+}
+
+fn compare(before: &[Line], after: &[Line], log: &[Entry]) -> Result<Verdict> {
+    let of_trace = |lines: &[Line]| -> Vec<Line> {
+        lines.iter().filter(|line| line.is("transition") && line.is_of(TRACE)).cloned().collect()
+    };
+    let start =
+        after.iter().find(|line| line.is("start")).and_then(Line::time_us).context("no start line")?;
+    let (before, after) = (of_trace(before), of_trace(after));
+    let last = before.iter().filter_map(Line::time_us).max().context("no line before")?;
+    let mut verdict = Verdict { away_ms: start.saturating_sub(last) / 1000, ..Verdict::default() };
+
+    let mut foreign = Vec::new();
+    let mut shown = [shown(&before, &mut foreign), shown(&after, &mut foreign)];
+    let mut of_place: BTreeMap<Place, Vec<&Connection>> = BTreeMap::new();
+    for connection in connections(log) {
+        of_place.entry((connection.local, connection.peer)).or_default().push(connection);
+    }
+    for (place, steps) in transitions(log) {
+        let [first, second] = shown.each_mut().map(|shown| shown.remove(&place).unwrap_or_default());
+        let connections = of_place.remove(&place).unwrap_or_default();
+        let is_cut = connections
+            .iter()
+            .any(|connection| connection.opened_us <= start && connection.closed_us + SETTLE_US >= last);
+        if is_cut {
+            verdict.cut += 1;
+            verdict.missing += steps.len().saturating_sub(first.len() + second.len());
+            // What comes before the agent's end and after its return, nothing twice and nothing in between.
+            if !(steps.starts_with(&first)
+                && steps.ends_with(&second)
+                && first.len() + second.len() <= steps.len())
+            {
+                verdict.wrong.push(format!("{place:?}: {first:?}, then {second:?}"));
+            }
+            continue;
+        }
+        let is_before = connections.iter().all(|connection| connection.closed_us < last);
+        *(if is_before { &mut verdict.before } else { &mut verdict.after }) += 1;
+        if [first.clone(), second.clone()].concat() != steps {
+            verdict.wrong.push(format!(
+                "{place:?}, {connections:?}, away {last}..{start}: {first:?}, then {second:?}"
+            ));
+        }
+    }
+    verdict.wrong.extend(shown.iter().flat_map(BTreeMap::keys).map(|place| format!("{place:?}: not logged")));
+    // Of a connection whose first transition was the last one seen, the port is never learned.
+    let unseen = foreign.into_iter().filter(|line| !line.contains("\"SYN_SENT\"")).collect::<Vec<_>>();
+    verdict.wrong.extend(unseen);
+    Ok(verdict)
+}
+
+fn shown<'a>(lines: &'a [Line], foreign: &mut Vec<String>) -> BTreeMap<Place, Vec<(&'a str, &'a str)>> {
+    let lines: Vec<_> = lines.iter().collect();
+    let places = by_place(&lines, foreign).into_iter();
+    places.map(|(place, lines)| (place, lines.iter().filter_map(|line| line.step()).collect())).collect()
+}

@@ -1,0 +1,309 @@
+//! What the agent may do: what the manifests say, all of it needed, and nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
+use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::scene::{Scene, pod};
+use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, StandIn};
+use kube_tcpstates_e2e_tests::wait;
+use serde_json::{Value, json};
+
+pub(crate) const TESTS: &[(&str, crate::Test)] = &[
+    ("without_any_one_of_its_rights_or_capabilities_an_agent_is_not_whole", every_right_is_needed),
+    ("the_agent_may_do_nothing_else", nothing_else),
+];
+
+const ACCOUNT: &str = "--as=system:serviceaccount:kube-tcpstates:kube-tcpstates-agent";
+/// Agents start, and report at most every ten seconds.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is taken away, and what is seen then: a part of what [`seen`] says. Each right and each capability of the
+/// manifests has its line here.
+const TAKEN: [(&str, &str); 16] = [
+    ("list pods", "not ready: not listed yet: pods"),
+    // A pod that came later.
+    ("watch pods", "late Idle NoMatchingPods"),
+    // The report is owned by the node.
+    ("list nodes", "no report"),
+    // A label that the node got later.
+    ("watch nodes", "early Idle NoMatchingNodes"),
+    ("list namespaces", "early Failed NamespacesUnknown"),
+    // A label that the namespace got later.
+    ("watch namespaces", "early Idle NoMatchingPods"),
+    ("list tcpstatetraces", "not ready: not listed yet: tcpstatetraces"),
+    // Traces that were made later.
+    ("watch tcpstatetraces", "rights/late absent"),
+    ("list clustertcpstatetraces", "not ready: not listed yet: clustertcpstatetraces"),
+    ("watch clustertcpstatetraces", "late absent"),
+    ("create tcpstatenodes", "no report"),
+    ("patch tcpstatenodes", "no report"),
+    ("patch tcpstatenodes/status", "an empty report"),
+    ("BPF", "not ready: CAP_BPF"),
+    ("PERFMON", "not ready: CAP_PERFMON"),
+    ("DAC_READ_SEARCH", "cgroup_by_id fails"),
+];
+
+fn every_right_is_needed(cluster: &Cluster) -> Result<()> {
+    Agents::install(cluster)?;
+    let kubectl = cluster.kubectl();
+    let rules = kubectl.get(&["clusterrole", INSTALLED])?["rules"].take();
+    let capabilities = ["daemonset", INSTALLED, "--namespace", NAMESPACE];
+    let capabilities = kubectl.get(&capabilities)?["spec"]["template"]["spec"]["containers"][0]
+        ["securityContext"]["capabilities"]["add"]
+        .take();
+    let rights = rights(&rules);
+    let given = rights.iter().cloned().chain(texts(&capabilities)).collect::<BTreeSet<_>>();
+    let tested = TAKEN.iter().map(|(taken, _)| (*taken).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(given, tested, "what is given, and what is known to be needed");
+
+    let scene = Scene::new(cluster, "rights")?;
+    let _traces = ClusterTraces { cluster };
+    let late = json!({"matchLabels": {"late": "yes"}});
+    cluster_trace(
+        cluster,
+        "early",
+        &json!({"namespaceSelector": late, "podSelector": selector(), "nodeSelector": {"late": "yes"}}),
+    )?;
+    let mut stand_ins = vec![stand_in(cluster, 0, &rules, "nothing")?];
+    for (number, (taken, _)) in (1..).zip(TAKEN) {
+        stand_ins.push(stand_in(cluster, number, &rules, taken)?);
+    }
+    StandIn::start(&stand_ins)?;
+    await_settled(&stand_ins)?;
+    make_late_changes(cluster, &scene, &stand_ins)?;
+    let changed = Timestamp::now();
+
+    for (stand_in, (taken, expected)) in stand_ins.iter().zip([("nothing", "")].into_iter().chain(TAKEN)) {
+        let outcome =
+            wait::until(&format!("an agent without {taken} is seen not to be whole"), PATIENCE, || {
+                let seen = seen(cluster, stand_in.name(), changed)?;
+                let is_expected = if expected.is_empty() { seen.is_empty() } else { seen.contains(expected) };
+                Ok(if is_expected {
+                    Ok(seen)
+                } else {
+                    Err(format!("what is seen is {seen:?}, not {expected:?}"))
+                })
+            })?;
+        eprintln!("without {taken}: {outcome}");
+    }
+    Ok(())
+}
+
+/// Every verb on every resource.
+fn rights(rules: &Value) -> Vec<String> {
+    let rules = rules.as_array().into_iter().flatten();
+    rules
+        .flat_map(|rule| {
+            let resources = texts(&rule["resources"]).into_iter();
+            resources.flat_map(|resource| {
+                texts(&rule["verbs"]).into_iter().map(move |verb| format!("{verb} {resource}"))
+            })
+        })
+        .collect()
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// An agent without a right, a capability, or `nothing`. Half of them on each node.
+fn stand_in<'a>(cluster: &'a Cluster, number: usize, rules: &Value, taken: &str) -> Result<StandIn<'a>> {
+    let mut left = Vec::new();
+    for rule in rules.as_array().into_iter().flatten() {
+        for resource in texts(&rule["resources"]) {
+            let mut verbs = texts(&rule["verbs"]);
+            verbs.retain(|verb| format!("{verb} {resource}") != taken);
+            left.push(json!({"apiGroups": rule["apiGroups"], "resources": [resource], "verbs": verbs}));
+        }
+    }
+    left.retain(|rule| rule["verbs"] != json!([]));
+    let node = if number.is_multiple_of(2) { NODE_A } else { NODE_B };
+    StandIn::new(cluster, &format!("without-{number}"), node, &json!(left), |spec| {
+        let add = &mut spec["containers"][0]["securityContext"]["capabilities"]["add"];
+        if let Some(add) = add.as_array_mut() {
+            add.retain(|capability| capability != taken);
+        }
+    })
+}
+
+/// Waits until all have listed what they may list: what comes later is for their watches.
+fn await_settled(stand_ins: &[StandIn<'_>]) -> Result<()> {
+    for (stand_in, (taken, seen)) in stand_ins.iter().zip([("nothing", "")].into_iter().chain(TAKEN)) {
+        let never = seen.starts_with("not ready") || taken == "list nodes";
+        wait::until(&format!("an agent without {taken} has started"), PATIENCE, || {
+            let pod = stand_in.pod()?;
+            let has_started = pod.object["status"]["containerStatuses"][0]["started"] == true;
+            Ok(if pod.is_ready() || never && has_started {
+                Ok(())
+            } else {
+                Err(pod.object["status"].to_string())
+            })
+        })?;
+        if taken == "watch namespaces" {
+            stand_in.pod()?.await_metrics("namespaces were listed", PATIENCE, |metrics| {
+                metrics.samples("kube_tcpstates_api_requests_total").any(|(labels, _)| {
+                    labels.contains("resource=\"namespaces\"") && labels.contains("code=\"403\"")
+                })
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A pod for each, labels for their nodes and the namespace, and traces.
+fn make_late_changes(cluster: &Cluster, scene: &Scene<'_>, stand_ins: &[StandIn<'_>]) -> Result<()> {
+    let kubectl = cluster.kubectl();
+    let pods: Vec<_> = stand_ins
+        .iter()
+        .map(|stand_in| {
+            let container = json!({"name": "none", "image": "none"});
+            let spec = json!({"nodeName": stand_in.name(), "containers": [container], "terminationGracePeriodSeconds": 0});
+            let mut pod = pod(stand_in.name(), &selector()["matchLabels"], &spec);
+            pod["metadata"]["namespace"] = json!(scene.namespace());
+            pod
+        })
+        .collect();
+    kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string())?;
+    let nodes: Vec<_> = stand_ins.iter().map(StandIn::name).collect();
+    kubectl.run(&[&["label", "node"], &nodes[..], &["late=yes"]].concat())?;
+    kubectl.run(&["label", "namespace", scene.namespace(), "late=yes"])?;
+    cluster_trace(cluster, "late", &json!({"namespaceSelector": {}, "podSelector": selector()}))?;
+    Agents::install(cluster)?.trace(scene.namespace(), "late", &json!({"podSelector": selector()}))
+}
+
+/// Selects the pods that are made here and no others.
+fn selector() -> Value {
+    json!({"matchLabels": {"app": "stand-in"}})
+}
+
+fn cluster_trace(cluster: &Cluster, name: &str, spec: &Value) -> Result<()> {
+    let trace = json!({
+        "apiVersion": "tcpstates.dev/v1alpha1", "kind": "ClusterTcpStateTrace", "metadata": {"name": name}, "spec": spec,
+    });
+    cluster.kubectl().apply(&trace.to_string()).map(drop)
+}
+
+/// Deletes them in the end.
+struct ClusterTraces<'a> {
+    cluster: &'a Cluster,
+}
+
+impl Drop for ClusterTraces<'_> {
+    fn drop(&mut self) {
+        let flags = ["clustertcpstatetrace", "early", "late", "--ignore-not-found"];
+        if let Err(error) = self.cluster.kubectl().run(&[&["delete"], &flags[..]].concat()) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// What the report of an agent tells of what it lacks, as of some seconds after `changed`; nothing if it is whole.
+fn seen(cluster: &Cluster, node: &str, changed: Timestamp) -> Result<String> {
+    let report =
+        cluster.kubectl().run(&["get", "tcpstatenode", node, "--ignore-not-found", "--output=json"])?;
+    if report.is_empty() {
+        return Ok("no report".to_owned());
+    }
+    let report: Value = serde_json::from_str(&report).context("a TcpStateNode")?;
+    let status = &report["status"];
+    if status.is_null() {
+        return Ok("an empty report".to_owned());
+    }
+    let ready = &status["conditions"][0];
+    if ready["status"] != "True" {
+        return Ok(format!("not ready: {}", ready["message"].as_str().unwrap_or_default()));
+    }
+    let at: Timestamp = status["lastReportTime"].as_str().context("it has a time")?.parse()?;
+    if at < changed + Duration::from_secs(2) {
+        return Ok(format!("too old: {at}"));
+    }
+    let mut lacks = Vec::new();
+    for (namespace, name) in [(None, "early"), (None, "late"), (Some("rights"), "late")] {
+        let shown = namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
+        let traces = status["traces"].as_array().into_iter().flatten();
+        let mut traces =
+            traces.filter(|trace| trace["name"] == name && trace["namespace"].as_str() == namespace);
+        match traces.next() {
+            None => lacks.push(format!("{shown} absent")),
+            Some(trace) if trace["state"] == "Tracing" && trace["pods"] == 1 => {}
+            Some(trace) => {
+                lacks.push(format!("{shown} {} {}", text(&trace["state"]), text(&trace["reason"])));
+            }
+        }
+    }
+    let checks = status["preflight"].as_array().into_iter().flatten();
+    let failed = checks.filter(|check| check["name"] == "cgroup_by_id" && check["ok"] == false);
+    lacks.extend(failed.map(|check| format!("{} fails: {}", text(&check["name"]), text(&check["detail"]))));
+    Ok(lacks.join(", "))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn nothing_else(cluster: &Cluster) -> Result<()> {
+    Agents::install(cluster)?;
+    let kubectl = cluster.kubectl();
+    let listed =
+        kubectl.run(&["auth", "can-i", "--list", "--no-headers", ACCOUNT, "--namespace", NAMESPACE])?;
+    let mut rights = BTreeSet::new();
+    for line in listed.lines().filter(|line| !line.starts_with(' ')) {
+        let resource = line.split_whitespace().next().context("a resource")?;
+        let verbs = line.rsplit_once('[').and_then(|(_, verbs)| verbs.strip_suffix(']')).context("verbs")?;
+        rights.extend(verbs.split(' ').map(|verb| format!("{verb} {resource}")));
+    }
+    // What everybody may: ask what one may.
+    rights.retain(|right| !right.ends_with(".authorization.k8s.io"));
+    let specified = [
+        "list pods",
+        "watch pods",
+        "list nodes",
+        "watch nodes",
+        "list namespaces",
+        "watch namespaces",
+        "list tcpstatetraces.tcpstates.dev",
+        "watch tcpstatetraces.tcpstates.dev",
+        "list clustertcpstatetraces.tcpstates.dev",
+        "watch clustertcpstatetraces.tcpstates.dev",
+        "create tcpstatenodes.tcpstates.dev",
+        "patch tcpstatenodes.tcpstates.dev",
+        "patch tcpstatenodes.tcpstates.dev/status",
+    ];
+    assert_eq!(rights, specified.map(str::to_owned).into(), "{listed}");
+
+    let agent = &format!("--namespace={NAMESPACE}");
+    let refused: [&[&str]; 13] = [
+        &["get", "secrets", agent],
+        &["get", "secrets", "--all-namespaces"],
+        &["get", "configmaps", agent],
+        &["get", "--raw", "/api/v1/nodes/node-a/proxy/pods"],
+        &["get", "--raw", "/api/v1/nodes/node-a/proxy/metrics"],
+        &["get", "node", "node-a"],
+        &["create", "configmap", "a", agent],
+        &["create", "namespace", "written"],
+        &["delete", "pods", "--all", agent],
+        &["delete", "node", "node-a"],
+        &["delete", "tcpstatenode", "node-a"],
+        &["delete", "tcpstatetrace", "written", "--namespace=default"],
+        &["logs", agent, "--selector=app.kubernetes.io/component=agent"],
+    ];
+    for request in refused {
+        require_refusal(request, kubectl.run(&[request, &[ACCOUNT]].concat()));
+    }
+    let trace = json!({
+        "apiVersion": "tcpstates.dev/v1alpha1", "kind": "TcpStateTrace",
+        "metadata": {"name": "written", "namespace": "default"}, "spec": {"podSelector": {}},
+    });
+    let create = ["create", "--filename=-", "--validate=false", ACCOUNT];
+    require_refusal(&create, kubectl.run_with(&create, &trace.to_string()));
+    Ok(())
+}
+
+fn require_refusal(request: &[&str], outcome: Result<String>) {
+    let Err(error) = outcome else { panic!("the agent may {request:?}") };
+    assert!(format!("{error:#}").to_lowercase().contains("forbidden"), "{request:?}: {error:#}");
+}
