@@ -160,11 +160,10 @@ impl Refused {
             if !self.told.contains(&id) {
                 let key = &standing.key;
                 tracing::warn!(
-                    "trace {}{} is refused: {}: {}{}",
+                    "trace {}{} is refused: {}: {}",
                     key.namespace.as_deref().map_or_else(String::new, |namespace| format!("{namespace}/")),
                     key.name,
                     standing.reason.unwrap_or("Refused"),
-                    standing.field.as_deref().map_or_else(String::new, |field| format!("{field}: ")),
                     standing.message.as_deref().unwrap_or("no more is known"),
                 );
             }

@@ -48,7 +48,7 @@ use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
     filter::rate::RateLimiter,
-    kernel::{EventRing, Loaded, Rings, Sleeper, boot_ns},
+    kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
     output::{End, Journal, Queue},
     serialise::{self, Serialiser},
 };
@@ -251,8 +251,7 @@ impl Pipeline {
             if self.events.is_backlogged() {
                 continue;
             }
-            let limit = self.next_deadline();
-            if let Err(error) = sleeper.wait(found, limit, || self.last_look()) {
+            if let Err(error) = sleeper.wait(found, || self.last_look()) {
                 break Some(error);
             }
         };
@@ -276,12 +275,6 @@ impl Pipeline {
         found > 0
     }
 
-    /// How long it may sleep: no longer than until the next wait for an owner ends.
-    fn next_deadline(&self) -> Option<Duration> {
-        let deadline_ns = self.flow.holding.next_deadline()?;
-        Some(Duration::from_nanos(deadline_ns.saturating_sub(boot_ns()).max(1)))
-    }
-
     /// What has been said lately.
     fn write_diagnostics(&mut self) {
         let Some(diagnostics) = &self.diagnostics else { return };
@@ -299,14 +292,19 @@ impl Pipeline {
         }
     }
 
-    /// Before a sleep of any length: what was lost lately must not go untold until something else happens.
-    fn last_look(&mut self) -> bool {
-        let found = self.turn();
-        if !found {
-            self.reporter.hurry();
-            self.tell_losses();
+    /// Before a sleep: it ends when the next wait for an owner does, and when what was lost lately may be told, which
+    /// must not wait until something else happens.
+    fn last_look(&mut self) -> Look {
+        if self.turn() {
+            return Look::Found;
         }
-        found
+        self.tell_losses();
+        let now_ns = boot_ns();
+        let tally = self.tally(false);
+        let untold = self.reporter.is_untold(&tally);
+        let loss_ns = untold.then(|| self.reporter.due_ns());
+        let next_ns = self.flow.holding.next_deadline().into_iter().chain(loss_ns).min();
+        Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
     /// Serves what was asked. Returns whether to end.

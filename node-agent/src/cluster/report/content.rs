@@ -61,7 +61,7 @@ pub(super) fn status(
     since: &mut ReadySince,
     now: Timestamp,
 ) -> TcpStateNodeStatus {
-    let failure = account.and_then(|account| account.failure.as_deref());
+    let failure = facts.trouble.as_deref().or_else(|| account.and_then(|account| account.failure.as_deref()));
     let traces = snapshot.standings.iter().map(|standing| trace(standing, failure, account));
     let mut status = TcpStateNodeStatus {
         conditions: vec![ready(facts, snapshot, failure, since, now)],
