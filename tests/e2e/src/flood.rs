@@ -1,5 +1,6 @@
 //! Many objects at a time: kubectl takes tens of milliseconds for each, and these are thousands.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,10 @@ impl Drop for Flood {
     fn drop(&mut self) {
         if let Err(error) = self.proxy.kill().and_then(|()| self.proxy.wait()) {
             eprintln!("cannot end kubectl proxy: {error}");
+        }
+        // It was killed and leaves its socket, in the way of the next one.
+        if let Err(error) = fs::remove_file(&self.socket) {
+            eprintln!("cannot remove {}: {error}", self.socket.display());
         }
     }
 }

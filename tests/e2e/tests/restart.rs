@@ -71,11 +71,6 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
         }
         let verdict = compare(&before, &after, log)?;
         eprintln!("{how}: {verdict:?}");
-        let times: Vec<_> = before.iter().rev().take(3).map(|l| (l.text("type"), l.text("time"))).collect();
-        eprintln!(
-            "TMP {times:?} {:?}",
-            after.iter().take(2).map(|l| (l.text("type"), l.text("time"))).collect::<Vec<_>>()
-        );
         assert!(verdict.wrong.is_empty(), "{verdict:?}");
         assert!(verdict.cut > 0, "no connection was made while the agent was away");
         assert!(verdict.after > 200, "{} connections after the agent was back", verdict.after);
