@@ -14,6 +14,7 @@ mod security;
 mod selection;
 mod short_lived;
 mod size;
+mod slots;
 mod traffic;
 
 use std::path::Path;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        slots::TESTS,
         outage::TESTS,
         restart::TESTS,
         rights::TESTS,
