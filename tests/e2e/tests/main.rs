@@ -6,6 +6,7 @@ mod attachment;
 mod changes;
 mod cluster;
 mod kinds;
+mod limits;
 mod namespaces;
 mod outage;
 mod restart;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        limits::TESTS,
         slots::TESTS,
         outage::TESTS,
         restart::TESTS,
