@@ -9,6 +9,7 @@ mod kinds;
 mod limits;
 mod namespaces;
 mod outage;
+mod reading;
 mod restart;
 mod rights;
 mod security;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         changes::TESTS,
         short_lived::TESTS,
         limits::TESTS,
+        reading::TESTS,
         slots::TESTS,
         outage::TESTS,
         restart::TESTS,
