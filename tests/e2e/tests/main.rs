@@ -6,14 +6,17 @@ mod attachment;
 mod changes;
 mod cluster;
 mod kinds;
+mod limits;
 mod namespaces;
 mod outage;
+mod reading;
 mod restart;
 mod rights;
 mod security;
 mod selection;
 mod short_lived;
 mod size;
+mod slots;
 mod traffic;
 
 use std::path::Path;
@@ -45,6 +48,9 @@ fn main() -> ExitCode {
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        limits::TESTS,
+        reading::TESTS,
+        slots::TESTS,
         outage::TESTS,
         restart::TESTS,
         rights::TESTS,
