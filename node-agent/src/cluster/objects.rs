@@ -19,6 +19,7 @@ pub(super) fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo> {
         fields: Some(format!("spec.nodeName={node}")),
         keep: |pod| PodInfo::from_api(&pod),
         change: Change::Pods,
+        lists_again: false,
     }
 }
 
@@ -32,6 +33,7 @@ pub(super) fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>
             Some(NodeObject { uid: node.metadata.uid?, labels: node.metadata.labels.unwrap_or_default() })
         },
         change: Change::Nodes,
+        lists_again: false,
     }
 }
 
@@ -46,6 +48,7 @@ pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>,
             Some(NamespaceObject { name: metadata.name?, labels: metadata.labels.unwrap_or_default() })
         },
         change: Change::Namespaces,
+        lists_again: false,
     }
 }
 
@@ -59,6 +62,7 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
             change: |told| Change::Traces(TraceKind::Namespaced, Box::new(told)),
+            lists_again: true,
         },
         TraceKind::Cluster => Watch {
             resource: Resource::ClusterTraces,
@@ -66,6 +70,7 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
             change: |told| Change::Traces(TraceKind::Cluster, Box::new(told)),
+            lists_again: true,
         },
     }
 }

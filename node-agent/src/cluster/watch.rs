@@ -5,9 +5,9 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use kube::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
@@ -21,6 +21,10 @@ use super::resource::Resource;
 /// Objects of one page. A node runs about a hundred pods.
 const PAGE: u32 = 250;
 
+/// A server whose definition of a resource has just got another field goes on for a moment to leave that field out of
+/// what its older watches send. A trace that came just then must not be taken for good for one that asks for more.
+const LIST_AGAIN: Duration = Duration::from_mins(5);
+
 /// One resource to follow.
 pub(super) struct Watch<K, T> {
     /// Which.
@@ -33,6 +37,8 @@ pub(super) struct Watch<K, T> {
     pub keep: fn(K) -> Option<T>,
     /// What the state calls it.
     pub change: fn(Told<T>) -> Change,
+    /// List it anew from time to time: see [`LIST_AGAIN`].
+    pub lists_again: bool,
 }
 
 impl<K, T> Watch<K, T>
@@ -47,7 +53,10 @@ where
         loop {
             let mut events = pin!(watcher(self.api.clone(), config.clone()));
             let mut listed = Vec::new();
-            while let Some(event) = events.next().await {
+            let again = self
+                .lists_again
+                .then(|| tokio::time::Instant::now() + LIST_AGAIN.mul_f64(0.8 + 0.4 * jitter()));
+            while let Some(event) = next_until(&mut events, again).await {
                 let (change, trouble) = match event {
                     Ok(event) => (self.told(event, &mut listed).map(self.change), None),
                     Err(error) => {
@@ -84,6 +93,17 @@ where
             Event::Apply(object) => (self.keep)(object).map(Told::Applied),
             Event::Delete(object) => (self.keep)(object).map(Told::Deleted),
         }
+    }
+}
+
+/// The next event; `None` when the time has come first.
+async fn next_until<S: Stream + Unpin>(
+    events: &mut S,
+    until: Option<tokio::time::Instant>,
+) -> Option<S::Item> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, events.next()).await.ok().flatten(),
+        None => events.next().await,
     }
 }
 
