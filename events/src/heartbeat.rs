@@ -33,7 +33,7 @@ pub struct Heartbeat {
     /// Traces this node could not take; absent without Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traces_refused: Option<u32>,
-    /// Every watch on the API server is up to date; absent without Kubernetes.
+    /// The watch of the node's pods works, or has been broken for less than 5 s; absent without Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_in_sync: Option<bool>,
     /// This is the last line of the run: the totals are final and add up exactly.

@@ -47,8 +47,3 @@ fn every_field_is_in_the_document() {
         }
     }
 }
-
-#[test]
-fn it_says_that_nothing_acts_on_a_trace_yet() {
-    assert!(DOCUMENT.contains("**Not in this release yet:**"));
-}

@@ -93,8 +93,12 @@ fn inode(process: &Process) -> Result<u32, ProcError> {
 
 /// Whether the processes in `root` have the numbers there that the kernel gives them: it is not a container's /proc.
 pub fn shows_the_host(root: &Path) -> bool {
-    std::fs::metadata(root.join("self/ns/pid"))
-        .is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE)
+    // This process says it where it is in the host's namespace itself. Where it only has the host's /proc mounted,
+    // process 2 does, the parent of the kernel's threads.
+    ["self", "2"].into_iter().any(|process| {
+        std::fs::metadata(root.join(process).join("ns/pid"))
+            .is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE)
+    })
 }
 
 /// The host's own network namespace.

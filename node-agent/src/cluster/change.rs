@@ -48,7 +48,7 @@ pub enum Change {
     /// Of namespaces.
     Namespaces(Told<NamespaceObject>),
     /// Of traces of a kind.
-    Traces(TraceKind, Told<TraceObject>),
+    Traces(TraceKind, Box<Told<TraceObject>>),
     /// A list or watch does not work, and why.
     Broken(Resource, Trouble, String),
     /// It works (again).

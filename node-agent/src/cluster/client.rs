@@ -1,5 +1,6 @@
 //! The connection to the API server: where it is, who the agent is to it, how long anything may take.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub enum ClientError {
 }
 
 /// A client from a kubeconfig, or from the service account of the pod. `on_answer` is told of every answer.
-pub async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Client, ClientError> {
+pub(super) async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Client, ClientError> {
     let (mut config, origin) = match kubeconfig {
         Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
         None => (Config::incluster()?, "service account".to_owned()),
@@ -94,4 +95,54 @@ fn has_system_certificates() -> bool {
         || ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/ssl/cert.pem"]
             .iter()
             .any(|path| Path::new(path).exists())
+}
+
+/// What an error says, with its causes, in one line. What the server says stands for itself.
+pub(super) fn reason_of(error: &(dyn Error + 'static)) -> String {
+    let api = |error: &(dyn Error + 'static)| match error.downcast_ref() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => Some(status.message.clone()),
+        _ => None,
+    };
+    if let Some(message) = api(error).or_else(|| error.source().and_then(api)) {
+        return message;
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::client;
+
+    async fn error_of(kubeconfig: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), kubeconfig).unwrap();
+        let error = client(Some(file.path()), Arc::new(|_| ())).await.err().unwrap().to_string();
+        error.replace(&file.path().display().to_string(), "FILE")
+    }
+
+    #[tokio::test]
+    async fn an_unusable_kubeconfig_is_named_with_what_is_wrong() {
+        let missing = client(Some("/nowhere/kubeconfig".as_ref()), Arc::new(|_| ())).await.err().unwrap();
+        assert!(missing.to_string().starts_with("kubeconfig /nowhere/kubeconfig: "), "{missing}");
+        let error = error_of("apiVersion: v1\nkind: Config\n").await;
+        assert!(error.starts_with("kubeconfig FILE: ") && error.contains("context"), "{error}");
+        let error = error_of(
+            "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', \
+             certificate-authority: /nowhere/ca.crt}}]\nusers: [{name: u, user: {}}]\n\
+             contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+        )
+        .await;
+        assert!(error.contains("certificate authority") && error.contains("/nowhere/ca.crt"), "{error}");
+    }
 }

@@ -141,7 +141,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
 }
 
 /// Both clocks, now.
-pub fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { boot_ns: boot_ns(), unix_s: jiff::Timestamp::now().as_second() }
 }
 
@@ -160,11 +160,10 @@ impl Refused {
             if !self.told.contains(&id) {
                 let key = &standing.key;
                 tracing::warn!(
-                    "trace {}{} is refused: {}: {}{}",
+                    "trace {}{} is refused: {}: {}",
                     key.namespace.as_deref().map_or_else(String::new, |namespace| format!("{namespace}/")),
                     key.name,
                     standing.reason.unwrap_or("Refused"),
-                    standing.field.as_deref().map_or_else(String::new, |field| format!("{field}: ")),
                     standing.message.as_deref().unwrap_or("no more is known"),
                 );
             }

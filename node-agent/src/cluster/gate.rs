@@ -12,7 +12,7 @@ const SPACING: Duration = Duration::from_secs(1);
 
 /// Whether a request may leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// It may.
     Now,
     /// Ask again then.
@@ -21,14 +21,14 @@ pub enum Turn {
 
 /// Decides when requests leave; takes time as an argument.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     failing: bool,
     last: Option<Instant>,
 }
 
 impl Pace {
     /// Asks for a turn. Whoever is told [`Turn::Now`] has taken it.
-    pub fn ask(&mut self, now: Instant) -> Turn {
+    pub(super) fn ask(&mut self, now: Instant) -> Turn {
         if let (true, Some(last)) = (self.failing, self.last)
             && now < last + SPACING
         {
@@ -39,26 +39,26 @@ impl Pace {
     }
 
     /// The server has failed, or may have: a watch that breaks off is often the first sign.
-    pub fn suspect(&mut self) {
+    pub(super) fn suspect(&mut self) {
         self.failing = true;
     }
 
     /// The server has answered. Returns whether it was failing before.
-    pub fn succeed(&mut self) -> bool {
+    pub(super) fn succeed(&mut self) -> bool {
         std::mem::take(&mut self.failing)
     }
 }
 
 /// A [`Pace`] that requests wait at.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub(super) struct Gate {
     pace: Mutex<Pace>,
     opened: Notify,
 }
 
 impl Gate {
     /// Waits for a turn.
-    pub async fn pass(&self) {
+    pub(super) async fn pass(&self) {
         loop {
             let mut opened = std::pin::pin!(self.opened.notified());
             // From here on an opening is not missed, whatever the pace says meanwhile.
@@ -75,12 +75,12 @@ impl Gate {
     }
 
     /// See [`Pace::suspect`].
-    pub fn suspect(&self) {
+    pub(super) fn suspect(&self) {
         self.pace().suspect();
     }
 
     /// See [`Pace::succeed`].
-    pub fn succeed(&self) {
+    pub(super) fn succeed(&self) {
         if self.pace().succeed() {
             self.opened.notify_waiters();
         }

@@ -16,7 +16,7 @@ use super::gate::Gate;
 use super::resource::Resource;
 
 /// A whole answer takes no longer; of a watch, its beginning.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait for a connection.
 const BACKLOG: usize = 64;
 
@@ -75,18 +75,18 @@ pub struct Answer {
 }
 
 /// Told of every answer.
-pub type OnAnswer = Arc<dyn Fn(Answer) + Send + Sync>;
+pub(super) type OnAnswer = Arc<dyn Fn(Answer) + Send + Sync>;
 
 /// Puts [`Guarded`] around a client's service.
 #[derive(Clone)]
-pub struct GuardLayer {
+pub(super) struct GuardLayer {
     gate: Arc<Gate>,
     on_answer: OnAnswer,
 }
 
 impl GuardLayer {
     /// With a gate of its own.
-    pub fn new(on_answer: OnAnswer) -> Self {
+    pub(super) fn new(on_answer: OnAnswer) -> Self {
         Self { gate: Arc::default(), on_answer }
     }
 }
@@ -105,7 +105,7 @@ where
 }
 
 /// A service behind the gate.
-pub struct Guarded<F> {
+pub(super) struct Guarded<F> {
     inner: Buffer<Request<Body>, F>,
     guard: GuardLayer,
 }
@@ -177,7 +177,7 @@ fn is_watch(query: Option<&str>) -> bool {
 }
 
 /// The body of an answer.
-pub enum Answered<B> {
+pub(super) enum Answered<B> {
     /// All of it.
     Whole(Full<Bytes>),
     /// Events as they come. Its end, good or bad, makes the server suspect: all watches end together when it goes down.

@@ -12,7 +12,7 @@ use crate::plan::TraceObject;
 use crate::roster::PodInfo;
 
 /// The pods of a node.
-pub fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo> {
+pub(super) fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo> {
     Watch {
         resource: Resource::Pods,
         api: Api::all(client.clone()),
@@ -23,7 +23,7 @@ pub fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo> {
 }
 
 /// The node: its metadata, since its status changes all the time.
-pub fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>, NodeObject> {
+pub(super) fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>, NodeObject> {
     Watch {
         resource: Resource::Nodes,
         api: Api::all(client.clone()),
@@ -36,7 +36,7 @@ pub fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>, NodeO
 }
 
 /// Labels of all namespaces.
-pub fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>, NamespaceObject> {
+pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>, NamespaceObject> {
     Watch {
         resource: Resource::Namespaces,
         api: Api::all(client.clone()),
@@ -51,21 +51,21 @@ pub fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>, Namesp
 
 /// Traces of a kind, as JSON: a typed watch would lose the fields that this agent does not know, and trace more than
 /// was asked.
-pub fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, TraceObject> {
+pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, TraceObject> {
     match kind {
         TraceKind::Namespaced => Watch {
             resource: Resource::Traces,
             api: Api::all_with(client.clone(), &ApiResource::erase::<TcpStateTrace>(&())),
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
-            change: |told| Change::Traces(TraceKind::Namespaced, told),
+            change: |told| Change::Traces(TraceKind::Namespaced, Box::new(told)),
         },
         TraceKind::Cluster => Watch {
             resource: Resource::ClusterTraces,
             api: Api::all_with(client.clone(), &ApiResource::erase::<ClusterTcpStateTrace>(&())),
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
-            change: |told| Change::Traces(TraceKind::Cluster, told),
+            change: |told| Change::Traces(TraceKind::Cluster, Box::new(told)),
         },
     }
 }

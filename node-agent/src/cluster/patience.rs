@@ -31,8 +31,8 @@ impl Trouble {
     pub fn of(error: &watcher::Error) -> Self {
         use watcher::Error;
         let code = match error {
-            Error::WatchError(status) => status.code,
-            Error::InitialListFailed(kube::Error::Api(status))
+            Error::WatchError(status)
+            | Error::InitialListFailed(kube::Error::Api(status))
             | Error::WatchStartFailed(kube::Error::Api(status))
             | Error::WatchFailed(kube::Error::Api(status)) => status.code,
             _ => 0,
@@ -60,17 +60,17 @@ impl Trouble {
 }
 
 /// An error so long after the last one is the first of its own: the start of a watch says nothing by itself.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Grows with every error of the same kind.
 #[derive(Debug, Default)]
-pub struct Patience {
+pub(super) struct Patience {
     last: Option<(Trouble, Duration, Instant)>,
 }
 
 impl Patience {
     /// How long to wait now; `jitter` is anything in 0..1.
-    pub fn after(&mut self, trouble: Trouble, jitter: f64, now: Instant) -> Duration {
+    pub(super) fn after(&mut self, trouble: Trouble, jitter: f64, now: Instant) -> Duration {
         let (first, longest) = trouble.waits();
         let wait = match self.last {
             Some((same, wait, at)) if same == trouble && now < at + wait + QUIET => (wait * 2).min(longest),

@@ -128,7 +128,7 @@ impl State {
             }
             Change::Traces(kind, told) => {
                 self.heard(Resource::of_traces(kind), &told, now);
-                self.traces(kind, told);
+                self.traces(kind, *told);
                 self.touch(now);
             }
             Change::Broken(resource, ..) => {

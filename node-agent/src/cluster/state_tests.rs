@@ -24,8 +24,8 @@ impl Scene {
         for change in [
             Change::Pods(Told::All(vec![])),
             Change::Nodes(Told::All(vec![NodeObject { uid: "n1".to_owned(), labels: BTreeMap::new() }])),
-            Change::Traces(TraceKind::Namespaced, Told::All(vec![])),
-            Change::Traces(TraceKind::Cluster, Told::All(vec![])),
+            traces(TraceKind::Namespaced, Told::All(vec![])),
+            traces(TraceKind::Cluster, Told::All(vec![])),
         ] {
             scene.tell(change);
         }
@@ -89,6 +89,10 @@ fn every_pod(name: &str) -> TraceObject {
     trace(name, &json!({"podSelector": {}}))
 }
 
+fn traces(kind: TraceKind, told: Told<TraceObject>) -> Change {
+    Change::Traces(kind, Box::new(told))
+}
+
 fn broken(resource: Resource) -> Change {
     Change::Broken(resource, Trouble::Failing, "away".to_owned())
 }
@@ -98,8 +102,8 @@ fn nothing_is_handed_on_before_every_list_has_come() {
     let lists = [
         Change::Pods(Told::All(vec![pod("a")])),
         Change::Nodes(Told::All(vec![])),
-        Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("t")])),
-        Change::Traces(TraceKind::Cluster, Told::All(vec![])),
+        traces(TraceKind::Namespaced, Told::All(vec![every_pod("t")])),
+        traces(TraceKind::Cluster, Told::All(vec![])),
     ];
     for absent in 0..lists.len() {
         let mut scene = Scene::unsynced();
@@ -170,7 +174,7 @@ fn plans_wait_for_what_belongs_together_and_are_at_most_ten_a_second() {
         if scene.now.boot_ns < start + 900 * MS {
             names += 1;
             let created = every_pod(&format!("t{names}"));
-            scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(created)));
+            scene.tell(traces(TraceKind::Namespaced, Told::Applied(created)));
         }
         plans += u32::from(scene.turn().planned);
         scene.pass(MS);
@@ -185,10 +189,10 @@ fn a_trace_that_comes_or_goes_is_in_force_within_a_tenth_of_a_second() {
     let mut scene = Scene::synced();
     scene.tell(Change::Pods(Told::Applied(pod("a"))));
     scene.last_view();
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
+    scene.tell(traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
     scene.pass(100 * MS);
     assert_eq!(scene.turn().view.unwrap().plan.active().count(), 1);
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Deleted(every_pod("t"))));
+    scene.tell(traces(TraceKind::Namespaced, Told::Deleted(every_pod("t"))));
     scene.pass(100 * MS);
     assert_eq!(scene.turn().view.unwrap().plan.active().count(), 0);
 }
@@ -197,10 +201,10 @@ fn a_trace_that_comes_or_goes_is_in_force_within_a_tenth_of_a_second() {
 fn a_list_of_one_kind_of_trace_leaves_the_other_alone() {
     let mut scene = Scene::synced();
     scene.tell(Change::Pods(Told::Applied(pod("a"))));
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("t"), every_pod("u")])));
-    scene.tell(Change::Traces(TraceKind::Cluster, Told::All(vec![])));
+    scene.tell(traces(TraceKind::Namespaced, Told::All(vec![every_pod("t"), every_pod("u")])));
+    scene.tell(traces(TraceKind::Cluster, Told::All(vec![])));
     assert_eq!(scene.last_view().unwrap().plan.active().count(), 2);
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::All(vec![every_pod("u")])));
+    scene.tell(traces(TraceKind::Namespaced, Told::All(vec![every_pod("u")])));
     let plan = scene.last_view().unwrap().plan;
     assert_eq!(plan.active().map(|(_, trace)| trace.key.name.as_str()).collect::<Vec<_>>(), ["u"]);
 }
@@ -209,7 +213,7 @@ fn a_list_of_one_kind_of_trace_leaves_the_other_alone() {
 fn a_watch_that_breaks_takes_nothing_away_but_after_five_seconds_the_certainty() {
     let mut scene = Scene::synced();
     scene.tell(Change::Pods(Told::Applied(pod("a"))));
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
+    scene.tell(traces(TraceKind::Namespaced, Told::Applied(every_pod("t"))));
     scene.last_view();
     for resource in Resource::REQUIRED {
         scene.tell(broken(resource));
@@ -243,7 +247,7 @@ fn a_ttl_ends_without_anything_being_told() {
     scene.tell(Change::Pods(Told::Applied(pod("a"))));
     scene.now.unix_s = 1_795_361_100;
     let short = trace("t", &json!({"podSelector": {}, "ttl": "10s"}));
-    scene.tell(Change::Traces(TraceKind::Namespaced, Told::Applied(short)));
+    scene.tell(traces(TraceKind::Namespaced, Told::Applied(short)));
     assert_eq!(scene.last_view().unwrap().plan.active().count(), 1);
     let mut ended = None;
     for _ in 0..15 {

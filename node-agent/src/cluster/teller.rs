@@ -11,16 +11,16 @@ use super::resource::Resource;
 
 /// Remembers what it has said.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub(super) struct Teller {
     troubles: BTreeMap<Resource, (Trouble, Instant)>,
 }
 
 impl Teller {
     /// Says what is new about a change.
-    pub fn note(&mut self, change: &Change) {
+    pub(super) fn note(&mut self, change: &Change) {
         match change {
             // Whether it matters shows at the next start.
-            Change::Broken(_, Trouble::Cut, _) => {}
+            Change::Broken(_, Trouble::Cut | Trouble::Gone, _) => {}
             Change::Broken(resource, trouble, reason) => self.broken(*resource, *trouble, reason),
             Change::Works(resource) => self.works(*resource),
             Change::Pods(_) => self.works(Resource::Pods),

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::change::{Change, Told};
+use super::client::reason_of;
 use super::patience::{Patience, Trouble};
 use super::resource::Resource;
 
@@ -21,7 +22,7 @@ use super::resource::Resource;
 const PAGE: u32 = 250;
 
 /// One resource to follow.
-pub struct Watch<K, T> {
+pub(super) struct Watch<K, T> {
     /// Which.
     pub resource: Resource,
     /// Where to read it.
@@ -39,7 +40,7 @@ where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     /// Follows it for ever, or until nobody listens.
-    pub async fn follow(self, changes: UnboundedSender<Change>) {
+    pub(super) async fn follow(self, changes: UnboundedSender<Change>) {
         let mut config = watcher::Config::default().page_size(PAGE);
         config.field_selector = self.fields.clone();
         let mut patience = Patience::default();
@@ -47,27 +48,22 @@ where
             let mut events = pin!(watcher(self.api.clone(), config.clone()));
             let mut listed = Vec::new();
             while let Some(event) = events.next().await {
-                let sent = match event {
-                    Ok(event) => {
-                        self.told(event, &mut listed).map_or(Ok(()), |told| changes.send((self.change)(told)))
-                    }
+                let (change, trouble) = match event {
+                    Ok(event) => (self.told(event, &mut listed).map(self.change), None),
                     Err(error) => {
                         let trouble = Trouble::of(&error);
-                        let sent = if trouble == Trouble::Gone {
-                            Ok(())
-                        } else {
-                            changes.send(Change::Broken(self.resource, trouble, reason(&error)))
-                        };
-                        tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
-                        if trouble == Trouble::Gone {
-                            // Also when the start of a watch was answered so: kube would ask for the same version for ever.
-                            break;
-                        }
-                        sent
+                        (Some(Change::Broken(self.resource, trouble, reason_of(&error))), Some(trouble))
                     }
                 };
-                if sent.is_err() {
+                if change.is_some_and(|change| changes.send(change).is_err()) {
                     return;
+                }
+                let Some(trouble) = trouble else { continue };
+                tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
+                if trouble == Trouble::Gone {
+                    // Lists anew. Where the start of a watch was answered so, kube would ask for the same version for
+                    // ever.
+                    break;
                 }
             }
         }
@@ -92,29 +88,10 @@ where
 }
 
 /// Spreads the agents of a cluster. Not worth a random number generator of its own: any number will do.
-pub fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = u32::try_from(RandomState::new().hash_one(Instant::now()) >> 32).unwrap_or_default();
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// What an error says, with its causes, in one line.
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    if let Some(kube::Error::Api(status)) = error.source().and_then(|cause| cause.downcast_ref())
-        && !status.message.is_empty()
-    {
-        return status.message.clone();
-    }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

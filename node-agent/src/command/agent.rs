@@ -1,7 +1,11 @@
 //! `agent`: the `DaemonSet`'s process. The pipeline traces by what the cluster's edge tells it; when the preflight
 //! fails there is no pipeline, and the agent stays to say why.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use kube_tcpstates_events::{K8s, Level};
@@ -15,7 +19,7 @@ use super::{
     trace::connection_ids,
 };
 use crate::{
-    cgroupfs::Mount,
+    cgroupfs::{self, Mount},
     cluster::{Cluster, ClusterConfig, NodeFacts},
     filter::duration::parse_duration,
     kernel::{self, Hook, Loaded, Options},
@@ -98,9 +102,10 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         ring_bytes: config.ring_bytes,
         want_on_cpu: false,
         follow_cgroups: true,
+        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })
     .map_err(anyhow::Error::from)
-    .and_then(|kernel| refuse_blind(&kernel, mount.as_ref()).map(|()| kernel));
+    .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.proc_root).map(|()| kernel));
     let facts = node_facts(&config, mount.as_ref(), loaded.as_ref());
     let trouble = loaded.as_ref().err().map(|error| format!("{error:#}"));
     let telemetry = Telemetry::new(board_facts(&facts), trouble.clone());
@@ -161,21 +166,22 @@ fn find_mount(config: &AgentConfig) -> Option<Mount> {
 }
 
 /// Whoever cannot tell one pod's sockets from another's must not trace for tenants.
-fn refuse_blind(kernel: &Loaded, mount: Option<&Mount>) -> anyhow::Result<()> {
-    if !kernel.reads_cgroups() {
+fn refuse_blind(kernel: &Loaded, mount: Option<&Mount>, proc_root: &Path) -> anyhow::Result<()> {
+    if !kernel.reads_cgroups() || !kernel.reads_namespaces() {
         anyhow::bail!(
-            "the hook {} cannot read which cgroup a socket belongs to on this kernel (no type information, BTF): \
-             one pod's connections could not be told from another's",
+            "the hook {} cannot read which cgroup and network namespace a socket belongs to on this kernel (no type \
+             information, BTF): one pod's connections could not be told from another's",
             kernel.hook
         );
     }
-    match mount {
-        Some(mount) if mount.cgroup2.is_some() && mount.is_whole => Ok(()),
-        _ => anyhow::bail!(
-            "the host's cgroup2 hierarchy is not to be seen: mount the host's /sys/fs/cgroup read-only and name the \
-             directory with --cgroup-root"
-        ),
+    let by_cgroup = mount.is_some_and(|mount| mount.cgroup2.is_some() && mount.is_whole);
+    if by_cgroup || cgroupfs::shows_the_host(proc_root) {
+        return Ok(());
     }
+    anyhow::bail!(
+        "the host's cgroup2 hierarchy is not to be seen: mount the host's /sys/fs/cgroup read-only and name the \
+         directory with --cgroup-root; where the host has none, mount its /proc and name that with --proc-root"
+    )
 }
 
 fn node_facts(

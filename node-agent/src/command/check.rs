@@ -1,9 +1,10 @@
 //! `check`: says what this kernel and this process can do, and tries it.
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
 use super::args::CheckArguments;
 use crate::{
+    cgroupfs,
     kernel::{self, Hook, Options},
     preflight::{self, Finding},
 };
@@ -43,8 +44,13 @@ pub(super) fn run(raw: &CheckArguments) -> anyhow::Result<bool> {
 
 /// Loads and attaches for a moment, with rules that want nothing.
 fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
-    let mut kernel =
-        kernel::load(Options { hook, ring_bytes: RING_BYTES, want_on_cpu: false, follow_cgroups: false })?;
+    let mut kernel = kernel::load(Options {
+        hook,
+        ring_bytes: RING_BYTES,
+        want_on_cpu: false,
+        follow_cgroups: false,
+        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
+    })?;
     kernel.attach_cgroups();
     kernel.attach()?;
     Ok(preflight::attached(&kernel))

@@ -1,6 +1,6 @@
 //! `trace`: this machine's kernel, without Kubernetes.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
@@ -12,7 +12,7 @@ use super::{
     start_line::{StartFacts, start_line},
 };
 use crate::{
-    cgroupfs::Mount,
+    cgroupfs::{self, Mount},
     connection::ConnectionIds,
     filter::compile,
     kernel::{self, Loaded, Options},
@@ -76,6 +76,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         ring_bytes: config.ring_bytes,
         want_on_cpu: text,
         follow_cgroups: false,
+        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })?;
     refuse_blind(config, kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {

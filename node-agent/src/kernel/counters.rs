@@ -23,6 +23,18 @@ pub struct CounterSnapshot {
     pub recursion_known: bool,
 }
 
+/// Nothing counted.
+impl Default for CounterSnapshot {
+    fn default() -> Self {
+        Self {
+            words: [0; COUNTERS],
+            ring_full_by_trace: [0; MAX_TRACES],
+            recursion: 0,
+            recursion_known: false,
+        }
+    }
+}
+
 impl CounterSnapshot {
     /// One counter.
     pub fn get(&self, counter: Counter) -> u64 {

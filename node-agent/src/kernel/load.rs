@@ -44,6 +44,9 @@ pub struct Options {
     pub want_on_cpu: bool,
     /// Cgroup entries of the filter follow cgroup creation in the kernel.
     pub follow_cgroups: bool,
+    /// This process sees every process of the machine: the kernel shows an iterator over tasks only those of its
+    /// reader's pid namespace (`init_seq_pidns`, `kernel/bpf/task_iter.c`).
+    pub sees_every_task: bool,
 }
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
@@ -67,11 +70,11 @@ pub struct Loaded {
     pub rules: Rules,
     /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
     btf: Option<AyaBtf>,
-    has_btf: bool,
     program: &'static str,
     /// Takes the hits for which the kernel skips `program`.
     second: Option<&'static str>,
     accept_arguments: u32,
+    options: Options,
     /// The program that counts socket records is loaded.
     counts_records: bool,
     offsets: Offsets,
@@ -126,7 +129,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
-    let mut loaded = assemble(ebpf, hook, storage, program, btf)?;
+    let mut loaded = assemble(ebpf, options, (hook, storage, program), btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
     loaded.second = second;
@@ -211,9 +214,8 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
 
 fn assemble(
     mut ebpf: Ebpf,
-    hook: Hook,
-    storage: StorageKind,
-    program: &'static str,
+    options: Options,
+    (hook, storage, program): (Hook, StorageKind, &'static str),
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
@@ -264,11 +266,11 @@ fn assemble(
         counters,
         rings: Some(rings),
         rules,
-        has_btf: btf.is_some(),
         btf,
         program,
         second: None,
         accept_arguments: 0,
+        options,
         counts_records: false,
         offsets: Offsets::NONE,
         links: Vec::new(),
@@ -313,7 +315,7 @@ impl Loaded {
             }
         }
         // Dropped again at the end: it is only needed here.
-        let btf = self.btf.take().or_else(|| self.has_btf.then(AyaBtf::from_sys_fs).and_then(Result::ok));
+        let btf = self.btf.take().or_else(|| AyaBtf::from_sys_fs().ok());
         let Some(btf) = &btf else {
             self.dump = Err("the kernel shows no type information".to_owned());
             return Ok(());
@@ -331,6 +333,13 @@ impl Loaded {
             self.accept_owner = true;
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
+        if self.dump.is_ok() && !self.options.sees_every_task {
+            self.dump = Err(
+                "only those of this container: of others the descriptors are not to be seen without the \
+                             host's pid namespace (hostPID)"
+                    .to_owned(),
+            );
+        }
         if !self.counts_records {
             // For later, when there are no types any more. Without it the counts of records are not told.
             self.counts_records = dump::load_count(&mut self.ebpf, btf).is_ok();

@@ -24,5 +24,5 @@ pub use error::LoadError;
 pub use hook::{Hook, StorageKind};
 pub use load::{Loaded, Options, load};
 pub use offsets::{Missing, resolve as resolve_offsets};
-pub use ring::{CgroupChange, CgroupRing, EventRing, Rings, Sleeper, Wake, Waker};
+pub use ring::{CgroupChange, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};
 pub use rules::{Rules, RulesError};

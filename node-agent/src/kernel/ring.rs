@@ -50,6 +50,15 @@ pub enum Wake {
     Asked,
 }
 
+/// What the reader's last look before a sleep brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Records.
+    Found,
+    /// None: it may sleep, so long at most.
+    Nothing(Option<Duration>),
+}
+
 /// Wakes the reader from another thread.
 #[derive(Clone)]
 pub struct Waker(Arc<OwnedFd>);
@@ -153,14 +162,9 @@ impl Sleeper {
     }
 
     /// Waits until there may be something to do. `found` is whether the last drain brought records; `again` drains
-    /// once more after the program has been told that the reader sleeps, and says whether it found any. `limit` bounds
-    /// a sleep that is not a rest.
-    pub fn wait(
-        &mut self,
-        found: bool,
-        limit: Option<Duration>,
-        again: impl FnOnce() -> bool,
-    ) -> io::Result<Wake> {
+    /// once more after the program has been told that the reader sleeps, and says whether it found any and how long to
+    /// sleep otherwise.
+    pub fn wait(&mut self, found: bool, again: impl FnOnce() -> Look) -> io::Result<Wake> {
         self.idle_rests = if found { 0 } else { self.idle_rests + 1 };
         if self.idle_rests < RESTS_BEFORE_SLEEP {
             self.control.about_to_rest();
@@ -169,7 +173,10 @@ impl Sleeper {
             return wake;
         }
         self.control.about_to_sleep();
-        let wake = if again() { Ok(Wake::Ring) } else { self.poll(limit) };
+        let wake = match again() {
+            Look::Found => Ok(Wake::Ring),
+            Look::Nothing(limit) => self.poll(limit),
+        };
         self.control.awake();
         self.idle_rests = 0;
         wake

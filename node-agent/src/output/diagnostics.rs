@@ -157,7 +157,7 @@ mod tests {
         let waiting = diagnostics.through_queue();
         let subscriber = tracing_subscriber::registry().with(diagnostics);
         tracing::subscriber::with_default(subscriber, || {
-            tracing::warn!(code = 403, "the watch is \"broken\"")
+            tracing::warn!(code = 403, "the watch is \"broken\"");
         });
         let line = waiting.try_recv().unwrap();
         assert_eq!(line.last(), Some(&b'\n'));

@@ -16,7 +16,7 @@ pub struct TraceCounts {
 }
 
 /// Everything a pipeline tells.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     /// All counts; running, so they may differ by what is in flight.
     pub tally: Tally,

@@ -163,6 +163,8 @@ impl Flow {
             }
             return;
         }
+        // Those that may have wanted it and do not take what nobody can name.
+        self.ledger.lost(transition.maybe & owner.sets.pending & !nameless);
         if self.admit(owner, wanted) {
             self.write(transition, owner, wanted);
         }

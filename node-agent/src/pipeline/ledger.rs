@@ -60,6 +60,11 @@ impl Ledger {
         }
     }
 
+    /// One generation for the whole run: the command line's one trace has no plan.
+    pub(super) fn begin(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
     /// Another plan is in force under a generation. Returns the bits that mean what they meant before.
     pub(super) fn turn_over(&mut self, plan: &Arc<Plan>, generation: u32) -> TraceSet {
         self.settle();

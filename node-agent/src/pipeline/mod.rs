@@ -48,7 +48,7 @@ use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
     filter::rate::RateLimiter,
-    kernel::{EventRing, Loaded, Rings, Sleeper, boot_ns},
+    kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
     output::{End, Journal, Queue},
     serialise::{self, Serialiser},
 };
@@ -155,6 +155,7 @@ pub fn start(
     pipeline.kernel.attach_cgroups();
     pipeline.walk();
     attach(&mut pipeline.kernel)?;
+    pipeline.flow.ledger.begin(pipeline.kernel.rules.generation());
     pipeline.say_start();
     spawn(pipeline, handle, sleeper, on_end)
 }
@@ -250,8 +251,7 @@ impl Pipeline {
             if self.events.is_backlogged() {
                 continue;
             }
-            let limit = self.next_deadline();
-            if let Err(error) = sleeper.wait(found, limit, || self.last_look()) {
+            if let Err(error) = sleeper.wait(found, || self.last_look()) {
                 break Some(error);
             }
         };
@@ -269,29 +269,19 @@ impl Pipeline {
             flow.ledger.ring_is_empty();
         }
         flow.end_waits(now_ns, &mut kernel.rules);
-        let noted = self.write_diagnostics();
-        if found > 0 || noted {
-            self.flow.queue.flush();
-        }
+        self.write_diagnostics();
+        // Also what waited for a name until now, or for a view.
+        self.flow.queue.flush();
         found > 0
     }
 
-    /// How long it may sleep: no longer than until the next wait for an owner ends.
-    fn next_deadline(&self) -> Option<Duration> {
-        let deadline_ns = self.flow.holding.next_deadline()?;
-        Some(Duration::from_nanos(deadline_ns.saturating_sub(boot_ns()).max(1)))
-    }
-
-    /// What has been said lately. Returns whether there was any.
-    fn write_diagnostics(&mut self) -> bool {
-        let Some(diagnostics) = &self.diagnostics else { return false };
-        let mut any = false;
+    /// What has been said lately.
+    fn write_diagnostics(&mut self) {
+        let Some(diagnostics) = &self.diagnostics else { return };
         while let Ok(line) = diagnostics.try_recv() {
             // Without room it is dropped: events matter more.
             let _ = self.flow.queue.note(|out| out.extend_from_slice(&line));
-            any = true;
         }
-        any
     }
 
     /// Writes the first line of the run, once.
@@ -302,14 +292,19 @@ impl Pipeline {
         }
     }
 
-    /// Before a sleep of any length: what was lost lately must not go untold until something else happens.
-    fn last_look(&mut self) -> bool {
-        let found = self.turn();
-        if !found {
-            self.reporter.hurry();
-            self.tell_losses();
+    /// Before a sleep: it ends when the next wait for an owner does, and when what was lost lately may be told, which
+    /// must not wait until something else happens.
+    fn last_look(&mut self) -> Look {
+        if self.turn() {
+            return Look::Found;
         }
-        found
+        self.tell_losses();
+        let now_ns = boot_ns();
+        let tally = self.tally(false);
+        let untold = self.reporter.is_untold(&tally);
+        let loss_ns = untold.then(|| self.reporter.due_ns());
+        let next_ns = self.flow.holding.next_deadline().into_iter().chain(loss_ns).min();
+        Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
     /// Serves what was asked. Returns whether to end.
@@ -317,13 +312,23 @@ impl Pipeline {
         loop {
             match self.requests.try_recv() {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
-                Ok(Request::Summary) => say(&self.tally(true)),
+                Ok(Request::Summary) => {
+                    let tally = self.tally(true);
+                    if self.diagnostics.is_some() {
+                        tracing::info!("{tally}");
+                    } else {
+                        say(&tally);
+                    }
+                }
                 Ok(Request::Heartbeat) => {
                     self.try_again();
                     // Without room the next one tells as much.
                     self.heartbeat(false);
                 }
-                Ok(Request::View(view)) => self.put_in_force(*view),
+                Ok(Request::View(view)) => {
+                    self.put_in_force(*view);
+                    self.flow.queue.flush();
+                }
                 Ok(Request::Account(answer)) => {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.account());

@@ -45,6 +45,16 @@ impl Reporter {
         now_ns.saturating_sub(self.told_ns) >= SECOND_NS
     }
 
+    /// When losses may be told next, boot time ns.
+    pub(super) const fn due_ns(&self) -> u64 {
+        self.told_ns + SECOND_NS
+    }
+
+    /// Whether there is any to tell.
+    pub(super) fn is_untold(&self, tally: &Tally) -> bool {
+        tally.lost().total() > self.told
+    }
+
     /// The next look at losses is due at once.
     pub(super) fn hurry(&mut self) {
         self.told_ns = 0;

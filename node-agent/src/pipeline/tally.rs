@@ -8,7 +8,7 @@ use kube_tcpstates_events::{ByPlace, Totals};
 use crate::{kernel::CounterSnapshot, output};
 
 /// Everything counted, at one time. Exact once the programs are detached, the ring drained and the output finished.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// The kernel's part.
     pub kernel: CounterSnapshot,

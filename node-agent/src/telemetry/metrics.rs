@@ -1,4 +1,4 @@
-//! The board in the OpenMetrics format. Labels have bounded values: never a pod, an address, a port or a trace's name.
+//! The board in the `OpenMetrics` format. Labels have bounded values: never a pod, an address, a port or a trace's name.
 
 use std::fmt::Error;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the agent tells of itself over HTTP: `/metrics` in the OpenMetrics format, `/livez`, `/readyz`. An edge; it
+//! What the agent tells of itself over HTTP: `/metrics` in the `OpenMetrics` format, `/livez`, `/readyz`. An edge; it
 //! decides nothing. `docs/metrics.md` explains every metric.
 
 mod board;

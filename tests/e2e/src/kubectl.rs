@@ -49,6 +49,13 @@ impl Kubectl {
         self.run_with(&["apply", "--validate=false", "--filename=-"], documents)
     }
 
+    /// What the server would store if this document were applied.
+    pub fn try_out(&self, document: &str) -> Result<Value> {
+        let flags = ["--validate=false", "--dry-run=server", "--output=json", "--filename=-"];
+        let text = self.run_with(&[&["apply"], &flags[..]].concat(), document)?;
+        serde_json::from_str(&text).context("kubectl apply --dry-run: not JSON")
+    }
+
     /// Runs it with documents on its stdin.
     pub fn run_with(&self, arguments: &[&str], documents: &str) -> Result<String> {
         let mut kubectl = self.command(arguments).stdin(Stdio::piped()).spawn().context("start kubectl")?;

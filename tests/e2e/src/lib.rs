@@ -21,6 +21,8 @@ pub mod compare;
 pub mod flood;
 pub mod kubectl;
 pub mod line;
+pub mod report;
 pub mod scene;
 pub mod stand_in;
+pub mod undo;
 pub mod wait;

@@ -2,16 +2,21 @@
 //!
 //! A program of its own instead of the usual harness, because the cluster is brought up once for all of them.
 
+mod attachment;
 mod changes;
 mod cluster;
+mod kinds;
+mod limits;
 mod namespaces;
 mod outage;
+mod reading;
 mod restart;
 mod rights;
 mod security;
 mod selection;
 mod short_lived;
 mod size;
+mod slots;
 mod traffic;
 
 use std::path::Path;
@@ -38,9 +43,14 @@ fn main() -> ExitCode {
     let all = trials(&[
         cluster::TESTS,
         traffic::TESTS,
+        attachment::TESTS,
+        kinds::TESTS,
         selection::TESTS,
         changes::TESTS,
         short_lived::TESTS,
+        limits::TESTS,
+        reading::TESTS,
+        slots::TESTS,
         outage::TESTS,
         restart::TESTS,
         rights::TESTS,

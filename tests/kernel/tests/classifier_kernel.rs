@@ -30,7 +30,13 @@ const EVERYTHING: usize = MAX_TRACES - 1;
 
 fn loaded() -> (Loaded, Rings) {
     requirements::require(&[]);
-    let options = Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, follow_cgroups: false };
+    let options = Options {
+        hook: None,
+        ring_bytes: 8 << 20,
+        want_on_cpu: false,
+        follow_cgroups: false,
+        sees_every_task: true,
+    };
     let mut kernel = load(options).expect("loading the programs");
     let rings = kernel.rings.take().expect("fresh rings");
     (kernel, rings)
@@ -188,7 +194,7 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
         let id = own_cgroup();
         let mut cgroups = HashMap::new();
         cgroups.insert(id, (own, 0));
-        kernel.rules.set_cgroup(id, CgroupSets { matched: [own; 2], pending: [0; 2] }).unwrap();
+        kernel.rules.set_cgroup(id, CgroupSets { matched: [own; 2], ..CgroupSets::default() }).unwrap();
         let generation =
             kernel.rules.swap(&compile(traces.iter().map(|(slot, trace)| (*slot, trace))).unwrap()).unwrap();
         traffic(&ports);
@@ -268,7 +274,7 @@ fn swapping_rules_under_load_judges_no_transition_by_a_mixture() {
         let traces = everything_constrained(pattern(generation), netns);
         compile(traces.iter().map(|(slot, trace)| (*slot, trace))).unwrap()
     });
-    let own = CgroupSets { matched: [TraceSet::MAX; 2], pending: [0; 2] };
+    let own = CgroupSets { matched: [TraceSet::MAX; 2], ..CgroupSets::default() };
     kernel.rules.set_cgroup(own_cgroup(), own).unwrap();
     // The first swap makes generation 1.
     assert_eq!(kernel.rules.swap(&sets[1]).unwrap(), 1);

@@ -261,6 +261,7 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
                 paths.push("/sys/kernel/tracing".to_owned());
             }
             "cgroup-v1" => {
+                push(&mut args, "--proc-root=/host/proc");
                 push(&mut add, "SYS_PTRACE");
                 paths.push("/host/proc".to_owned());
             }

@@ -51,17 +51,17 @@ impl NodeFacts {
 
 /// Since when the agent is ready, or is not.
 #[derive(Clone, Debug, Default)]
-pub struct ReadySince(Option<(ConditionStatus, Timestamp)>);
+pub(super) struct ReadySince(Option<(ConditionStatus, Timestamp)>);
 
 /// The report for now.
-pub fn status(
+pub(super) fn status(
     facts: &NodeFacts,
     snapshot: &Snapshot,
     account: Option<&Account>,
     since: &mut ReadySince,
     now: Timestamp,
 ) -> TcpStateNodeStatus {
-    let failure = account.and_then(|account| account.failure.as_deref());
+    let failure = facts.trouble.as_deref().or_else(|| account.and_then(|account| account.failure.as_deref()));
     let traces = snapshot.standings.iter().map(|standing| trace(standing, failure, account));
     let mut status = TcpStateNodeStatus {
         conditions: vec![ready(facts, snapshot, failure, since, now)],
@@ -83,7 +83,7 @@ pub fn status(
 
 /// What of a report is worth a write of its own. Counts are not, and neither is the number of pods: with short Jobs it
 /// never rests.
-pub fn essence(status: &TcpStateNodeStatus) -> TcpStateNodeStatus {
+pub(super) fn essence(status: &TcpStateNodeStatus) -> TcpStateNodeStatus {
     let mut essence = status.clone();
     essence.last_report_time = None;
     essence.counts = None;

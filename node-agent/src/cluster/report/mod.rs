@@ -21,17 +21,21 @@ pub use content::NodeFacts;
 
 use self::content::{ReadySince, essence, status};
 use self::schedule::Schedule;
+use super::client::reason_of;
 use super::drive::Snapshot;
 use super::watch::jitter;
 use crate::telemetry::Telemetry;
 
-/// Owner of the fields.
-const MANAGER: &str = "kube-tcpstates-agent";
+/// Owner of the object's own fields, and owner of its status. Before 1.22 a server keeps one set of fields for a name,
+/// whichever endpoint it wrote to: under one name, making the object would give up the status, and what is not in the
+/// next one, such as a trace that is gone, would stay for ever.
+const OBJECT_MANAGER: &str = "kube-tcpstates-agent-object";
+const STATUS_MANAGER: &str = "kube-tcpstates-agent";
 /// The pipeline's own troubles are looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the report for ever, as often as it should be.
-pub async fn write(
+pub(super) async fn write(
     client: Client,
     node: String,
     facts: NodeFacts,
@@ -67,7 +71,11 @@ pub async fn write(
             Err(error) => {
                 schedule.failed(Instant::now());
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("cannot write TcpStateNode {}, trying again: {error}", writer.node);
+                    tracing::warn!(
+                        "cannot write TcpStateNode {}, trying again: {}",
+                        writer.node,
+                        reason_of(&error)
+                    );
                 }
             }
         }
@@ -99,7 +107,7 @@ impl Writer {
     async fn apply(&mut self, owner: &str) -> kube::Result<()> {
         self.owner = None;
         let object = object(&self.node, owner);
-        let made = self.api.patch(&self.node, &parameters(), &Patch::Apply(&object)).await?;
+        let made = self.api.patch(&self.node, &parameters(OBJECT_MANAGER), &Patch::Apply(&object)).await?;
         self.owner = Some(owner.to_owned());
         tracing::debug!("TcpStateNode {} has UID {:?}", self.node, made.uid());
         Ok(())
@@ -112,13 +120,14 @@ impl Writer {
             "metadata": {"name": self.node},
             "status": status,
         });
-        self.api.patch_status(&self.node, &parameters(), &Patch::Apply(&object)).await.map(drop)
+        let parameters = parameters(STATUS_MANAGER);
+        self.api.patch_status(&self.node, &parameters, &Patch::Apply(&object)).await.map(drop)
     }
 }
 
 /// Nobody else has a say in these fields.
-fn parameters() -> PatchParams {
-    PatchParams::apply(MANAGER).force()
+fn parameters(manager: &str) -> PatchParams {
+    PatchParams::apply(manager).force()
 }
 
 /// The object without its status. It goes away with the Node.

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 /// Between two writes.
 const SPACING: Duration = Duration::from_secs(10);
 /// Counts are written so often, give or take a fifth.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 
 /// Knows what was written last and when.
 #[derive(Debug)]
-pub struct Schedule<T> {
+pub(super) struct Schedule<T> {
     written: Option<T>,
     tried: Option<Instant>,
     periodic: Instant,
@@ -23,26 +23,26 @@ pub struct Schedule<T> {
 
 impl<T: PartialEq> Schedule<T> {
     /// Nothing is written yet. `jitter` is anything in 0..1, of the node's own.
-    pub fn new(now: Instant, jitter: f64) -> Self {
+    pub(super) fn new(now: Instant, jitter: f64) -> Self {
         let period = PERIOD.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0));
         Self { written: None, tried: None, periodic: now, period }
     }
 
     /// When to write, while the state is this one.
-    pub fn due(&self, state: &T, now: Instant) -> Instant {
+    pub(super) fn due(&self, state: &T, now: Instant) -> Instant {
         let spaced = self.tried.map_or(now, |tried| tried + SPACING);
         if self.written.as_ref() == Some(state) { self.periodic.max(spaced) } else { spaced }
     }
 
     /// It was written. The next write for the counts' sake is a period away.
-    pub fn written(&mut self, state: T, now: Instant) {
+    pub(super) fn written(&mut self, state: T, now: Instant) {
         self.written = Some(state);
         self.tried = Some(now);
         self.periodic = now + self.period;
     }
 
     /// It could not be written.
-    pub fn failed(&mut self, now: Instant) {
+    pub(super) fn failed(&mut self, now: Instant) {
         self.written = None;
         self.tried = Some(now);
     }

@@ -78,14 +78,16 @@ fn take_down() -> Result<()> {
     Ok(())
 }
 
-/// Removes a directory. Mounts below it went with the namespaces, a moment after their last process.
-fn remove(directory: &Path) -> Result<()> {
+/// Removes a directory, or the file or socket that a test put beside them. Mounts below it went with the namespaces, a
+/// moment after their last process.
+fn remove(path: &Path) -> Result<()> {
+    let try_once = || if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     for _ in 0..20 {
-        match fs::remove_dir_all(directory) {
+        match try_once() {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(_) => thread::sleep(Duration::from_millis(100)),
         }
     }
-    fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))
+    try_once().with_context(|| format!("remove {}", path.display()))
 }
