@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, place};
@@ -23,12 +24,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct Agents<'a> {
     kubectl: &'a Kubectl,
+    since: Timestamp,
 }
 
 impl<'a> Agents<'a> {
     /// Installs them, unless that is done, and waits until they are Ready.
     pub fn install(cluster: &'a Cluster) -> Result<Self> {
-        let agents = Self { kubectl: cluster.kubectl() };
+        let agents = Self { kubectl: cluster.kubectl(), since: Timestamp::now() };
         if agents.kubectl.run(&["get", "--namespace", NAMESPACE, DAEMON_SET]).is_err() {
             let image = place::given("KUBE_TCPSTATES_AGENT_IMAGE")?;
             cluster.nodes().iter().try_for_each(|node| node.import(&image))?;
@@ -56,6 +58,15 @@ impl<'a> Agents<'a> {
         Line::parse_all(&log)
     }
 
+    /// Those written since [`Agents::install`] was called: those of the tests before are many, and reading them takes
+    /// seconds.
+    fn new_lines(&self) -> Result<Vec<Line>> {
+        let since = format!("--since-time={}", self.since);
+        let flags =
+            ["--namespace", NAMESPACE, "--selector", SELECTOR, "--container=agent", "--tail=-1", &since];
+        Line::parse_all(&self.kubectl.run(&[&["logs"], &flags[..]].concat())?)
+    }
+
     /// Waits until so many lines of a trace are there, and a moment longer for those too many.
     pub fn await_lines(&self, trace: &str, count: usize, patience: Duration) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
@@ -71,9 +82,9 @@ impl<'a> Agents<'a> {
         self.of(trace)
     }
 
-    /// The transition lines of one trace.
+    /// The transition lines of one trace, which was made after [`Agents::install`] was called.
     pub fn of(&self, trace: &str) -> Result<Vec<Line>> {
-        let mut lines = self.lines()?;
+        let mut lines = self.new_lines()?;
         lines.retain(|line| line.is("transition") && line.is_of(trace));
         Ok(lines)
     }
@@ -89,7 +100,7 @@ impl<'a> Agents<'a> {
 
     /// An error if any agent has lost transitions of a trace.
     pub fn require_no_loss(&self, trace: &str) -> Result<()> {
-        for line in self.lines()?.iter().filter(|line| line.is("lost")) {
+        for line in self.new_lines()?.iter().filter(|line| line.is("lost")) {
             let lost = line.get("lost.by_trace").and_then(|by_trace| by_trace.get(trace));
             ensure!(lost.is_none(), "transitions of {trace} were lost: {}", line.0);
         }

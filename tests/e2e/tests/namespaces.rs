@@ -10,6 +10,7 @@ use kube_tcpstates_e2e_tests::compare::judge;
 use kube_tcpstates_e2e_tests::kubectl::Kubectl;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use kube_tcpstates_e2e_tests::stand_in::INSTALLED;
+use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ fn refused_alone(cluster: &Cluster) -> Result<()> {
         })
         .to_string(),
     )?;
-    let _untrace = Untrace(kubectl);
+    let _untrace = Undo::new(kubectl, &["delete", "clustertcpstatetrace", "teams"]);
     let clients = [("client-a", NODE_A), ("client-b", NODE_B)];
     for (name, node) in clients {
         let rest = ["--sleep-before-ms=2000".to_owned(), "--pace-ms=5".to_owned()];
@@ -102,17 +103,6 @@ impl<'a> Restore<'a> {
 impl Drop for Restore<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.set(&self.rules) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
-/// Deletes the cluster trace in the end.
-struct Untrace<'a>(&'a Kubectl);
-
-impl Drop for Untrace<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.run(&["delete", "clustertcpstatetrace", "teams"]) {
             eprintln!("{error:#}");
         }
     }

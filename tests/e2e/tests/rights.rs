@@ -9,6 +9,7 @@ use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::scene::{Scene, pod};
 use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, StandIn};
+use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
@@ -61,7 +62,8 @@ fn every_right_is_needed(cluster: &Cluster) -> Result<()> {
     assert_eq!(given, tested, "what is given, and what is known to be needed");
 
     let scene = Scene::new(cluster, "rights")?;
-    let _traces = ClusterTraces { cluster };
+    let _traces =
+        Undo::new(kubectl, &["delete", "clustertcpstatetrace", "early", "late", "--ignore-not-found"]);
     let late = json!({"matchLabels": {"late": "yes"}});
     cluster_trace(
         cluster,
@@ -186,20 +188,6 @@ fn cluster_trace(cluster: &Cluster, name: &str, spec: &Value) -> Result<()> {
         "apiVersion": "tcpstates.dev/v1alpha1", "kind": "ClusterTcpStateTrace", "metadata": {"name": name}, "spec": spec,
     });
     cluster.kubectl().apply(&trace.to_string()).map(drop)
-}
-
-/// Deletes them in the end.
-struct ClusterTraces<'a> {
-    cluster: &'a Cluster,
-}
-
-impl Drop for ClusterTraces<'_> {
-    fn drop(&mut self) {
-        let flags = ["clustertcpstatetrace", "early", "late", "--ignore-not-found"];
-        if let Err(error) = self.cluster.kubectl().run(&[&["delete"], &flags[..]].concat()) {
-            eprintln!("{error:#}");
-        }
-    }
 }
 
 /// What the report of an agent tells of what it lacks; nothing if it is whole.

@@ -1,6 +1,5 @@
 //! What an agent costs depends on its own node, and not on the size of the cluster.
 
-use std::env;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,11 +21,10 @@ const OWN: &str = "size-own";
 const OWN_PODS: usize = 100;
 /// The node of one other agent's pods, and how many.
 const OTHER_PODS: usize = 2000;
-/// Nodes for the rest of the pods; as many as a node usually has at most would be ninety.
+/// Nodes for the rest of the pods.
 const REST: usize = 8;
 /// In the cluster altogether.
 const PODS: usize = 10_000;
-const PODS_VARIABLE: &str = "KUBE_TCPSTATES_E2E_PODS";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What an agent has cost so far.
@@ -66,7 +64,6 @@ impl Cost {
 fn size(cluster: &Cluster) -> Result<()> {
     let agents = Agents::install(cluster)?;
     let kubectl = cluster.kubectl();
-    let count: usize = env::var(PODS_VARIABLE).map_or(Ok(PODS), |count| count.parse())?;
     let _scene = Scene::new(cluster, "size")?;
     let nodes = Nodes::make(cluster)?;
     let flood = Flood::open(kubectl)?;
@@ -85,8 +82,8 @@ fn size(cluster: &Cluster) -> Result<()> {
     let alone = settled(cluster, &stand_in)?;
 
     let start = Instant::now();
-    make(OWN_PODS..count)?;
-    eprintln!("{count} pods are there; it took {:.1} s", start.elapsed().as_secs_f64());
+    make(OWN_PODS..PODS)?;
+    eprintln!("{PODS} pods are there; it took {:.1} s", start.elapsed().as_secs_f64());
     // What was received meanwhile, and then what a new one receives.
     thread::sleep(Duration::from_secs(1));
     Cost::of(&stand_in)?.check(alone, "while the others came");
