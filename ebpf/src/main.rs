@@ -10,7 +10,7 @@
 //! its memory may be read. `cgroup` follows cgroups as they come and go, `dump` finds the sockets that were open
 //! before the start.
 #![no_std]
-#![feature(asm_experimental_arch, core_intrinsics)]
+#![feature(core_intrinsics)]
 #![expect(internal_features, reason = "`counters` needs an atomic add that this target's core does not wrap")]
 #![no_main]
 

@@ -1,10 +1,9 @@
 //! The filter's tables as maps.
 
-use core::arch::asm;
-
 use kube_tcpstates_common::{
     classify::{Address, Tables, slot_sets},
-    rule::{TraceSet, port_table_index, prefix_traces},
+    rule::{PORTS, TraceSet, port_table_index, prefix_traces},
+    verifier::masked,
 };
 
 use crate::maps::{
@@ -32,10 +31,9 @@ impl Tables for MapTables {
 
     #[inline(always)]
     fn port_class(&self, peer: bool, port: u16) -> u16 {
-        // SAFETY: there is an element for each of the 65,536 values that the mask leaves.
         PORT_CLASSES
             .get(port_table_index(self.slot, peer))
-            .map_or(0, |classes| unsafe { *classes.get_unchecked(index_of(port)) })
+            .map_or(0, |classes| classes[masked::<{ PORTS - 1 }>(port.into())])
     }
 
     #[inline(always)]
@@ -49,16 +47,6 @@ impl Tables for MapTables {
         };
         set.map_or(0, |set| prefix_traces(*set))
     }
-}
-
-/// A port as an index. The compiler knows that it has 16 bits and masks nothing; the verifier has forgotten it where
-/// it has lost track of the register's range on its way over the stack (all kernels before 6.18 that were tried).
-#[inline(always)]
-fn index_of(port: u16) -> usize {
-    let mut index = u64::from(port);
-    // SAFETY: touches nothing but the register it is given.
-    unsafe { asm!("{0} &= 0xffff", inout(reg) index, options(pure, nomem, nostack)) };
-    index as usize
 }
 
 #[inline(always)]
