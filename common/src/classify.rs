@@ -4,7 +4,10 @@
 //! Every function is inlined: to the verifier the program is one straight piece.
 
 use crate::record::{UNKNOWN_NS, flag, role};
-use crate::rule::{CgroupSets, RuleTable, TraceSet, dimension, family_role_index, transition_index};
+use crate::rule::{
+    CgroupSets, MAX_TRACES, RuleTable, TraceSet, dimension, family_role_index, transition_index,
+};
+use crate::verifier::{highest_bit_everywhere, masked};
 
 /// An address as four words that lie in memory as the address does on the wire; IPv4 in the first, zeros behind.
 pub type Address = [u32; 4];
@@ -109,11 +112,11 @@ fn judge_family_role(
     constrained: TraceSet,
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
-    let accept = rules.family_role[family_role_index(connection.family, connection.role) & 7];
+    let accept = rules.family_role[masked::<7>(family_role_index(connection.family, connection.role))];
     if connection.listener || connection.peer_known() || connection.family != 6 {
         return (accept, 0);
     }
-    let mapped = rules.family_role[family_role_index(4, connection.role) & 7];
+    let mapped = rules.family_role[masked::<7>(family_role_index(4, connection.role))];
     (accept | mapped, constrained & (accept ^ mapped))
 }
 
@@ -217,9 +220,9 @@ pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Co
 /// All ones when `value >= threshold`, else 0, without a branch: seven branches in a row would be a hundred paths for
 /// the verifier to follow. The borrow of a subtraction (H. S. Warren, Hacker's Delight, 2-12).
 #[inline(always)]
-const fn at_least(value: u64, threshold: u64) -> usize {
-    let borrow = ((!value & threshold) | ((!value | threshold) & value.wrapping_sub(threshold))) >> 63;
-    (borrow as usize).wrapping_sub(1)
+fn at_least(value: u64, threshold: u64) -> usize {
+    let borrow = (!value & threshold) | ((!value | threshold) & value.wrapping_sub(threshold));
+    !highest_bit_everywhere(borrow) as usize
 }
 
 /// The traces that accept a time in the old state. An unknown time matches none that asks for a minimum; a time
@@ -236,12 +239,14 @@ fn judge_duration(rules: &RuleTable, duration_ns: u64) -> TraceSet {
     let mut reached = 0_usize;
     let mut step = 32_usize;
     while step > 0 {
-        let threshold = rules.duration_threshold.get(reached + step - 1).copied().unwrap_or(u64::MAX);
+        let threshold = rules.duration_threshold[masked::<{ MAX_TRACES - 1 }>(reached + step - 1)];
         reached += step & at_least(duration_ns, threshold);
         step >>= 1;
     }
-    reached += 1 & at_least(duration_ns, rules.duration_threshold[reached & 63]);
-    rules.duration.get(reached).copied().unwrap_or(0) | !by_duration
+    // Below 64 so far.
+    let last = masked::<{ MAX_TRACES - 1 }>(reached);
+    reached = last + (1 & at_least(duration_ns, rules.duration_threshold[last]));
+    rules.duration.get(masked::<127>(reached)).copied().unwrap_or(0) | !by_duration
 }
 
 /// The traces that want a transition, given what is left of the connection's.
@@ -257,7 +262,7 @@ pub fn judge_transition(
     let mut mask = interest.accept;
     if mask & by_transition != 0 {
         mask &= match transition_index(old_state, new_state) {
-            Some(index) => rules.transition[index & 255],
+            Some(index) => rules.transition[masked::<255>(index)],
             None => rules.any_transition,
         } | !by_transition;
     }

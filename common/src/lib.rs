@@ -3,7 +3,9 @@
 //! Both sides are built from this crate in one build, so the layouts carry no version. It does no I/O and
 //! needs no allocator.
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+// For the kernel there is one line of assembler.
+#![cfg_attr(not(target_arch = "bpf"), forbid(unsafe_code))]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod classify;
 pub mod counter;
@@ -11,3 +13,4 @@ pub mod offsets;
 pub mod record;
 pub mod rule;
 pub mod state;
+pub mod verifier;

@@ -53,23 +53,14 @@ fn add(cell: *mut u64, count: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(cell, count) };
 }
 
-/// Counts a lost transition for each trace that wanted it. A function of its own, with C's calling convention and
-/// a name: the kernel verifies such a function once, whatever the number of callers and of paths to them (5.6).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn count_ring_full(traces: TraceSet) -> i32 {
-    let Some(block) = RING_FULL_BY_TRACE.get_ptr_mut(0) else { return 0 };
+/// Counts a lost transition for each trace that wanted it. No function of its own: see `memory::copy_comm`.
+#[inline(always)]
+pub(crate) fn ring_full_by_trace(traces: TraceSet) {
+    let Some(block) = RING_FULL_BY_TRACE.get_ptr_mut(0) else { return };
     let mut bit = 0;
     while bit < MAX_TRACES {
         // SAFETY: `bit` is below the number of words of the map's only element.
         add(unsafe { block.cast::<u64>().add(bit) }, traces >> bit & 1);
         bit += 1;
     }
-    0
-}
-
-/// Counts a lost transition for each trace that wanted it.
-#[inline(always)]
-pub(crate) fn ring_full_by_trace(traces: TraceSet) {
-    count_ring_full(traces);
 }

@@ -18,6 +18,7 @@ use crate::{
     globals::setting,
     hook::Tuple,
     maps::{CGROUP_EVENTS, CONTROL, EVENTS},
+    memory::{clear_comm, copy_comm},
     place::Place,
     socket::SocketRecord,
     step::Step,
@@ -109,17 +110,20 @@ fn fill(
     out.new_state = emission.step.new;
     out.held_old_state = held.old;
     out.held_new_state = held.new;
-    out.padding = [0; 7];
+    for byte in &mut out.padding {
+        // SAFETY: a plain field. Volatile, or the compiler makes a call of it (see `copy_comm`).
+        unsafe { (&raw mut *byte).write_volatile(0) };
+    }
     out.role = emission.role;
     if let Some(record) = record {
         out.birth_ns = record.birth_ns;
         out.owner_pid = record.owner_pid;
-        out.owner_comm = record.owner_comm;
+        copy_comm(&mut out.owner_comm, &record.owner_comm);
         out.owner_source = record.owner_source;
     } else {
         out.birth_ns = emission.now;
         out.owner_pid = 0;
-        out.owner_comm = [0; COMM_LEN];
+        clear_comm(&mut out.owner_comm);
         out.owner_source = owner::NONE;
     }
     if setting!(want_on_cpu) != 0 {
@@ -128,7 +132,7 @@ fn fill(
         unsafe { bpf_get_current_comm(out.on_cpu_comm.as_mut_ptr().cast(), COMM_LEN as u32) };
     } else {
         out.on_cpu_pid = 0;
-        out.on_cpu_comm = [0; 16];
+        clear_comm(&mut out.on_cpu_comm);
     }
 }
 

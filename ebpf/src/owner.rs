@@ -9,7 +9,7 @@ use kube_tcpstates_common::record::{COMM_LEN, owner};
 use crate::{
     globals::offset,
     maps::LISTENERS,
-    memory::{Memory, Probed},
+    memory::{Memory, Probed, copy_comm},
     socket::{Listener, SocketRecord},
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn inherit(record: &mut SocketRecord, netns: u32, port: u16) {
     // SAFETY: an entry is replaced whole and freed after a grace period.
     if let Some(listener) = unsafe { LISTENERS.get([netns, port.into()]) } {
         record.owner_pid = listener.owner_pid;
-        record.owner_comm = listener.owner_comm;
+        copy_comm(&mut record.owner_comm, &listener.owner_comm);
         record.owner_source = owner::LISTEN;
     }
 }

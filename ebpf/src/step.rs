@@ -4,6 +4,7 @@ use kube_tcpstates_common::{
     counter::Counter,
     record::{flag, role},
     state::State,
+    verifier::masked,
 };
 
 use crate::{counters::Counters, socket::SocketRecord};
@@ -92,7 +93,7 @@ impl Step {
         if (old | new) > 15 {
             counters.add(Counter::StateOutOfRange, 1);
         }
-        let index = ((old & 15) << 4 | new & 15) as usize;
+        let index = masked::<255>(((old & 15) << 4 | new & 15) as usize);
         // SAFETY: the index is below 256. Read as it is at run time, so that no path is made for each value.
         let kind = unsafe { KINDS.as_ptr().add(index).read_volatile() };
         Self { old: old as u8, new: new as u8, kind }

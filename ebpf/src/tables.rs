@@ -2,7 +2,8 @@
 
 use kube_tcpstates_common::{
     classify::{Address, Tables, slot_sets},
-    rule::{TraceSet, port_table_index, prefix_traces},
+    rule::{PORTS, TraceSet, port_table_index, prefix_traces},
+    verifier::masked,
 };
 
 use crate::maps::{
@@ -30,7 +31,9 @@ impl Tables for MapTables {
 
     #[inline(always)]
     fn port_class(&self, peer: bool, port: u16) -> u16 {
-        PORT_CLASSES.get(port_table_index(self.slot, peer)).map_or(0, |classes| classes[port as usize])
+        PORT_CLASSES
+            .get(port_table_index(self.slot, peer))
+            .map_or(0, |classes| classes[masked::<{ PORTS - 1 }>(port.into())])
     }
 
     #[inline(always)]

@@ -3,7 +3,8 @@
 //! ```text
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
-//!          ├─────► test ──► layer, libtest, e2e ──► kubernetes, image
+//!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
+//!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► schema ──► manifests
 //!          └─────► check ──► lint, manifests, tool (cargo-deny)
@@ -13,8 +14,10 @@
 mod agent;
 mod bpf;
 mod check;
+mod debian;
 mod elf;
 mod image;
+mod kernels;
 mod kubernetes;
 mod lint;
 mod manifests;

@@ -4,7 +4,7 @@
 
 mod e2e;
 mod layer;
-mod libtest;
+pub(crate) mod libtest;
 
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
 }
 
 fn select<'a>(arguments: &[&'a str]) -> Result<Selection<'a>> {
-    let all = || LAYERS.iter().collect();
+    let all = || LAYERS.iter().filter(|layer| layer.by_default).collect();
     let by_name = |name: &str| LAYERS.iter().find(|layer| layer.name == name);
     match arguments {
         [] => Ok(Selection { layers: all(), name: None }),
@@ -114,13 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn no_argument_is_every_layer_in_order() {
+    fn no_argument_is_every_usual_layer_in_order() {
         assert_eq!(selected(&[]), (vec!["unit", "kernel", "e2e"], None));
     }
 
     #[test]
     fn a_layer_or_a_test_can_be_asked_for() {
         assert_eq!(selected(&["kernel"]), (vec!["kernel"], None));
+        assert_eq!(selected(&["kernels", "6.1"]), (vec!["kernels"], Some("6.1")));
         assert_eq!(selected(&["kernel", "owner"]), (vec!["kernel"], Some("owner")));
         assert_eq!(selected(&["owner"]), (vec!["unit", "kernel", "e2e"], Some("owner")));
     }

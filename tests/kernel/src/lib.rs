@@ -24,6 +24,7 @@ pub mod netns;
 pub mod peer;
 pub mod place;
 pub mod procfs;
+pub mod programs;
 pub mod puppet;
 pub mod requirements;
 pub mod scene;

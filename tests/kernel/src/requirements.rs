@@ -31,6 +31,18 @@ pub fn require(more: &[Need]) {
     crate::netns::sweep();
 }
 
+/// A kernel with kprobes has this.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// The hooks that this kernel can have.
+pub fn hooks() -> Vec<&'static str> {
+    let mut hooks = vec!["tp_btf", "raw_tp", "tracepoint"];
+    if Path::new(KPROBES).exists() {
+        hooks.push("kprobe");
+    }
+    hooks
+}
+
 impl Need {
     fn missing(self) -> Option<String> {
         match self {

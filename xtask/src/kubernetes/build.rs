@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::packages::Archive;
+use crate::debian::Archive;
 use crate::step;
 
 const VERSION: &str = "v1.20.2";

@@ -4,7 +4,6 @@
 //! by; it is made beside its place and renamed into it, so that an interrupted build is never used.
 
 mod build;
-mod packages;
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,12 +12,14 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::debian::Archive;
 use crate::step;
 use crate::workspace::Workspace;
-use packages::Archive;
 
+/// The release whose Kubernetes has a kubelet's whole source; later ones hold kubectl alone.
+const RELEASE: &str = "bookworm";
 /// Whatever decides what a build gives. A change to either file makes another directory.
-const RECIPE: [&str; 2] = [include_str!("build.rs"), include_str!("packages.rs")];
+const RECIPE: [&str; 2] = [include_str!("build.rs"), include_str!("../debian.rs")];
 
 /// Ready-made programs: the package, the file in it, and the directory it goes to.
 const READY_MADE: &[(&str, &str, &str)] = &[
@@ -63,7 +64,7 @@ fn make(building: &Path, home: &Path) -> Result<()> {
     for directory in [&work, &kept.join("bin"), &kept.join("cni")] {
         fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     }
-    let archive = Archive::open(&work)?;
+    let archive = Archive::open(&work, RELEASE)?;
     take_ready_made(&archive, &kept)?;
     build::build(&archive, &work, &kept.join("bin"))?;
     match fs::rename(&kept, home) {
@@ -87,7 +88,7 @@ fn take_ready_made(archive: &Archive, kept: &Path) -> Result<()> {
 
 fn name() -> String {
     let mut hasher = DefaultHasher::new();
-    (RECIPE, READY_MADE).hash(&mut hasher);
+    (RECIPE, RELEASE, READY_MADE).hash(&mut hasher);
     format!("kubernetes-{:016x}", hasher.finish())
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::e2e;
 use super::libtest::{self, Counts};
 use crate::workspace::{self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
-use crate::{agent, bpf};
+use crate::{agent, bpf, kernels};
 
 /// One layer of tests.
 pub(crate) struct Layer {
@@ -19,10 +19,10 @@ pub(crate) struct Layer {
     pub what: &'static str,
     /// Says why this machine cannot run it, or builds what it needs.
     prepare: fn(&Workspace) -> Result<()>,
-    /// Its runs of `cargo test`, without the name filter.
-    runs: fn(&Workspace) -> Vec<Command>,
-    /// Passed to each test program.
-    test_arguments: &'static [&'static str],
+    /// Runs all of it, or the tests whose name contains what is given, and adds up what ran.
+    run: fn(&Workspace, Option<&str>, &mut Counts) -> Result<()>,
+    /// It runs when no layer is named. The others take long, or need what few machines have.
+    pub by_default: bool,
 }
 
 /// In the order they run: what is quick and says most comes first.
@@ -32,8 +32,8 @@ pub(crate) const LAYERS: &[Layer] = &[
         what: "the pure parts, in user space",
         // The agent's crate does not compile without the kernel side.
         prepare: |workspace| bpf::build(workspace).map(drop),
-        runs: unit,
-        test_arguments: &[],
+        run: |workspace, name, counts| cargo_runs(unit(workspace), &[], name, counts),
+        by_default: true,
     },
     Layer {
         name: "kernel",
@@ -42,9 +42,9 @@ pub(crate) const LAYERS: &[Layer] = &[
             can_trace()?;
             agent::build(workspace).map(drop)
         },
-        runs: kernel,
         // The tests share one kernel: each counts every transition there is.
-        test_arguments: &["--test-threads=1"],
+        run: |workspace, name, counts| cargo_runs(kernel(workspace), &["--test-threads=1"], name, counts),
+        by_default: true,
     },
     Layer {
         name: "e2e",
@@ -54,8 +54,17 @@ pub(crate) const LAYERS: &[Layer] = &[
             programs_are_there(e2e::PROGRAMS)?;
             e2e::prepare(workspace)
         },
-        runs: |workspace| vec![e2e::tests(workspace, cargo_test(workspace))],
-        test_arguments: &[],
+        run: |workspace, name, counts| {
+            cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], &[], name, counts)
+        },
+        by_default: true,
+    },
+    Layer {
+        name: "kernels",
+        what: "the agent on other kernels, emulated",
+        prepare: |_| Ok(()),
+        run: kernels::run,
+        by_default: false,
     },
 ];
 
@@ -63,13 +72,22 @@ impl Layer {
     /// Runs all of it, or the tests whose name contains `name`, and adds up what ran. Goes on after a failure.
     pub(crate) fn run(&self, workspace: &Workspace, name: Option<&str>, counts: &mut Counts) -> Result<()> {
         (self.prepare)(workspace)?;
-        let mut outcome = Ok(());
-        for mut cargo in (self.runs)(workspace) {
-            cargo.args(name).arg("--").args(self.test_arguments);
-            outcome = outcome.and(libtest::run(&mut cargo, counts));
-        }
-        outcome
+        (self.run)(workspace, name, counts)
     }
+}
+
+fn cargo_runs(
+    runs: Vec<Command>,
+    test_arguments: &[&str],
+    name: Option<&str>,
+    counts: &mut Counts,
+) -> Result<()> {
+    let mut outcome = Ok(());
+    for mut cargo in runs {
+        cargo.args(name).arg("--").args(test_arguments);
+        outcome = outcome.and(libtest::run(&mut cargo, counts));
+    }
+    outcome
 }
 
 fn cargo_test(workspace: &Workspace) -> Command {

@@ -75,7 +75,7 @@ fn tally(output: impl Read, mut shown: impl Write, counts: &mut Counts) -> std::
 
 /// The closing line of one test program:
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
-fn parse(line: &str) -> Option<Counts> {
+pub(crate) fn parse(line: &str) -> Option<Counts> {
     let (_verdict, counted) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let count =
         |what: &str| counted.split("; ").find_map(|part| part.strip_suffix(what)?.trim_end().parse().ok());

@@ -1,4 +1,4 @@
-//! Debian 12's packages and source packages, downloaded and unpacked without touching the machine's own apt.
+//! Debian's packages and source packages, of any release, downloaded and unpacked without touching the machine's own apt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,25 +8,23 @@ use anyhow::{Context as _, Result};
 
 use crate::step;
 
-/// The release whose Kubernetes has a kubelet's whole source; later ones hold kubectl alone.
-const RELEASE: &str = "bookworm";
 const USUAL_MIRROR: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An apt of its own: its lists and caches are in one directory.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     directory: PathBuf,
 }
 
 impl Archive {
-    /// Reads the lists of the mirror that this machine's apt uses.
-    pub(super) fn open(work: &Path) -> Result<Self> {
+    /// Reads a release's lists from the mirror that this machine's apt uses.
+    pub(crate) fn open(work: &Path, release: &str) -> Result<Self> {
         let directory = work.join("apt");
         for empty in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
             fs::create_dir_all(directory.join(empty)).context("create apt's directories")?;
         }
         let mirror = mirror().unwrap_or_else(|| USUAL_MIRROR.to_owned());
-        let source = format!("[signed-by={KEYRING}] {mirror} {RELEASE} main");
+        let source = format!("[signed-by={KEYRING}] {mirror} {release} main");
         write(&directory.join("sources.list"), &format!("deb {source}\ndeb-src {source}\n"))?;
         let place = directory.display();
         write(
@@ -44,8 +42,22 @@ impl Archive {
         Ok(archive)
     }
 
+    /// The packages that `package` depends on, and theirs, as far as `wanted` says. A package of which nothing is
+    /// wanted stands at the end of its branch.
+    pub(crate) fn dependencies(&self, package: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let mut apt = Command::new("apt-cache");
+        apt.env("APT_CONFIG", self.directory.join("apt.conf")).env("LC_ALL", "C");
+        apt.args(["depends", "--recurse", "--important", package]);
+        let text = step::output(&mut apt)?;
+        let mut found: Vec<String> =
+            text.lines().filter(|line| wanted(line)).map(str::to_owned).collect();
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
     /// Downloads binary packages and unpacks them over each other; the directory they are in.
-    pub(super) fn unpack(&self, packages: &[&str]) -> Result<PathBuf> {
+    pub(crate) fn unpack(&self, packages: &[&str]) -> Result<PathBuf> {
         let downloads = self.directory.join("packages");
         step::output(self.apt().current_dir(&downloads).arg("download").args(packages))?;
         let unpacked = self.directory.join("unpacked");
@@ -58,7 +70,7 @@ impl Archive {
     }
 
     /// Downloads a source package and unpacks the upstream part of it; Debian's own changes are left out.
-    pub(super) fn unpack_source(&self, package: &str, into: &Path) -> Result<()> {
+    pub(crate) fn unpack_source(&self, package: &str, into: &Path) -> Result<()> {
         let downloads = self.directory.join("packages");
         let mut apt = self.apt();
         apt.current_dir(&downloads).args(["source", "--download-only", package]);
@@ -84,13 +96,16 @@ impl Archive {
     }
 }
 
-/// Where this machine's apt takes the release from, if it does.
+/// Where this machine's apt takes Debian from, if it does.
 fn mirror() -> Option<String> {
     let mut apt = Command::new("apt-get");
     apt.args(["indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]);
     let targets = step::output(&mut apt).ok()?;
-    let ours = format!("{RELEASE} main ");
-    targets.lines().find_map(|target| Some(target.strip_prefix(&ours)?.trim_end_matches('/').to_owned()))
+    // Debian's own archive has every release; the machine's may be another than the one asked for.
+    targets.lines().find_map(|target| {
+        let (_, address) = target.split_once(" main ")?;
+        address.trim_end_matches('/').ends_with("/debian").then(|| address.trim_end_matches('/').to_owned())
+    })
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

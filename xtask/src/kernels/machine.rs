@@ -1,0 +1,98 @@
+//! One emulated machine: boots a kernel, shows what it says, counts what its tests say.
+//!
+//! Emulation, not virtualisation: it runs where there is no KVM, and the same everywhere.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::test::libtest::{self, Counts};
+
+/// Debian's package qemu-system-x86 has it.
+pub(super) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+/// A machine that takes longer hangs.
+const SECONDS: u32 = 600;
+/// Where other programs keep the machine busy, a kernel may take its timer for broken and give up.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check";
+/// `guest-init` says it at its end.
+const DONE: &str = "guest: done";
+
+/// What to boot.
+pub(super) struct Machine {
+    pub(super) kernel: PathBuf,
+    pub(super) initramfs: PathBuf,
+}
+
+impl Machine {
+    /// Runs it to its end. Every one of `programs` must have come to its closing line.
+    pub(super) fn run(&self, programs: usize, counts: &mut Counts) -> Result<()> {
+        let mut child = self.command().stdout(Stdio::piped()).spawn().context("start QEMU")?;
+        let console = child.stdout.take().context("the machine's console")?;
+        let said = follow(console, std::io::stdout().lock()).context("follow the machine's console")?;
+        let status = child.wait().context("wait for QEMU")?;
+        *counts = *counts + said.counts;
+        ensure!(status.success(), "QEMU ended with {status} (124: after {SECONDS} s)");
+        ensure!(said.done, "it did not come to its end");
+        ensure!(said.closed == programs, "{} of {programs} test programs came to their end", said.closed);
+        ensure!(said.counts.failed == 0, "{} tests failed", said.counts.failed);
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut qemu = Command::new("timeout");
+        qemu.args(["--kill-after=5", &SECONDS.to_string(), QEMU]);
+        qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1G", "-no-reboot", "-nodefaults"]);
+        qemu.args(["-display", "none", "-vga", "none", "-serial", "stdio"]);
+        qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initramfs);
+        qemu.args(["-append", KERNEL_ARGUMENTS]).stdin(Stdio::null());
+        qemu
+    }
+}
+
+/// What was said on a console.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    counts: Counts,
+    /// Closing lines of test programs.
+    closed: usize,
+    done: bool,
+}
+
+fn follow(console: impl Read, mut shown: impl Write) -> std::io::Result<Said> {
+    let mut said = Said::default();
+    for line in BufReader::new(console).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        writeln!(shown, "{line}")?;
+        if let Some(result) = libtest::parse(line) {
+            said.counts = said.counts + result;
+            said.closed += 1;
+        }
+        said.done |= line == DONE;
+    }
+    shown.flush()?;
+    Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_ends_its_lines_with_a_carriage_return() {
+        let console = b"guest: portable\r\ntest result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\r\nguest: done\r\n";
+        let mut shown = Vec::new();
+        let said = follow(&console[..], &mut shown).unwrap();
+        assert_eq!(said, Said { counts: Counts { passed: 2, failed: 1, skipped: 0 }, closed: 1, done: true });
+        assert!(shown.starts_with(b"guest: portable\n"));
+    }
+
+    #[test]
+    fn a_machine_that_stops_halfway_is_not_done() {
+        let said = follow(&b"guest: portable\r\nKernel panic - not syncing\r\n"[..], Vec::new()).unwrap();
+        assert_eq!(said, Said::default());
+    }
+}
