@@ -193,6 +193,8 @@ fn later_version(cluster: &Cluster) -> Result<()> {
             eprintln!("{}: {name}: {}", node.name, trace["message"]);
         }
     }
+    // The reports may be there before the first lines.
+    agents.await_lines("later/plain", 21, Duration::from_secs(20))?;
     let lines = agents.lines()?;
     let count = |name: &str| lines.iter().filter(|line| line.is_of(name)).count();
     let counts = ["later/plain", "later/field", "later/value"].map(count);
