@@ -220,6 +220,7 @@ pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Co
 /// All ones when `value >= threshold`, else 0, without a branch: seven branches in a row would be a hundred paths for
 /// the verifier to follow. The borrow of a subtraction (H. S. Warren, Hacker's Delight, 2-12).
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "all ones, or none")]
 fn at_least(value: u64, threshold: u64) -> usize {
     let borrow = (!value & threshold) | ((!value | threshold) & value.wrapping_sub(threshold));
     !highest_bit_everywhere(borrow) as usize

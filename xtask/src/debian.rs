@@ -49,8 +49,7 @@ impl Archive {
         apt.env("APT_CONFIG", self.directory.join("apt.conf")).env("LC_ALL", "C");
         apt.args(["depends", "--recurse", "--important", package]);
         let text = step::output(&mut apt)?;
-        let mut found: Vec<String> =
-            text.lines().filter(|line| wanted(line)).map(str::to_owned).collect();
+        let mut found: Vec<String> = text.lines().filter(|line| wanted(line)).map(str::to_owned).collect();
         found.sort();
         found.dedup();
         Ok(found)

@@ -36,5 +36,7 @@ pub fn loaded() -> BTreeMap<u32, LoadedProgram> {
 fn held_by(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process runs");
     let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    texts.filter_map(|text| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())).collect()
+    texts
+        .filter_map(|text| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok()))
+        .collect()
 }

@@ -54,7 +54,8 @@ fn traced(hook: &str) -> Seen {
     let counts = finished.assert_clean();
     assert_eq!(counts.lost(), 0, "{counts:?}");
     assert_eq!(finished.events()[0].text("hook"), Some(hook), "the hook in use");
-    assert_unloaded(ours.keys());
+    let ids: Vec<u32> = ours.keys().copied().collect();
+    assert_unloaded(&ids);
 
     let mut seen = Seen::new();
     for event in finished.transitions() {
@@ -67,11 +68,11 @@ fn traced(hook: &str) -> Seen {
 }
 
 /// A program is freed a grace period after its last user.
-fn assert_unloaded<'a>(ids: impl Iterator<Item = &'a u32> + Clone) {
+fn assert_unloaded(ids: &[u32]) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let loaded = programs::loaded();
-        let left: Vec<_> = ids.clone().filter_map(|id| loaded.get(id)).collect();
+        let left: Vec<_> = ids.iter().filter_map(|id| loaded.get(id)).collect();
         if left.is_empty() {
             return;
         }

@@ -25,8 +25,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/sbin/tcpstates", "libbpf-tools"),
 ];
 /// Debian's directories stand in /usr; and `ip` keeps its namespaces below /var/run.
-const LINKS: [(&str, &str); 5] =
-    [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("var/run", "/run")];
+const LINKS: [(&str, &str); 5] = [
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("var/run", "/run"),
+];
 /// Test programs look for `tcp-workload` in the directory above their own.
 const TEST_DIRECTORY: &str = "/guest/deps";
 
@@ -76,7 +81,8 @@ impl Guest {
             lines.push_str(&format!("{place}\n"));
         }
         content.file("/guest/modules", lines);
-        fs::create_dir_all(&self.directory).with_context(|| format!("create {}", self.directory.display()))?;
+        fs::create_dir_all(&self.directory)
+            .with_context(|| format!("create {}", self.directory.display()))?;
         let initramfs = self.directory.join("initramfs.cpio");
         let file = fs::File::create(&initramfs).with_context(|| format!("create {}", initramfs.display()))?;
         content
@@ -157,7 +163,10 @@ mod tests {
     fn libraries_are_found_in_what_ldd_prints() {
         let lines = [
             ("\tlinux-vdso.so.1 (0x00007f0c32b49000)", None),
-            ("\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0c32934000)", Some("/lib/x86_64-linux-gnu/libc.so.6")),
+            (
+                "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0c32934000)",
+                Some("/lib/x86_64-linux-gnu/libc.so.6"),
+            ),
             ("\t/lib64/ld-linux-x86-64.so.2 (0x00007f0c32b4b000)", Some("/lib64/ld-linux-x86-64.so.2")),
         ];
         for (line, expected) in lines {

@@ -87,7 +87,8 @@ mod tests {
         archive.link("bin", "usr/bin");
         let mut bytes = Vec::new();
         archive.write(&mut bytes).unwrap();
-        let heads: Vec<usize> = bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(at, _)| at).collect();
+        let heads: Vec<usize> =
+            bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(at, _)| at).collect();
         let names: Vec<&str> = heads
             .iter()
             .map(|at| str::from_utf8(&bytes[at + 110..]).unwrap().split('\0').next().unwrap())

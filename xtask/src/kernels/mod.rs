@@ -33,7 +33,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
 ];
 
 /// The programs of tests/kernel that run in there: those that say most of a kernel, and take seconds even emulated.
-const TESTS: &[&str] = &["portable", "same_transitions", "reconnect", "preexisting", "short_lived", "verifier_cost"];
+const TESTS: &[&str] =
+    &["portable", "same_transitions", "reconnect", "preexisting", "short_lived", "verifier_cost"];
 
 /// Boots every kernel, or the one of that name, and runs all tests, or those whose name contains `name`. Goes on
 /// after a failure.

@@ -117,7 +117,11 @@ mod tests {
     fn parts_of_a_kernel_are_told_from_what_points_to_them() {
         assert!(is_part("linux-image-5.10.0-32-cloud-amd64"));
         assert!(is_part("linux-modules-7.2.13+deb14-cloud-amd64"));
-        for other in ["linux-image-cloud-amd64", "linux-base-7.2.13+deb14-cloud-amd64", "  Depends: linux-image-5.10.0"] {
+        for other in [
+            "linux-image-cloud-amd64",
+            "linux-base-7.2.13+deb14-cloud-amd64",
+            "  Depends: linux-image-5.10.0",
+        ] {
             assert!(!is_part(other), "{other}");
         }
     }

@@ -50,7 +50,8 @@ fn main() -> ExitCode {
 fn set_up() -> io::Result<()> {
     for (place, kind) in MOUNTS {
         fs::create_dir_all(place)?;
-        mount(kind, place, kind, MountFlags::empty(), None).map_err(|error| told(&format!("mount {place}"), error.into()))?;
+        mount(kind, place, kind, MountFlags::empty(), None)
+            .map_err(|error| told(&format!("mount {place}"), error.into()))?;
     }
     for module in fs::read_to_string(MODULES)?.lines() {
         let file = File::open(module)?;
