@@ -63,8 +63,7 @@ impl Memory for Probed {
 }
 
 /// Sixteen bytes, word by word. For an array of bytes the compiler calls `memmove`, a function of the object's own that
-/// goes byte by byte. And where a program has any function, the verifier before 6.4 takes every number for one that
-/// matters: it tells states apart that it would else take for the same, and gives up after a million instructions.
+/// goes byte by byte, and older verifiers walk more paths where a program calls functions (suspected on 6.1).
 #[inline(always)]
 pub(crate) fn copy_comm(to: &mut [u8; COMM_LEN], from: &[u8; COMM_LEN]) {
     let (to, from) = (to.as_mut_ptr().cast::<u32>(), from.as_ptr().cast::<u32>());

@@ -64,7 +64,7 @@ impl Guest {
             let place = format!("{TEST_DIRECTORY}/{test}");
             add(&mut content, &built.program(test)?, Some(&place))?;
             let filter = filter.unwrap_or_default();
-            lines.push_str(&format!("{place} --test-threads=1 --nocapture {filter}\n"));
+            lines.extend([&place, " --test-threads=1 --nocapture ", filter, "\n"]);
         }
         content.file("/guest/tests", lines);
         Ok(Self { content, directory: workspace.target.join("kernels") })
@@ -78,7 +78,7 @@ impl Guest {
             let name = module.file_name().and_then(|name| name.to_str()).context("a module has a name")?;
             let place = format!("/guest/{name}");
             content.file(&place, read(&module)?);
-            lines.push_str(&format!("{place}\n"));
+            lines.extend([&place, "\n"]);
         }
         content.file("/guest/modules", lines);
         fs::create_dir_all(&self.directory)

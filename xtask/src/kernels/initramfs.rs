@@ -4,6 +4,7 @@
 //! Owns the format alone: what is in it is its caller's affair.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 const DIRECTORY: u32 = 0o040_755;
@@ -61,7 +62,8 @@ fn entry(to: &mut impl Write, number: u32, name: &str, mode: u32, content: &[u8]
     let numbers = [number, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
     let mut header = String::from("070701");
     for number in numbers {
-        header.push_str(&format!("{number:08x}"));
+        // Writing to a string does not fail.
+        let _ = write!(header, "{number:08x}");
     }
     to.write_all(header.as_bytes())?;
     to.write_all(name.as_bytes())?;
