@@ -33,6 +33,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJE
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// What the dump of open sockets finds in a container.
+const OWN_TASKS_ONLY: &str = "only those of this container: of others the descriptors are not to be seen without the \
+                              host's pid namespace (hostPID)";
+
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -262,7 +266,8 @@ fn assemble(
         storage,
         accept_owner: false,
         cgroup_events: false,
-        dump: Ok(()),
+        // What attaching will find is known where it is not much.
+        dump: if options.sees_every_task { Ok(()) } else { Err(OWN_TASKS_ONLY.to_owned()) },
         counters,
         rings: Some(rings),
         rules,
@@ -333,12 +338,8 @@ impl Loaded {
             self.accept_owner = true;
         }
         self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
-        if self.dump.is_ok() && !self.options.sees_every_task {
-            self.dump = Err(
-                "only those of this container: of others the descriptors are not to be seen without the \
-                             host's pid namespace (hostPID)"
-                    .to_owned(),
-            );
+        if !self.options.sees_every_task && self.dump.is_ok() {
+            self.dump = Err(OWN_TASKS_ONLY.to_owned());
         }
         if !self.counts_records {
             // For later, when there are no types any more. Without it the counts of records are not told.
