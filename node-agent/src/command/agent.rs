@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::{
     args::{AgentArguments, StreamFormat},
     config,
+    ending::ending,
     signals::{Signals, Told},
     start_line::{StartFacts, cgroup_mode, start_line},
     trace::connection_ids,
@@ -23,8 +24,8 @@ use crate::{
     cluster::{Cluster, ClusterConfig, NodeFacts},
     filter::duration::parse_duration,
     kernel::{self, Hook, Loaded, Options},
-    output::{self, Diagnostics, End, Queue, RunId},
-    pipeline::{self, Handle, Outcome, Running, Setup, Target, Whereabouts},
+    output::{self, Diagnostics, Queue, RunId},
+    pipeline::{self, Handle, Running, Setup, Target, Whereabouts},
     preflight,
     serialise::{Ecs, Json, Serialiser},
     telemetry::{self, Facts, Telemetry},
@@ -137,7 +138,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
     running.handle.stop();
     let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
     diagnostics.straight();
-    finish(outcome, diagnostics)
+    ending(outcome, |tally| diagnostics.say(Level::Info, tally.to_string()))
 }
 
 /// Comes back when a signal asks for the end.
@@ -263,20 +264,4 @@ fn start(
     let handle = running.handle.clone();
     diagnostics.wake_by(move || handle.wake());
     Ok(running)
-}
-
-/// Says how it went. A closed pipe is success.
-fn finish(outcome: Option<Outcome>, diagnostics: &Diagnostics) -> anyhow::Result<bool> {
-    let Outcome { tally, end, failure } = outcome.context("the pipeline panicked")?;
-    diagnostics.say(Level::Info, tally.to_string());
-    if let Some(error) = failure {
-        return Err(error).context("waiting for the ring buffer");
-    }
-    match end {
-        End::Drained | End::ReaderGone => Ok(true),
-        End::Failed(error) => Err(error.into()),
-        End::Deadline => {
-            anyhow::bail!("stdout stayed blocked: {} lines were not written", tally.lost().write)
-        }
-    }
 }

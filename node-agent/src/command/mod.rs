@@ -5,6 +5,7 @@ mod agent;
 pub mod args;
 mod check;
 mod config;
+mod ending;
 mod signals;
 mod start_line;
 mod trace;

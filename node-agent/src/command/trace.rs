@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::{
     args::Output,
     config::TraceConfig,
+    ending::ending,
     signals::{Signals, Told},
     start_line::{StartFacts, start_line},
 };
@@ -16,8 +17,8 @@ use crate::{
     connection::ConnectionIds,
     filter::compile,
     kernel::{self, Loaded, Options},
-    output::{self, End, JOURNAL_SOCKET, Journal, Queue, RunId},
-    pipeline::{self, Outcome, Running, Setup, Target, Whereabouts},
+    output::{self, JOURNAL_SOCKET, Journal, Queue, RunId},
+    pipeline::{self, Running, Setup, Target, Whereabouts},
     preflight,
     serialise::{self, Csv, Ecs, Json, Serialiser, Table},
 };
@@ -57,7 +58,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         }
         break;
     }
-    finish(running)
+    ending(running.join(), pipeline::say)
 }
 
 async fn beat(heartbeat: &mut Option<tokio::time::Interval>) {
@@ -181,21 +182,4 @@ fn filters(config: &TraceConfig) -> String {
         }
     }
     filters
-}
-
-/// Waits for the pipeline and says how it went. A closed pipe is success.
-fn finish(running: Running) -> anyhow::Result<bool> {
-    let outcome = running.join().context("the pipeline panicked")?;
-    let Outcome { tally, end, failure } = outcome;
-    pipeline::say(&tally);
-    if let Some(error) = failure {
-        return Err(error).context("waiting for the ring buffer");
-    }
-    match end {
-        End::Drained | End::ReaderGone => Ok(true),
-        End::Failed(error) => Err(error.into()),
-        End::Deadline => {
-            anyhow::bail!("stdout stayed blocked: {} lines were not written", tally.lost().write)
-        }
-    }
 }
