@@ -4,10 +4,8 @@
 //! Every function is inlined: to the verifier the program is one straight piece.
 
 use crate::record::{UNKNOWN_NS, flag, role};
-use crate::rule::{
-    CgroupSets, MAX_TRACES, RuleTable, TraceSet, dimension, family_role_index, transition_index,
-};
-use crate::verifier::{highest_bit_everywhere, masked};
+use crate::rule::{CgroupSets, MAX_TRACES, RuleTable, TraceSet, dimension, family_role_index};
+use crate::verifier::{any_bit, any_bit_everywhere, bit_everywhere, forget, highest_bit, masked, select};
 
 /// An address as four words that lie in memory as the address does on the wire; IPv4 in the first, zeros behind.
 pub type Address = [u32; 4];
@@ -47,21 +45,23 @@ pub struct Connection {
     pub peer_port: u16,
     /// Address of the other end.
     pub peer: Address,
-    /// A listening socket: it has no peer, and its children may be of either family.
-    pub listener: bool,
+    /// All ones for a listening socket, else 0: it has no peer, and its children may be of either family.
+    pub listener: u64,
 }
 
 impl Connection {
+    /// All ones where the local port is known, else 0.
     #[inline(always)]
-    fn local_known(&self) -> bool {
-        self.local_port != 0
+    fn local_known(&self) -> u64 {
+        any_bit_everywhere(self.local_port.into())
     }
 
-    /// A client's peer is set before its first transition, even the port 0 that `connect()` lets through; only a
-    /// child of a listener may still be without.
+    /// All ones where the peer is known, else 0. A client's peer is set before its first transition, even the port 0
+    /// that `connect()` lets through; only a child of a listener may still be without.
     #[inline(always)]
-    fn peer_known(&self) -> bool {
-        self.peer_port != 0 || (self.role == role::CLIENT && !self.listener)
+    fn peer_known(&self) -> u64 {
+        let client = !any_bit_everywhere((self.role ^ role::CLIENT).into());
+        any_bit_everywhere(self.peer_port.into()) | (client & !self.listener)
     }
 }
 
@@ -93,6 +93,12 @@ impl Wanted {
     pub const fn is_empty(self) -> bool {
         self.traces | self.maybe == 0
     }
+
+    /// 1 if some trace wants it, or may, else 0.
+    #[inline(always)]
+    pub fn count(self) -> u64 {
+        any_bit(self.traces | self.maybe)
+    }
 }
 
 /// A cgroup's (accepting, pending) traces among those constrained by cgroup. A key absent from the map may be any
@@ -113,11 +119,10 @@ fn judge_family_role(
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
     let accept = rules.family_role[masked::<7>(family_role_index(connection.family, connection.role))];
-    if connection.listener || connection.peer_known() || connection.family != 6 {
-        return (accept, 0);
-    }
     let mapped = rules.family_role[masked::<7>(family_role_index(4, connection.role))];
-    (accept | mapped, constrained & (accept ^ mapped))
+    // Where the family is 4, both are the same.
+    let open = !(connection.listener | connection.peer_known());
+    (accept | (mapped & open), constrained & (accept ^ mapped) & open)
 }
 
 /// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
@@ -129,39 +134,36 @@ fn judge_tuple_of(
     connection: &Connection,
 ) -> (TraceSet, TraceSet) {
     let mut undecided = rules.none;
+    let (local_known, peer_known) = (connection.local_known(), connection.peer_known());
     let by_family = rules.constrained[dimension::FAMILY_ROLE];
     if mask & by_family != 0 {
         let (accept, waiting) = judge_family_role(rules, by_family, connection);
         mask &= accept | !by_family;
         undecided |= waiting;
     }
+    // An unknown port is that of some class too, of which nothing is taken.
     let by_local = rules.constrained[dimension::LOCAL_PORT];
     if mask & by_local != 0 {
-        if connection.local_known() {
-            let class = tables.port_class(false, connection.local_port) as usize;
-            mask &= rules.local_port.get(class).copied().unwrap_or(0) | !by_local;
-        } else {
-            undecided |= by_local;
-        }
+        let class = tables.port_class(false, connection.local_port) as usize;
+        let accept = rules.local_port.get(class).copied().unwrap_or(0);
+        mask &= accept | !(by_local & local_known);
+        undecided |= by_local & !local_known;
     }
     let by_peer = rules.constrained[dimension::PEER_PORT];
     if mask & by_peer != 0 {
-        if connection.peer_known() {
-            let class = tables.port_class(true, connection.peer_port) as usize;
-            mask &= rules.peer_port.get(class).copied().unwrap_or(0) | !by_peer;
-        } else {
-            undecided |= by_peer;
-        }
+        let class = tables.port_class(true, connection.peer_port) as usize;
+        let accept = rules.peer_port.get(class).copied().unwrap_or(0);
+        mask &= accept | !(by_peer & peer_known);
+        undecided |= by_peer & !peer_known;
     }
     let by_prefix = rules.constrained[dimension::PEER_CIDR];
     if mask & by_prefix != 0 {
-        if connection.peer_known() {
-            mask &= tables.peer_prefix(connection.family, &connection.peer) | !by_prefix;
-        } else {
-            undecided |= by_prefix;
-        }
+        let accept = tables.peer_prefix(connection.family, &connection.peer);
+        mask &= accept | !(by_prefix & peer_known);
+        undecided |= by_prefix & !peer_known;
     }
-    (mask, mask & undecided)
+    let mask = forget(mask, rules.none);
+    (mask, mask & forget(undecided, rules.none))
 }
 
 /// What the cgroup and the network namespace leave of the live traces: `(accepting or pending, pending)`. First,
@@ -185,7 +187,8 @@ pub fn judge_identity(
     if mask & by_netns != 0 {
         mask &= tables.netns(netns) | !by_netns;
     }
-    (mask, pending & mask)
+    let mask = forget(mask, rules.none);
+    (mask, forget(pending, rules.none) & mask)
 }
 
 /// The traces that accept the tuple and role, whatever their cgroup: `(accepting or undecided, undecided)`. Once
@@ -195,19 +198,17 @@ pub fn judge_tuple(tables: &impl Tables, rules: &RuleTable, connection: &Connect
     judge_tuple_of(tables, rules, rules.live, connection)
 }
 
-/// Puts the answers of [`judge_identity`] and [`judge_tuple`] together.
+/// Puts the answers of [`judge_identity`] and [`judge_tuple`] together. `listener` as in [`Connection`].
 #[inline(always)]
-pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), listener: bool) -> Interest {
+pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), listener: u64) -> Interest {
     let (mask, pending) = identity;
     let accept = mask & tuple.0;
     let undecided = accept & tuple.1;
-    if listener {
-        // A listener has no peer, so a trace that names one never wants its own transitions; its children are
-        // another matter, and inherit the listener's record.
-        let accept = accept & !undecided;
-        return Interest { candidates: mask, accept, undecided: 0, pending: pending & accept };
-    }
-    Interest { candidates: accept, accept, undecided, pending: pending & accept }
+    // A listener has no peer, so a trace that names one never wants its own transitions; its children are another
+    // matter, and inherit the listener's record.
+    let candidates = accept | (mask & listener);
+    let accept = accept & !(undecided & listener);
+    Interest { candidates, accept, undecided: undecided & !listener, pending: pending & accept }
 }
 
 /// Judges everything that does not change from transition to transition.
@@ -217,13 +218,13 @@ pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Co
     combine(identity, judge_tuple(tables, rules, connection), connection.listener)
 }
 
-/// All ones when `value >= threshold`, else 0, without a branch: seven branches in a row would be a hundred paths for
-/// the verifier to follow. The borrow of a subtraction (H. S. Warren, Hacker's Delight, 2-12).
+/// 1 when `value >= threshold`, else 0, without a branch: seven branches in a row would be a hundred paths for the
+/// verifier to follow. The borrow of a subtraction (H. S. Warren, Hacker's Delight, 2-12).
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "all ones, or none")]
+#[expect(clippy::cast_possible_truncation, reason = "0 or 1")]
 fn at_least(value: u64, threshold: u64) -> usize {
     let borrow = (!value & threshold) | ((!value | threshold) & value.wrapping_sub(threshold));
-    !highest_bit_everywhere(borrow) as usize
+    highest_bit(!borrow) as usize
 }
 
 /// The traces that accept a time in the old state. An unknown time matches none that asks for a minimum; a time
@@ -231,23 +232,19 @@ fn at_least(value: u64, threshold: u64) -> usize {
 #[inline(always)]
 fn judge_duration(rules: &RuleTable, duration_ns: u64) -> TraceSet {
     let by_duration = rules.constrained[dimension::DURATION];
-    if by_duration == 0 {
-        return TraceSet::MAX;
-    }
-    if duration_ns == UNKNOWN_NS {
-        return !by_duration;
-    }
+    let known = any_bit_everywhere(duration_ns ^ UNKNOWN_NS);
     let mut reached = 0_usize;
-    let mut step = 32_usize;
-    while step > 0 {
-        let threshold = rules.duration_threshold[masked::<{ MAX_TRACES - 1 }>(reached + step - 1)];
-        reached += step & at_least(duration_ns, threshold);
-        step >>= 1;
+    let mut power = 6_u32;
+    while power > 0 {
+        power -= 1;
+        let last = reached + (1 << power) - 1;
+        let threshold = rules.duration_threshold[masked::<{ MAX_TRACES - 1 }>(last)];
+        reached += at_least(duration_ns, threshold) << power;
     }
     // Below 64 so far.
     let last = masked::<{ MAX_TRACES - 1 }>(reached);
-    reached = last + (1 & at_least(duration_ns, rules.duration_threshold[last]));
-    rules.duration.get(masked::<127>(reached)).copied().unwrap_or(0) | !by_duration
+    reached = last + at_least(duration_ns, rules.duration_threshold[last]);
+    (rules.duration.get(masked::<127>(reached)).copied().unwrap_or(0) & known) | !by_duration
 }
 
 /// The traces that want a transition, given what is left of the connection's.
@@ -262,38 +259,48 @@ pub fn judge_transition(
     let by_transition = rules.constrained[dimension::TRANSITION];
     let mut mask = interest.accept;
     if mask & by_transition != 0 {
-        mask &= match transition_index(old_state, new_state) {
-            Some(index) => rules.transition[masked::<255>(index)],
-            None => rules.any_transition,
-        } | !by_transition;
+        let outside = any_bit_everywhere(u64::from(old_state | new_state) >> 4);
+        let known = rules.transition[masked::<255>(((old_state & 15) << 4 | (new_state & 15)) as usize)];
+        mask &= select(outside, rules.any_transition, known) | !by_transition;
     }
-    if mask != 0 {
+    if mask & rules.constrained[dimension::DURATION] != 0 {
         mask &= judge_duration(rules, duration_ns);
     }
+    let mask = forget(mask, rules.none);
     Wanted { traces: mask & !interest.pending, maybe: mask & interest.pending }
 }
 
-/// An IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+/// All ones for an IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2), else 0.
 #[inline(always)]
-pub const fn is_v4_mapped(address: &Address) -> bool {
-    address[0] | address[1] == 0 && address[2] == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+fn v4_mapped(address: &Address) -> u64 {
+    let differs = address[0] | address[1] | (address[2] ^ u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+    !any_bit_everywhere(differs.into())
 }
 
 /// Makes IPv4-mapped addresses IPv4, in place, and returns the flags to set. A dual-stack socket with one address
 /// unspecified follows the other.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "masks, of which the lowest bits are as good, and single bits"
+)]
 pub fn normalise(family: &mut u8, local: &mut Address, peer: &mut Address) -> u16 {
-    if *family != 6 || !(is_v4_mapped(peer) || is_v4_mapped(local)) {
-        return 0;
+    // 6 is the only family with this bit.
+    let mapped = bit_everywhere::<1>((*family).into()) & (v4_mapped(peer) | v4_mapped(local));
+    let is_mapped = highest_bit(mapped);
+    *family ^= (is_mapped as u8) << 1;
+    for address in [local, peer] {
+        address[0] = select(mapped, address[3].into(), address[0].into()) as u32;
+        address[1] &= !mapped as u32;
+        address[2] &= !mapped as u32;
+        address[3] &= !mapped as u32;
     }
-    *family = 4;
-    *local = [local[3], 0, 0, 0];
-    *peer = [peer[3], 0, 0, 0];
-    flag::V4_MAPPED
+    (is_mapped as u16) << flag::V4_MAPPED.trailing_zeros()
 }
 
 /// A cgroup's sets in one slot.
 #[inline(always)]
 pub fn slot_sets(sets: &CgroupSets, slot: u32) -> (TraceSet, TraceSet) {
-    if slot & 1 == 0 { (sets.matched[0], sets.pending[0]) } else { (sets.matched[1], sets.pending[1]) }
+    let slot = masked::<1>(slot as usize);
+    (sets.matched[slot], sets.pending[slot])
 }

@@ -37,6 +37,8 @@ pub enum Counter {
     /// The kernel skipped the program because it was running on that CPU already, and the second program took the
     /// hit. Among `Seen`.
     Rescued = 14,
+    /// A transition that had no room in the ring, and it could not be kept which traces wanted it. Among `RingFull`.
+    RingFullUntold = 15,
 }
 
 /// Slots of the counter array.
@@ -44,5 +46,5 @@ pub const COUNTERS: usize = 16;
 
 /// The value of the per-CPU counter array's only element.
 pub type CounterBlock = [u64; COUNTERS];
-/// The value of the per-CPU array that counts ring-full losses by trace bit.
-pub type TraceCounterBlock = [u64; crate::rule::MAX_TRACES];
+/// Different sets of traces of which losses can be counted at a time.
+pub const LOST_SETS: usize = 1_024;

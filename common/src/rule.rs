@@ -85,7 +85,7 @@ pub const fn transition_index(old_state: u8, new_state: u8) -> Option<usize> {
 /// Index into [`RuleTable::family_role`] for family 4 or 6 and a number of [`crate::record::role`].
 #[inline(always)]
 pub const fn family_role_index(family: u8, role: u8) -> usize {
-    (if family == 6 { 4 } else { 0 }) | (role as usize & 3)
+    ((family as usize & 2) << 1) | (role as usize & 3)
 }
 
 /// A cgroup's traces, for both slots, so that pod churn needs no swap.

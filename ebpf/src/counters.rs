@@ -2,12 +2,13 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use kube_tcpstates_common::{
     counter::{Counter, CounterBlock},
-    rule::{MAX_TRACES, TraceSet},
+    rule::TraceSet,
 };
 
-use crate::maps::{COUNTERS, RING_FULL_BY_TRACE};
+use crate::maps::{COUNTERS, RING_FULL_BY_TRACES};
 
 /// This CPU's counters.
 #[derive(Clone, Copy)]
@@ -49,18 +50,19 @@ impl Counters {
 /// since 3.18, as long as nobody asks for the result.
 #[inline(always)]
 fn add(cell: *mut u64, count: u64) {
-    // SAFETY: an aligned word of a map value.
+    // SAFETY: an aligned word of a map value, which is freed after a grace period if ever.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(cell, count) };
 }
 
-/// Counts a lost transition for each trace that wanted it. No function of its own: see `memory::copy_comm`.
+/// Counts a lost transition for the traces that wanted it.
 #[inline(always)]
-pub(crate) fn ring_full_by_trace(traces: TraceSet) {
-    let Some(block) = RING_FULL_BY_TRACE.get_ptr_mut(0) else { return };
-    let mut bit = 0;
-    while bit < MAX_TRACES {
-        // SAFETY: `bit` is below the number of words of the map's only element.
-        add(unsafe { block.cast::<u64>().add(bit) }, traces >> bit & 1);
-        bit += 1;
+pub(crate) fn ring_full_by_traces(traces: TraceSet, counters: Counters) {
+    if RING_FULL_BY_TRACES.get_ptr(traces).is_none() {
+        // Another processor may be quicker: its entry is as good.
+        let _ = RING_FULL_BY_TRACES.insert(traces, 0, BPF_NOEXIST.into());
+    }
+    match RING_FULL_BY_TRACES.get_ptr_mut(traces) {
+        Some(cell) => add(cell, 1),
+        None => counters.add(Counter::RingFullUntold, 1),
     }
 }

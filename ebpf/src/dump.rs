@@ -72,7 +72,7 @@ extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
     if let Some((task, socket)) = tcp_socket(context)
         && Typed::field::<u8>(socket, offset!(state)) == State::LISTEN.0
     {
-        let place = Place::of::<Typed>(socket);
+        let place = Place::of::<Typed>(socket, 0);
         let port: u16 = Typed::field(socket, offset!(local_port));
         // Without room a server is taken for a client: the map holds more listeners than a node has.
         let listener =
@@ -136,7 +136,7 @@ fn role_of(socket: *const u8, state: u8) -> u8 {
         return role::CLIENT;
     }
     let port = tuple_of_socket::<Typed>(socket, false).local_port;
-    let place = Place::of::<Typed>(socket);
+    let place = Place::of::<Typed>(socket, 0);
     // SAFETY: the value is never looked at.
     let served = unsafe { LISTENERS.get([place.netns, port.into()]) }.is_some();
     if served { role::SERVER } else { role::CLIENT }

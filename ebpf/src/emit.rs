@@ -14,7 +14,7 @@ use kube_tcpstates_common::{
 };
 
 use crate::{
-    counters::{Counters, ring_full_by_trace},
+    counters::{Counters, ring_full_by_traces},
     globals::setting,
     hook::Tuple,
     maps::{CGROUP_EVENTS, CONTROL, EVENTS},
@@ -63,9 +63,11 @@ pub(crate) fn emit(
 ) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         counters.add(Counter::RingFull, count);
-        ring_full_by_trace(wanted.traces | wanted.maybe);
+        if !wanted.is_empty() {
+            ring_full_by_traces(wanted.traces | wanted.maybe, counters);
+        }
         if !held.wanted.is_empty() {
-            ring_full_by_trace(held.wanted.traces | held.wanted.maybe);
+            ring_full_by_traces(held.wanted.traces | held.wanted.maybe, counters);
         }
         return;
     };
@@ -104,7 +106,7 @@ fn fill(
     out.peer_port = emission.tuple.peer_port;
     out.local = emission.tuple.local;
     out.peer = emission.tuple.peer;
-    out.flags = emission.flags | if held.wanted.is_empty() { 0 } else { flag::HELD };
+    out.flags = emission.flags | (held.wanted.count() as u16) << flag::HELD.trailing_zeros();
     out.family = emission.tuple.family;
     out.old_state = emission.step.old;
     out.new_state = emission.step.new;

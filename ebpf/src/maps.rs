@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use kube_tcpstates_common::{
-    counter::{CounterBlock, TraceCounterBlock},
+    counter::{CounterBlock, LOST_SETS},
     record::{CgroupRecord, TransitionRecord},
     rule::{
         CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
@@ -42,9 +42,10 @@ pub(crate) static COUNTERS: PerCpuArray<CounterBlock, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static RUNNING: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Failed reserves by trace bit.
+/// Transitions that had no room, by the set of traces that wanted them. User space adds up for each trace: 64 additions
+/// in the program would be 64 for the verifier on each path that leads there.
 #[btf_map]
-pub(crate) static RING_FULL_BY_TRACE: PerCpuArray<TraceCounterBlock, 1> = PerCpuArray::new();
+pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, NO_PREALLOC> = HashMap::new();
 
 /// One element for each slot.
 #[btf_map]

@@ -4,8 +4,10 @@ use core::mem::{MaybeUninit, offset_of};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use kube_tcpstates_common::{
+    classify::Address,
     offsets::ABSENT,
     record::{COMM_LEN, TransitionRecord},
+    verifier::select,
 };
 
 use crate::socket::{Listener, SocketRecord};
@@ -21,6 +23,9 @@ pub(crate) trait Memory {
         if offset == ABSENT { T::default() } else { Self::read(base, offset) }
     }
 
+    /// The address of a socket: the sixteen bytes at `v6` where `is_v6` is all ones, the four at `v4` where it is 0.
+    fn address(socket: *const u8, v4: u32, v6: u32, is_v6: u64) -> Address;
+
     /// Follows a pointer, null where this kernel has no such field.
     #[inline(always)]
     fn pointer(base: *const u8, offset: u32) -> *const u8 {
@@ -33,6 +38,22 @@ pub(crate) trait Memory {
 pub(crate) struct Typed;
 
 impl Memory for Typed {
+    /// In loads of four bytes: the verifier refuses wider ones on an `in6_addr`. All of them, because a branch for the
+    /// family would cost it more than they cost the processor.
+    #[inline(always)]
+    fn address(socket: *const u8, v4: u32, v6: u32, is_v6: u64) -> Address {
+        let narrow = Self::field::<u32>(socket, v4);
+        if v6 == ABSENT {
+            return [narrow & !is_v6 as u32, 0, 0, 0];
+        }
+        [
+            select(is_v6, Self::read::<u32>(socket, v6).into(), narrow.into()) as u32,
+            Self::read::<u32>(socket, v6 + 4) & is_v6 as u32,
+            Self::read::<u32>(socket, v6 + 8) & is_v6 as u32,
+            Self::read::<u32>(socket, v6 + 12) & is_v6 as u32,
+        ]
+    }
+
     #[inline(always)]
     fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
         // SAFETY: the verifier refuses the program unless a T stands at that offset.
@@ -47,6 +68,16 @@ impl Memory for Typed {
 pub(crate) struct Probed;
 
 impl Memory for Probed {
+    /// One read of sixteen bytes, of which an IPv4 address is the first four: there is more of the structure behind it.
+    #[inline(always)]
+    fn address(socket: *const u8, v4: u32, v6: u32, is_v6: u64) -> Address {
+        let (place, kept) =
+            if v6 == ABSENT { (v4.into(), !is_v6) } else { (select(is_v6, v6.into(), v4.into()), u64::MAX) };
+        let words: Address = Self::read(socket.wrapping_add(place as usize), 0);
+        let wide = (is_v6 & kept) as u32;
+        [words[0] & kept as u32, words[1] & wide, words[2] & wide, words[3] & wide]
+    }
+
     #[inline(always)]
     fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
         let mut value = MaybeUninit::<T>::uninit();

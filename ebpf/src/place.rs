@@ -1,6 +1,6 @@
 //! Where a socket belongs: its cgroup and its network namespace.
 
-use kube_tcpstates_common::offsets::ABSENT;
+use kube_tcpstates_common::{offsets::ABSENT, verifier::forget};
 
 use crate::{
     globals::offset,
@@ -18,35 +18,44 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too.
+    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too. `zero` is
+    /// that of [`forget`].
+    ///
+    /// No pointer is compared with null: what is read through a null pointer is 0, in both ways of reading.
     #[inline(always)]
-    pub(crate) fn of<M: Memory>(socket: *const u8) -> Self {
-        let net = M::pointer(socket, offset!(net));
-        Self {
-            cgroup_id: cgroup_id::<M>(socket),
-            netns: if net.is_null() { 0 } else { M::field(net, offset!(net_inum)) },
-            netns_cookie: if net.is_null() { 0 } else { M::field(net, offset!(net_cookie)) },
+    pub(crate) fn of<M: Memory>(socket: *const u8, zero: u64) -> Self {
+        let (mut netns, mut netns_cookie) = (0, 0);
+        if offset!(net) != ABSENT {
+            let net = M::pointer(socket, offset!(net));
+            netns = M::field(net, offset!(net_inum));
+            netns_cookie = M::field(net, offset!(net_cookie));
         }
+        Self { cgroup_id: cgroup_id::<M>(socket, zero), netns, netns_cookie }
     }
 }
 
 /// The cgroup2 id, 0 where it cannot be read.
 #[inline(always)]
-fn cgroup_id<M: Memory>(socket: *const u8) -> u64 {
-    let cgroup = M::pointer(socket, offset!(cgroup));
-    if !cgroup.is_null() {
-        let node = M::pointer(cgroup, offset!(cgroup_kn));
-        return if node.is_null() { 0 } else { M::field(node, offset!(kernfs_id)) };
+fn cgroup_id<M: Memory>(socket: *const u8, zero: u64) -> u64 {
+    if offset!(cgroup_kn) == ABSENT || offset!(kernfs_id) == ABSENT {
+        return 0;
     }
-    if offset!(cgroup_val) == ABSENT || offset!(kernfs_id) == ABSENT {
+    if offset!(cgroup) != ABSENT {
+        let cgroup = M::pointer(socket, offset!(cgroup));
+        let node = M::pointer(cgroup, offset!(cgroup_kn));
+        return M::field(node, offset!(kernfs_id));
+    }
+    if offset!(cgroup_val) == ABSENT {
         return 0;
     }
     // Before 5.15 one word is a pointer, or has a low bit set and then carries cgroup v1 data. Where it is no pointer
     // the socket is the root's (`sock_cgroup_ptr`, `include/linux/cgroup.h`).
     let word = M::field::<u64>(socket, offset!(cgroup_val));
-    if word == 0 || word & 3 != 0 {
-        return ROOT_CGROUP;
-    }
-    let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
-    if node.is_null() { 0 } else { Probed::field(node, offset!(kernfs_id)) }
+    let id = if word == 0 || word & 3 != 0 {
+        ROOT_CGROUP
+    } else {
+        let node = Probed::pointer(word as *const u8, offset!(cgroup_kn));
+        Probed::field(node, offset!(kernfs_id))
+    };
+    forget(id, zero)
 }

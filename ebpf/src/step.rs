@@ -4,7 +4,7 @@ use kube_tcpstates_common::{
     counter::Counter,
     record::{flag, role},
     state::State,
-    verifier::masked,
+    verifier::{any_bit_everywhere, bit_everywhere, masked, select},
 };
 
 use crate::{counters::Counters, socket::SocketRecord};
@@ -129,11 +129,18 @@ impl Step {
         self.kind & kind::CLOSE != 0
     }
 
+    /// All ones where the socket is, or was, a listener, else 0.
+    #[inline(always)]
+    pub(crate) fn listener(self) -> u64 {
+        bit_everywhere::<2>(self.kind.into())
+    }
+
     /// The side of the connection: told by the states, or remembered.
     #[inline(always)]
     pub(crate) fn role(self, record: Option<&SocketRecord>) -> u8 {
-        let told = self.kind >> kind::ROLE_SHIFT;
-        if told != 0 { told } else { record.map_or(role::UNKNOWN, |record| record.role) }
+        let told = u64::from(self.kind >> kind::ROLE_SHIFT);
+        let remembered = record.map_or(role::UNKNOWN, |record| record.role);
+        select(any_bit_everywhere(told), told, remembered.into()) as u8
     }
 
     /// The record's flag for a birth that was not seen, as it stands before the record is asked.
@@ -143,4 +150,4 @@ impl Step {
     }
 }
 
-const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN);
+const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN && kind::LISTENER == 1 << 2);

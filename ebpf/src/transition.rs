@@ -9,6 +9,7 @@ use kube_tcpstates_common::{
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
+    verifier::{any_bit_everywhere, forget, highest_bit},
 };
 
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 };
 
 const LISTEN: u8 = State::LISTEN.0;
+/// A record of zeros: no state has this number.
+const NEW: u8 = 0;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -52,7 +55,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     let tables = MapTables { slot };
 
     let socket = hook.socket();
-    let place = Place::of::<H::Memory>(socket);
+    let place = Place::of::<H::Memory>(socket, rules.none);
     let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
     if identity.0 == 0 {
@@ -103,9 +106,7 @@ fn judged<H: Hook>(
     let socket = hook.socket();
     let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
-    if step.is_listener() {
-        tuple.peer_port = 0;
-    }
+    tuple.peer_port &= !step.listener() as u16;
     let mut record = H::Records::get(socket);
     if let Some(record) = record.as_deref_mut()
         && record.since_ns < attached_ns
@@ -114,7 +115,7 @@ fn judged<H: Hook>(
     }
     let role = step.role(record.as_deref());
     // Under other rules the socket may have been nobody's for a while.
-    let followed = record.as_ref().is_some_and(|record| record.generation == generation);
+    let not_followed = record.as_ref().map_or(1, |record| record.generation ^ generation);
     let interest =
         judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
@@ -131,8 +132,7 @@ fn judged<H: Hook>(
         forget_closed::<H::Records>(counters, socket, step);
         return;
     }
-    let known = record.is_some();
-    if !known && !step.is_close() {
+    if record.is_none() && !step.is_close() {
         record = H::Records::create(socket);
         let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
         counters.add(made, 1);
@@ -159,8 +159,7 @@ fn judged<H: Hook>(
     if let Some(record) = record.as_deref_mut() {
         emission.duration_ns = arrive::<H::Records>(
             record,
-            known,
-            followed,
+            forget(not_followed.into(), rules.none) == 0,
             role,
             step,
             now,
@@ -170,6 +169,8 @@ fn judged<H: Hook>(
             &mut emission.flags,
         );
     }
+    emission.duration_ns = forget(emission.duration_ns, rules.none);
+    emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record.as_deref_mut(), rules, &interest, &emission, counters);
     if !H::Records::INHERITED
         && step.is_listener()
@@ -218,7 +219,7 @@ fn judge(
     identity: (TraceSet, TraceSet),
     step: Step,
 ) -> Interest {
-    let listener = step.is_listener();
+    let listener = step.listener();
     if !step.is_birth()
         && let Some(record) = record.as_deref()
         && record.flags & TUPLE_JUDGED != 0
@@ -240,11 +241,8 @@ fn judge(
     if let Some(record) = record {
         record.tuple = judged.0;
         record.generation = generation;
-        if judged.1 == 0 && !listener {
-            record.flags |= TUPLE_JUDGED;
-        } else {
-            record.flags &= !TUPLE_JUDGED;
-        }
+        let whole = highest_bit(!(any_bit_everywhere(judged.1) | listener)) as u8;
+        record.flags = (record.flags & !TUPLE_JUDGED) | whole << TUPLE_JUDGED.trailing_zeros();
     }
     combine(identity, judged, listener)
 }
@@ -254,7 +252,6 @@ fn judge(
 #[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
 fn arrive<R: Records>(
     record: &mut SocketRecord,
-    known: bool,
     followed: bool,
     role: u8,
     step: Step,
@@ -266,8 +263,8 @@ fn arrive<R: Records>(
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
-        born::<R>(record, known, step, now, counters, place, tuple);
-    } else if !known || (record.state == LISTEN && step.old != LISTEN) {
+        born::<R>(record, step, now, counters, place, tuple);
+    } else if record.state == NEW || (record.state == LISTEN && step.old != LISTEN) {
         // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
         record.birth_ns = now;
         record.flags = BIRTH_UNKNOWN | (record.flags & TUPLE_JUDGED);
@@ -301,7 +298,6 @@ fn arrive<R: Records>(
 #[inline(always)]
 fn born<R: Records>(
     record: &mut SocketRecord,
-    known: bool,
     step: Step,
     now: u64,
     counters: Counters,
@@ -310,7 +306,7 @@ fn born<R: Records>(
 ) {
     record.birth_ns = now;
     if step.is_child() {
-        if R::INHERITED && known && record.state == LISTEN {
+        if R::INHERITED && record.state == LISTEN {
             // The kernel copied the listener's record: this is where the owner comes from.
             counters.add(Counter::StorageCreated, 1);
         } else {
@@ -343,7 +339,7 @@ fn decide(
 ) {
     let Step { old, new, .. } = emission.step;
     let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
-    let undecided = (wanted.traces | wanted.maybe) & interest.undecided != 0;
+    let undecided = (wanted.traces | wanted.maybe) & interest.undecided;
     let nothing = Wanted { traces: rules.none, maybe: rules.none };
     let mut earlier = Held { boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
     let mut judged = 1;
@@ -361,7 +357,7 @@ fn decide(
             earlier.old = record.held_old_state;
             earlier.new = record.held_new_state;
             earlier.wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
-        } else if undecided && !emission.step.is_close() {
+        } else if undecided != 0 && !emission.step.is_close() {
             record.flags |= HELD;
             record.held_boot_ns = emission.now;
             record.held_duration_ns = emission.duration_ns;
@@ -373,7 +369,10 @@ fn decide(
     }
     let wanted =
         Wanted { traces: wanted.traces & !interest.undecided, maybe: wanted.maybe & !interest.undecided };
-    let count = u64::from(!wanted.is_empty()) + u64::from(!earlier.wanted.is_empty());
+    let judged = forget(judged, rules.none);
+    earlier.old = forget(earlier.old.into(), rules.none) as u8;
+    earlier.new = forget(earlier.new.into(), rules.none) as u8;
+    let count = wanted.count() + earlier.wanted.count();
     if count < judged {
         counters.add(Counter::Filtered, judged - count);
     }

@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use kube_tcpstates_common::offsets::ABSENT;
 
-use super::{Hook, Tuple, address_v6, family, widen};
+use super::{Hook, Tuple, family, is_v6};
 use crate::{
     globals::{classic, offset},
     memory::{Memory, Probed},
@@ -54,22 +54,21 @@ impl Hook for Classic {
     /// what that is worth in a socket that connects again. Without BTF there is nothing better.
     #[inline(always)]
     fn tuple(&self, step: Step) -> Tuple {
-        let family = family(self.read(classic!(family)));
+        let number = self.read(classic!(family));
+        let is_v6 = is_v6(number);
         let record = self.0.as_ptr().cast::<u8>();
-        let (local, peer) = if family == 6 {
-            (
-                address_v6::<Probed>(record, classic!(local_v6)),
-                address_v6::<Probed>(record, classic!(peer_v6)),
-            )
-        } else {
-            (widen(self.read(classic!(local_v4))), widen(self.read(classic!(peer_v4))))
-        };
         let local_port = if step.was_closed() && offset!(local_port) != ABSENT {
             Probed::field(self.socket(), offset!(local_port))
         } else {
             self.read(classic!(local_port))
         };
-        Tuple { family, local, peer, local_port, peer_port: self.read(classic!(peer_port)) }
+        Tuple {
+            family: family(number),
+            local: Probed::address(record, classic!(local_v4), classic!(local_v6), is_v6),
+            peer: Probed::address(record, classic!(peer_v4), classic!(peer_v6), is_v6),
+            local_port,
+            peer_port: self.read(classic!(peer_port)),
+        }
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) mod kprobe;
 pub(crate) mod raw;
 pub(crate) mod tp_btf;
 
-use kube_tcpstates_common::{classify::Address, counter::Counter};
+use kube_tcpstates_common::{
+    classify::Address,
+    counter::Counter,
+    verifier::{any_bit, any_bit_everywhere},
+};
 
 use crate::{
     counters::Counters,
@@ -54,36 +58,18 @@ pub(crate) trait Hook {
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
+/// All ones where an address family is `AF_INET6`, else 0.
+#[inline(always)]
+pub(crate) fn is_v6(number: u16) -> u64 {
+    !any_bit_everywhere((number ^ AF_INET6).into())
+}
+
 /// 4, 6 or 0 from an address family.
 #[inline(always)]
 pub(crate) fn family(number: u16) -> u8 {
-    match number {
-        AF_INET => 4,
-        AF_INET6 => 6,
-        _ => 0,
-    }
-}
-
-/// An IPv4 address as an [`Address`].
-#[inline(always)]
-pub(crate) fn widen(address: u32) -> Address {
-    [address, 0, 0, 0]
-}
-
-/// Sixteen bytes in loads of four: the verifier refuses wider ones on an `in6_addr`.
-#[inline(always)]
-pub(crate) fn address_v6<M: Memory>(socket: *const u8, offset: u32) -> Address {
-    [
-        M::field::<u32>(socket, offset),
-        M::field::<u32>(socket, add(offset, 4)),
-        M::field::<u32>(socket, add(offset, 8)),
-        M::field::<u32>(socket, add(offset, 12)),
-    ]
-}
-
-#[inline(always)]
-fn add(offset: u32, more: u32) -> u32 {
-    if offset == kube_tcpstates_common::offsets::ABSENT { offset } else { offset + more }
+    let other_than = |family: u16| any_bit((number ^ family).into());
+    // One of the two is 1, or both are.
+    (10 - (other_than(AF_INET) << 2) - other_than(AF_INET6) * 6) as u8
 }
 
 /// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport` still holds the port;
@@ -91,21 +77,17 @@ fn add(offset: u32, more: u32) -> u32 {
 /// time it is the first connection's until the kernel has chosen another, so before that it must not be looked at.
 #[inline(always)]
 pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> Tuple {
-    let family = family(M::field::<u16>(socket, offset!(family)));
+    let number = M::field::<u16>(socket, offset!(family));
     let local_port = if is_closed {
         u16::from_be(Probed::field::<u16>(socket, offset!(inet_sport)))
     } else {
         M::field::<u16>(socket, offset!(local_port))
     };
-    let (local, peer) = if family == 6 {
-        (address_v6::<M>(socket, offset!(local_v6)), address_v6::<M>(socket, offset!(peer_v6)))
-    } else {
-        (widen(M::field::<u32>(socket, offset!(local_v4))), widen(M::field::<u32>(socket, offset!(peer_v4))))
-    };
+    let is_v6 = is_v6(number);
     Tuple {
-        family,
-        local,
-        peer,
+        family: family(number),
+        local: M::address(socket, offset!(local_v4), offset!(local_v6), is_v6),
+        peer: M::address(socket, offset!(peer_v4), offset!(peer_v6), is_v6),
         local_port,
         peer_port: u16::from_be(M::field::<u16>(socket, offset!(peer_port))),
     }

@@ -137,7 +137,7 @@ pub(super) fn connection() -> impl Strategy<Value = Connection> {
             local_port,
             peer_port: if listener { 0 } else { peer_port },
             peer: words(peer),
-            listener,
+            listener: u64::from(listener).wrapping_neg(),
         })
 }
 

@@ -77,8 +77,8 @@ pub fn judge<'a, S: BuildHasher>(
         let says = |answer| place.contains(&answer) || tuple.contains(&answer);
         let bit = 1 << slot;
         // A listener is worth a record for its children, and its own lines never wait.
-        let refused = says(Answer::No) || (connection.listener && says(Answer::Later));
-        if !refused || (connection.listener && !place.contains(&Answer::No)) {
+        let refused = says(Answer::No) || (connection.listener != 0 && says(Answer::Later));
+        if !refused || (connection.listener != 0 && !place.contains(&Answer::No)) {
             verdict.candidates |= bit;
         }
         if refused {
@@ -122,7 +122,7 @@ fn netns(trace: &TraceFilter, inode: u32) -> Answer {
 /// No peer yet, but one will come: a child of a listener on kernels that report it before they fill it in. A
 /// client has its peer from the start.
 fn peer_to_come(connection: &Connection) -> bool {
-    !connection.listener && connection.role != role::CLIENT && connection.peer_port == 0
+    connection.listener == 0 && connection.role != role::CLIENT && connection.peer_port == 0
 }
 
 fn family(trace: &TraceFilter, connection: &Connection) -> Answer {
@@ -157,7 +157,7 @@ fn peer_port(trace: &TraceFilter, connection: &Connection) -> Answer {
     if trace.peer_ports.is_empty() {
         return Answer::Yes;
     }
-    if connection.listener {
+    if connection.listener != 0 {
         return Answer::No;
     }
     if peer_to_come(connection) { Answer::Later } else { in_ranges(&trace.peer_ports, connection.peer_port) }
@@ -171,7 +171,7 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
     if trace.peer_cidrs.is_empty() {
         return Answer::Yes;
     }
-    if connection.listener {
+    if connection.listener != 0 {
         return Answer::No;
     }
     if peer_to_come(connection) {

@@ -90,7 +90,7 @@ proptest! {
         peer_port in port(),
         duration_ns in prop_oneof![Just(UNKNOWN_NS), 0..900_u64],
     ) {
-        let connection = Connection { role: role::CLIENT, listener: false, local_port, peer_port, ..connection };
+        let connection = Connection { role: role::CLIENT, listener: 0, local_port, peer_port, ..connection };
         let (old_state, new_state) = (State::CLOSE.0, State::SYN_SENT.0);
         let known = Event { connection, old_state, new_state, duration_ns };
         let held = Event { connection: Connection { local_port: 0, ..connection }, ..known };
@@ -108,7 +108,7 @@ proptest! {
         dual_stack in any::<bool>(),
         duration_ns in prop_oneof![Just(UNKNOWN_NS), 0..900_u64],
     ) {
-        let connection = Connection { role: role::SERVER, listener: false, local_port, peer_port, ..connection };
+        let connection = Connection { role: role::SERVER, listener: 0, local_port, peer_port, ..connection };
         let (old_state, new_state) = (State::LISTEN.0, State::SYN_RECV.0);
         let known = Event { connection, old_state, new_state, duration_ns };
         let family = if dual_stack { 6 } else { connection.family };
@@ -204,7 +204,7 @@ fn client(peer: IpAddr) -> Connection {
         local_port: 40_000,
         peer_port: 443,
         peer: words(peer),
-        listener: false,
+        listener: 0,
     }
 }
 

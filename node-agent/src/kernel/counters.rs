@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{HashMap, MapData, PerCpuArray};
 use kube_tcpstates_common::{
-    counter::{COUNTERS, Counter, CounterBlock, TraceCounterBlock},
-    rule::MAX_TRACES,
+    counter::{COUNTERS, Counter, CounterBlock},
+    rule::{MAX_TRACES, TraceSet},
 };
 
 use super::pod::Plain;
@@ -14,7 +14,7 @@ use super::pod::Plain;
 #[derive(Clone, Copy, Debug)]
 pub struct CounterSnapshot {
     words: [u64; COUNTERS],
-    /// Lost for want of room, by trace bit.
+    /// Lost for want of room, by trace bit. A loss of which it is not known which traces wanted it is every trace's.
     pub ring_full_by_trace: [u64; MAX_TRACES],
     /// Hits on which the kernel skipped the program because it was already running on that CPU, and that the second
     /// program did not take either.
@@ -45,26 +45,27 @@ impl CounterSnapshot {
 /// Reads counters.
 pub struct Counters {
     blocks: PerCpuArray<MapData, Plain<CounterBlock>>,
-    by_trace: PerCpuArray<MapData, Plain<TraceCounterBlock>>,
+    by_traces: HashMap<MapData, TraceSet, u64>,
     program: RawFd,
 }
 
 impl Counters {
     pub(super) fn new(
         blocks: PerCpuArray<MapData, Plain<CounterBlock>>,
-        by_trace: PerCpuArray<MapData, Plain<TraceCounterBlock>>,
+        by_traces: HashMap<MapData, TraceSet, u64>,
         program: &impl AsRawFd,
     ) -> Self {
-        Self { blocks, by_trace, program: program.as_raw_fd() }
+        Self { blocks, by_traces, program: program.as_raw_fd() }
     }
 
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
     pub fn snapshot(&self) -> CounterSnapshot {
         let words = sum(&self.blocks);
+        let by_traces = self.by_traces.iter().filter_map(Result::ok);
         let recursion = recursion_misses(self.program);
         CounterSnapshot {
             words,
-            ring_full_by_trace: sum(&self.by_trace),
+            ring_full_by_trace: by_trace(by_traces, words[Counter::RingFullUntold as usize]),
             // What the second program took is not lost.
             recursion: recursion.unwrap_or(0).saturating_sub(words[Counter::Rescued as usize]),
             recursion_known: recursion.is_some(),
@@ -72,8 +73,8 @@ impl Counters {
     }
 }
 
-fn sum<const N: usize>(map: &PerCpuArray<MapData, Plain<[u64; N]>>) -> [u64; N] {
-    let mut total = [0_u64; N];
+fn sum(map: &PerCpuArray<MapData, Plain<CounterBlock>>) -> CounterBlock {
+    let mut total = [0_u64; COUNTERS];
     if let Ok(values) = map.get(&0, 0) {
         for value in values.iter() {
             for (total, word) in total.iter_mut().zip(value.0) {
@@ -84,10 +85,37 @@ fn sum<const N: usize>(map: &PerCpuArray<MapData, Plain<[u64; N]>>) -> [u64; N] 
     total
 }
 
+/// What each trace lost, from what each set of traces lost together.
+fn by_trace(by_traces: impl Iterator<Item = (TraceSet, u64)>, untold: u64) -> [u64; MAX_TRACES] {
+    let mut lost = [untold; MAX_TRACES];
+    for (traces, count) in by_traces {
+        for (bit, lost) in lost.iter_mut().enumerate() {
+            *lost += (traces >> bit & 1) * count;
+        }
+    }
+    lost
+}
+
 /// `recursion_misses` of a program, from its descriptor's fdinfo (since 5.12; before, nothing is skipped). `None` when
 /// that cannot be read: then it is not known, which is not the same as 0.
 fn recursion_misses(program: RawFd) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
     value.map_or(Some(0), |value| value.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_that_of_every_trace_of_its_set() {
+        let lost = by_trace([(0b101, 3), (0b100, 4), (1 << 63, 1)].into_iter(), 0);
+        assert_eq!([lost[0], lost[1], lost[2], lost[63]], [3, 0, 7, 1]);
+    }
+
+    #[test]
+    fn a_loss_of_unknown_traces_is_that_of_every_trace() {
+        assert_eq!(by_trace([(1, 3)].into_iter(), 2)[..2], [5, 2]);
+    }
 }

@@ -257,9 +257,9 @@ fn assemble(
         ],
     };
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "COUNTERS")?;
-    let by_trace: PerCpuArray<_, _> = map(&mut ebpf, "RING_FULL_BY_TRACE")?;
+    let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
     let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
-    let counters = Counters::new(blocks, by_trace, &fd.as_fd());
+    let counters = Counters::new(blocks, by_traces, &fd.as_fd());
     Ok(Loaded {
         ebpf,
         hook,
