@@ -44,10 +44,12 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle_whatever_the_order() {
-        let summary = Summary::of(vec![5.0, 1.0, 3.0, 2.0, 4.0]).unwrap();
-        assert_eq!((summary.lower_quartile, summary.median, summary.upper_quartile), (2.0, 3.0, 4.0));
-        assert_eq!(summary.runs[0], 5.0);
-        assert_eq!(Summary::of(vec![1.0, 2.0]).unwrap().median, 1.5);
+        let runs = vec![5.0, 1.0, 3.0, 2.0, 4.0];
+        let expected = Summary { median: 3.0, lower_quartile: 2.0, upper_quartile: 4.0, runs: runs.clone() };
+        assert_eq!(Summary::of(runs), Some(expected));
+        let two = vec![1.0, 2.0];
+        let between = Summary { median: 1.5, lower_quartile: 1.25, upper_quartile: 1.75, runs: two.clone() };
+        assert_eq!(Summary::of(two), Some(between));
         assert_eq!(Summary::of(Vec::new()), None);
     }
 }

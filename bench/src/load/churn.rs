@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::options::{Ending, Options};
 use super::place;
@@ -77,8 +77,11 @@ impl Held {
             return Ok(Self(Vec::new()));
         }
         let descriptors = u64::from(options.held) * 2 + 1_024;
-        let limit = Rlimit { current: Some(descriptors), maximum: Some(descriptors) };
-        setrlimit(Resource::Nofile, limit).with_context(|| format!("allow {descriptors} descriptors"))?;
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        // Raising the maximum needs a right; most often it is enough.
+        let maximum = maximum.map(|maximum| maximum.max(descriptors));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum })
+            .with_context(|| format!("allow {descriptors} descriptors"))?;
         let mut lane = Lane::new(options, 0)?;
         (0..options.held).map(|_| lane.open()).collect::<Result<_>>().map(Self)
     }

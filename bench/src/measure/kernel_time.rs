@@ -9,11 +9,16 @@ use super::stage::Stage;
 use crate::kernel::RunTimes;
 use crate::report::{Promise, Report};
 use crate::subject::Subject;
+use crate::traffic::Traffic;
+
+/// Connections that one process holds: two descriptors each, and many systems allow no more than 20,000.
+const CONNECTIONS_HELD: u32 = 9_000;
 
 const GROUP: &str = "kernel time per transition, net of an empty program";
 const GROSS: &str = "kernel time of one run of an empty program";
 const OPEN: &str = "kernel time per transition by open sockets, net of an empty program";
 
+const NOTHING: &str = "empty program";
 const EMITTED: &str = "kube-tcpstates, emitted";
 const FILTERED: &str = "kube-tcpstates, wanted by nobody";
 const RESERVE: &str = "bare reserve and submit";
@@ -36,8 +41,8 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         (ONE, traces(1, true)),
         (MANY, traces(64, true)),
     ];
-    let empty = rounds(stage, report, GROSS, &[("empty program", Subject::Empty, &[])], 0.0)?;
-    let subjects = subjects.map(|(name, subject)| (name, subject, &[][..]));
+    let empty = empty(stage, report)?;
+    let subjects = subjects.map(|(name, subject)| (name, subject, 0));
     rounds(stage, report, GROUP, &subjects, empty)?;
     let found = |name| report.median(GROUP, name).unwrap_or(f64::NAN);
     let emitted = found(EMITTED);
@@ -69,9 +74,12 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 
 /// Socket records live in the sockets: how many there are should not matter.
 pub(super) fn open_sockets(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
-    let few = ("100 open sockets", Subject::agent(), &["--held", "50"][..]);
-    let many = ("100,000 open sockets", Subject::agent(), &["--held", "50000"][..]);
-    let empty = report.median(GROSS, "empty program").unwrap_or(0.0);
+    let few = ("100 open sockets", Subject::agent(), 100);
+    let many = ("100,000 open sockets", Subject::agent(), 100_000);
+    let empty = match report.median(GROSS, NOTHING) {
+        Some(empty) => empty,
+        None => empty(stage, report)?,
+    };
     rounds(stage, report, OPEN, &[few.clone(), many.clone()], empty)?;
     let found = |name| report.median(OPEN, name).unwrap_or(f64::NAN);
     let ratio = found(many.0) / found(few.0);
@@ -84,32 +92,49 @@ pub(super) fn open_sockets(stage: &Stage<'_>, report: &mut Report) -> Result<()>
     Ok(())
 }
 
-/// Every subject once a round. Returns the median of the last one.
+/// One run of a program that does nothing, ns.
+fn empty(stage: &Stage<'_>, report: &mut Report) -> Result<f64> {
+    rounds(stage, report, GROSS, &[(NOTHING, Subject::Empty, 0)], 0.0)?;
+    Ok(report.median(GROSS, NOTHING).unwrap_or(f64::NAN))
+}
+
+/// Every subject once a round.
 fn rounds(
     stage: &Stage<'_>,
     report: &mut Report,
     group: &'static str,
-    subjects: &[(&'static str, Subject, &[&str])],
+    subjects: &[(&'static str, Subject, u32)],
     empty_ns: f64,
-) -> Result<f64> {
+) -> Result<()> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
     for _ in 0..stage.settings.rounds {
-        for ((_, subject, options), times) in subjects.iter().zip(&mut times) {
-            times.push(one(stage, subject, options, empty_ns)?);
+        for ((_, subject, open), times) in subjects.iter().zip(&mut times) {
+            times.push(one(stage, subject, *open, empty_ns)?);
         }
     }
-    let mut last = f64::NAN;
     for ((name, ..), times) in subjects.iter().zip(times) {
         report.add(group, *name, "ns", times);
-        last = report.median(group, name).unwrap_or(f64::NAN);
     }
-    Ok(last)
+    Ok(())
+}
+
+/// Processes that hold so many sockets open between them.
+fn holders(stage: &Stage<'_>, sockets: u32) -> Result<Vec<Traffic>> {
+    let mut left = sockets / 2;
+    let mut holders = Vec::new();
+    while left > 0 {
+        let held = left.min(CONNECTIONS_HELD);
+        holders.push(stage.traffic(&["--held", &held.to_string()])?);
+        left -= held;
+    }
+    Ok(holders)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
-fn one(stage: &Stage<'_>, subject: &Subject, options: &[&str], empty_ns: f64) -> Result<f64> {
+fn one(stage: &Stage<'_>, subject: &Subject, open: u32, empty_ns: f64) -> Result<f64> {
     let running = subject.start(stage.built, stage.settings.tracer_cpu)?;
-    let mut traffic = stage.traffic(options)?;
+    let _holders = holders(stage, open)?;
+    let mut traffic = stage.traffic(&[])?;
     let _times = RunTimes::taken()?;
     let before = running.ran();
     let load = stage.run(&mut traffic)?;

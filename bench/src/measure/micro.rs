@@ -90,7 +90,7 @@ fn classify(records: &[TransitionRecord], report: &mut Report) -> Result<()> {
                 local_port: record.local_port,
                 peer_port: record.peer_port,
                 peer: record.peer,
-                listener: false,
+                listener: 0,
             };
             let interest = judge_connection(&tables, &rules.table, &connection);
             black_box(judge_transition(

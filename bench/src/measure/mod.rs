@@ -8,6 +8,7 @@ mod rate;
 mod records;
 mod replay;
 mod stage;
+mod wire;
 
 use std::path::PathBuf;
 

@@ -15,8 +15,9 @@ const CONNECTIONS: u64 = 2_000;
 
 /// Every record that some thousand connections of the stage's container make, in the order of the ring.
 pub(super) fn record(stage: &Stage<'_>) -> Result<Vec<TransitionRecord>> {
-    let (mut kernel, mut events) = traces::attach(1, false, stage.container.cgroup_id())?;
+    // Started first: its listener's own transition is not among what it counts.
     let mut traffic = stage.traffic(&[])?;
+    let (mut kernel, mut events) = traces::attach(1, false, stage.container.cgroup_id())?;
     let report = traffic.run(Length::Connections(CONNECTIONS))?;
     thread::sleep(Duration::from_millis(20));
     kernel.detach();

@@ -23,9 +23,9 @@ const GROUP: &str = "replay: record to line in /dev/null";
 const RUNS: usize = 11;
 const LINES: u64 = 1_000_000;
 /// Records of one turn.
-const BATCH: usize = 1_024;
-/// Bytes that may wait for stdout before the next batch has to.
-const AHEAD: u64 = 4 << 20;
+const BATCH: usize = 256;
+/// Bytes that may wait for stdout before the next batch has to: a few batches, as when stdout keeps up.
+const AHEAD: u64 = 512 << 10;
 
 pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let mut records = records::record(stage)?;
@@ -99,6 +99,7 @@ fn feed(replay: &mut Replay, records: &[TransitionRecord], lines: u64) -> u64 {
 }
 
 /// Lines a second, run by run.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn rates(records: &mut [TransitionRecord]) -> Result<Vec<f64>> {
     let mut replay = pipeline(records)?;
     let mut all = feed(&mut replay, records, LINES / 10);
@@ -118,6 +119,7 @@ fn rates(records: &mut [TransitionRecord]) -> Result<Vec<f64>> {
 }
 
 /// Allocations of the pipeline's thread for a million lines, when everything is warm.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn allocations(records: &mut [TransitionRecord]) -> Result<f64> {
     let mut replay = pipeline(records)?;
     feed(&mut replay, records, LINES / 10);
