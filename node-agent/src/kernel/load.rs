@@ -93,14 +93,14 @@ type Link = Box<dyn std::any::Any + Send>;
 pub fn load(options: Options) -> Result<Loaded, LoadError> {
     raise_memlock();
     // aya reads the kernel's types for itself, and cannot be kept from it: meanwhile they are read here.
-    let (types, btf, loader) = thread::scope(|scope| {
-        let loader = scope.spawn(EbpfLoader::new);
+    let (types, btf, aya) = thread::scope(|scope| {
+        let aya = scope.spawn(EbpfLoader::new);
         let types = Btf::read(Path::new(BTF));
         let btf = types.as_ref().ok().and_then(attach_points);
-        (types, btf, loader.join())
+        (types, btf, aya.join())
     });
-    let mut loader = loader
-        .map_err(|_| LoadError::Maps { reason: "the loader panicked over the kernel's types".into() })?;
+    let mut aya =
+        aya.map_err(|_| LoadError::Maps { reason: "the loader panicked over the kernel's types".into() })?;
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
@@ -125,7 +125,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         ring_bytes: options.ring_bytes,
         follow_cgroups: options.follow_cgroups.into(),
     };
-    let mut ebpf = loader
+    let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
         .override_global("OFFSETS", &Plain(offsets), true)
