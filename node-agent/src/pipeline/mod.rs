@@ -265,9 +265,6 @@ impl Pipeline {
         flow.clock.refresh(now_ns);
         flow.resolver.follow(&mut kernel.rules);
         let found = events.drain(|record| flow.take(record, &mut kernel.rules));
-        if found == 0 {
-            flow.ledger.ring_is_empty();
-        }
         flow.end_waits(now_ns, &mut kernel.rules);
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
