@@ -295,9 +295,11 @@ impl Pipeline {
         if self.turn() {
             return Look::Found;
         }
-        self.tell_losses();
         let now_ns = boot_ns();
         let tally = self.tally(false);
+        if self.reporter.is_due(now_ns) {
+            self.tell(&tally);
+        }
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let next_ns = self.flow.holding.next_deadline().into_iter().chain(loss_ns).min();
@@ -406,9 +408,14 @@ impl Pipeline {
             return true;
         }
         let tally = self.tally(false);
+        self.tell(&tally)
+    }
+
+    /// Tells what was lost by then. False when stdout has no room for that.
+    fn tell(&mut self, tally: &Tally) -> bool {
         let flow = &mut self.flow;
         flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
-        self.reporter.losses(&tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
+        self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
     }
 
     /// False when stdout has no room for it.
