@@ -142,7 +142,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
 
 /// Both clocks, now.
 pub(super) fn now() -> Now {
-    Now { boot_ns: boot_ns(), unix_s: jiff::Timestamp::now().as_second() }
+    Now { boot_ns: boot_ns(), unix_ms: jiff::Timestamp::now().as_millisecond() }
 }
 
 /// Says once of each trace that it is refused: its author may have nothing else to read.
