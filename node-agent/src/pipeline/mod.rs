@@ -3,8 +3,8 @@
 //! ```text
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
 //!              ▲                        │    ▲               │
-//!              └─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
-//!                                       ▼       (View)       └─ rate
+//!              ├─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
+//!              └─ settling: who else    ▼       (View)       └─ rate
 //!                       force: the kernel's rules and cgroup sets
 //! ```
 
@@ -19,6 +19,7 @@ mod rendered;
 mod report;
 mod resolver;
 mod selection;
+mod settling;
 mod tally;
 
 use std::{
@@ -302,7 +303,7 @@ impl Pipeline {
         }
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
-        let next_ns = self.flow.holding.next_deadline().into_iter().chain(loss_ns).min();
+        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
@@ -382,7 +383,7 @@ impl Pipeline {
             filtered_user: flow.filtered_user,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
-            held: flow.holding.len() as u64,
+            held: flow.held() as u64,
             counts_exactly: self.kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
