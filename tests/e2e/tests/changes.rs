@@ -14,7 +14,7 @@ use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::log::now_us;
 use serde_json::{Value, json};
 
-pub(crate) const TOGETHER: crate::Tests =
+pub(crate) const NAMELESS: crate::Tests =
     &[("a_pod_made_again_under_its_name_is_never_taken_for_the_old_one", a_pod_made_again)];
 pub(crate) const ALONE: crate::Tests =
     &[("labels_and_traces_that_change_take_effect_within_a_second", changes_take_effect)];

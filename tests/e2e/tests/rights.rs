@@ -14,7 +14,7 @@ use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
-pub(crate) const TOGETHER: crate::Tests =
+pub(crate) const NAMELESS: crate::Tests =
     &[("without_any_one_of_its_rights_or_capabilities_an_agent_is_not_whole", every_right_is_needed)];
 /// Another test takes one of the rights away.
 pub(crate) const ALONE: crate::Tests = &[("the_agent_may_do_nothing_else", nothing_else)];
