@@ -1,12 +1,16 @@
 //! The agent as users install it: its image on both nodes, `tcptrace.yaml`, and the log of every agent.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::agent_pod::{CONTAINER, said_behind};
+use crate::cluster::node::Node;
 use crate::cluster::{Cluster, place};
 use crate::kubectl::Kubectl;
 use crate::line::Line;
@@ -14,63 +18,86 @@ use crate::wait;
 
 /// Where the installer puts everything.
 pub const NAMESPACE: &str = "kube-tcpstates";
-const DAEMON_SET: &str = "daemonset/kube-tcpstates-agent";
-/// The pods, by label.
-const SELECTOR: &str = "app.kubernetes.io/component=agent";
+/// In the API.
+pub const DAEMON_SET: &str = "/apis/apps/v1/namespaces/kube-tcpstates/daemonsets/kube-tcpstates-agent";
+/// The pods of that namespace.
+pub(crate) const PODS: &str = "/api/v1/namespaces/kube-tcpstates/pods";
+/// The agents among them, by label.
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/component=agent";
+/// What the directories of their logs begin with: the pods' namespace and the name of the `DaemonSet`.
+const POD_LOGS: &str = "kube-tcpstates_kube-tcpstates-agent-";
 /// How long Kubernetes may take for what it does in seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Of a trace, in the API.
+pub fn trace_path(namespace: &str, name: &str) -> String {
+    format!("/apis/tcpstates.dev/v1alpha1/namespaces/{namespace}/tcpstatetraces/{name}")
+}
 
 /// The agents of a cluster.
 #[derive(Clone, Debug)]
 pub struct Agents<'a> {
     kubectl: &'a Kubectl,
-    since: Timestamp,
+    nodes: &'a [Node],
+    /// How long each log was when this was made.
+    ends: BTreeMap<PathBuf, u64>,
 }
 
 impl<'a> Agents<'a> {
     /// Installs them, unless that is done, and waits until they are Ready.
     pub fn install(cluster: &'a Cluster) -> Result<Self> {
-        let agents = Self { kubectl: cluster.kubectl(), since: Timestamp::now() };
-        if agents.kubectl.run(&["get", "--namespace", NAMESPACE, DAEMON_SET]).is_err() {
-            let image = place::given("KUBE_TCPSTATES_AGENT_IMAGE")?;
-            cluster.nodes().iter().try_for_each(|node| node.import(&image))?;
+        /// Tests that run at the same time all find them missing.
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let files = log_files(cluster.nodes()).into_iter();
+        let ends = files.filter_map(|file| fs::metadata(&file).ok().map(|log| (file, log.len()))).collect();
+        let agents = Self { kubectl: cluster.kubectl(), nodes: cluster.nodes(), ends };
+        let installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        if agents.kubectl.api().find(DAEMON_SET)?.is_none() {
             let installer = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("tcptrace.yaml");
             let text =
                 fs::read_to_string(&installer).with_context(|| format!("read {}", installer.display()))?;
             agents.kubectl.apply(&text)?;
         }
+        drop(installing);
         agents.await_ready(cluster.nodes().len())?;
         Ok(agents)
     }
 
     fn await_ready(&self, nodes: usize) -> Result<()> {
         wait::until("the agents are Ready", PATIENCE, || {
-            let status = self.kubectl.get(&["--namespace", NAMESPACE, DAEMON_SET])?["status"].take();
+            let status = self.kubectl.get(DAEMON_SET)?["status"].take();
             let is_done = status["numberReady"] == nodes && status["observedGeneration"].is_number();
             Ok(if is_done { Ok(()) } else { Err(format!("{status}; {}", self.last_words())) })
         })
     }
 
-    /// Every line of every agent so far, by the command that the documentation tells.
-    pub fn lines(&self) -> Result<Vec<Line>> {
-        let flags = ["--namespace", NAMESPACE, "--selector", SELECTOR, "--container=agent", "--tail=-1"];
-        let log = self.kubectl.run(&[&["logs"], &flags[..], &["--max-log-requests=1000"]].concat())?;
-        Line::parse_all(&log)
+    /// Every line of the agents so far that mentions this.
+    pub fn lines(&self, mention: &str) -> Result<Vec<Line>> {
+        self.lines_behind(&BTreeMap::new(), mention)
     }
 
-    /// Those written since [`Agents::install`] was called: those of the tests before are many, and reading them takes
-    /// seconds.
-    fn new_lines(&self) -> Result<Vec<Line>> {
-        let since = format!("--since-time={}", self.since);
-        let flags =
-            ["--namespace", NAMESPACE, "--selector", SELECTOR, "--container=agent", "--tail=-1", &since];
-        Line::parse_all(&self.kubectl.run(&[&["logs"], &flags[..]].concat())?)
+    /// Those written since [`Agents::install`] was called: those of the tests before are many.
+    pub fn new_lines(&self, mention: &str) -> Result<Vec<Line>> {
+        self.lines_behind(&self.ends, mention)
+    }
+
+    /// From the files that the runtime keeps: the tests ask again and again, and the API server would pass on all of it
+    /// each time.
+    fn lines_behind(&self, ends: &BTreeMap<PathBuf, u64>, mention: &str) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for file in log_files(self.nodes) {
+            let said = said_behind(&file, ends.get(&file).copied().unwrap_or(0))?;
+            for line in said.lines().filter(|line| line.contains(mention)) {
+                lines.extend(Line::parse_all(line)?);
+            }
+        }
+        Ok(lines)
     }
 
     /// Waits until so many lines of a trace are there, and a moment longer for those too many.
-    pub fn await_lines(&self, trace: &str, count: usize, patience: Duration) -> Result<Vec<Line>> {
+    pub fn await_lines(&self, trace: &str, count: usize) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
-        let waited = wait::until(&format!("{count} lines of {trace} are there"), patience, || {
+        let waited = wait::until(&format!("{count} lines of {trace} are there"), PATIENCE, || {
             lines = self.of(trace)?;
             Ok(if lines.len() >= count { Ok(()) } else { Err(format!("{} are", lines.len())) })
         });
@@ -84,7 +111,7 @@ impl<'a> Agents<'a> {
 
     /// The transition lines of one trace, which was made after [`Agents::install`] was called.
     pub fn of(&self, trace: &str) -> Result<Vec<Line>> {
-        let mut lines = self.new_lines()?;
+        let mut lines = self.new_lines(trace)?;
         lines.retain(|line| line.is("transition") && line.is_of(trace));
         Ok(lines)
     }
@@ -100,7 +127,7 @@ impl<'a> Agents<'a> {
 
     /// An error if any agent has lost transitions of a trace.
     pub fn require_no_loss(&self, trace: &str) -> Result<()> {
-        for line in self.new_lines()?.iter().filter(|line| line.is("lost")) {
+        for line in self.new_lines("\"lost\"")?.iter().filter(|line| line.is("lost")) {
             let lost = line.get("lost.by_trace").and_then(|by_trace| by_trace.get(trace));
             ensure!(lost.is_none(), "transitions of {trace} were lost: {}", line.0);
         }
@@ -117,4 +144,21 @@ impl<'a> Agents<'a> {
         let flags = ["logs", "--namespace", NAMESPACE, "--selector", SELECTOR, "--tail=5"];
         self.kubectl.run(&flags).unwrap_or_else(|error| format!("{error:#}"))
     }
+}
+
+/// Of every start of every installed agent that has a pod, in order.
+fn log_files(nodes: &[Node]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for node in nodes {
+        let pods = node.directory().join("log/pods");
+        // There is none before the first pod, and one may go away with its pod.
+        for pod in fs::read_dir(pods).into_iter().flatten().flatten() {
+            if pod.file_name().to_string_lossy().starts_with(POD_LOGS) {
+                let logs = fs::read_dir(pod.path().join(CONTAINER)).into_iter().flatten().flatten();
+                files.extend(logs.map(|log| log.path()));
+            }
+        }
+    }
+    files.sort();
+    files
 }

@@ -1,14 +1,14 @@
 //! One agent from close by: its pod, its process, the files that its log is in, its metrics.
 
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::agent::NAMESPACE;
+use crate::agent::{NAMESPACE, PODS, SELECTOR};
 use crate::cluster::node::{Identity, Node};
 use crate::cluster::{Cluster, is_true, place};
 use crate::kubectl::Kubectl;
@@ -16,7 +16,7 @@ use crate::line::Line;
 use crate::wait;
 
 /// The container's name, in the installed pods and in those that are made after their image.
-const CONTAINER: &str = "agent";
+pub(crate) const CONTAINER: &str = "agent";
 
 /// A pod with an agent in it, as it was when it was asked for.
 #[derive(Clone, Debug)]
@@ -30,9 +30,8 @@ pub struct AgentPod<'a> {
 impl<'a> AgentPod<'a> {
     /// The installed one of a node.
     pub fn of_node(cluster: &'a Cluster, node: Identity) -> Result<Self> {
-        let field = format!("--field-selector=spec.nodeName={}", node.name);
-        let flags = ["pods", "--selector=app.kubernetes.io/component=agent", &field];
-        let mut pods = cluster.kubectl().get(&[&["--namespace", NAMESPACE], &flags[..]].concat())?;
+        let query = format!("{PODS}?labelSelector={SELECTOR}&fieldSelector=spec.nodeName={}", node.name);
+        let mut pods = cluster.kubectl().get(&query)?;
         let alive = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null();
         let pods: Vec<_> = pods["items"].as_array_mut().context("a list of pods")?.drain(..).collect();
         let object = pods.into_iter().find(alive).with_context(|| format!("no agent on {}", node.name))?;
@@ -41,7 +40,7 @@ impl<'a> AgentPod<'a> {
 
     /// A pod of the agents' namespace.
     pub fn named(cluster: &'a Cluster, name: &str) -> Result<Self> {
-        let object = cluster.kubectl().get(&["--namespace", NAMESPACE, "pod", name])?;
+        let object = cluster.kubectl().get(&format!("{PODS}/{name}"))?;
         Self::new(cluster, object)
     }
 
@@ -104,8 +103,7 @@ impl<'a> AgentPod<'a> {
 
     /// What it serves at `/metrics`.
     pub fn metrics(&self) -> Result<Metrics> {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:9464/proxy/metrics", self.name());
-        self.kubectl.run(&["get", "--raw", &path]).map(Metrics)
+        self.kubectl.api().text(&format!("{PODS}/{}:9464/proxy/metrics", self.name())).map(Metrics)
     }
 
     /// Waits until its metrics are as they should be.
@@ -137,6 +135,26 @@ impl Log {
         self.0.read_to_string(&mut text).context("read a container's log")?;
         Line::parse_all(&said(&text)?)
     }
+}
+
+/// What a container has said behind so many bytes of its log, but for a line that is being written.
+pub(crate) fn said_behind(log: &Path, start: u64) -> Result<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        // Whether a line begins there, the byte before it tells.
+        file.seek(SeekFrom::Start(start.saturating_sub(1)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = match read() {
+        // It went away with its pod.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        text => text.with_context(|| format!("read {}", log.display()))?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let text = if start == 0 { &*text } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
+    said(text.rfind('\n').map_or("", |end| &text[..=end]))
 }
 
 /// The container's own words. Each line of the file is `time stream P|F words`; P is continued by the next.

@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::cluster::place;
+use crate::api::Api;
+use crate::cluster::place;
 
 /// kubectl with one user's kubeconfig.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub struct Kubectl {
     before: Vec<OsString>,
     path: Option<OsString>,
     kubeconfig: PathBuf,
+    api: Api,
 }
 
 impl Kubectl {
@@ -28,6 +30,7 @@ impl Kubectl {
             before: command.get_args().map(OsString::from).collect(),
             path: path.map(OsString::from),
             kubeconfig: kubeconfig.to_owned(),
+            api: Api::new(),
         }
     }
 
@@ -37,10 +40,14 @@ impl Kubectl {
         said(arguments, command.stdin(Stdio::null()).output().context("start kubectl")?)
     }
 
-    /// `kubectl get ... -o json`.
-    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
-        let text = self.run(&[&["get", "--output=json"], arguments].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("kubectl get {}: not JSON", arguments.join(" ")))
+    /// The API without a kubectl for each request.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// An object, or a list of them, by its path in the API.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.api.get(path)
     }
 
     /// `kubectl apply` of one or more documents, YAML or JSON. The server is who judges them: this kubectl does not
@@ -68,10 +75,10 @@ impl Kubectl {
 
     /// What a pod's container has logged so far.
     pub fn logs(&self, namespace: &str, pod: &str, container: &str) -> Result<String> {
-        self.run(&["logs", "--namespace", namespace, pod, "--container", container])
+        self.api.text(&format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}"))
     }
 
-    /// The command itself, to be started by the caller: for `logs --follow`.
+    /// The command itself, to be started by the caller: for what does not end, as `logs --follow`.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.before).args(arguments);

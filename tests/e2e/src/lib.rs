@@ -8,7 +8,7 @@
 //!             │
 //!             └ private mount, network and UTS namespaces; a cgroup root of its own; a bridge for its pods
 //!
-//!   Kubectl ─► apply, get, logs            Scene ─► servers and clients (`e2e-workload`) ─► their logs ─┐
+//!   Kubectl ─► apply, delete; Api ─► get     Scene ─► servers and clients (`e2e-workload`) ─► their logs ─┐
 //!   Agents ──► tcptrace.yaml, traces ─► lines ─────────────────────────────────────► compare ◄─────────┘
 //! ```
 //! A machine that cannot run them fails them with the reason. Nothing outside of these three places is touched:
@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod agent_pod;
+pub mod api;
 pub mod cluster;
 pub mod compare;
 pub mod flood;

@@ -11,7 +11,12 @@ use crate::cluster::node::Identity;
 use crate::wait;
 
 /// An agent tells a change of state at once, but ten seconds after its last report at the soonest.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Of a node's report, in the API.
+pub fn path(node: &str) -> String {
+    format!("/apis/tcpstates.dev/v1alpha1/tcpstatenodes/{node}")
+}
 
 /// The report of one node.
 #[derive(Clone, Debug)]
@@ -20,7 +25,7 @@ pub struct Report(pub Value);
 impl Report {
     /// The report as the API server has it now.
     pub fn of(cluster: &Cluster, node: Identity) -> Result<Self> {
-        cluster.kubectl().get(&["tcpstatenode", node.name]).map(Self)
+        cluster.kubectl().get(&path(node.name)).map(Self)
     }
 
     /// Waits until a node's report is as it should be; `holds` says why it is not.

@@ -9,7 +9,7 @@ use kube_tcpstates_e2e_workload::log::Entry;
 use serde_json::{Value, json};
 
 use crate::cluster::node::Identity;
-use crate::cluster::{Cluster, is_true};
+use crate::cluster::{Cluster, NODE_A, NODE_B, is_true};
 use crate::compare::Source;
 use crate::kubectl::Kubectl;
 use crate::wait;
@@ -18,7 +18,8 @@ use crate::wait;
 const IMAGE: &str = "localhost/e2e-workload:latest";
 /// The container of every pod made here.
 pub const CONTAINER: &str = "workload";
-const PATIENCE: Duration = Duration::from_mins(1);
+/// What takes seconds may take minutes on a machine that builds something meanwhile.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A namespace and what is in it. Dropping it deletes it, without waiting.
 #[derive(Debug)]
@@ -49,10 +50,10 @@ impl<'a> Scene<'a> {
     /// Makes the namespace and waits until pods may be made in it.
     pub fn new(cluster: &'a Cluster, namespace: &str) -> Result<Self> {
         let kubectl = cluster.kubectl();
-        kubectl.run(&["create", "namespace", namespace])?;
+        kubectl.api().create(&object_of(namespace))?;
         let scene = Self { kubectl, namespace: namespace.to_owned() };
         wait::until("the namespace has its service account", PATIENCE, || {
-            let account = kubectl.run(&["get", "--namespace", namespace, "serviceaccount", "default"]);
+            let account = kubectl.get(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"));
             Ok(account.map(drop).map_err(|error| format!("{error:#}")))
         })?;
         Ok(scene)
@@ -63,16 +64,36 @@ impl<'a> Scene<'a> {
         &self.namespace
     }
 
-    /// Applies an object in this namespace.
-    pub fn apply(&self, mut object: Value) -> Result<()> {
+    fn pods_path(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace)
+    }
+
+    /// Makes an object in this namespace.
+    pub fn create(&self, mut object: Value) -> Result<()> {
         object["metadata"]["namespace"] = json!(self.namespace);
-        self.kubectl.apply(&object.to_string()).map(drop)
+        self.kubectl.api().create(&object)
     }
 
     /// Starts a server and waits until it accepts on every port.
     pub fn server(&self, name: &str, labels: &Value, node: Identity, ports: &[u16]) -> Result<Server> {
+        self.start_server(name, labels, node, ports)?;
+        self.await_server(name, ports)
+    }
+
+    /// `server-a` and `server-b`, each on its node.
+    pub fn servers(&self, labels: &Value, ports: &[u16]) -> Result<[Server; 2]> {
+        self.start_server("server-a", labels, NODE_A, ports)?;
+        self.start_server("server-b", labels, NODE_B, ports)?;
+        Ok([self.await_server("server-a", ports)?, self.await_server("server-b", ports)?])
+    }
+
+    fn start_server(&self, name: &str, labels: &Value, node: Identity, ports: &[u16]) -> Result<()> {
         let flags: Vec<_> = ports.iter().map(|port| format!("--port={port}")).collect();
-        self.apply(pod(name, labels, &pod_spec(Some(node), &[&["server".to_owned()], &flags[..]].concat())))?;
+        let spec = pod_spec(Some(node), &[&["server".to_owned()], &flags[..]].concat());
+        self.create(pod(name, labels, &spec))
+    }
+
+    fn await_server(&self, name: &str, ports: &[u16]) -> Result<Server> {
         let address = self.address(name)?;
         let listens = |log: &[Entry]| {
             let count = log.iter().filter(|entry| matches!(entry, Entry::Listening { .. })).count();
@@ -85,16 +106,16 @@ impl<'a> Scene<'a> {
     /// Starts a client with these arguments (`e2e-workload client --help`).
     pub fn client(&self, name: &str, labels: &Value, node: Identity, arguments: &[String]) -> Result<()> {
         let arguments = [&["client".to_owned()], arguments].concat();
-        self.apply(pod(name, labels, &pod_spec(Some(node), &arguments)))
+        self.create(pod(name, labels, &pod_spec(Some(node), &arguments)))
     }
 
     /// The log of a client that has made all its connections.
-    pub fn finished(&self, pod: &str, patience: Duration) -> Result<Vec<Entry>> {
+    pub fn finished(&self, pod: &str) -> Result<Vec<Entry>> {
         let what = format!("{pod} has made its connections");
-        wait::until(&what, patience, || {
-            let flags = ["--namespace", &self.namespace, pod, "--container", CONTAINER, "--tail=1"];
+        wait::until(&what, PATIENCE, || {
+            let path = format!("{}/{pod}/log?container={CONTAINER}&tailLines=1", self.pods_path());
             // Until the container has been started there is no log to ask for.
-            let last = self.kubectl.run(&[&["logs"], &flags[..]].concat()).unwrap_or_default();
+            let last = self.kubectl.api().text(&path).unwrap_or_default();
             let done = matches!(Entry::parse_all(&last).as_deref(), Ok([Entry::Done { .. }]));
             Ok(if done { Ok(()) } else { Err(format!("the last line of its log is {last:?}")) })
         })?;
@@ -130,7 +151,7 @@ impl<'a> Scene<'a> {
 
     /// A pod as the API server has it.
     pub fn pod(&self, name: &str) -> Result<Value> {
-        self.kubectl.get(&["--namespace", &self.namespace, "pod", name])
+        self.kubectl.get(&format!("{}/{name}", self.pods_path()))
     }
 
     /// Waits until a pod is Ready.
@@ -143,7 +164,7 @@ impl<'a> Scene<'a> {
 
     /// The pods with a label, as the API server has them.
     pub fn pods(&self, selector: &str) -> Result<Vec<Value>> {
-        let mut pods = self.kubectl.get(&["--namespace", &self.namespace, "pods", "--selector", selector])?;
+        let mut pods = self.kubectl.get(&format!("{}?labelSelector={selector}", self.pods_path()))?;
         match pods["items"].take() {
             Value::Array(pods) => Ok(pods),
             other => anyhow::bail!("not a list of pods: {other}"),
@@ -185,10 +206,14 @@ impl<'a> Scene<'a> {
 
 impl Drop for Scene<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.kubectl.run(&["delete", "namespace", &self.namespace, "--wait=false"]) {
+        if let Err(error) = self.kubectl.api().delete(&object_of(&self.namespace)) {
             eprintln!("{error:#}");
         }
     }
+}
+
+fn object_of(namespace: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
 }
 
 /// A pod of the workload.

@@ -4,14 +4,27 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::agent::NAMESPACE;
+use crate::agent::{DAEMON_SET, NAMESPACE};
 use crate::agent_pod::AgentPod;
-use crate::cluster::Cluster;
 use crate::cluster::node::Identity;
-use crate::kubectl::Kubectl;
+use crate::cluster::{Cluster, place};
 
 /// What the installer names everything of the agent.
 pub const INSTALLED: &str = "kube-tcpstates-agent";
+
+/// The rules of the agents' rights, as the installer has them: a test may be taking one away.
+pub fn installed_rules(cluster: &Cluster) -> Result<Value> {
+    let installer = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("tcptrace.yaml");
+    let file = format!("--filename={}", installer.display());
+    let text =
+        cluster.kubectl().run(&["create", "--dry-run=client", "--output=json", "--validate=false", &file])?;
+    let objects: Vec<Value> =
+        serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?;
+    let is_role =
+        |object: &&Value| object["kind"] == "ClusterRole" && object["metadata"]["name"] == INSTALLED;
+    let role = objects.iter().find(is_role).context("the installer has a ClusterRole for the agents")?;
+    Ok(role["rules"].clone())
+}
 
 /// An agent for a node of its own name. Dropping it deletes what was made for it.
 #[derive(Debug)]
@@ -30,8 +43,7 @@ impl<'a> StandIn<'a> {
         rules: &Value,
         change: impl FnOnce(&mut Value),
     ) -> Result<Self> {
-        let flags = ["daemonset", INSTALLED, "--namespace", NAMESPACE];
-        let mut spec = cluster.kubectl().get(&flags)?["spec"]["template"]["spec"].take();
+        let mut spec = cluster.kubectl().get(DAEMON_SET)?["spec"]["template"]["spec"].take();
         spec["nodeName"] = json!(on.name);
         spec["serviceAccountName"] = json!(name);
         spec["serviceAccount"] = json!(name);
@@ -48,13 +60,17 @@ impl<'a> StandIn<'a> {
             object
         };
         let rights = "rbac.authorization.k8s.io/v1";
-        let objects = vec![
+        let mut objects = vec![
             object("v1", "ServiceAccount", Some(NAMESPACE), &json!({})),
-            object("v1", "Node", None, &json!({})),
             object(rights, "ClusterRole", None, &json!({"rules": rules})),
             object(rights, "ClusterRoleBinding", None, &json!({"roleRef": role, "subjects": [subject]})),
             object("v1", "Pod", Some(NAMESPACE), &json!({"spec": spec})),
         ];
+        let node = object("v1", "Node", None, &json!({}));
+        // A test that puts pods on the node has made it before.
+        if cluster.kubectl().api().find(&format!("/api/v1/nodes/{name}"))?.is_none() {
+            objects.insert(0, node);
+        }
         Ok(Self { cluster, name: name.to_owned(), objects })
     }
 
@@ -67,19 +83,20 @@ impl<'a> StandIn<'a> {
     pub fn start(stand_ins: &[Self]) -> Result<()> {
         let Some(first) = stand_ins.first() else { return Ok(()) };
         let kubectl = first.cluster.kubectl();
-        let of_kind = |is_pod: bool| {
+        let make = |is_pod: bool| {
             let objects = stand_ins.iter().flat_map(|stand_in| &stand_in.objects);
-            list(objects.filter(|object| (object["kind"] == "Pod") == is_pod))
+            let mut objects = objects.filter(|object| (object["kind"] == "Pod") == is_pod);
+            objects.try_for_each(|object| kubectl.api().create(object))
         };
-        kubectl.apply(&of_kind(false))?;
+        make(false)?;
         // A pod is refused until its service account has a token.
         crate::wait::until("the service accounts have tokens", crate::agent::PATIENCE, || {
-            let accounts = kubectl.get(&["serviceaccounts", "--namespace", NAMESPACE])?;
+            let accounts = kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"))?;
             let accounts = accounts["items"].as_array().cloned().unwrap_or_default();
             let without = accounts.iter().filter(|account| account["secrets"].is_null()).count();
             Ok(if without == 0 { Ok(()) } else { Err(format!("{without} have none")) })
         })?;
-        kubectl.apply(&of_kind(true)).map(drop)
+        make(true)
     }
 
     /// Its pod as it is now.
@@ -92,26 +109,17 @@ impl<'a> StandIn<'a> {
         let kubectl = self.cluster.kubectl();
         kubectl.run(&["delete", "pod", &self.name, "--namespace", NAMESPACE])?;
         let pod = self.objects.last().context("there is a pod")?;
-        kubectl.apply(&pod.to_string()).map(drop)
+        kubectl.api().create(pod)
     }
 }
 
 impl Drop for StandIn<'_> {
     fn drop(&mut self) {
         // The report goes with its node.
-        if let Err(error) = delete(self.cluster.kubectl(), &self.objects) {
-            eprintln!("{error:#}");
+        for object in self.objects.iter().rev() {
+            if let Err(error) = self.cluster.kubectl().api().delete(object) {
+                eprintln!("{error:#}");
+            }
         }
     }
-}
-
-fn delete(kubectl: &Kubectl, objects: &[Value]) -> Result<()> {
-    let flags = ["--filename=-", "--wait=false", "--ignore-not-found"];
-    kubectl.run_with(&[&["delete"], &flags[..]].concat(), &list(objects)).map(drop)
-}
-
-/// As one document.
-fn list<'v>(objects: impl IntoIterator<Item = &'v Value>) -> String {
-    let items: Vec<_> = objects.into_iter().collect();
-    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }

@@ -8,6 +8,8 @@ use anyhow::{Result, bail};
 /// Between one question and the next. It grows: on two cores, who asks all the time is who is waited for.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// What was waited for so long is told: who finds the tests slow sees what they wait for.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
 
 /// Asks again and again until there is an answer; after `patience` the last reason why there is none.
 ///
@@ -17,11 +19,17 @@ pub fn until<T>(
     patience: Duration,
     mut ask: impl FnMut() -> Result<Result<T, String>>,
 ) -> Result<T> {
-    let deadline = Instant::now() + patience;
+    let start = Instant::now();
+    let deadline = start + patience;
     let mut pause = FIRST_PAUSE;
     loop {
         match ask()? {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                if start.elapsed() > WORTH_TELLING {
+                    eprintln!("{:7.1} s until {what}", start.elapsed().as_secs_f64());
+                }
+                return Ok(answer);
+            }
             Err(reason) if Instant::now() > deadline => {
                 bail!("waited {} s until {what}: {reason}", patience.as_secs())
             }

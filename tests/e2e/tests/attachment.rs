@@ -10,10 +10,11 @@ use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::json;
 
-pub(crate) const TESTS: &[(&str, crate::Test)] =
+pub(crate) const TESTS: crate::Tests =
     &[("nothing_is_attached_to_the_kernel_while_no_trace_selects_a_pod_of_the_node", attached_when_asked)];
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The namespaces of the tests before are still being deleted, traces and all.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn attached_when_asked(cluster: &Cluster) -> Result<()> {
     let agents = Agents::install(cluster)?;
@@ -42,8 +43,8 @@ fn attached_when_asked(cluster: &Cluster) -> Result<()> {
             NODE_A,
             &arguments([&server], &["client-close"], 3)?,
         )?;
-        scene.finished(&client, Duration::from_secs(30))?;
-        let lines = agents.await_lines("attachment/server", (round + 1) * 3 * 5, PATIENCE)?;
+        scene.finished(&client)?;
+        let lines = agents.await_lines("attachment/server", (round + 1) * 3 * 5)?;
         assert_eq!(lines.len(), (round + 1) * 3 * 5, "round {round}");
         agents.untrace("attachment", "server")?;
         await_attached(&[])?;

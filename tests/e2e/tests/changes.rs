@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kube_tcpstates_e2e_tests::agent::Agents;
+use kube_tcpstates_e2e_tests::cluster::node::Identity;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, Server, pod_spec, workload};
@@ -13,19 +14,23 @@ use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::log::now_us;
 use serde_json::{Value, json};
 
-pub(crate) const TESTS: &[(&str, crate::Test)] = &[
-    ("labels_and_traces_that_change_take_effect_within_a_second", changes_take_effect),
-    ("a_pod_made_again_under_its_name_is_never_taken_for_the_old_one", a_pod_made_again),
-];
+pub(crate) const NAMELESS: crate::Tests =
+    &[("a_pod_made_again_under_its_name_is_never_taken_for_the_old_one", a_pod_made_again)];
+pub(crate) const ALONE: crate::Tests =
+    &[("labels_and_traces_that_change_take_effect_within_a_second", changes_take_effect)];
 
-const ROUNDS: usize = 6;
+/// So many pairs of clients, each with a trace of its own, at a time.
+const PAIRS: usize = 3;
+const ROUNDS: usize = 2;
 /// Longer than what is allowed, so that a line that comes too late is seen.
 const REST: Duration = Duration::from_millis(1500);
 const ALLOWED_US: u64 = 1_000_000;
-const CLIENTS: [&str; 2] = ["client-a", "client-b"];
+const NODES: [(&str, Identity); 2] = [("a", NODE_A), ("b", NODE_B)];
 
 /// Lines that began or stopped with a change, and when the API server had answered.
+#[derive(Clone)]
 struct Change {
+    pair: usize,
     what: &'static str,
     answered_us: u64,
     /// Whether the lines are to come or to cease.
@@ -38,39 +43,63 @@ fn changes_take_effect(cluster: &Cluster) -> Result<()> {
     let agents = Agents::install(cluster)?;
     let scene = Scene::new(cluster, "changes")?;
     let server = scene.server("server", &json!({"app": "server"}), NODE_A, &[8080, 8081])?;
-    for (name, node) in CLIENTS.into_iter().zip([NODE_A, NODE_B]) {
-        scene.client(name, &json!({"app": "client"}), node, &endless(&server))?;
+    let agents = &agents;
+    let clients: Vec<_> =
+        (0..PAIRS).flat_map(|pair| NODES.map(|(node, on)| (pair, client(pair, node), on))).collect();
+    for (pair, name, node) in &clients {
+        scene.client(name, &json!({"app": format!("client-{pair}")}), *node, &endless(&server))?;
+    }
+    for (_, name, _) in &clients {
         scene.await_ready(name)?;
     }
+    let changes = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..PAIRS).map(|pair| scope.spawn(move || change(cluster, agents, pair))).collect();
+        let changes = threads.into_iter().map(|thread| match thread.join() {
+            Ok(changes) => changes,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        changes.collect::<Result<Vec<_>>>()
+    })?;
+    let mut lines = Vec::new();
+    for pair in 0..PAIRS {
+        lines.extend(agents.of(&format!("changes/of-{pair}"))?);
+    }
+    judge(&lines, &changes.concat());
+    Ok(())
+}
+
+fn client(pair: usize, node: &str) -> String {
+    format!("client-{pair}-{node}")
+}
+
+/// Everything that can change for one pair of clients, one after the other.
+fn change(cluster: &Cluster, agents: &Agents<'_>, pair: usize) -> Result<Vec<Change>> {
+    let app = format!("client-{pair}");
+    let name = format!("of-{pair}");
     let label = |value: &str| {
-        let pods = CLIENTS.map(|name| format!("pod/{name}"));
+        let pods = NODES.map(|(node, _)| format!("pod/{}", client(pair, node)));
         let flags = ["label", "--namespace", "changes", "--overwrite", &pods[0], &pods[1], value];
         cluster.kubectl().run(&flags).map(drop)
     };
-    let trace = |port: u64| agents.trace("changes", "one-port", &spec(port));
-
+    let trace = |port: u64| agents.trace("changes", &name, &spec(&app, port));
     let mut changes = Vec::new();
+    let mut change = |what, make: &dyn Fn() -> Result<()>, effects: &[(bool, &'static [u64])]| {
+        make()?;
+        let answered_us = now_us();
+        thread::sleep(REST);
+        let effects = effects.iter().copied();
+        changes.extend(effects.map(|(begins, ports)| Change { pair, what, answered_us, begins, ports }));
+        anyhow::Ok(())
+    };
     for _ in 0..ROUNDS {
-        let mut change = |what, make: &dyn Fn() -> Result<()>, effects: &[(bool, &'static [u64])]| {
-            make()?;
-            let answered_us = now_us();
-            thread::sleep(REST);
-            changes.extend(effects.iter().map(|(begins, ports)| Change {
-                what,
-                answered_us,
-                begins: *begins,
-                ports,
-            }));
-            anyhow::Ok(())
-        };
         change("trace made", &|| trace(8080), &[(true, &[8080])])?;
         change("label removed", &|| label("app-"), &[(false, &[8080, 8081])])?;
-        change("label set", &|| label("app=client"), &[(true, &[8080])])?;
+        change("label set", &|| label(&format!("app={app}")), &[(true, &[8080])])?;
         change("trace edited", &|| trace(8081), &[(false, &[8080]), (true, &[8081])])?;
-        change("trace deleted", &|| agents.untrace("changes", "one-port"), &[(false, &[8080, 8081])])?;
+        change("trace deleted", &|| agents.untrace("changes", &name), &[(false, &[8080, 8081])])?;
     }
-    judge(&agents.of("changes/one-port")?, &changes);
-    Ok(())
+    Ok(changes)
 }
 
 /// For each change and each client: how long until the first line, or until the last.
@@ -78,9 +107,10 @@ fn judge(lines: &[Line], changes: &[Change]) {
     let mut delays: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for change in changes {
         let rest_us = u64::try_from(REST.as_micros()).unwrap_or(u64::MAX);
-        for client in CLIENTS {
+        for (node, _) in NODES {
+            let client = client(change.pair, node);
             let window = change.answered_us..change.answered_us + rest_us;
-            let of_client = lines.iter().filter(|line| line.text("k8s.pod.name") == Some(client));
+            let of_client = lines.iter().filter(|line| line.text("k8s.pod.name") == Some(&client));
             let of_ports = of_client.filter(|line| {
                 line.number("network.peer.port").is_some_and(|port| change.ports.contains(&port))
             });
@@ -108,7 +138,7 @@ fn a_pod_made_again(cluster: &Cluster) -> Result<()> {
     let server = scene.server("server", &json!({"app": "server"}), NODE_B, &[8080])?;
     agents.trace("again", "all", &json!({"podSelector": {"matchLabels": {"app": "ledger"}}}))?;
     let client = [vec!["client".to_owned()], endless(&server)].concat();
-    scene.apply(workload(
+    scene.create(workload(
         "StatefulSet",
         "ledger",
         &json!({"app": "ledger"}),
@@ -153,8 +183,8 @@ fn endless(server: &Server) -> Vec<String> {
     arguments
 }
 
-fn spec(port: u64) -> Value {
-    json!({"podSelector": {"matchLabels": {"app": "client"}}, "role": "Client", "peerPorts": [{"port": port}]})
+fn spec(app: &str, port: u64) -> Value {
+    json!({"podSelector": {"matchLabels": {"app": app}}, "role": "Client", "peerPorts": [{"port": port}]})
 }
 
 fn text(value: &Value) -> String {

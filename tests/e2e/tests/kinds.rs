@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube_tcpstates_e2e_tests::agent::Agents;
@@ -11,7 +10,7 @@ use kube_tcpstates_e2e_tests::compare::{Source, judge};
 use kube_tcpstates_e2e_tests::scene::{CONTAINER, Scene, Server, arguments, pod, pod_spec};
 use serde_json::json;
 
-pub(crate) const TESTS: &[(&str, crate::Test)] = &[(
+pub(crate) const TESTS: crate::Tests = &[(
     "a_static_pod_a_pod_on_the_nodes_network_and_an_init_container_are_named_like_any_other",
     unusual_pods,
 )];
@@ -53,7 +52,7 @@ fn unusual_pods(cluster: &Cluster) -> Result<()> {
 
     let expected = judge(&[], &sources).expected;
     assert_eq!(expected, 4 * 5 * 5, "four containers of five connections");
-    let lines = agents.await_lines("kinds/clients", expected, Duration::from_secs(15))?;
+    let lines = agents.await_lines("kinds/clients", expected)?;
     let verdict = judge(&lines.iter().collect::<Vec<_>>(), &sources);
     assert!(verdict.is_clean(), "{verdict}");
     drop(fixed);
@@ -61,7 +60,7 @@ fn unusual_pods(cluster: &Cluster) -> Result<()> {
 }
 
 fn source(scene: &Scene<'_>, pod: &str, container: &str) -> Result<Source> {
-    let log = scene.finished(pod, Duration::from_secs(40))?;
+    let log = scene.finished(pod)?;
     let mut source = scene.source(pod, ("deployment", "none"), log)?;
     source.names.remove("k8s.deployment.name");
     source.names.insert("k8s.container.name".to_owned(), container.to_owned());
@@ -86,7 +85,7 @@ fn static_pod(cluster: &Cluster, server: &Server) -> Result<StaticPod> {
 fn on_the_nodes_network(scene: &Scene<'_>, server: &Server) -> Result<()> {
     let mut spec = pod_spec(Some(NODE_A), &client(server)?);
     spec["hostNetwork"] = json!(true);
-    scene.apply(pod("host-network", &json!({"app": "client"}), &spec))
+    scene.create(pod("host-network", &json!({"app": "client"}), &spec))
 }
 
 fn with_an_init_container(scene: &Scene<'_>, server: &Server) -> Result<()> {
@@ -95,5 +94,5 @@ fn with_an_init_container(scene: &Scene<'_>, server: &Server) -> Result<()> {
     first["name"] = json!("first");
     first["args"] = json!([vec!["client".to_owned()], arguments([server], &["client-close"], 5)?].concat());
     spec["initContainers"] = json!([first]);
-    scene.apply(pod("two", &json!({"app": "client"}), &spec))
+    scene.create(pod("two", &json!({"app": "client"}), &spec))
 }

@@ -1,4 +1,4 @@
-//! Every test on a Kubernetes: one program, one cluster, one test after the other.
+//! Every test on a Kubernetes: one program, one cluster, several tests at a time where they do not meet.
 //!
 //! A program of its own instead of the usual harness, because the cluster is brought up once for all of them.
 
@@ -21,7 +21,8 @@ mod traffic;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Result;
 use kube_tcpstates_e2e_tests::cluster::Cluster;
@@ -30,47 +31,84 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// A test; it fails by an error or a panic.
 type Test = fn(&Cluster) -> Result<()>;
 
+/// Tests of one module, by name.
+type Tests = &'static [(&'static str, Test)];
+
+/// One of them starts many pods, and a kubelet that starts many is late in telling the containers' ids: none of these
+/// looks for the name of a container, for which the agent waits two seconds.
+const NAMELESS: &[Tests] =
+    &[rights::NAMELESS, limits::NAMELESS, changes::NAMELESS, traffic::TESTS, security::TESTS, cluster::TESTS];
+
+/// They keep to namespaces of their own and wait for most of their time, so several run at once. Those that take longest
+/// begin.
+const TOGETHER: &[Tests] = &[
+    selection::TESTS,
+    limits::TOGETHER,
+    short_lived::TESTS,
+    slots::TOGETHER,
+    kinds::TESTS,
+    reading::TOGETHER,
+];
+
+/// How many of either run at once. More would make pods wait for each other on a machine of two cores.
+const AT_ONCE: usize = 5;
+
+/// They change what all see, count what all cause, or measure time: one after the other.
+const ALONE: &[Tests] = &[
+    attachment::TESTS,
+    reading::ALONE,
+    rights::ALONE,
+    changes::ALONE,
+    limits::ALONE,
+    // An agent that watches namespaces for another trace goes on doing so when it may no longer.
+    namespaces::TESTS,
+    outage::TESTS,
+    slots::ALONE,
+];
+
+/// Neither minds what the other does, though all others would. Last: thousands of pods are deleted by the controllers in
+/// their own time.
+const AT_LAST: &[Tests] = &[size::TESTS, restart::TESTS];
+
 /// Made by the first test that runs. Why it could not be made is the reason why every test fails.
-static CLUSTER: Mutex<Option<Result<Cluster, String>>> = Mutex::new(None);
+static CLUSTER: Mutex<Option<Arc<Result<Cluster, String>>>> = Mutex::new(None);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // They share the nodes, and what one of them does to the API server all would notice.
-    arguments.test_threads = Some(1);
-    let trials = |tests: &[&[(&'static str, Test)]]| -> Vec<Trial> {
-        tests.concat().into_iter().map(|(name, test)| Trial::test(name, move || run(test))).collect()
-    };
-    let all = trials(&[
-        cluster::TESTS,
-        traffic::TESTS,
-        attachment::TESTS,
-        kinds::TESTS,
-        selection::TESTS,
-        changes::TESTS,
-        short_lived::TESTS,
-        limits::TESTS,
-        reading::TESTS,
-        slots::TESTS,
-        outage::TESTS,
-        restart::TESTS,
-        rights::TESTS,
-        security::TESTS,
-        namespaces::TESTS,
-        // Last: its pods are deleted by the controllers in their own time.
-        size::TESTS,
-    ]);
-    let conclusion = libtest_mimic::run(&arguments, all);
+    let mut has_failed = false;
+    for (tests, at_once) in [(NAMELESS, AT_ONCE), (TOGETHER, AT_ONCE), (ALONE, 1), (AT_LAST, 2)] {
+        arguments.test_threads = Some(at_once);
+        let tests = tests.concat().into_iter();
+        let trials = tests.map(|(name, test)| Trial::test(name, move || run(name, test))).collect();
+        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
+    }
     // A static is never dropped; the cluster must go down before the program ends.
     drop(CLUSTER.lock().unwrap_or_else(PoisonError::into_inner).take());
-    conclusion.exit_code()
+    if has_failed { ExitCode::from(101) } else { ExitCode::SUCCESS }
 }
 
-fn run(test: Test) -> Result<(), Failed> {
+/// Tells how long a test took, however it ends.
+struct Stopwatch<'a> {
+    name: &'a str,
+    start: Instant,
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        eprintln!("{:7.1} s in all: {}", self.start.elapsed().as_secs_f64(), self.name);
+    }
+}
+
+fn the_cluster() -> Arc<Result<Cluster, String>> {
     let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = cluster.get_or_insert_with(|| {
-        Cluster::up(Path::new(env!("CARGO_BIN_EXE_e2e-guard"))).map_err(|error| format!("{error:#}"))
-    });
-    let cluster = cluster.as_ref().map_err(|reason| format!("the cluster is not up: {reason}"))?;
+    let up = || Cluster::up(Path::new(env!("CARGO_BIN_EXE_e2e-guard"))).map_err(|error| format!("{error:#}"));
+    Arc::clone(cluster.get_or_insert_with(|| Arc::new(up())))
+}
+
+fn run(name: &str, test: Test) -> Result<(), Failed> {
+    let cluster = the_cluster();
+    let cluster = cluster.as_ref().as_ref().map_err(|reason| format!("the cluster is not up: {reason}"))?;
+    let _stopwatch = Stopwatch { name, start: Instant::now() };
     test(cluster).map_err(|error| {
         let pods = cluster.kubectl().run(&["get", "pods", "--all-namespaces", "--output=wide"]);
         format!("{error:#}\n{}", pods.unwrap_or_else(|error| format!("{error:#}"))).into()

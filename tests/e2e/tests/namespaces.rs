@@ -8,13 +8,14 @@ use kube_tcpstates_e2e_tests::agent::Agents;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::compare::judge;
 use kube_tcpstates_e2e_tests::kubectl::Kubectl;
+use kube_tcpstates_e2e_tests::report::path;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
-use kube_tcpstates_e2e_tests::stand_in::INSTALLED;
+use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, installed_rules};
 use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
-pub(crate) const TESTS: &[(&str, crate::Test)] =
+pub(crate) const TESTS: crate::Tests =
     &[("without_the_right_to_namespaces_namespaced_traces_go_on_and_others_say_why_not", refused_alone)];
 
 /// A report is written at most every ten seconds; a watch that was refused is tried ever more rarely.
@@ -26,7 +27,7 @@ fn refused_alone(cluster: &Cluster) -> Result<()> {
     let scene = Scene::new(cluster, "refused")?;
     kubectl.run(&["label", "namespace", "refused", "team=checkout"])?;
     let server = scene.server("server", &json!({"app": "server"}), NODE_A, &[8080])?;
-    let restore = Restore::new(kubectl)?;
+    let restore = Restore::new(cluster)?;
     restore.take_away_namespaces()?;
     agents.trace("refused", "clients", &json!({"podSelector": {"matchLabels": {"app": "client"}}}))?;
     kubectl.apply(
@@ -45,11 +46,11 @@ fn refused_alone(cluster: &Cluster) -> Result<()> {
     }
     let mut sources = Vec::new();
     for (name, _) in clients {
-        let log = scene.finished(name, Duration::from_secs(30))?;
+        let log = scene.finished(name)?;
         sources.push(scene.source(name, ("pod", name), log)?);
     }
     let expected = judge(&[], &sources).expected;
-    agents.await_lines("refused/clients", expected, Duration::from_secs(20))?;
+    agents.await_lines("refused/clients", expected)?;
     let lines = agents.of("refused/clients")?;
     let verdict = judge(&lines.iter().collect::<Vec<_>>(), &sources);
     assert!(verdict.is_clean(), "{verdict}");
@@ -66,7 +67,7 @@ fn refused_alone(cluster: &Cluster) -> Result<()> {
 fn await_standing(kubectl: &Kubectl, holds: &dyn Fn(&Value) -> bool) -> Result<()> {
     for node in [NODE_A, NODE_B] {
         let trace = wait::until("the node's report tells of the trace", PATIENCE, || {
-            let report = kubectl.get(&["tcpstatenode", node.name])?;
+            let report = kubectl.get(&path(node.name))?;
             let mut traces = report["status"]["traces"].as_array().into_iter().flatten();
             let trace = traces.find(|trace| trace["name"] == "teams").cloned().unwrap_or_default();
             Ok(if holds(&trace) { Ok(trace) } else { Err(trace.to_string()) })
@@ -83,8 +84,8 @@ struct Restore<'a> {
 }
 
 impl<'a> Restore<'a> {
-    fn new(kubectl: &'a Kubectl) -> Result<Self> {
-        Ok(Self { kubectl, rules: kubectl.get(&["clusterrole", INSTALLED])?["rules"].take() })
+    fn new(cluster: &'a Cluster) -> Result<Self> {
+        Ok(Self { kubectl: cluster.kubectl(), rules: installed_rules(cluster)? })
     }
 
     fn take_away_namespaces(&self) -> Result<()> {

@@ -5,18 +5,19 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
+use kube_tcpstates_e2e_tests::agent::{Agents, DAEMON_SET, NAMESPACE};
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::report::path;
 use kube_tcpstates_e2e_tests::scene::{Scene, pod};
-use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, StandIn};
+use kube_tcpstates_e2e_tests::stand_in::{StandIn, installed_rules};
 use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
-pub(crate) const TESTS: &[(&str, crate::Test)] = &[
-    ("without_any_one_of_its_rights_or_capabilities_an_agent_is_not_whole", every_right_is_needed),
-    ("the_agent_may_do_nothing_else", nothing_else),
-];
+pub(crate) const NAMELESS: crate::Tests =
+    &[("without_any_one_of_its_rights_or_capabilities_an_agent_is_not_whole", every_right_is_needed)];
+/// Another test takes one of the rights away.
+pub(crate) const ALONE: crate::Tests = &[("the_agent_may_do_nothing_else", nothing_else)];
 
 const ACCOUNT: &str = "--as=system:serviceaccount:kube-tcpstates:kube-tcpstates-agent";
 /// Agents start, and report at most every ten seconds.
@@ -51,9 +52,8 @@ const TAKEN: [(&str, &str); 16] = [
 fn every_right_is_needed(cluster: &Cluster) -> Result<()> {
     Agents::install(cluster)?;
     let kubectl = cluster.kubectl();
-    let rules = kubectl.get(&["clusterrole", INSTALLED])?["rules"].take();
-    let capabilities = ["daemonset", INSTALLED, "--namespace", NAMESPACE];
-    let capabilities = kubectl.get(&capabilities)?["spec"]["template"]["spec"]["containers"][0]
+    let rules = installed_rules(cluster)?;
+    let capabilities = kubectl.get(DAEMON_SET)?["spec"]["template"]["spec"]["containers"][0]
         ["securityContext"]["capabilities"]["add"]
         .take();
     let rights = rights(&rules);
@@ -160,17 +160,11 @@ fn await_settled(stand_ins: &[StandIn<'_>]) -> Result<()> {
 /// A pod for each, labels for their nodes and the namespace, and traces.
 fn make_late_changes(cluster: &Cluster, scene: &Scene<'_>, stand_ins: &[StandIn<'_>]) -> Result<()> {
     let kubectl = cluster.kubectl();
-    let pods: Vec<_> = stand_ins
-        .iter()
-        .map(|stand_in| {
-            let container = json!({"name": "none", "image": "none"});
-            let spec = json!({"nodeName": stand_in.name(), "containers": [container], "terminationGracePeriodSeconds": 0});
-            let mut pod = pod(stand_in.name(), &selector()["matchLabels"], &spec);
-            pod["metadata"]["namespace"] = json!(scene.namespace());
-            pod
-        })
-        .collect();
-    kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string())?;
+    for stand_in in stand_ins {
+        let container = json!({"name": "none", "image": "none"});
+        let spec = json!({"nodeName": stand_in.name(), "containers": [container], "terminationGracePeriodSeconds": 0});
+        scene.create(pod(stand_in.name(), &selector()["matchLabels"], &spec))?;
+    }
     let nodes: Vec<_> = stand_ins.iter().map(StandIn::name).collect();
     kubectl.run(&[&["label", "node"], &nodes[..], &["late=yes"]].concat())?;
     kubectl.run(&["label", "namespace", scene.namespace(), "late=yes"])?;
@@ -192,12 +186,9 @@ fn cluster_trace(cluster: &Cluster, name: &str, spec: &Value) -> Result<()> {
 
 /// What the report of an agent tells of what it lacks; nothing if it is whole.
 fn seen(cluster: &Cluster, node: &str) -> Result<String> {
-    let report =
-        cluster.kubectl().run(&["get", "tcpstatenode", node, "--ignore-not-found", "--output=json"])?;
-    if report.is_empty() {
+    let Some(report) = cluster.kubectl().api().find(&path(node))? else {
         return Ok("no report".to_owned());
-    }
-    let report: Value = serde_json::from_str(&report).context("a TcpStateNode")?;
+    };
     let status = &report["status"];
     if status.is_null() {
         return Ok("an empty report".to_owned());

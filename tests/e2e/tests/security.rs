@@ -9,7 +9,7 @@ use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use serde_json::{Value, json};
 
-pub(crate) const TESTS: &[(&str, crate::Test)] =
+pub(crate) const TESTS: crate::Tests =
     &[("the_agents_run_with_the_specified_security_context_and_no_more", security_context)];
 
 /// Numbers of `include/uapi/linux/capability.h`.

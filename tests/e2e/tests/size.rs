@@ -5,16 +5,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
 use kube_tcpstates_e2e_tests::agent::Agents;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_B};
-use kube_tcpstates_e2e_tests::flood::Flood;
+use kube_tcpstates_e2e_tests::flood;
 use kube_tcpstates_e2e_tests::scene::Scene;
-use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, StandIn};
+use kube_tcpstates_e2e_tests::stand_in::{StandIn, installed_rules};
 use kube_tcpstates_e2e_tests::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 
-pub(crate) const TESTS: &[(&str, crate::Test)] =
+pub(crate) const TESTS: crate::Tests =
     &[("an_agent_costs_what_its_own_node_does_however_many_pods_there_are_elsewhere", size)];
 
 const OWN: &str = "size-own";
@@ -66,20 +65,20 @@ fn size(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.kubectl();
     let _scene = Scene::new(cluster, "size")?;
     let nodes = Nodes::make(cluster)?;
-    let flood = Flood::open(kubectl)?;
     let make = |range: std::ops::Range<usize>| {
-        flood.post("/api/v1/namespaces/size/pods", range.len(), |number| pod(range.start + number))
+        let pod = |number| pod(range.start + number);
+        flood::create(kubectl.api(), range.len(), pod)
     };
     make(0..OWN_PODS)?;
     agents.trace("size", "all", &json!({"podSelector": {"matchLabels": {"app": "size"}}}))?;
-    let rules = kubectl.get(&["clusterrole", INSTALLED])?["rules"].take();
+    let rules = installed_rules(cluster)?;
     // Probes would be received as well.
     let stand_in = StandIn::new(cluster, OWN, NODE_B, &rules, |spec| {
         spec["containers"][0]["livenessProbe"].take();
         spec["containers"][0]["readinessProbe"].take();
     })?;
     StandIn::start(std::slice::from_ref(&stand_in))?;
-    let alone = settled(cluster, &stand_in)?;
+    let alone = settled(&stand_in)?;
 
     let start = Instant::now();
     make(OWN_PODS..PODS)?;
@@ -88,30 +87,28 @@ fn size(cluster: &Cluster) -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     Cost::of(&stand_in)?.check(alone, "while the others came");
     stand_in.start_anew()?;
-    settled(cluster, &stand_in)?.check(alone, "started when they were there");
+    settled(&stand_in)?.check(alone, "started when they were there");
     drop(nodes);
     Ok(())
 }
 
-/// Once it traces all the pods of its node, and has reported that.
-fn settled(cluster: &Cluster, stand_in: &StandIn<'_>) -> Result<Cost> {
-    // Reports tell whole seconds.
-    let started = Timestamp::from_second(Timestamp::now().as_second())?;
-    wait::until("the agent has reported the pods of its node", PATIENCE, || {
-        let report = cluster.kubectl().get(&["tcpstatenodes", "--ignore-not-found", stand_in.name()]);
-        let report = report.unwrap_or_default();
-        let status = &report["status"];
-        let is_new = status["startTime"].as_str().and_then(|time| time.parse().ok()) >= Some(started);
-        let trace = &status["traces"][0];
-        let is_whole = is_new && trace["state"] == "Tracing" && trace["pods"] == OWN_PODS;
-        Ok(if is_whole { Ok(()) } else { Err(report.to_string()) })
+/// Once it traces all the pods of its node, and has had the time to report itself.
+fn settled(stand_in: &StandIn<'_>) -> Result<Cost> {
+    wait::until("the agent runs", PATIENCE, || {
+        let pod = stand_in.pod()?;
+        Ok(pod.metrics().map(drop).map_err(|error| format!("{error:#}: {}", pod.object["status"])))
     })?;
-    thread::sleep(Duration::from_secs(1));
+    let own_pods = f64::from(u32::try_from(OWN_PODS)?);
+    stand_in.pod()?.await_metrics("the agent traces the pods of its node", PATIENCE, |metrics| {
+        metrics.sum("kube_tcpstates_pods", &[""]) >= own_pods
+            && metrics.sum("kube_tcpstates_traces", &["state=\"tracing\""]) >= 1.0
+    })?;
+    thread::sleep(Duration::from_secs(2));
     Cost::of(stand_in)
 }
 
 /// The first are its own, then come those of one other node, then the rest.
-fn pod(number: usize) -> String {
+fn pod(number: usize) -> Value {
     let node = match number {
         0..OWN_PODS => OWN.to_owned(),
         _ if number < OWN_PODS + OTHER_PODS => "size-other".to_owned(),
@@ -121,14 +118,13 @@ fn pod(number: usize) -> String {
         (0..10).map(|key| json!({"name": format!("KEY_{key}"), "value": "a value of some length"})).collect();
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("checkout-{number}"), "labels": {"app": "size"}},
+        "metadata": {"namespace": "size", "name": format!("checkout-{number}"), "labels": {"app": "size"}},
         "spec": {
             "nodeName": node,
             "containers": [{"name": "app", "image": "localhost/none", "env": environment}],
             "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
         },
     })
-    .to_string()
 }
 
 /// Of the others: pods of a node that does not exist would be collected. Deleted in the end.
@@ -143,19 +139,22 @@ impl<'a> Nodes<'a> {
             .map(|number| format!("size-{number}"))
             .chain([OWN.to_owned(), "size-other".to_owned()])
             .collect();
-        let node = |name: &String| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
-        let items: Vec<_> = names.iter().map(node).collect();
-        cluster.kubectl().apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
-        Ok(Self { cluster, names })
+        let nodes = Self { cluster, names };
+        nodes.names.iter().try_for_each(|name| cluster.kubectl().api().create(&node(name)))?;
+        Ok(nodes)
     }
 }
 
 impl Drop for Nodes<'_> {
     fn drop(&mut self) {
-        let names: Vec<_> = self.names.iter().map(String::as_str).collect();
-        let delete = [&["delete", "node", "--ignore-not-found", "--wait=false"], &names[..]].concat();
-        if let Err(error) = self.cluster.kubectl().run(&delete) {
-            eprintln!("{error:#}");
+        for name in &self.names {
+            if let Err(error) = self.cluster.kubectl().api().delete(&node(name)) {
+                eprintln!("{error:#}");
+            }
         }
     }
+}
+
+fn node(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
 }

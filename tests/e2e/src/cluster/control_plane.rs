@@ -68,7 +68,7 @@ impl ControlPlane {
     pub(super) fn await_api(&mut self, kubectl: &Kubectl) -> Result<()> {
         wait::until("the API server is ready", Duration::from_mins(1), || {
             self.check()?;
-            Ok(kubectl.run(&["get", "--raw=/readyz"]).map(drop).map_err(|error| format!("{error:#}")))
+            Ok(kubectl.api().text("/readyz").map(drop).map_err(|error| format!("{error:#}")))
         })
     }
 

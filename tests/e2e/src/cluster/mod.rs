@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::kubectl::Kubectl;
 use crate::wait;
 use control_plane::ControlPlane;
+use daemon::Daemon;
 use guard::Guard;
 use network::API_SERVICE;
 use node::{Identity, Node};
@@ -40,6 +41,7 @@ pub struct Cluster {
     control_plane: Mutex<ControlPlane>,
     nodes: [Node; 2],
     pki: Pki,
+    _proxy: Daemon,
     // Last: what it takes down must not be looked after any more.
     _guard: Guard,
 }
@@ -60,14 +62,23 @@ impl Cluster {
         let admin = pki.user("admin", "/O=system:masters/CN=admin")?;
         let kubectl = Kubectl::new(&first.command("kubectl"), &admin);
         let mut control_plane = ControlPlane::start(&first, &pki)?;
+        let proxy = kubectl.command(&kubectl.api().proxy().each_ref().map(String::as_str));
+        let proxy = Daemon::start("kubectl-proxy", &proxy)?;
+        kubectl.api().await_proxy()?;
         start_containerd([&mut first, &mut second], &images()?)?;
         control_plane.await_api(&kubectl)?;
         control_plane.start_controllers(&first, &pki)?;
         for node in [&mut first, &mut second] {
             node.start_kubelet(&pki)?;
         }
-        let mut cluster =
-            Self { kubectl, control_plane: control_plane.into(), nodes: [first, second], pki, _guard: guard };
+        let mut cluster = Self {
+            kubectl,
+            control_plane: control_plane.into(),
+            nodes: [first, second],
+            pki,
+            _proxy: proxy,
+            _guard: guard,
+        };
         cluster.await_nodes()?;
         eprintln!(
             "the cluster is up after {:.1} s; its logs are in {}",
@@ -80,11 +91,6 @@ impl Cluster {
     /// kubectl as the cluster's administrator.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
-    }
-
-    /// kubectl with another kubeconfig, made by [`Cluster::pki`].
-    pub fn kubectl_as(&self, kubeconfig: &Path) -> Kubectl {
-        Kubectl::new(&self.nodes[0].command("kubectl"), kubeconfig)
     }
 
     /// The two nodes, the control plane's first.
@@ -118,11 +124,11 @@ impl Cluster {
         wait::until("both nodes are Ready", Duration::from_mins(1), || {
             self.control_plane().check()?;
             self.nodes.iter_mut().try_for_each(Node::check)?;
-            let nodes = self.kubectl.get(&["nodes"])?;
+            let nodes = self.kubectl.get("/api/v1/nodes")?;
             let ready =
                 nodes["items"].as_array().into_iter().flatten().filter(|node| is_true(node, "Ready")).count();
             // A pod in a namespace whose service account is not there yet is refused.
-            let account = self.kubectl.run(&["get", "serviceaccount", "default"]);
+            let account = self.kubectl.get("/api/v1/namespaces/default/serviceaccounts/default");
             Ok(match account {
                 Ok(_) if ready == self.nodes.len() => Ok(()),
                 Ok(_) => Err(format!("{ready} are")),
@@ -146,7 +152,10 @@ fn require() -> Result<()> {
 
 /// The archives of images that every node gets.
 fn images() -> Result<Vec<PathBuf>> {
-    ["KUBE_TCPSTATES_PAUSE_IMAGE", "KUBE_TCPSTATES_WORKLOAD_IMAGE"].into_iter().map(place::given).collect()
+    ["PAUSE", "WORKLOAD", "AGENT"]
+        .into_iter()
+        .map(|name| place::given(&format!("KUBE_TCPSTATES_{name}_IMAGE")))
+        .collect()
 }
 
 /// On both nodes at a time.
