@@ -159,7 +159,7 @@ fn event(transition: &Transition) -> linear::Event {
             local_port: transition.local.port,
             peer_port: transition.peer.map_or(0, |peer| peer.port),
             peer: transition.peer.map_or([0; 4], |peer| bytes(peer.address)),
-            listener,
+            listener: u64::from(listener).wrapping_neg(),
         },
         old_state: transition.old_state.0,
         new_state: transition.new_state.0,
