@@ -25,6 +25,12 @@ pub mod flag {
     pub const HELD: u16 = 1 << 4;
     /// The old state is not the one last recorded for the socket: a transition was missed.
     pub const GAP: u16 = 1 << 5;
+    /// The `held_*` fields are of a transition that came in an earlier record, marked [`UNSETTLED`]: the traces that could
+    /// not be judged then, and want it.
+    pub const SETTLES: u16 = 1 << 6;
+    /// Some traces cannot be judged yet; `traces` and `maybe` are those that can. What those others want is in the
+    /// socket's next record, if they want it.
+    pub const UNSETTLED: u16 = 1 << 7;
 }
 
 /// Where an owner was learned.

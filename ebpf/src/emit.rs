@@ -10,7 +10,7 @@ use aya_ebpf::{
 use kube_tcpstates_common::{
     classify::Wanted,
     counter::Counter,
-    record::{COMM_LEN, TransitionRecord, flag, owner},
+    record::{COMM_LEN, TransitionRecord, owner},
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Emission<'a> {
 
 /// The transition that waited for this one, if one did.
 pub(crate) struct Held {
+    /// Of [`kube_tcpstates_common::record::flag`]: what the record says of it, or that this one waits.
+    pub(crate) flags: u16,
     pub(crate) boot_ns: u64,
     pub(crate) duration_ns: u64,
     pub(crate) old: u8,
@@ -51,7 +53,7 @@ pub(crate) struct Held {
     pub(crate) wanted: Wanted,
 }
 
-/// Puts `count` wanted transitions into one ring record.
+/// Puts `count` wanted transitions into one ring record. None: it only settles an earlier one.
 #[inline(always)]
 pub(crate) fn emit(
     record: Option<&SocketRecord>,
@@ -106,7 +108,7 @@ fn fill(
     out.peer_port = emission.tuple.peer_port;
     out.local = emission.tuple.local;
     out.peer = emission.tuple.peer;
-    out.flags = emission.flags | (held.wanted.count() as u16) << flag::HELD.trailing_zeros();
+    out.flags = emission.flags | held.flags;
     out.family = emission.tuple.family;
     out.old_state = emission.step.old;
     out.new_state = emission.step.new;

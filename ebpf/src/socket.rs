@@ -30,6 +30,8 @@ pub(crate) struct SocketRecord {
     /// The held transition's time and duration, ns.
     pub(crate) held_boot_ns: u64,
     pub(crate) held_duration_ns: u64,
+    /// Traces that may want the held transition; all bits where it has not been emitted.
+    pub(crate) held_for: u64,
     /// Traces that accept the tuple.
     pub(crate) tuple: u64,
     /// Generation that `tuple` belongs to.
@@ -42,7 +44,9 @@ pub(crate) struct SocketRecord {
     pub(crate) flags: u8,
     pub(crate) held_old_state: u8,
     pub(crate) held_new_state: u8,
-    pub(crate) padding: [u8; 2],
+    /// 1 where the held transition has been emitted for those traces that were certain, else 0.
+    pub(crate) held_shown: u8,
+    pub(crate) padding: u8,
 }
 
 /// A record of zeros, in read-only data: on the stack it would take a fifth of what a program has.
@@ -51,6 +55,7 @@ static EMPTY: SocketRecord = SocketRecord {
     birth_ns: 0,
     held_boot_ns: 0,
     held_duration_ns: 0,
+    held_for: 0,
     tuple: 0,
     generation: 0,
     owner_pid: 0,
@@ -61,7 +66,8 @@ static EMPTY: SocketRecord = SocketRecord {
     flags: 0,
     held_old_state: 0,
     held_new_state: 0,
-    padding: [0; 2],
+    held_shown: 0,
+    padding: 0,
 };
 
 /// Who listens.

@@ -200,8 +200,9 @@ fn outdate(record: &mut SocketRecord, step: Step, counters: Counters) {
 fn drop_held(record: &mut SocketRecord, counters: Counters) {
     if record.flags & HELD != 0 {
         record.flags &= !HELD;
-        counters.take(Counter::Pending, 1);
-        counters.add(Counter::Filtered, 1);
+        let unshown = 1 - u64::from(record.held_shown);
+        counters.take(Counter::Pending, unshown);
+        counters.add(Counter::Filtered, unshown);
     }
 }
 
@@ -340,9 +341,12 @@ fn decide(
     let Step { old, new, .. } = emission.step;
     let wanted = judge_transition(rules, interest, old, new, emission.duration_ns);
     let undecided = (wanted.traces | wanted.maybe) & interest.undecided;
+    let sure =
+        Wanted { traces: wanted.traces & !interest.undecided, maybe: wanted.maybe & !interest.undecided };
     let nothing = Wanted { traces: rules.none, maybe: rules.none };
-    let mut earlier = Held { boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
-    let mut judged = 1;
+    let mut earlier =
+        Held { flags: 0, boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
+    let (mut judged, mut settles) = (1, 0);
     // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
     let settled =
         Interest { accept: interest.accept & !interest.undecided, undecided: rules.none, ..*interest };
@@ -350,33 +354,46 @@ fn decide(
     if let Some(record) = record.as_deref_mut() {
         if record.flags & HELD != 0 {
             record.flags &= !HELD;
-            counters.take(Counter::Pending, 1);
-            judged = 2;
+            let shown = u64::from(record.held_shown) & 1;
+            counters.take(Counter::Pending, 1 - shown);
+            judged = 2 - shown;
             earlier.boot_ns = record.held_boot_ns;
             earlier.duration_ns = record.held_duration_ns;
             earlier.old = record.held_old_state;
             earlier.new = record.held_new_state;
-            earlier.wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
+            let wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
+            earlier.wanted.traces = wanted.traces & record.held_for;
+            earlier.wanted.maybe = wanted.maybe & record.held_for;
+            let found = earlier.wanted.count();
+            settles = found & shown;
+            earlier.flags = settles as u16 * flag::SETTLES + (found - settles) as u16 * flag::HELD;
         } else if undecided != 0 && !emission.step.is_close() {
             record.flags |= HELD;
             record.held_boot_ns = emission.now;
             record.held_duration_ns = emission.duration_ns;
             record.held_old_state = old;
             record.held_new_state = new;
-            counters.add(Counter::Pending, 1);
-            return;
+            record.held_for = TraceSet::MAX;
+            record.held_shown = 0;
+            if sure.is_empty() {
+                counters.add(Counter::Pending, 1);
+                return;
+            }
+            record.held_for = undecided;
+            record.held_shown = 1;
+            earlier.flags = flag::UNSETTLED;
         }
     }
-    let wanted =
-        Wanted { traces: wanted.traces & !interest.undecided, maybe: wanted.maybe & !interest.undecided };
     let judged = forget(judged, rules.none);
+    let settles = forget(settles, rules.none);
+    earlier.flags = forget(earlier.flags.into(), rules.none) as u16;
     earlier.old = forget(earlier.old.into(), rules.none) as u8;
     earlier.new = forget(earlier.new.into(), rules.none) as u8;
-    let count = wanted.count() + earlier.wanted.count();
+    let count = sure.count() + earlier.wanted.count() - settles;
     if count < judged {
         counters.add(Counter::Filtered, judged - count);
     }
-    if count != 0 {
-        emit::emit(record.as_deref(), emission, wanted, &earlier, count, counters);
+    if count + settles != 0 {
+        emit::emit(record.as_deref(), emission, sure, &earlier, count, counters);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::elf::{self, Section};
 use crate::step;
 use crate::toolchain::{self, Subcommand, TARGET, Toolchain};
-use crate::workspace::{EBPF_PACKAGE, Workspace};
+use crate::workspace::{BENCH_EBPF_PACKAGE, EBPF_PACKAGE, Workspace};
 
 /// What an object must hold, none of it empty: type information, which a linker of another LLVM leaves out without a
 /// word, and a program for each hook.
@@ -28,18 +28,30 @@ const EXPECTED: &[&str] = &[
     "iter/bpf_sk_storage_map",
 ];
 
+/// The same of what the benchmarks compare with.
+const EXPECTED_FOR_BENCH: &[&str] = &[".BTF", ".maps", "license", "tp_btf/inet_sock_set_state"];
+
 /// Builds the object and returns its path: `bpf/kube-tcpstates.bpf.o` under the target directory.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    step::say("building the kernel side");
+    package(workspace, EBPF_PACKAGE, EXPECTED, "kube-tcpstates.bpf.o")
+}
+
+/// Builds what the benchmarks compare with: `bpf/bench.bpf.o` under the target directory.
+pub(crate) fn build_for_bench(workspace: &Workspace) -> Result<PathBuf> {
+    package(workspace, BENCH_EBPF_PACKAGE, EXPECTED_FOR_BENCH, "bench.bpf.o")
+}
+
+fn package(workspace: &Workspace, package: &str, expected: &[&str], name: &str) -> Result<PathBuf> {
     let toolchain = Toolchain::find()?;
     let linker = toolchain::linker(workspace)?;
-    step::say("building the kernel side");
     let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Build);
-    step::run(step::quiet_unless_terminal(cargo.args(["--package", EBPF_PACKAGE])))?;
+    step::run(step::quiet_unless_terminal(cargo.args(["--package", package])))?;
 
-    let built = workspace.target.join("bpf").join(TARGET).join("release").join(EBPF_PACKAGE);
+    let built = workspace.target.join("bpf").join(TARGET).join("release").join(package);
     let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-    check(&object).with_context(|| format!("{} is not whole", built.display()))?;
-    let place = workspace.target.join("bpf/kube-tcpstates.bpf.o");
+    check(&object, expected).with_context(|| format!("{} is not whole", built.display()))?;
+    let place = workspace.target.join("bpf").join(name);
     put(&object, &place)?;
     Ok(place)
 }
@@ -49,13 +61,13 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let linker = toolchain::linker(workspace)?;
     let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Clippy);
-    cargo.args(["--package", EBPF_PACKAGE]);
+    cargo.args(["--package", EBPF_PACKAGE, "--package", BENCH_EBPF_PACKAGE]);
     step::run(step::quiet_unless_terminal(&mut cargo).args(["--", "-D", "warnings"]))
 }
 
-fn check(object: &[u8]) -> Result<()> {
+fn check(object: &[u8], expected: &[&str]) -> Result<()> {
     let sections = elf::sections(object)?;
-    let missing = missing(&sections, EXPECTED);
+    let missing = missing(&sections, expected);
     ensure!(missing.is_empty(), "missing or empty: {}", missing.join(", "));
     Ok(())
 }
@@ -83,12 +95,12 @@ mod tests {
     #[test]
     fn an_object_with_all_its_sections_is_whole() {
         let sections: Vec<_> = EXPECTED.iter().map(|name| (*name, 8)).collect();
-        check(&object(&sections)).unwrap();
+        check(&object(&sections), EXPECTED).unwrap();
     }
 
     #[test]
     fn each_missing_or_empty_section_is_named() {
-        let error = check(&object(&[(".BTF", 0), ("license", 4)])).unwrap_err().to_string();
+        let error = check(&object(&[(".BTF", 0), ("license", 4)]), EXPECTED).unwrap_err().to_string();
         assert!(error.contains(".BTF, .BTF.ext"), "{error}");
         assert!(!error.contains("license"), "{error}");
     }

@@ -39,7 +39,8 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    fn name(self) -> &'static str {
+    /// As cargo knows it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dist => "dist",
             Self::Release => "release",

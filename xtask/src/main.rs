@@ -6,12 +6,14 @@
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
+//!          ├─────► bench ──► bpf
 //!          ├─────► schema ──► manifests
 //!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
 
 mod agent;
+mod bench;
 mod bpf;
 mod check;
 mod debian;
@@ -56,6 +58,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
+        ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
+        ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
         ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),

@@ -8,6 +8,10 @@ use anyhow::{Context as _, Result};
 
 /// The crate that is built for the kernel and for nothing else.
 pub(crate) const EBPF_PACKAGE: &str = "kube-tcpstates-ebpf";
+/// What the benchmarks compare with in the kernel, built for it as well.
+pub(crate) const BENCH_EBPF_PACKAGE: &str = "kube-tcpstates-bench-ebpf";
+/// The crate of the benchmarks.
+pub(crate) const BENCH_PACKAGE: &str = "kube-tcpstates-bench";
 /// The crate whose tests need root and a real kernel.
 pub(crate) const KERNEL_TESTS_PACKAGE: &str = "kube-tcpstates-kernel-tests";
 /// The crate whose tests need a Kubernetes.
@@ -62,10 +66,10 @@ impl Workspace {
     }
 }
 
-/// Every crate of the workspace but the one for the kernel, and but those given.
+/// Every crate of the workspace but those for the kernel, and but those given.
 pub(crate) fn user_space_but(excluded: &[&str]) -> Vec<String> {
     let mut arguments = vec!["--workspace".to_owned()];
-    for package in [EBPF_PACKAGE].iter().chain(excluded) {
+    for package in [EBPF_PACKAGE, BENCH_EBPF_PACKAGE].iter().chain(excluded) {
         arguments.push(format!("--exclude={package}"));
     }
     arguments

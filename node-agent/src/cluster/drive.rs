@@ -2,7 +2,7 @@
 //! the metrics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_tcpstates_crds::node::TraceState;
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
@@ -116,7 +116,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
         let now = now();
         let mut next = Some(change);
         while let Some(change) = next {
-            teller.note(&change);
+            teller.note(&change, Instant::now());
             self.state.take(change, now);
             next = self.changes.try_recv().ok();
         }
@@ -142,7 +142,7 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
 
 /// Both clocks, now.
 pub(super) fn now() -> Now {
-    Now { boot_ns: boot_ns(), unix_s: jiff::Timestamp::now().as_second() }
+    Now { boot_ns: boot_ns(), unix_ms: jiff::Timestamp::now().as_millisecond() }
 }
 
 /// Says once of each trace that it is refused: its author may have nothing else to read.

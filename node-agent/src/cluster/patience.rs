@@ -30,19 +30,31 @@ impl Trouble {
     /// Of a watch's error.
     pub fn of(error: &watcher::Error) -> Self {
         use watcher::Error;
-        let code = match error {
-            Error::WatchError(status)
-            | Error::InitialListFailed(kube::Error::Api(status))
-            | Error::WatchStartFailed(kube::Error::Api(status))
-            | Error::WatchFailed(kube::Error::Api(status)) => status.code,
-            _ => 0,
-        };
+        match error {
+            Error::WatchError(status) => Self::of_code(status.code),
+            Error::InitialListFailed(error) | Error::WatchStartFailed(error) => Self::of_request(error),
+            Error::WatchFailed(error) => match Self::of_request(error) {
+                Self::Failing => Self::Cut,
+                trouble => trouble,
+            },
+            Error::NoResourceVersion => Self::Failing,
+        }
+    }
+
+    /// Of a request's error.
+    pub fn of_request(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_code(status.code),
+            _ => Self::Failing,
+        }
+    }
+
+    const fn of_code(code: u16) -> Self {
         match code {
             401 => Self::Unauthorized,
             403 => Self::Forbidden,
             404 => Self::NotInstalled,
             410 => Self::Gone,
-            _ if matches!(error, Error::WatchFailed(_)) => Self::Cut,
             _ => Self::Failing,
         }
     }

@@ -29,8 +29,15 @@ const EXPIRE_EVERY_NS: u64 = 1_000 * MS;
 pub struct Now {
     /// `CLOCK_BOOTTIME`, ns.
     pub boot_ns: u64,
-    /// Wall clock, seconds since the Unix epoch.
-    pub unix_s: i64,
+    /// Wall clock, ms since the Unix epoch.
+    pub unix_ms: i64,
+}
+
+impl Now {
+    /// Whole seconds that are over. What falls on a second, as the end of a ttl does, is reached when that has begun.
+    const fn unix_s(self) -> i64 {
+        self.unix_ms.div_euclid(1_000)
+    }
 }
 
 /// How a watch does.
@@ -170,8 +177,8 @@ impl State {
                 wake = wake.min(release_ns.max(self.rested_ns()));
             }
             if let Some(expiry_s) = self.planned.next_expiry_s {
-                let left_s = u64::try_from(expiry_s.saturating_sub(now.unix_s)).unwrap_or(0);
-                let at = now.boot_ns.saturating_add(left_s.saturating_mul(1_000 * MS));
+                let left_ms = expiry_s.saturating_mul(1_000).saturating_sub(now.unix_ms);
+                let at = now.boot_ns.saturating_add(u64::try_from(left_ms).unwrap_or(0).saturating_mul(MS));
                 wake = wake.min(at.max(self.rested_ns()));
             }
         }
@@ -296,7 +303,7 @@ impl State {
 
     /// A ttl has ended, or a slot becomes free.
     fn is_time_over(&self, now: Now) -> bool {
-        let expired = self.planned.next_expiry_s.is_some_and(|at| at <= now.unix_s);
+        let expired = self.planned.next_expiry_s.is_some_and(|at| at <= now.unix_s());
         let released = self.planned.next_release_ns.is_some_and(|at| at <= now.boot_ns);
         (expired || released) && self.rested_ns() <= now.boot_ns
     }
@@ -310,7 +317,7 @@ impl State {
             node_labels: self.node.as_ref().map(|node| &node.labels),
             namespaces: self.sync(Resource::Namespaces).listed.then_some(&self.namespaces),
             now_ns: now.boot_ns,
-            now_s: now.unix_s,
+            now_s: now.unix_s(),
         });
     }
 

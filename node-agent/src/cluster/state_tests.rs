@@ -36,7 +36,7 @@ impl Scene {
     }
 
     fn unsynced() -> Self {
-        let now = Now { boot_ns: 100 * SECOND, unix_s: 1_795_361_100 };
+        let now = Now { boot_ns: 100 * SECOND, unix_ms: 1_795_361_100_000 };
         Self { state: State::new(8), now }
     }
 
@@ -50,7 +50,7 @@ impl Scene {
 
     fn pass(&mut self, ns: u64) {
         self.now.boot_ns += ns;
-        self.now.unix_s += i64::try_from(ns / SECOND).unwrap();
+        self.now.unix_ms += i64::try_from(ns / MS).unwrap();
     }
 
     /// What the pipeline is told within a second, turning whenever the state asks for it.
@@ -242,18 +242,24 @@ fn another_resources_trouble_leaves_the_pods_certain() {
 }
 
 #[test]
-fn a_ttl_ends_without_anything_being_told() {
-    let mut scene = Scene::synced();
-    scene.tell(Change::Pods(Told::Applied(pod("a"))));
-    scene.now.unix_s = 1_795_361_100;
-    let short = trace("t", &json!({"podSelector": {}, "ttl": "10s"}));
-    scene.tell(traces(TraceKind::Namespaced, Told::Applied(short)));
-    assert_eq!(scene.last_view().unwrap().plan.active().count(), 1);
-    let mut ended = None;
-    for _ in 0..15 {
-        ended = scene.last_view().or(ended);
+fn a_ttl_ends_on_its_second_without_anything_being_told() {
+    for passed_ms in [0, 1, 700] {
+        let mut scene = Scene::synced();
+        scene.tell(Change::Pods(Told::Applied(pod("a"))));
+        scene.now.unix_ms = 1_795_361_100_000 + passed_ms;
+        let short = trace("t", &json!({"podSelector": {}, "ttl": "10s"}));
+        scene.tell(traces(TraceKind::Namespaced, Told::Applied(short)));
+        assert_eq!(scene.last_view().unwrap().plan.active().count(), 1);
+        while !scene.turn().view.is_some_and(|view| view.plan.is_empty()) {
+            scene.pass(scene.state.wake_ns(scene.now).saturating_sub(scene.now.boot_ns).max(MS));
+            assert!(
+                scene.now.unix_ms <= 1_795_361_110_000,
+                "{} ms late",
+                scene.now.unix_ms - 1_795_361_110_000
+            );
+        }
+        assert_eq!(scene.now.unix_ms, 1_795_361_110_000);
     }
-    assert_eq!(ended.unwrap().plan.active().count(), 0);
 }
 
 #[test]

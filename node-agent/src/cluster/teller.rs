@@ -1,7 +1,7 @@
 //! Logs each trouble with the API server once, and its end.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube_tcpstates_crds::TraceKind;
 
@@ -9,57 +9,161 @@ use super::change::Change;
 use super::patience::Trouble;
 use super::resource::Resource;
 
+/// For about a second after its start an API server refuses what it allows later: it has not read the roles yet. Only
+/// what is still refused after so long is refused.
+const BELIEVED_AFTER: Duration = Duration::from_secs(2);
+
 /// Remembers what it has said.
 #[derive(Debug, Default)]
 pub(super) struct Teller {
-    troubles: BTreeMap<Resource, (Trouble, Instant)>,
+    cases: BTreeMap<Resource, Case>,
 }
 
 impl Teller {
     /// Says what is new about a change.
-    pub(super) fn note(&mut self, change: &Change) {
+    pub(super) fn note(&mut self, change: &Change, now: Instant) {
+        match self.news(change, now) {
+            Some(News::Broken(text)) => tracing::warn!("{text}"),
+            Some(News::Works(text)) => tracing::info!("{text}"),
+            None => {}
+        }
+    }
+
+    fn news(&mut self, change: &Change, now: Instant) -> Option<News> {
         match change {
             // Whether it matters shows at the next start.
-            Change::Broken(_, Trouble::Cut | Trouble::Gone, _) => {}
-            Change::Broken(resource, trouble, reason) => self.broken(*resource, *trouble, reason),
-            Change::Works(resource) => self.works(*resource),
-            Change::Pods(_) => self.works(Resource::Pods),
-            Change::Nodes(_) => self.works(Resource::Nodes),
-            Change::Namespaces(_) => self.works(Resource::Namespaces),
-            Change::Traces(TraceKind::Namespaced, _) => self.works(Resource::Traces),
-            Change::Traces(TraceKind::Cluster, _) => self.works(Resource::ClusterTraces),
+            Change::Broken(_, Trouble::Cut | Trouble::Gone, _) => None,
+            Change::Broken(resource, trouble, reason) => {
+                let case = self.cases.entry(*resource).or_insert_with(|| Case::new(now));
+                case.is_news(*trouble, now).then(|| News::Broken(broken(*resource, *trouble, reason)))
+            }
+            Change::Works(resource) => self.works(*resource, now),
+            Change::Pods(_) => self.works(Resource::Pods, now),
+            Change::Nodes(_) => self.works(Resource::Nodes, now),
+            Change::Namespaces(_) => self.works(Resource::Namespaces, now),
+            Change::Traces(TraceKind::Namespaced, _) => self.works(Resource::Traces, now),
+            Change::Traces(TraceKind::Cluster, _) => self.works(Resource::ClusterTraces, now),
         }
     }
 
-    fn works(&mut self, resource: Resource) {
-        if let Some((_, since)) = self.troubles.remove(&resource) {
-            tracing::info!("{}: in step again after {} s", resource.plural(), since.elapsed().as_secs());
-        }
+    fn works(&mut self, resource: Resource, now: Instant) -> Option<News> {
+        let case = self.cases.remove(&resource).filter(|case| case.said.is_some())?;
+        let seconds = now.saturating_duration_since(case.since).as_secs();
+        Some(News::Works(format!("{}: in step again after {seconds} s", resource.plural())))
+    }
+}
+
+/// Something to say.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Broken(String),
+    Works(String),
+}
+
+/// Something that does not work, and what of it has been said.
+#[derive(Debug)]
+pub(super) struct Case {
+    since: Instant,
+    said: Option<Trouble>,
+    /// Nothing but refusals since then.
+    refused: Option<Instant>,
+}
+
+impl Case {
+    /// It has not worked since now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, said: None, refused: None }
     }
 
-    fn broken(&mut self, resource: Resource, trouble: Trouble, reason: &str) {
-        let (told, since) = match self.troubles.get(&resource) {
-            Some((told, since)) => (*told == trouble, *since),
-            None => (false, Instant::now()),
-        };
-        self.troubles.insert(resource, (trouble, since));
-        if told {
-            return;
+    /// Whether to say that it does not work, for this reason. Whoever is told so says it.
+    pub(super) fn is_news(&mut self, trouble: Trouble, now: Instant) -> bool {
+        if trouble == Trouble::Forbidden {
+            let since = *self.refused.get_or_insert(now);
+            if now.saturating_duration_since(since) < BELIEVED_AFTER {
+                return false;
+            }
+        } else {
+            self.refused = None;
         }
-        let resource = resource.plural();
-        match trouble {
-            Trouble::NotInstalled => {
-                tracing::warn!("{resource}: the resource definition is not installed; asking for it again");
-            }
-            Trouble::Forbidden => {
-                tracing::warn!("{resource}: the agent may not list and watch them; asking again: {reason}");
-            }
-            Trouble::Unauthorized => tracing::warn!(
+        self.said.replace(trouble) != Some(trouble)
+    }
+}
+
+fn broken(resource: Resource, trouble: Trouble, reason: &str) -> String {
+    let resource = resource.plural();
+    match trouble {
+        Trouble::NotInstalled => {
+            format!("{resource}: the resource definition is not installed; asking for it again")
+        }
+        Trouble::Forbidden => {
+            format!("{resource}: the agent may not list and watch them; asking again: {reason}")
+        }
+        Trouble::Unauthorized => {
+            format!(
                 "{resource}: the API server does not accept the agent's token; what is known stays in force"
-            ),
-            Trouble::Failing | Trouble::Cut | Trouble::Gone => {
-                tracing::warn!("{resource}: {reason}; what is known stays in force");
-            }
+            )
         }
+        Trouble::Failing | Trouble::Cut | Trouble::Gone => {
+            format!("{resource}: {reason}; what is known stays in force")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{News, Teller};
+    use crate::cluster::change::Change;
+    use crate::cluster::{Resource, Trouble};
+
+    /// What is said of pods when these things happen, each with the time in ms.
+    fn said(happened: &[(u64, Option<Trouble>)]) -> Vec<(u64, News)> {
+        let (mut teller, start) = (Teller::default(), Instant::now());
+        let mut note = |at_ms: u64, trouble: Option<Trouble>| {
+            let change = match trouble {
+                Some(trouble) => Change::Broken(Resource::Pods, trouble, "so".to_owned()),
+                None => Change::Works(Resource::Pods),
+            };
+            teller.news(&change, start + Duration::from_millis(at_ms)).map(|news| (at_ms, news))
+        };
+        happened.iter().filter_map(|(at_ms, trouble)| note(*at_ms, *trouble)).collect()
+    }
+
+    fn works(text: &str) -> News {
+        News::Works(text.to_owned())
+    }
+
+    #[test]
+    fn a_trouble_is_said_once_and_its_end_with_how_long_it_took() {
+        let failing = Some(Trouble::Failing);
+        let [(0, News::Broken(text)), (7_900, end), (9_000, News::Broken(_))] =
+            &said(&[(0, failing), (500, failing), (7_900, None), (8_000, None), (9_000, failing)])[..]
+        else {
+            panic!()
+        };
+        assert_eq!(text, "pods: so; what is known stays in force");
+        assert_eq!(*end, works("pods: in step again after 7 s"));
+    }
+
+    #[test]
+    fn a_refusal_is_believed_only_when_it_lasts() {
+        let refused = Some(Trouble::Forbidden);
+        assert_eq!(said(&[(0, refused), (1_000, refused), (1_500, None)]), []);
+        let lasting =
+            said(&[(0, refused), (1_000, refused), (3_000, refused), (7_000, refused), (9_000, None)]);
+        let [(3_000, News::Broken(text)), (9_000, end)] = &lasting[..] else { panic!("{lasting:?}") };
+        assert_eq!(text, "pods: the agent may not list and watch them; asking again: so");
+        assert_eq!(*end, works("pods: in step again after 9 s"));
+    }
+
+    #[test]
+    fn a_refusal_at_the_end_of_an_outage_says_nothing_and_the_outage_still_ends() {
+        let (failing, refused) = (Some(Trouble::Failing), Some(Trouble::Forbidden));
+        let all = said(&[(0, failing), (30_000, refused), (31_000, refused), (31_500, None)]);
+        let [(0, News::Broken(_)), (31_500, end)] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(*end, works("pods: in step again after 31 s"));
+        // Two starts of the server one after the other are no lasting refusal.
+        assert_eq!(said(&[(0, refused), (900, failing), (2_500, refused), (3_000, None)]).len(), 2);
     }
 }

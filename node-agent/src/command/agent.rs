@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use super::{
     args::{AgentArguments, StreamFormat},
-    config,
     ending::ending,
     signals::{Signals, Told},
     start_line::{StartFacts, cgroup_mode, start_line},
     trace::connection_ids,
+    tuning::Tuning,
 };
 use crate::{
     cgroupfs::{self, Mount},
@@ -45,9 +45,7 @@ pub(super) struct AgentConfig {
     identity_wait: Duration,
     max_traces_per_namespace: usize,
     max_lines_per_second: u32,
-    ring_bytes: u32,
-    queue_bytes: usize,
-    heartbeat: Option<Duration>,
+    tuning: Tuning,
     command_line: String,
 }
 
@@ -71,9 +69,7 @@ impl AgentConfig {
                 .map_err(|error| error.to_string())?,
             max_traces_per_namespace: raw.max_traces_per_namespace,
             max_lines_per_second: raw.max_lines_per_second,
-            ring_bytes: config::ring_bytes(&raw.ring_size)?,
-            queue_bytes: config::queue_bytes(&raw.queue_size)?,
-            heartbeat: config::heartbeat(&raw.heartbeat)?,
+            tuning: Tuning::check(&raw.tuning)?,
             command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         })
     }
@@ -100,7 +96,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
     let mount = find_mount(&config);
     let loaded = kernel::load(Options {
         hook: config.hook,
-        ring_bytes: config.ring_bytes,
+        ring_bytes: config.tuning.ring_bytes,
         want_on_cpu: false,
         follow_cgroups: true,
         sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
@@ -130,7 +126,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
     tokio::select! {
         () = cluster.run(sink) => {}
         () = server => {}
-        () = beat(config.heartbeat, handle.as_ref()) => {}
+        () = beat(config.tuning.heartbeat, handle.as_ref()) => {}
         () = end_asked(&mut signals, handle.as_ref()) => {}
         () = ended.notified() => {}
     }
@@ -233,12 +229,12 @@ fn start(
         run,
         command_line: config.command_line.clone(),
         filters: None,
-        ring_bytes: config.ring_bytes,
+        ring_bytes: config.tuning.ring_bytes,
         layout: mount.as_ref().map(|mount| mount.layout),
         k8s: K8s::at(config.whereabouts.cluster.clone(), config.whereabouts.node.clone()),
     };
     let told = Arc::clone(ended);
-    let queue = Queue::start(output::stdout()?, config.queue_bytes, move |_| told.notify_one())?;
+    let queue = Queue::start(output::stdout()?, config.tuning.queue_bytes, move |_| told.notify_one())?;
     let setup = Setup {
         kernel,
         mount,

@@ -134,18 +134,27 @@ pub struct TraceArguments {
     #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
     pub netns: Vec<u32>,
 
-    /// Size of the buffer between kernel and tracer: a power of two of at least 4KiB
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
-    pub ring_size: String,
-    /// Most bytes that may wait for a slow reader of stdout
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
-    pub queue_size: String,
-    /// Time between heartbeat lines in json and ecs; 0 for none
-    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Tuning")]
-    pub heartbeat: String,
+    /// Buffers and heartbeats
+    #[command(flatten)]
+    pub tuning: TuningArguments,
     /// Show the socket's kernel address as SKADDR instead of an opaque id (it tells attackers where the kernel is)
     #[arg(long, help_heading = "Tuning")]
     pub kernel_addresses: bool,
+}
+
+/// What `trace` and `agent` have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tuning")]
+pub struct TuningArguments {
+    /// Size of the buffer between the kernel and this program: a power of two of at least 4KiB
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    pub ring_size: String,
+    /// Most bytes that may wait for a slow reader of stdout
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    pub queue_size: String,
+    /// Time between heartbeat lines in json and ecs; 0 for none but the last
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub heartbeat: String,
 }
 
 /// Formats of the agent's stream.
@@ -195,15 +204,9 @@ pub struct AgentArguments {
     #[arg(long, value_name = "N", default_value_t = 5_000, help_heading = "Limits")]
     pub max_lines_per_second: u32,
 
-    /// Size of the buffer between kernel and agent: a power of two of at least 4KiB
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
-    pub ring_size: String,
-    /// Most bytes that may wait for a slow reader of stdout
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Tuning")]
-    pub queue_size: String,
-    /// Time between heartbeat lines; 0 for none
-    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Tuning")]
-    pub heartbeat: String,
+    /// Buffers and heartbeats
+    #[command(flatten)]
+    pub tuning: TuningArguments,
 }
 
 /// `check`.

@@ -2,18 +2,17 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use super::args::{Output, RoleArgument, TraceArguments};
+use super::{
+    args::{Output, RoleArgument, TraceArguments},
+    tuning::Tuning,
+};
 use crate::{
     decode::{Family, Role},
     filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
     kernel::Hook,
-    output::MIN_BOUND,
     pipeline::Selection,
     serialise::TextOptions,
 };
-
-/// Smallest and largest ring, bytes.
-const RING: std::ops::RangeInclusive<u64> = 4_096..=1 << 30;
 
 /// A run of `trace`.
 #[derive(Debug)]
@@ -26,9 +25,7 @@ pub(super) struct TraceConfig {
     pub(super) hook: Option<Hook>,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
-    pub(super) heartbeat: Option<Duration>,
-    pub(super) ring_bytes: u32,
-    pub(super) queue_bytes: usize,
+    pub(super) tuning: Tuning,
     /// The arguments, for the `start` line.
     pub(super) command_line: String,
 }
@@ -67,9 +64,7 @@ impl TraceConfig {
             hook: raw.hook.as_deref().map(str::parse).transpose()?,
             duration,
             count: raw.count,
-            heartbeat: heartbeat(&raw.heartbeat)?,
-            ring_bytes: ring_bytes(&raw.ring_size)?,
-            queue_bytes: queue_bytes(&raw.queue_size)?,
+            tuning: Tuning::check(&raw.tuning)?,
             command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         })
     }
@@ -144,53 +139,11 @@ fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, Fi
     })
 }
 
-/// Time between heartbeats, if there are to be any.
-pub(super) fn heartbeat(text: &str) -> Result<Option<Duration>, String> {
-    if text == "0" {
-        return Ok(None);
-    }
-    let pause = duration::parse_duration("--heartbeat", text).map_err(|error| error.to_string())?;
-    Ok(Some(pause).filter(|pause| !pause.is_zero()))
-}
-
-/// A size like `65536`, `64KiB`, `8MiB` or `1GiB`, in bytes.
-fn size(flag: &str, text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" | "B" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        unit => return Err(format!("{flag} {text:?}: no unit {unit:?}: use KiB, MiB or GiB")),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| format!("{flag} {text:?}: not a size, such as 64KiB or 8MiB"))
-}
-
-pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
-    let bytes = size("--ring-size", text)?;
-    u32::try_from(bytes)
-        .ok()
-        .filter(|_| RING.contains(&bytes) && bytes.is_power_of_two())
-        .ok_or_else(|| format!("--ring-size {text:?}: the kernel takes powers of two from 4KiB to 1GiB"))
-}
-
-pub(super) fn queue_bytes(text: &str) -> Result<usize, String> {
-    let bytes = size("--queue-size", text)?;
-    usize::try_from(bytes)
-        .ok()
-        .filter(|bytes| *bytes >= MIN_BOUND)
-        .ok_or_else(|| format!("--queue-size {text:?}: give at least {}KiB", MIN_BOUND >> 10))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
-    use super::{TraceConfig, output, size};
+    use super::{TraceConfig, output};
     use crate::command::args::{Arguments, Command, Output, TraceArguments};
 
     fn parse(arguments: &[&str]) -> TraceArguments {
@@ -241,12 +194,5 @@ mod tests {
     #[test]
     fn exclusive_options_are_refused_together() {
         assert!(Arguments::try_parse_from(["kube-tcpstates", "trace", "-4", "-6"]).is_err());
-    }
-
-    #[test]
-    fn sizes_are_binary() {
-        assert_eq!(size("x", "64KiB"), Ok(65_536));
-        assert_eq!(size("x", "4096"), Ok(4_096));
-        assert!(size("x", "99999999999GiB").is_err());
     }
 }

@@ -9,6 +9,7 @@ mod ending;
 mod signals;
 mod start_line;
 mod trace;
+mod tuning;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -43,8 +43,10 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         }
     };
     tokio::pin!(deadline);
-    let mut heartbeat =
-        config.heartbeat.map(|pause| tokio::time::interval_at(tokio::time::Instant::now() + pause, pause));
+    let mut heartbeat = config
+        .tuning
+        .heartbeat
+        .map(|pause| tokio::time::interval_at(tokio::time::Instant::now() + pause, pause));
     loop {
         tokio::select! {
             () = &mut deadline => handle.stop(),
@@ -74,7 +76,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     let text = matches!(config.output, Output::Table | Output::Csv);
     let kernel = kernel::load(Options {
         hook: config.hook,
-        ring_bytes: config.ring_bytes,
+        ring_bytes: config.tuning.ring_bytes,
         want_on_cpu: text,
         follow_cgroups: false,
         sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
@@ -92,7 +94,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     };
     let run = RunId::random().context("making the run's id")?;
     let ended = Arc::clone(stop);
-    let queue = Queue::start(output::stdout()?, config.queue_bytes, move |_| ended.notify_one())?;
+    let queue = Queue::start(output::stdout()?, config.tuning.queue_bytes, move |_| ended.notify_one())?;
     let setup = Setup {
         mount: mount.clone(),
         proc_root: "/proc".into(),
@@ -123,7 +125,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         run,
         command_line: config.command_line.clone(),
         filters: Some(filters(config)),
-        ring_bytes: config.ring_bytes,
+        ring_bytes: config.tuning.ring_bytes,
         layout: mount.as_ref().map(|mount| mount.layout),
         k8s: None,
     };

@@ -4,5 +4,5 @@
 mod record;
 mod transition;
 
-pub use record::transitions;
+pub use record::{is_unsettled, settled, transitions};
 pub use transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};

@@ -13,7 +13,23 @@ use super::transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Trans
 /// (only the other part was) is left out.
 pub fn transitions(record: &TransitionRecord) -> impl Iterator<Item = Transition> {
     let last = (record.traces | record.maybe != 0).then(|| transition(record));
-    let held = (record.flags & flag::HELD != 0).then(|| Transition {
+    let held = (record.flags & flag::HELD != 0).then(|| earlier(record));
+    held.into_iter().chain(last)
+}
+
+/// Whether further traces may want the record's transition: the next record of its socket tells.
+pub fn is_unsettled(record: &TransitionRecord) -> bool {
+    record.flags & flag::UNSETTLED != 0
+}
+
+/// The transition that the socket's last record left unsettled, with those traces alone that turn out to want it, too.
+pub fn settled(record: &TransitionRecord) -> Option<Transition> {
+    (record.flags & flag::SETTLES != 0).then(|| earlier(record))
+}
+
+/// What is in the `held_*` fields.
+fn earlier(record: &TransitionRecord) -> Transition {
+    Transition {
         boot_ns: record.held_boot_ns,
         duration_ns: known(record.held_duration_ns),
         since_attach: false,
@@ -25,8 +41,7 @@ pub fn transitions(record: &TransitionRecord) -> impl Iterator<Item = Transition
         traces: record.held_traces,
         maybe: record.held_maybe,
         ..transition(record)
-    });
-    held.into_iter().chain(last)
+    }
 }
 
 fn transition(record: &TransitionRecord) -> Transition {
@@ -115,7 +130,7 @@ mod tests {
         state::State,
     };
 
-    use super::transitions;
+    use super::{settled, transitions};
     use crate::decode::{OwnerSource, Role};
 
     fn record() -> TransitionRecord {
@@ -168,6 +183,24 @@ mod tests {
         let alone: Vec<_> =
             transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
+    }
+
+    #[test]
+    fn what_settles_an_earlier_transition_is_none_itself() {
+        let record = TransitionRecord {
+            flags: flag::SETTLES,
+            held_boot_ns: 1_000,
+            held_old_state: State::CLOSE.0,
+            held_new_state: State::SYN_SENT.0,
+            held_traces: 2,
+            ..record()
+        };
+        let found: Vec<_> = transitions(&record).map(|t| (t.new_state, t.traces)).collect();
+        assert_eq!(found, [(State::ESTABLISHED, 1)]);
+        let settled = settled(&record).unwrap();
+        assert_eq!((settled.boot_ns, settled.new_state, settled.traces), (1_000, State::SYN_SENT, 2));
+        assert_eq!(settled.local.port, 40_000, "known by now");
+        assert!(super::settled(&TransitionRecord { flags: flag::HELD, ..record }).is_none());
     }
 
     #[test]

@@ -10,6 +10,8 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -17,7 +19,7 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_ENUM64: u32 = 19;
 const KIND_INT: u32 = 1;
 /// Type modifiers: typedef, volatile, const, restrict, type tag.
-const MODIFIERS: [u32; 5] = [8, 9, 10, 11, 18];
+const MODIFIERS: [u32; 5] = [KIND_TYPEDEF, 9, 10, 11, 18];
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -107,13 +109,42 @@ impl Btf {
 
     /// Number of parameters of a function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
-        const KIND_FUNC: u32 = 12;
         let at = self.types.iter().skip(1).map(|at| *at as usize).find(|at| {
             u32_at(&self.bytes, at + 4).map(kind_of) == Some(KIND_FUNC)
                 && self.name(u32_at(&self.bytes, *at).unwrap_or(0)) == function.as_bytes()
         })?;
         let prototype = *self.types.get(u32_at(&self.bytes, at + 8)? as usize)? as usize;
         Some(u32_at(&self.bytes, prototype + 4)? & 0xffff)
+    }
+
+    /// The same types in their places, but nothing of any of them except those functions and type names that are
+    /// `wanted`: what is needed to find the id of one, in a tenth of the memory and time.
+    pub fn skeleton(&self, wanted: &[&str]) -> Vec<u8> {
+        const KIND_FWD: u32 = 7;
+        const HEADER: u32 = 24;
+        let mut strings = vec![0];
+        let mut types = Vec::with_capacity(self.types.len() * 12);
+        for at in self.types.iter().skip(1).map(|at| *at as usize) {
+            let [name, info, of] = [at, at + 4, at + 8].map(|at| u32_at(&self.bytes, at).unwrap_or(0));
+            let mut words = [0, KIND_FWD << 24, 0];
+            if matches!(kind_of(info), KIND_FUNC | KIND_TYPEDEF)
+                && wanted.iter().any(|wanted| self.name(name) == wanted.as_bytes())
+            {
+                words = [u32::try_from(strings.len()).unwrap_or(0), info, of];
+                strings.extend_from_slice(self.name(name));
+                strings.push(0);
+            }
+            types.extend(words.into_iter().flat_map(u32::to_le_bytes));
+        }
+        let [type_len, string_len] = [types.len(), strings.len()].map(|len| u32::try_from(len).unwrap_or(0));
+        let mut bytes = Vec::with_capacity(HEADER as usize + types.len() + strings.len());
+        bytes.extend_from_slice(&MAGIC.to_le_bytes());
+        // Version and flags.
+        bytes.extend_from_slice(&[1, 0]);
+        bytes.extend([HEADER, 0, type_len, type_len, string_len].into_iter().flat_map(u32::to_le_bytes));
+        bytes.append(&mut types);
+        bytes.append(&mut strings);
+        bytes
     }
 
     /// Bit offset and type of a member, looking into anonymous members as well.
@@ -233,6 +264,23 @@ mod tests {
         bytes.extend(types);
         bytes.extend(strings);
         bytes
+    }
+
+    #[test]
+    fn a_skeleton_has_every_type_in_its_place_and_only_wanted_names() {
+        // Two functions and a type name of the same name, one after the other.
+        let strings = b"\0one\0two\0";
+        let words: [u32; 9] = [1, 12 << 24, 7, 5, 12 << 24, 8, 1, 8 << 24, 9];
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [24, 0, 36, 36, 9].into_iter().chain(words) {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        bytes.extend(strings);
+        let skeleton = Btf::parse(bytes).unwrap().skeleton(&["one"]);
+        let kept: Vec<u32> = skeleton[24..60].chunks(4).map(|word| super::u32_at(word, 0).unwrap()).collect();
+        assert_eq!(kept, [1, 12 << 24, 7, 0, 7 << 24, 0, 5, 8 << 24, 9]);
+        assert_eq!(&skeleton[60..], b"\0one\0one\0");
+        assert!(aya::Btf::parse(&skeleton, aya::Endianness::default()).is_ok());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Loading the programs and attaching them.
 
-use std::{os::fd::AsFd as _, path::Path, sync::Arc};
+use std::{os::fd::AsFd as _, path::Path, sync::Arc, thread};
 
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfLoader,
+    Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
@@ -21,6 +21,7 @@ use super::{
     counters::Counters,
     dump,
     error::{BoxError, LoadError, told},
+    heap,
     hook::{Hook, StorageKind},
     offsets,
     pod::Plain,
@@ -72,7 +73,7 @@ pub struct Loaded {
     pub rings: Option<Rings>,
     /// The filter.
     pub rules: Rules,
-    /// The kernel's types in aya's form; some 25 MiB, so only until everything is attached.
+    /// Where programs attach, in aya's form; some megabytes, so only until everything is attached.
     btf: Option<AyaBtf>,
     program: &'static str,
     /// Takes the hits for which the kernel skips `program`.
@@ -91,7 +92,15 @@ type Link = Box<dyn std::any::Any + Send>;
 /// Loads everything; the rules are still empty, nothing is attached.
 pub fn load(options: Options) -> Result<Loaded, LoadError> {
     raise_memlock();
-    let types = Btf::read(Path::new(BTF));
+    // aya reads the kernel's types for itself, and cannot be kept from it: meanwhile they are read here.
+    let (types, btf, aya) = thread::scope(|scope| {
+        let aya = scope.spawn(EbpfLoader::new);
+        let types = Btf::read(Path::new(BTF));
+        let btf = types.as_ref().ok().and_then(attach_points);
+        (types, btf, aya.join())
+    });
+    let mut aya =
+        aya.map_err(|_| LoadError::Maps { reason: "the loader panicked over the kernel's types".into() })?;
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
@@ -116,8 +125,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         ring_bytes: options.ring_bytes,
         follow_cgroups: options.follow_cgroups.into(),
     };
-    let btf = types.is_ok().then(AyaBtf::from_sys_fs).and_then(Result::ok);
-    let mut ebpf = EbpfLoader::new()
+    let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
         .override_global("OFFSETS", &Plain(offsets), true)
@@ -139,6 +147,19 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     loaded.second = second;
     loaded.offsets = offsets;
     Ok(loaded)
+}
+
+/// The ids of what programs attach to, as aya looks them up. The object itself needs no types: see `offsets`.
+fn attach_points(types: &Btf) -> Option<AyaBtf> {
+    const NAMES: &[&str] = &[
+        "btf_trace_inet_sock_set_state",
+        "btf_trace_cgroup_mkdir",
+        "btf_trace_cgroup_rmdir",
+        "inet_csk_accept",
+        "bpf_iter_task_file",
+        "bpf_iter_bpf_sk_storage_map",
+    ];
+    AyaBtf::parse(&types.skeleton(NAMES), Endianness::default()).ok()
 }
 
 /// Before 5.11 eBPF maps count against RLIMIT_MEMLOCK; since then nothing depends on it. What this process may not
@@ -319,11 +340,19 @@ impl Loaded {
                 Err(reason) => warn_of_recursion(&reason),
             }
         }
-        // Dropped again at the end: it is only needed here.
-        let btf = self.btf.take().or_else(|| AyaBtf::from_sys_fs().ok());
-        let Some(btf) = &btf else {
+        // It is only needed here.
+        let btf = self.btf.take().or_else(|| attach_points(&Btf::read(Path::new(BTF)).ok()?));
+        self.look_back(btf.as_ref());
+        drop(btf);
+        heap::give_back();
+        Ok(())
+    }
+
+    /// Finds the sockets that were open before.
+    fn look_back(&mut self, btf: Option<&AyaBtf>) {
+        let Some(btf) = btf else {
             self.dump = Err("the kernel shows no type information".to_owned());
-            return Ok(());
+            return;
         };
         if self.storage == StorageKind::Hash {
             let listeners = dump::open_listeners(&mut self.ebpf, btf);
@@ -331,7 +360,7 @@ impl Loaded {
                 Ok(()) => "only the children of listeners: the rest needs socket storage".to_owned(),
                 Err(error) => error.to_string(),
             });
-            return Ok(());
+            return;
         }
         if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
             self.links.push(link);
@@ -345,7 +374,6 @@ impl Loaded {
             // For later, when there are no types any more. Without it the counts of records are not told.
             self.counts_records = dump::load_count(&mut self.ebpf, btf).is_ok();
         }
-        Ok(())
     }
 
     /// Whether the program can read which cgroup made a socket.

@@ -10,6 +10,7 @@ mod control;
 mod counters;
 mod dump;
 mod error;
+mod heap;
 mod hook;
 mod load;
 mod offsets;

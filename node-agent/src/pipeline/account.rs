@@ -26,7 +26,7 @@ pub struct Account {
     pub failure: Option<String>,
     /// Counts by the trace's UID. A trace that is gone keeps its counts.
     pub traces: BTreeMap<String, TraceCounts>,
-    /// Transitions that wait for an owner's name.
+    /// Transitions that wait for an owner's name, or for who else wants them.
     pub held: u64,
     /// Cgroups known.
     pub cgroups: usize,

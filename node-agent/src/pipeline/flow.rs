@@ -10,6 +10,7 @@ use super::{
     holding::{Holding, Place},
     ledger::Ledger,
     resolver::{Owner, Resolver},
+    settling::{Settled, Settling},
 };
 use crate::{
     connection::ConnectionIds,
@@ -30,7 +31,8 @@ pub(super) struct Flow {
     pub(super) clock: Clock,
     pub(super) serialiser: Serialiser,
     pub(super) ledger: Ledger,
-    pub(super) holding: Holding,
+    settling: Settling,
+    holding: Holding,
     pub(super) queue: Queue,
     pub(super) journal: Option<(serialise::Journal, Journal)>,
     pub(super) scratch: Vec<u8>,
@@ -68,6 +70,7 @@ impl Flow {
             clock: Clock::new(),
             serialiser,
             ledger: Ledger::new(),
+            settling: Settling::new(),
             holding: Holding::new(wait_ns),
             queue,
             journal,
@@ -90,12 +93,40 @@ impl Flow {
 
     /// One ring record.
     pub(super) fn take(&mut self, record: &TransitionRecord, rules: &mut Rules) {
+        let Settled { ready, late } = self.settling.next(record, |generation| self.ledger.kept(generation));
+        if let Some(transition) = ready {
+            self.arrive(transition, rules);
+        }
+        if let Some(transition) = late {
+            let owner = self.resolver.owner(&transition, rules);
+            self.ledger.lost(transition.traces | transition.maybe & owner.sets.matched);
+        }
         let kept = self.ledger.kept(record.generation);
         for mut transition in decode::transitions(record) {
             transition.traces &= kept;
             transition.maybe &= kept;
-            self.arrive(transition, rules);
+            if decode::is_unsettled(record) {
+                self.settling.hold(transition, boot_ns());
+            } else {
+                self.arrive(transition, rules);
+            }
         }
+    }
+
+    /// Transitions that wait for something.
+    pub(super) fn held(&self) -> usize {
+        self.settling.len() + self.holding.len()
+    }
+
+    /// When the next wait ends, boot time ns.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.settling.next_deadline().into_iter().chain(self.holding.next_deadline()).min()
+    }
+
+    /// Traces whose bits are not in `kept` want nothing any more of what waits.
+    pub(super) fn keep_bits(&mut self, kept: TraceSet) {
+        self.settling.keep_bits(kept);
+        self.holding.keep_bits(kept);
     }
 
     fn arrive(&mut self, transition: Transition, rules: &mut Rules) {
@@ -131,6 +162,9 @@ impl Flow {
 
     /// Ends the waits that have lasted long enough; at the end of the run all of them.
     pub(super) fn end_waits(&mut self, now_ns: u64, rules: &mut Rules) {
+        while let Some(transition) = self.settling.due(now_ns) {
+            self.arrive(transition, rules);
+        }
         while let Some(place) = self.holding.due(now_ns) {
             let Some(sample) = self.holding.sample(place).copied() else { continue };
             let mut owner = self.resolver.owner(&sample, rules);

@@ -114,7 +114,7 @@ impl Pipeline {
         let flow = &mut self.flow;
         flow.ledger.kernel(&self.kernel.counters.snapshot().ring_full_by_trace);
         let kept: TraceSet = flow.ledger.turn_over(&plan, generation);
-        flow.holding.keep_bits(kept);
+        flow.keep_bits(kept);
         if let Some(limiter) = &mut flow.limiter {
             limiter.follow(&plan, crate::kernel::boot_ns());
         }

@@ -1,8 +1,12 @@
-//! Transitions that wait for whoever owns their socket to become known. They wait by the place that named the socket
-//! (its cgroup, or its namespace where there is no cgroup), all of one place behind each other, so a connection's
-//! order is kept: its socket's place never changes. Pure; time is passed in.
+//! Transitions that wait. Those whose owner is to become known wait by the place that named the socket (its cgroup, or
+//! its namespace where there is no cgroup), all of one place behind each other, so a connection's order is kept: its
+//! socket's place never changes. What waits for its own socket's next transition waits by the socket (`settling`). Pure;
+//! time is passed in.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
 
 use kube_tcpstates_common::rule::TraceSet;
 
@@ -37,15 +41,15 @@ struct Waiting {
 }
 
 /// Those that wait.
-pub(super) struct Holding {
-    by_place: HashMap<Place, Waiting>,
+pub(super) struct Holding<P = Place> {
+    by_place: HashMap<P, Waiting>,
     /// When the wait of each place ends, boot time ns; in order. A place that is gone is skipped.
-    deadlines: VecDeque<(u64, Place)>,
+    deadlines: VecDeque<(u64, P)>,
     count: usize,
     wait_ns: u64,
 }
 
-impl Holding {
+impl<P: Copy + Eq + Hash> Holding<P> {
     /// Each place is waited for so long.
     pub(super) fn new(wait_ns: u64) -> Self {
         Self { by_place: HashMap::new(), deadlines: VecDeque::new(), count: 0, wait_ns }
@@ -57,12 +61,12 @@ impl Holding {
     }
 
     /// Whether a place is waited for: then what comes from it has to wait its turn.
-    pub(super) fn holds(&self, place: Place) -> bool {
+    pub(super) fn holds(&self, place: P) -> bool {
         self.count > 0 && self.by_place.contains_key(&place)
     }
 
     /// Has a transition wait.
-    pub(super) fn hold(&mut self, place: Place, transition: Transition, now_ns: u64) {
+    pub(super) fn hold(&mut self, place: P, transition: Transition, now_ns: u64) {
         let deadlines = &mut self.deadlines;
         let deadline_ns = now_ns.saturating_add(self.wait_ns);
         let waiting = self.by_place.entry(place).or_insert_with(|| {
@@ -74,24 +78,24 @@ impl Holding {
     }
 
     /// Places that are waited for.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<P> {
         self.by_place.keys().copied().collect()
     }
 
     /// One that waits at a place: all there have the same owner.
-    pub(super) fn sample(&self, place: Place) -> Option<&Transition> {
+    pub(super) fn sample(&self, place: P) -> Option<&Transition> {
         self.by_place.get(&place)?.transitions.front()
     }
 
     /// All that wait at a place, in order. They wait no longer.
-    pub(super) fn release(&mut self, place: Place) -> VecDeque<Transition> {
+    pub(super) fn release(&mut self, place: P) -> VecDeque<Transition> {
         let released = self.by_place.remove(&place).map(|waiting| waiting.transitions).unwrap_or_default();
         self.count -= released.len();
         released
     }
 
     /// A place whose wait is over.
-    pub(super) fn due(&mut self, now_ns: u64) -> Option<Place> {
+    pub(super) fn due(&mut self, now_ns: u64) -> Option<P> {
         while let Some(&(deadline_ns, place)) = self.deadlines.front() {
             if self.by_place.get(&place).is_none_or(|waiting| waiting.deadline_ns != deadline_ns) {
                 self.deadlines.pop_front();

@@ -1,7 +1,7 @@
 //! What each trace got, and which generation's bits mean which trace. A bit is used again for another trace; what was
 //! judged under earlier rules may still be in the ring then, or wait for an owner. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
@@ -14,6 +14,11 @@ use crate::{
 
 /// Traces that are gone whose counts are kept.
 const KEPT: usize = 1_024;
+
+/// Earlier generations whose bits are remembered. That a drain brings nothing does not mean that the ring is empty: a
+/// record that is reserved and not yet written hides those behind it. Plans are at least 100 ms apart, so these last for
+/// 25 s.
+const REMEMBERED: usize = 256;
 
 /// Rules that are no longer in force.
 struct Earlier {
@@ -36,7 +41,8 @@ struct Entry {
 pub(super) struct Ledger {
     plan: Arc<Plan>,
     generation: u32,
-    earlier: Vec<Earlier>,
+    /// The oldest first.
+    earlier: VecDeque<Earlier>,
     names: TraceTable,
     /// By bit, since the plan came into force.
     running: [TraceCounts; MAX_TRACES],
@@ -51,7 +57,7 @@ impl Ledger {
         Self {
             plan: Arc::default(),
             generation: 0,
-            earlier: Vec::new(),
+            earlier: VecDeque::new(),
             names: TraceTable::default(),
             running: [TraceCounts::default(); MAX_TRACES],
             by_uid: BTreeMap::new(),
@@ -69,7 +75,10 @@ impl Ledger {
     pub(super) fn turn_over(&mut self, plan: &Arc<Plan>, generation: u32) -> TraceSet {
         self.settle();
         let kept = same_bits(&self.plan, plan);
-        self.earlier.push(Earlier { generation: self.generation, kept: TraceSet::MAX });
+        if self.earlier.len() == REMEMBERED {
+            self.earlier.pop_front();
+        }
+        self.earlier.push_back(Earlier { generation: self.generation, kept: TraceSet::MAX });
         for earlier in &mut self.earlier {
             earlier.kept &= kept;
         }
@@ -94,17 +103,16 @@ impl Ledger {
         kept
     }
 
-    /// The ring has been found empty: nothing judged by earlier rules is in it any more.
-    pub(super) fn ring_is_empty(&mut self) {
-        self.earlier.clear();
-    }
-
     /// Bits that a generation's records use as they are used now.
     pub(super) fn kept(&self, generation: u32) -> TraceSet {
         if generation == self.generation {
             return TraceSet::MAX;
         }
-        self.earlier.iter().find(|earlier| earlier.generation == generation).map_or(0, |earlier| earlier.kept)
+        self.earlier
+            .iter()
+            .rev()
+            .find(|earlier| earlier.generation == generation)
+            .map_or(0, |earlier| earlier.kept)
     }
 
     /// Names of traces as lines have them.
@@ -226,8 +234,17 @@ mod tests {
         assert_eq!((ledger.kept(1), ledger.kept(2)), (0b01, u64::MAX));
         ledger.turn_over(&Arc::new(plan_of(&["", "c"])), 3);
         assert_eq!((ledger.kept(1), ledger.kept(2), ledger.kept(3)), (0, 0b10, u64::MAX));
-        ledger.ring_is_empty();
-        assert_eq!(ledger.kept(1), 0);
+    }
+
+    #[test]
+    fn a_generation_is_remembered_while_its_records_may_come() {
+        let mut ledger = Ledger::new();
+        for generation in 1..=300 {
+            let other = if generation % 2 == 0 { "b" } else { "c" };
+            ledger.turn_over(&Arc::new(plan_of(&["a", other])), generation);
+        }
+        assert_eq!([299, 44].map(|generation| ledger.kept(generation)), [0b01; 2]);
+        assert_eq!([43, 0, 301].map(|generation| ledger.kept(generation)), [0; 3]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! ```text
 //! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
 //!              ▲                        │    ▲               │
-//!              └─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
-//!                                       ▼       (View)       └─ rate
+//!              ├─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
+//!              └─ settling: who else    ▼       (View)       └─ rate
 //!                       force: the kernel's rules and cgroup sets
 //! ```
 
@@ -16,9 +16,11 @@ mod handle;
 mod holding;
 mod ledger;
 mod rendered;
+mod replay;
 mod report;
 mod resolver;
 mod selection;
+mod settling;
 mod tally;
 
 use std::{
@@ -33,6 +35,7 @@ use kube_tcpstates_events::K8s;
 pub use account::{Account, TraceCounts};
 pub use handle::Handle;
 pub use rendered::Whereabouts;
+pub use replay::Replay;
 pub use report::say;
 pub use selection::Selection;
 pub use tally::Tally;
@@ -265,9 +268,6 @@ impl Pipeline {
         flow.clock.refresh(now_ns);
         flow.resolver.follow(&mut kernel.rules);
         let found = events.drain(|record| flow.take(record, &mut kernel.rules));
-        if found == 0 {
-            flow.ledger.ring_is_empty();
-        }
         flow.end_waits(now_ns, &mut kernel.rules);
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
@@ -298,12 +298,14 @@ impl Pipeline {
         if self.turn() {
             return Look::Found;
         }
-        self.tell_losses();
         let now_ns = boot_ns();
         let tally = self.tally(false);
+        if self.reporter.is_due(now_ns) {
+            self.tell(&tally);
+        }
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
-        let next_ns = self.flow.holding.next_deadline().into_iter().chain(loss_ns).min();
+        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
@@ -383,7 +385,7 @@ impl Pipeline {
             filtered_user: flow.filtered_user,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
-            held: flow.holding.len() as u64,
+            held: flow.held() as u64,
             counts_exactly: self.kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),
@@ -409,9 +411,14 @@ impl Pipeline {
             return true;
         }
         let tally = self.tally(false);
+        self.tell(&tally)
+    }
+
+    /// Tells what was lost by then. False when stdout has no room for that.
+    fn tell(&mut self, tally: &Tally) -> bool {
         let flow = &mut self.flow;
         flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
-        self.reporter.losses(&tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
+        self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
     }
 
     /// False when stdout has no room for it.

@@ -20,7 +20,7 @@ pub struct Tally {
     pub lost_identity: u64,
     /// Left out by a rate limit.
     pub lost_rate: u64,
-    /// Waiting for an owner's name.
+    /// Waiting for an owner's name, or for who else wants it.
     pub held: u64,
     /// The hook can tell what it missed.
     pub counts_exactly: bool,

@@ -174,7 +174,12 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         "Transitions that a trace's rate limit left out, once for each such trace",
         limited,
     )?;
-    page.gauge("transitions_held", "Transitions that wait for their owner's name", None, account.held)?;
+    page.gauge(
+        "transitions_held",
+        "Transitions that wait for their owner's name, or for who else wants them",
+        None,
+        account.held,
+    )?;
     page.gauge(
         "transitions_pending",
         "Transitions kept in the kernel until the socket's next one decides",

@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -19,11 +20,15 @@ use kube_tcpstates::{
 use kube_tcpstates_common::{
     classify::{Connection, address_words},
     counter::Counter,
-    record::{TransitionRecord, UNKNOWN_NS, role},
+    record::{TransitionRecord, UNKNOWN_NS, flag, role},
     rule::{CgroupSets, MAX_TRACES, TraceSet},
     state::State,
 };
 use kube_tcpstates_kernel_tests::requirements;
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with},
+};
 
 /// The trace that wants everything, so that every transition comes out with its verdict.
 const EVERYTHING: usize = MAX_TRACES - 1;
@@ -108,6 +113,11 @@ fn random_trace(random: &mut Random, ports: &[u16], netns: u32) -> TraceFilter {
     }
     if random.one_in(3) {
         trace.local_ports = pick_ports(random);
+        if random.one_in(2) {
+            // Some of the ports that clients get.
+            let last = 32_768 + u16::try_from(random.below(32_768)).unwrap();
+            trace.local_ports.push(PortRange::new(21_000, last).unwrap());
+        }
     }
     if random.one_in(3) {
         trace.peer_ports = pick_ports(random);
@@ -183,12 +193,20 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     kernel.rules.swap(&compile([]).unwrap()).unwrap();
     kernel.attach().expect("attaching");
+    let mut seen = Seen::default();
     let (mut compared, mut wanted_by_several) = (0, 0);
     for round in 0..12 {
         let count = [1, 2, 5, 20, 63][round % 5];
         let mut traces: Vec<(usize, TraceFilter)> =
             (0..count).map(|slot| (slot, random_trace(&mut random, &ports, netns))).collect();
-        traces.push((EVERYTHING, TraceFilter::default()));
+        let ask_for_ports = round % 3 == 2;
+        traces.push((EVERYTHING, if ask_for_ports { of_local_ports() } else { TraceFilter::default() }));
+        if round % 2 == 1 && ask_for_ports {
+            // Nobody is certain of a connect then: it waits in the kernel.
+            for (_, trace) in traces.iter_mut().filter(|(_, trace)| trace.local_ports.is_empty()) {
+                trace.local_ports = of_local_ports().local_ports;
+            }
+        }
         // Sockets of this process are all of one cgroup; let half of the traces select it.
         let own: TraceSet = random.0;
         let id = own_cgroup();
@@ -198,11 +216,11 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
         let generation =
             kernel.rules.swap(&compile(traces.iter().map(|(slot, trace)| (*slot, trace))).unwrap()).unwrap();
         traffic(&ports);
-        let mut seen = Vec::new();
-        while rings.events.drain(|record| seen.extend(decode::transitions(record))) > 0 {}
-        seen.retain(|transition| is_ours(transition) && transition.generation == generation);
-        assert!(seen.len() > 200, "round {round}: only {} transitions", seen.len());
-        for transition in &seen {
+        while rings.events.drain(|record| seen.take(record)) > 0 {}
+        let mut transitions = seen.take_all();
+        transitions.retain(|transition| is_ours(transition) && transition.generation == generation);
+        assert!(transitions.len() > 200, "round {round}: only {} transitions", transitions.len());
+        for transition in &transitions {
             let expected = linear::judge(
                 traces.iter().map(|(slot, trace)| (*slot, trace)),
                 &cgroups,
@@ -223,10 +241,117 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
             wanted_by_several += usize::from(expected.count_ones() > 1);
         }
     }
+    let Seen { held, settled, .. } = seen;
     println!(
-        "{compared} transitions compared, {wanted_by_several} wanted by more than the one that wants all"
+        "{compared} transitions compared, {wanted_by_several} wanted by several, {held} held, {settled} settled"
     );
     assert!(wanted_by_several > compared / 10, "the rules hardly match anything: the test sees too little");
+    assert!(held > 0 && settled > 0, "the test has not seen all ways to the verdict");
+}
+
+/// Transitions as they come out of the ring, each with the last word about it.
+#[derive(Default)]
+struct Seen {
+    transitions: Vec<Transition>,
+    held: usize,
+    settled: usize,
+}
+
+impl Seen {
+    fn take(&mut self, record: &TransitionRecord) {
+        self.held += usize::from(record.flags & flag::HELD != 0);
+        if let Some(settled) = decode::settled(record) {
+            let is_meant = |earlier: &&mut Transition| {
+                (earlier.socket, earlier.boot_ns) == (settled.socket, settled.boot_ns)
+            };
+            if let Some(earlier) = self.transitions.iter_mut().rev().find(is_meant) {
+                assert_eq!(earlier.traces & settled.traces, 0, "it says again what was said: {settled:?}");
+                *earlier = Transition {
+                    traces: earlier.traces | settled.traces,
+                    generation: earlier.generation,
+                    ..settled
+                };
+                self.settled += 1;
+            }
+        }
+        self.transitions.extend(decode::transitions(record));
+    }
+
+    /// All of them, those that came without a port with the one that their connection got.
+    fn take_all(&mut self) -> Vec<Transition> {
+        let mut all = std::mem::take(&mut self.transitions);
+        let of = |transition: &Transition| (transition.socket, transition.birth_ns);
+        let known = all.iter().filter(|transition| transition.local.port != 0);
+        let local: HashMap<_, _> = known.map(|transition| (of(transition), transition.local)).collect();
+        for transition in all.iter_mut().filter(|transition| transition.local.port == 0) {
+            transition.local = local.get(&of(transition)).copied().unwrap_or(transition.local);
+        }
+        all
+    }
+}
+
+/// A trace of the local ports that clients get.
+fn of_local_ports() -> TraceFilter {
+    TraceFilter { local_ports: vec![PortRange::new(1_024, 65_535).unwrap()], ..TraceFilter::default() }
+}
+
+/// A client that gets no answer: the accept queue of the listener is full.
+fn unanswered() -> (OwnedFd, OwnedFd, TcpStream) {
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    listen(&listener, 0).unwrap();
+    let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let first = TcpStream::connect(address).unwrap();
+    let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    assert_eq!(connect(&client, &address), Err(Errno::INPROGRESS));
+    (client, listener, first)
+}
+
+/// What came of this process's connects, as (traces, unsettled, settled).
+fn connects(rings: &mut Rings) -> Vec<(TraceSet, bool, Option<TraceSet>)> {
+    let mut found = Vec::new();
+    let mut take = |record: &TransitionRecord| {
+        let settled = decode::settled(record);
+        let of_connect =
+            |transition: &Transition| transition.new_state == State::SYN_SENT && is_ours(transition);
+        for transition in decode::transitions(record).filter(of_connect) {
+            found.push((transition.traces, decode::is_unsettled(record), None));
+        }
+        if let Some(settled) = settled.filter(of_connect) {
+            found.push((0, false, Some(settled.traces)));
+        }
+    };
+    while rings.events.drain(&mut take) > 0 {}
+    found
+}
+
+#[test]
+fn a_port_that_is_not_known_yet_holds_back_only_those_who_ask_for_it() {
+    let (mut kernel, mut rings) = loaded();
+    let (port, all) = (of_local_ports(), TraceFilter::default());
+    for (traces, at_once, at_the_end) in [
+        (vec![(0, &port)], vec![], vec![(0b01, false, None)]),
+        (vec![(0, &port), (1, &all)], vec![(0b10, true, None)], vec![(0, false, Some(0b01))]),
+        (vec![(1, &all)], vec![(0b10, false, None)], vec![]),
+    ] {
+        let (client, _listener, _first) = unanswered();
+        drop(client);
+        kernel.rules.swap(&compile(traces.clone()).unwrap()).unwrap();
+        kernel.attach().expect("attaching");
+        let (client, _listener, _first) = unanswered();
+        // The first client's connect was answered at once.
+        let found = connects(&mut rings);
+        assert_eq!(found[found.len() - at_once.len()..], at_once, "of {traces:?}: {found:?}");
+        assert_eq!(kernel.counters.snapshot().get(Counter::Pending), u64::from(at_once.is_empty()));
+        drop(client);
+        assert_eq!(connects(&mut rings), at_the_end, "of {traces:?}");
+        kernel.detach();
+        let counters = kernel.counters.snapshot();
+        assert_eq!(counters.get(Counter::Pending), 0);
+        let accounted = [Counter::OtherProtocol, Counter::Filtered, Counter::RingFull, Counter::Emitted];
+        let sum: u64 = accounted.into_iter().map(|counter| counters.get(counter)).sum();
+        assert_eq!(counters.get(Counter::Seen), sum);
+    }
 }
 
 /// The inode number of this process's network namespace.

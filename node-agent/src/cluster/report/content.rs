@@ -154,14 +154,16 @@ fn counts(account: &Account) -> Counts {
     Counts { events: account.tally.totals().written, lost: lost.total() - lost.rate, limited: lost.rate }
 }
 
-/// Leaves out traces until the object is small enough: those that are active or fail are of most interest.
+/// Leaves out traces until the object is small enough. What is traced shows in lines; why something is not shows hardly
+/// anywhere but here.
 fn fit(status: &mut TcpStateNodeStatus) {
     status.traces.sort_by_key(|trace| match trace.state {
-        TraceState::Tracing => 0,
-        TraceState::Failed | TraceState::Refused => 1,
+        TraceState::Failed => 0,
+        TraceState::Refused => 1,
         TraceState::Waiting => 2,
-        TraceState::Expired => 3,
-        TraceState::Idle => 4,
+        TraceState::Tracing => 3,
+        TraceState::Expired => 4,
+        TraceState::Idle => 5,
     });
     let all = status.traces.len();
     let traces = std::mem::take(&mut status.traces);

@@ -23,6 +23,8 @@ use self::content::{ReadySince, essence, status};
 use self::schedule::Schedule;
 use super::client::reason_of;
 use super::drive::Snapshot;
+use super::patience::Trouble;
+use super::teller::Case;
 use super::watch::jitter;
 use crate::telemetry::Telemetry;
 
@@ -45,7 +47,7 @@ pub(super) async fn write(
     let mut writer = Writer { api: Api::all(client), node, owner: None };
     let mut schedule = Schedule::new(Instant::now(), jitter());
     let mut since = ReadySince::default();
-    let mut told = false;
+    let mut case: Option<Case> = None;
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let account = telemetry.board().account.clone();
@@ -66,11 +68,13 @@ pub(super) async fn write(
         match written {
             Ok(()) => {
                 schedule.written(state, Instant::now());
-                told = false;
+                case = None;
             }
             Err(error) => {
-                schedule.failed(Instant::now());
-                if !std::mem::replace(&mut told, true) {
+                let now = Instant::now();
+                schedule.failed(now);
+                let case = case.get_or_insert_with(|| Case::new(now.into_std()));
+                if case.is_news(Trouble::of_request(&error), now.into_std()) {
                     tracing::warn!(
                         "cannot write TcpStateNode {}, trying again: {}",
                         writer.node,

@@ -65,13 +65,15 @@ fn a_report_is_never_larger_than_sixteen_kibibytes_and_says_what_it_leaves_out()
 }
 
 #[test]
-fn what_is_traced_and_what_fails_is_left_out_last() {
-    let mut standings: Vec<_> = (0..500).map(|number| standing(number, TraceState::Idle)).collect();
-    standings.push(standing(900, TraceState::Refused));
-    standings.push(standing(901, TraceState::Tracing));
-    let status = report(standings);
-    let names: Vec<_> = status.traces.iter().take(2).map(|trace| trace.name.as_str()).collect();
-    assert_eq!(names, ["trace-901", "trace-900"]);
+fn what_is_wrong_is_left_out_last_and_what_is_traced_before_what_is_not() {
+    use TraceState::{Expired, Failed, Idle, Refused, Tracing, Waiting};
+    let mut standings: Vec<_> = (0..500).map(|number| standing(number, Idle)).collect();
+    standings.extend([Expired, Tracing, Waiting, Refused, Failed].map(|state| standing(900, state)));
+    let states: Vec<_> = report(standings).traces.iter().take(6).map(|trace| trace.state).collect();
+    assert_eq!(states, [Failed, Refused, Waiting, Tracing, Expired, Idle]);
+    let mut standings: Vec<_> = (0..500).map(|number| standing(number, Tracing)).collect();
+    standings.push(standing(900, Waiting));
+    assert_eq!(report(standings).traces[0].name, "trace-900");
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! How many connections a second are left of those without a tracer. In pairs: without, with; the next pair the other
+//! way round.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::stage::Stage;
+use super::wire::Wire;
+use crate::report::{Promise, Report};
+use crate::subject::{Running, Subject};
+
+const APART: &str = "connection rate against no tracer, tracer on its own CPU";
+const TOGETHER: &str = "connection rate against no tracer, both on one CPU";
+const NOBODY: &str = "no tracer (A/A)";
+const ALL: &str = "kube-tcpstates, all emitted";
+const FILTERED: &str = "kube-tcpstates, all filtered out";
+
+pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
+    let (load_cpu, tracer_cpu) = (stage.settings.load_cpu, stage.settings.tracer_cpu);
+    pairs(stage, report, APART, NOBODY, None, tracer_cpu)?;
+    let subjects = [
+        (ALL, Subject::agent()),
+        (FILTERED, Subject::agent_filtered()),
+        ("empty program", Subject::Empty),
+        ("bare reserve and submit", Subject::Reserve),
+        ("bpftrace, counting", Subject::BpftraceCount),
+        ("bpftrace, printing", Subject::BpftracePrint),
+        ("libbpf-tools tcpstates", Subject::Tcpstates),
+    ];
+    for (name, subject) in &subjects {
+        pairs(stage, report, APART, name, Some(subject), tracer_cpu)?;
+    }
+    pairs(stage, report, TOGETHER, ALL, Some(&Subject::agent()), load_cpu)?;
+    loads(stage, report)?;
+    let found = |group, name| report.median(group, name).unwrap_or(f64::NAN);
+    let promises = [
+        Promise::at_least(
+            "connection rate, all emitted, tracer on its own CPU, of no tracer",
+            found(APART, ALL),
+            0.82,
+            Some(0.88),
+        ),
+        Promise::at_least(
+            "the same, all filtered out in the kernel",
+            found(APART, FILTERED),
+            0.96,
+            Some(0.98),
+        ),
+        Promise::at_least("the same, all emitted, both on one CPU", found(TOGETHER, ALL), 0.55, Some(0.65)),
+        Promise::at_most("user-space CPU per transition, ns", found(USER, ALL), 600.0, Some(350.0)),
+    ];
+    report.promises.extend(promises);
+    Ok(())
+}
+
+/// The agent under other loads than the one above.
+fn loads(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
+    let wire = Wire::new();
+    let over_veth = wire.options();
+    let loads: [(&str, &[&str]); 5] = [
+        ("the server closes", &["--ending", "server"]),
+        ("the client resets", &["--ending", "reset"]),
+        ("two threads", &["--threads", "2"]),
+        ("9,000 connections held open", &["--held", "9000"]),
+        ("between namespaces over veth", &over_veth),
+    ];
+    for (name, options) in loads {
+        let mut ratios = Vec::new();
+        let mut traffic = stage.traffic(options)?;
+        stage.run(&mut traffic)?;
+        for _ in 0..stage.settings.pairs.div_ceil(2) {
+            let without = stage.run(&mut traffic)?;
+            let running = Subject::agent().start(stage.built, stage.settings.tracer_cpu)?;
+            let with = stage.run(&mut traffic)?;
+            running.stop()?;
+            ratios.push(with.rate() / without.rate());
+        }
+        report.add(LOADS, name, "", ratios);
+    }
+    Ok(())
+}
+
+const LOADS: &str = "connection rate against no tracer, all emitted, other loads";
+const USER: &str = "user-space CPU per transition, ring to line";
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+fn pairs(
+    stage: &Stage<'_>,
+    report: &mut Report,
+    group: &'static str,
+    name: &str,
+    subject: Option<&Subject>,
+    cpu: usize,
+) -> Result<()> {
+    let (mut ratios, mut user) = (Vec::new(), Vec::new());
+    let mut traffic = stage.traffic(&[])?;
+    // The first run finds every table cold.
+    stage.run(&mut traffic)?;
+    for pair in 0..stage.settings.pairs {
+        let without_first = (pair % 2 == 0).then(|| stage.run(&mut traffic)).transpose()?;
+        let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
+        let before = running.as_ref().map_or(0, Running::cpu_ns);
+        let with = stage.run(&mut traffic)?;
+        if let Some(running) = running {
+            // What is still on its way counts as well.
+            thread::sleep(Duration::from_millis(50));
+            user.push((running.cpu_ns() - before) as f64 / with.transitions as f64);
+            running.stop()?;
+        }
+        let without = without_first.map_or_else(|| stage.run(&mut traffic), Ok)?;
+        ratios.push(with.rate() / without.rate());
+    }
+    report.add(group, name, "", ratios);
+    if group == APART && subject.is_some_and(|subject| matches!(subject, Subject::Agent(_))) {
+        report.add(USER, name, "ns", user);
+    }
+    Ok(())
+}

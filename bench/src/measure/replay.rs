@@ -1,0 +1,130 @@
+//! Recorded records through the whole user space: from the ring's bytes to the bytes of lines written to /dev/null.
+
+use std::fs::File;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use kube_tcpstates::cgroupfs::Mount;
+use kube_tcpstates::connection::ConnectionIds;
+use kube_tcpstates::filter::{TraceFilter, compile};
+use kube_tcpstates::kernel::{self, Options};
+use kube_tcpstates::output::Queue;
+use kube_tcpstates::pipeline::{Replay, Selection, Setup, Target, Whereabouts};
+use kube_tcpstates::serialise::{Json, Serialiser};
+use kube_tcpstates_common::record::TransitionRecord;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::{records, stage::Stage};
+use crate::report::{Promise, Report};
+use crate::traces::RING_BYTES;
+
+const GROUP: &str = "replay: record to line in /dev/null";
+const RUNS: usize = 11;
+const LINES: u64 = 1_000_000;
+/// Records of one turn.
+const BATCH: usize = 256;
+/// Bytes that may wait for stdout before the next batch has to: a few batches, as when stdout keeps up.
+const AHEAD: u64 = 512 << 10;
+
+pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
+    let mut records = records::record(stage)?;
+    let apart = rates(&mut records)?;
+    let everywhere = sched_getaffinity(None).context("ask for the CPUs")?;
+    let mut one = CpuSet::new();
+    one.set(stage.settings.tracer_cpu);
+    sched_setaffinity(None, &one).context("go to one CPU")?;
+    let together = rates(&mut records);
+    let allocations = allocations(&mut records);
+    sched_setaffinity(None, &everywhere).context("go back to all CPUs")?;
+    let (together, allocations) = (together?, allocations?);
+    report.add(GROUP, "lines a second, one core", "", together);
+    report.add(GROUP, "lines a second, stdout's thread on another core", "", apart);
+    report.add(GROUP, "allocations per million lines", "", vec![allocations]);
+    let found = report.median(GROUP, "lines a second, one core").unwrap_or(f64::NAN);
+    report.promises.push(Promise::at_least("replay on one core, lines a second", found, 1e6, Some(2e6)));
+    report.promises.push(Promise::at_most(
+        "allocations per million lines in steady state",
+        allocations,
+        0.0,
+        None,
+    ));
+    Ok(())
+}
+
+fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
+    let mut kernel = kernel::load(Options {
+        hook: None,
+        ring_bytes: RING_BYTES,
+        want_on_cpu: false,
+        follow_cgroups: false,
+        sees_every_task: true,
+    })?;
+    kernel.rules.swap(&compile([(0, &TraceFilter::default())])?)?;
+    let null = File::options().write(true).open("/dev/null").context("open /dev/null")?;
+    let replay = Replay::new(Setup {
+        kernel,
+        mount: Some(Mount::find(None)?),
+        proc_root: "/proc".into(),
+        target: Target::Machine(Selection::default()),
+        whereabouts: Whereabouts::default(),
+        serialiser: Serialiser::Json(Json::new(1)),
+        queue: Queue::start(null.into(), 8 << 20, |_| {})?,
+        journal: None,
+        diagnostics: None,
+        ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
+        run: "00000001".to_owned(),
+        count: None,
+    })?;
+    for record in records {
+        record.generation = replay.generation();
+    }
+    Ok(replay)
+}
+
+/// Feeds at least so many lines; waits where stdout's thread falls behind. Returns how many.
+fn feed(replay: &mut Replay, records: &[TransitionRecord], lines: u64) -> u64 {
+    let mut fed = 0;
+    for batch in records.chunks(BATCH).cycle() {
+        replay.feed(batch);
+        fed += batch.len() as u64;
+        while replay.totals().bytes_queued > AHEAD {
+            thread::yield_now();
+        }
+        if fed >= lines {
+            break;
+        }
+    }
+    fed
+}
+
+/// Lines a second, run by run.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn rates(records: &mut [TransitionRecord]) -> Result<Vec<f64>> {
+    let mut replay = pipeline(records)?;
+    let mut all = feed(&mut replay, records, LINES / 10);
+    let mut rates = Vec::new();
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let lines = feed(&mut replay, records, LINES);
+        while replay.totals().bytes_queued > 0 {
+            thread::yield_now();
+        }
+        all += lines;
+        rates.push(lines as f64 / start.elapsed().as_secs_f64());
+    }
+    let written = replay.finish().tally.output.event_lines_written;
+    ensure!(written == all, "{written} lines of {all} records");
+    Ok(rates)
+}
+
+/// Allocations of the pipeline's thread for a million lines, when everything is warm.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn allocations(records: &mut [TransitionRecord]) -> Result<f64> {
+    let mut replay = pipeline(records)?;
+    feed(&mut replay, records, LINES / 10);
+    let counted = allocation_counter::measure(|| {
+        feed(&mut replay, records, LINES);
+    });
+    Ok(counted.count_total as f64)
+}

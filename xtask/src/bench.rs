@@ -1,0 +1,43 @@
+//! `./x bench`: builds what is measured, as it is shipped unless it must be quick, and the programs that measure it, and
+//! runs them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::image::Profile;
+use crate::workspace::{AGENT_PACKAGE, BENCH_PACKAGE, Workspace};
+use crate::{bpf, step};
+
+/// What runs beside our own programs, and the packages that bring it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/bin/bpftrace", "bpftrace"),
+    ("/usr/sbin/tcpstates", "libbpf-tools"),
+    ("/usr/bin/taskset", "util-linux"),
+    ("/usr/bin/strip", "binutils"),
+];
+
+/// Builds and measures. `options` are passed on.
+pub(crate) fn run(workspace: &Workspace, profile: Profile, options: &[&str]) -> Result<()> {
+    for (program, package) in PROGRAMS {
+        ensure!(Path::new(program).exists(), "{program} is missing: install {package}");
+    }
+    bpf::build(workspace)?;
+    let object = bpf::build_for_bench(workspace)?;
+    step::say("building what is measured, and what measures it");
+    let mut cargo = workspace.cargo("build");
+    cargo.args([
+        "--profile",
+        profile.name(),
+        "--package",
+        AGENT_PACKAGE,
+        "--package",
+        BENCH_PACKAGE,
+        "--bins",
+    ]);
+    step::run(step::quiet_unless_terminal(&mut cargo))?;
+    let mut bench = Command::new(workspace.target.join(profile.name()).join("bench"));
+    bench.args(["run", "--object"]).arg(object).args(options).current_dir(&workspace.root);
+    step::run(&mut bench)
+}
