@@ -64,8 +64,11 @@ fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
                     (false, "v1 only: sockets do not know their cgroup, network namespace and task stand in")
                 }
             };
-            let part =
-                if *is_whole { "" } else { "; only a part of the hierarchy is visible: mount the host's" };
+            let part = if *is_whole || cgroup2.is_none() {
+                ""
+            } else {
+                "; only a part of the hierarchy is visible: mount the host's"
+            };
             (ok && *is_whole, format!("{layout}{at}{part}"))
         }
         Err(error) => (false, error.to_string()),

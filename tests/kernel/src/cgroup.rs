@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::requirements::is_gone;
 
 const PARENT: &str = "kube-tcpstates-test-";
@@ -41,11 +43,16 @@ pub struct Container {
 }
 
 impl CgroupTree {
-    /// An empty tree.
+    /// An empty tree of cgroup2.
     pub fn new() -> Self {
+        Self::below(&mount().expect("a cgroup2 mount"))
+    }
+
+    /// An empty tree of the hierarchy that is mounted there.
+    pub fn below(mount: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{PARENT}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let root = mount().expect("a cgroup2 mount").join(name);
+        let root = mount.join(name);
         fs::create_dir(&root).unwrap_or_else(|error| panic!("make {}: {error}", root.display()));
         Self { root }
     }
@@ -110,22 +117,32 @@ impl Drop for CgroupTree {
     }
 }
 
-/// Kills what runs in `folder` and below (Linux 5.14), then removes it, leaves first.
+/// Kills what runs in `folder` and below, then removes it, leaves first.
 fn clear(folder: &Path) {
-    if let Err(error) = fs::write(folder.join("cgroup.kill"), "1") {
-        eprintln!("cannot kill what is in {}: {error}", folder.display());
-    }
-    remove_tree(folder);
+    // Since 5.14. Before, each process by itself.
+    let killed = fs::write(folder.join("cgroup.kill"), "1").is_ok();
+    remove_tree(folder, killed);
 }
 
-fn remove_tree(folder: &Path) {
+fn remove_tree(folder: &Path, killed: bool) {
+    if !killed {
+        kill_each(folder);
+    }
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path());
+            remove_tree(&entry.path(), killed);
         }
     }
     remove_when_empty(folder);
+}
+
+fn kill_each(folder: &Path) {
+    let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// `rmdir` answers EBUSY until the last task has left.

@@ -48,18 +48,23 @@ fn traced(hook: &str) -> Seen {
     let tracer = Setup::json(["--hook", hook, "--netns", &netns.to_string()]).with_tracefs().start_ready();
     let ours = programs::of_process(tracer.pid());
     assert!(!ours.is_empty(), "the tracer holds programs");
+    stage.let_in_a_latecomer();
     stage.play();
     tracer.settle(Duration::from_millis(500));
     let finished = tracer.stop();
     let counts = finished.assert_clean();
     assert_eq!(counts.lost(), 0, "{counts:?}");
-    assert_eq!(finished.events()[0].text("hook"), Some(hook), "the hook in use");
+    let start = &finished.events()[0];
+    assert_eq!(start.text("hook"), Some(hook), "the hook in use");
+    let accepts = can(start, "accept_owner");
+    println!("{hook}: socket records in {:?}, owners by accept: {accepts}", start.text("storage"));
     let ids: Vec<u32> = ours.keys().copied().collect();
     assert_unloaded(&ids);
 
     let mut seen = Seen::new();
     for event in finished.transitions() {
         let side = stage.judge(hook, &event, netns);
+        stage.assert_owner(hook, &event, side, accepts);
         let error = event.text("error.type").unwrap_or("no error");
         let [old, new] = ["tcp.old_state", "tcp.new_state"].map(|path| event.must(path));
         *seen.entry(format!("{side}: {old} -> {new}, {error}")).or_default() += 1;
@@ -81,14 +86,23 @@ fn assert_unloaded(ids: &[u32]) {
     }
 }
 
-/// A client and a server in containers of their own, in one network namespace.
+/// Whether the tracer says at its start that it has this.
+fn can(start: &Event, name: &str) -> bool {
+    let findings =
+        start.get("preflight").and_then(|list| list.as_array()).expect("what was found at the start");
+    findings.iter().any(|finding| finding["name"] == name && finding["ok"] == true)
+}
+
+/// A client and a server in containers of their own, in one network namespace; and somebody whose container is made
+/// when the tracer runs already.
 struct Stage {
     client: Puppet,
     server: Puppet,
     client_container: Container,
     server_container: Container,
+    latecomer: Option<(Puppet, Container)>,
     namespace: Netns,
-    _tree: CgroupTree,
+    tree: CgroupTree,
 }
 
 impl Stage {
@@ -97,7 +111,13 @@ impl Stage {
         let (client_container, server_container) = (tree.container(), tree.container());
         let client = Puppet::start(&Place::container(&client_container).netns(&namespace));
         let server = Puppet::start(&Place::container(&server_container).netns(&namespace));
-        Self { client, server, client_container, server_container, namespace, _tree: tree }
+        Self { client, server, client_container, server_container, latecomer: None, namespace, tree }
+    }
+
+    fn let_in_a_latecomer(&mut self) {
+        let container = self.tree.container();
+        let puppet = Puppet::start(&Place::container(&container).netns(&self.namespace));
+        self.latecomer = Some((puppet, container));
     }
 
     fn play(&mut self) {
@@ -118,6 +138,8 @@ impl Stage {
         self.server.close("listener");
         assert_eq!(self.client.connect("refused", to), Err(Refused::CONNREFUSED));
         self.client.close("refused");
+        let (latecomer, _) = self.latecomer.as_mut().expect("somebody came late");
+        assert_eq!(latecomer.connect("refused", to), Err(Refused::CONNREFUSED));
     }
 
     /// A connection that both sides hold open for a while.
@@ -133,6 +155,7 @@ impl Stage {
         let (container, side) = match event.text("container.id") {
             Some(id) if id == self.client_container.id => (&self.client_container, "client"),
             Some(id) if id == self.server_container.id => (&self.server_container, "server"),
+            Some(id) if id == self.late_container().id => (self.late_container(), "latecomer"),
             other => panic!("{hook}: the container is {other:?}: {}", event.0),
         };
         let cgroup = container.cgroup_id().to_string();
@@ -141,6 +164,27 @@ impl Stage {
         assert_ends(hook, event);
         assert_duration(hook, event);
         side
+    }
+
+    fn late_container(&self) -> &Container {
+        &self.latecomer.as_ref().expect("somebody came late").1
+    }
+
+    /// The task that connected, listened, or accepted where that can be seen. A server that was not born before the
+    /// kprobe's eyes has none until it closes.
+    #[track_caller]
+    fn assert_owner(&self, hook: &str, event: &Event, side: &str, accepts: bool) {
+        let (puppet, source) = match side {
+            "client" => (&self.client, "connect"),
+            "latecomer" => (&self.latecomer.as_ref().expect("somebody came late").0, "connect"),
+            _ if hook == "kprobe" => return,
+            _ if accepts && !matches!(event.must("tcp.old_state"), "CLOSE" | "LISTEN" | "SYN_RECV") => {
+                (&self.server, "accept")
+            }
+            _ => (&self.server, "listen"),
+        };
+        assert_eq!(event.text("process.source"), Some(source), "{hook}: {}", event.0);
+        assert_eq!(event.number("process.pid"), Some(puppet.pid().into()), "{hook}: {}", event.0);
     }
 }
 

@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/bin/sh", "dash"),
     ("/sbin/ip", "iproute2"),
     ("/bin/mount", "mount"),
+    ("/bin/umount", "mount"),
     ("/bin/mountpoint", "util-linux"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/stdbuf", "coreutils"),
@@ -42,13 +43,15 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Builds what is ours and collects the rest. `filter` is passed to the test programs.
-    pub(super) fn build(workspace: &Workspace, tests: &[&str], filter: Option<&str>) -> Result<Self> {
+    /// Builds what is ours and collects the rest.
+    pub(super) fn build(workspace: &Workspace, tests: &[&str]) -> Result<Self> {
         for (program, package) in PROGRAMS.iter().chain(&[(QEMU, "qemu-system-x86")]) {
             ensure!(Path::new(program).exists(), "{program} is missing: install {package}");
         }
         let agent = agent::build(workspace)?;
         let built = build_tests(workspace, tests)?;
+        let directory = workspace.target.join("kernels");
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let mut content = Initramfs::default();
         for (place, to) in LINKS {
             content.link(place, to);
@@ -56,23 +59,32 @@ impl Guest {
         for (program, _) in PROGRAMS {
             add(&mut content, Path::new(program), None)?;
         }
-        add(&mut content, &agent, Some("/guest/kube-tcpstates"))?;
-        add(&mut content, &built.program("guest-init")?, Some("/init"))?;
-        add(&mut content, &built.program("tcp-workload")?, Some("/guest/tcp-workload"))?;
-        let mut lines = String::new();
+        let mut ours = vec![
+            (agent, "/guest/kube-tcpstates".to_owned()),
+            (built.program("guest-init")?, "/init".to_owned()),
+            (built.program("tcp-workload")?, "/guest/tcp-workload".to_owned()),
+        ];
         for test in tests {
-            let place = format!("{TEST_DIRECTORY}/{test}");
-            add(&mut content, &built.program(test)?, Some(&place))?;
-            let filter = filter.unwrap_or_default();
-            lines.extend([&place, " --test-threads=1 --nocapture ", filter, "\n"]);
+            ours.push((built.program(test)?, format!("{TEST_DIRECTORY}/{test}")));
         }
-        content.file("/guest/tests", lines);
-        Ok(Self { content, directory: workspace.target.join("kernels") })
+        for (program, place) in ours {
+            add(&mut content, &stripped(&program, &directory)?, Some(&place))?;
+        }
+        Ok(Self { content, directory })
     }
 
-    /// The machine of one kernel.
-    pub(super) fn with_kernel(&self, kernel: &Stored) -> Result<Machine> {
+    /// The machine of one kernel, which runs these tests; `filter` is passed to the test programs.
+    pub(super) fn with_kernel(
+        &self,
+        name: &'static str,
+        kernel: &Stored,
+        tests: &[&str],
+        filter: Option<&str>,
+    ) -> Result<Machine> {
         let mut content = self.content.clone();
+        let filter = filter.unwrap_or_default();
+        let command = |test| format!("{TEST_DIRECTORY}/{test} --test-threads=1 --nocapture {filter}\n");
+        content.file("/guest/tests", tests.iter().map(command).collect::<String>());
         let mut lines = String::new();
         for module in kernel.modules() {
             let name = module.file_name().and_then(|name| name.to_str()).context("a module has a name")?;
@@ -81,14 +93,12 @@ impl Guest {
             lines.extend([&place, "\n"]);
         }
         content.file("/guest/modules", lines);
-        fs::create_dir_all(&self.directory)
-            .with_context(|| format!("create {}", self.directory.display()))?;
-        let initramfs = self.directory.join("initramfs.cpio");
+        let initramfs = self.directory.join(format!("{name}.cpio"));
         let file = fs::File::create(&initramfs).with_context(|| format!("create {}", initramfs.display()))?;
         content
             .write(std::io::BufWriter::new(file))
             .with_context(|| format!("write {}", initramfs.display()))?;
-        Ok(Machine { kernel: kernel.image(), initramfs })
+        Ok(Machine { name, kernel: kernel.image(), initramfs, programs: tests.len() })
     }
 }
 
@@ -104,7 +114,8 @@ impl Built {
 fn build_tests(workspace: &Workspace, tests: &[&str]) -> Result<Built> {
     step::say("building the tests for the guests");
     let mut cargo = workspace.cargo("test");
-    cargo.args(["--quiet", "--no-run", "--message-format=json", "--package", KERNEL_TESTS_PACKAGE, "--bins"]);
+    // The package's other programs come with its tests. Asked for by `--bins`, they would be test programs themselves.
+    cargo.args(["--quiet", "--no-run", "--message-format=json", "--package", KERNEL_TESTS_PACKAGE]);
     for test in tests {
         cargo.args(["--test", test]);
     }
@@ -135,6 +146,13 @@ fn add(content: &mut Initramfs, program: &Path, place: Option<&str>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The program without what only a debugger needs: an emulated machine takes seconds to unpack that.
+fn stripped(program: &Path, directory: &Path) -> Result<PathBuf> {
+    let to = directory.join(program.file_name().context("a program has a name")?);
+    step::run(Command::new("strip").arg("-o").arg(&to).arg(program))?;
+    Ok(to)
 }
 
 /// The file of a line such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f0c32934000)`.
