@@ -49,7 +49,9 @@ fn package(workspace: &Workspace, package: &str, expected: &[&str], name: &str) 
     step::run(step::quiet_unless_terminal(cargo.args(["--package", package])))?;
 
     let built = workspace.target.join("bpf").join(TARGET).join("release").join(package);
-    let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    let stripped = built.with_extension("stripped");
+    toolchain::strip_debug(&built, &stripped)?;
+    let object = fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))?;
     check(&object, expected).with_context(|| format!("{} is not whole", built.display()))?;
     let place = workspace.target.join("bpf").join(name);
     put(&object, &place)?;

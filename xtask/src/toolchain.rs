@@ -118,12 +118,10 @@ impl Toolchain {
 /// bpf-linker, linked with the LLVM that rustc has.
 pub(crate) fn linker(workspace: &Workspace) -> Result<PathBuf> {
     let mut environment = Vec::new();
-    // Debian's packages and apt.llvm.org, then Fedora's; a user's own LLVM_PREFIX goes before both.
-    if env::var_os("LLVM_PREFIX").is_none() {
-        let places = [format!("/usr/lib/llvm-{LLVM}"), format!("/usr/lib64/llvm{LLVM}")];
-        if let Some(prefix) = places.into_iter().find(|place| Path::new(place).is_dir()) {
-            environment.push(("LLVM_PREFIX", prefix));
-        }
+    if env::var_os("LLVM_PREFIX").is_none()
+        && let Some(prefix) = llvm_prefix()
+    {
+        environment.push(("LLVM_PREFIX", prefix));
     }
     let tool = Tool {
         name: "bpf-linker",
@@ -135,6 +133,21 @@ pub(crate) fn linker(workspace: &Workspace) -> Result<PathBuf> {
     };
     tool.path(workspace)
         .with_context(|| format!("bpf-linker needs LLVM {LLVM} with its headers: llvm-{LLVM}-dev"))
+}
+
+/// Debian's packages and apt.llvm.org, then Fedora's.
+fn llvm_prefix() -> Option<String> {
+    let places = [format!("/usr/lib/llvm-{LLVM}"), format!("/usr/lib64/llvm{LLVM}")];
+    places.into_iter().find(|place| Path::new(place).is_dir())
+}
+
+/// Takes from an object what only debuggers read. The kernel's types and line numbers (`.BTF`, `.BTF.ext`) stay.
+pub(crate) fn strip_debug(object: &Path, to: &Path) -> Result<()> {
+    // A user's own LLVM_PREFIX goes before the usual places.
+    let prefix = env::var("LLVM_PREFIX").ok().or_else(llvm_prefix);
+    let tool =
+        prefix.map_or_else(|| "llvm-objcopy".to_owned(), |prefix| format!("{prefix}/bin/llvm-objcopy"));
+    step::run(Command::new(tool).arg("--strip-debug").arg(object).arg(to))
 }
 
 /// What cargo is asked to do with the kernel side.
