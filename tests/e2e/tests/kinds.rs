@@ -67,9 +67,13 @@ fn source(scene: &Scene<'_>, pod: &str, container: &str) -> Result<Source> {
     Ok(source)
 }
 
+/// A kubelet that starts many pods is late in telling their containers' ids, and the agent waits two seconds.
+const SLEEP_BEFORE: &str = "--sleep-before-ms=2000";
+
 fn client(server: &Server) -> Result<Vec<String>> {
     let made = arguments([server], &["client-close"], 5)?;
-    Ok([vec!["client".to_owned(), "--sleep-after-ms=600000".to_owned()], made].concat())
+    let flags = ["client", SLEEP_BEFORE, "--sleep-after-ms=600000"].map(str::to_owned);
+    Ok([flags.to_vec(), made].concat())
 }
 
 /// Its cgroup bears the hash of its manifest where others have the UID that the API knows.
@@ -92,7 +96,10 @@ fn with_an_init_container(scene: &Scene<'_>, server: &Server) -> Result<()> {
     let mut spec = pod_spec(Some(NODE_B), &client(server)?);
     let mut first = spec["containers"][0].clone();
     first["name"] = json!("first");
-    first["args"] = json!([vec!["client".to_owned()], arguments([server], &["client-close"], 5)?].concat());
+    first["args"] = json!(
+        [vec!["client".to_owned(), SLEEP_BEFORE.to_owned()], arguments([server], &["client-close"], 5)?]
+            .concat()
+    );
     spec["initContainers"] = json!([first]);
     scene.create(pod("two", &json!({"app": "client"}), &spec))
 }
