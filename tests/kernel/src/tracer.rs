@@ -15,7 +15,7 @@ use crate::counts::Counts;
 use crate::line::{Event, Line};
 
 /// Longest time a tracer may take to start, or to end after a signal: in an emulated machine, three at once.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The program under test: `KUBE_TCPSTATES_BIN`, else the release build of this target folder.
 pub fn program() -> PathBuf {

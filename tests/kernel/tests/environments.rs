@@ -16,8 +16,9 @@ use kube_tcpstates_kernel_tests::tracer::{Finished, Setup};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// An emulated machine takes seconds for what takes milliseconds elsewhere.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
+const NO_OPTIONS: [&str; 0] = [];
 const NO_BTF: &str = "mount -t tmpfs tmpfs /sys/kernel/btf";
 const TRACEFS: &str = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
 const NO_TRACEFS: &str = "mount -t tmpfs tmpfs /sys/kernel/debug; mount -t tmpfs tmpfs /sys/kernel/tracing";
@@ -39,9 +40,9 @@ fn without_btf_the_classic_tracepoint_traces_and_check_says_so() {
 
     let tree = CgroupTree::new();
     let mut stage = Stage::new(&tree);
-    let (port, finished) = stage.trace(&script, &[]);
+    let (port, finished) = stage.trace(&script);
     assert_eq!(finished.events()[0].text("hook"), Some("tracepoint"));
-    let ours = stage.events_of(port, &finished);
+    let ours = Stage::events_of(port, &finished);
     assert_eq!(ours.len(), Stage::TRANSITIONS, "{ours:?}");
     for event in ours {
         assert_eq!(event.get("cgroup"), None, "{}", event.0);
@@ -101,9 +102,9 @@ fn beside_cgroup2_a_container_of_cgroup_v1_is_named_by_its_network_namespace() {
 fn assert_named_by_namespace(hierarchy: &Pids, script: &str, mode: &str) {
     let tree = CgroupTree::below(hierarchy.folder.path());
     let mut stage = Stage::new(&tree);
-    let (port, finished) = stage.trace(script, &[]);
+    let (port, finished) = stage.trace(script);
     assert_eq!(finished.events()[0].text("cgroup.mode"), Some(mode));
-    let ours = stage.events_of(port, &finished);
+    let ours = Stage::events_of(port, &finished);
     assert_eq!(ours.len(), Stage::TRANSITIONS, "{ours:?}");
     for event in ours {
         assert_eq!(event.text("container.id"), Some(stage.container.id.as_str()), "{}", event.0);
@@ -174,8 +175,8 @@ impl Stage {
     }
 
     /// Traces one connection; the listener's port.
-    fn trace(&mut self, script: &str, options: &[&str]) -> (u64, Finished) {
-        let tracer = Setup::json(options.iter().copied()).through(inside(script)).start_ready();
+    fn trace(&mut self, script: &str) -> (u64, Finished) {
+        let tracer = Setup::json(NO_OPTIONS).through(inside(script)).start_ready();
         let at = self.puppet.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
         self.puppet.connect("client", at).expect("it listens");
         self.puppet.accept("server", "listener");
@@ -189,7 +190,7 @@ impl Stage {
         (at.port().into(), finished)
     }
 
-    fn events_of(&self, port: u64, finished: &Finished) -> Vec<Event> {
+    fn events_of(port: u64, finished: &Finished) -> Vec<Event> {
         let mut events = finished.transitions();
         events.retain(|event| {
             ["network.local.port", "network.peer.port"].iter().any(|path| event.number(path) == Some(port))

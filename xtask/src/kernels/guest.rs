@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::Kernel;
 use super::initramfs::Initramfs;
 use super::machine::{Machine, QEMU};
 use super::store::Stored;
@@ -76,8 +77,8 @@ impl Guest {
     /// The machine of one kernel, which runs these tests; `filter` is passed to the test programs.
     pub(super) fn with_kernel(
         &self,
-        name: &'static str,
-        kernel: &Stored,
+        kernel: &Kernel,
+        stored: &Stored,
         tests: &[&str],
         filter: Option<&str>,
     ) -> Result<Machine> {
@@ -86,19 +87,25 @@ impl Guest {
         let command = |test| format!("{TEST_DIRECTORY}/{test} --test-threads=1 --nocapture {filter}\n");
         content.file("/guest/tests", tests.iter().map(command).collect::<String>());
         let mut lines = String::new();
-        for module in kernel.modules() {
+        for module in stored.modules() {
             let name = module.file_name().and_then(|name| name.to_str()).context("a module has a name")?;
             let place = format!("/guest/{name}");
             content.file(&place, read(&module)?);
             lines.extend([&place, "\n"]);
         }
         content.file("/guest/modules", lines);
-        let initramfs = self.directory.join(format!("{name}.cpio"));
+        let initramfs = self.directory.join(format!("{}.cpio", kernel.name));
         let file = fs::File::create(&initramfs).with_context(|| format!("create {}", initramfs.display()))?;
         content
             .write(std::io::BufWriter::new(file))
             .with_context(|| format!("write {}", initramfs.display()))?;
-        Ok(Machine { name, kernel: kernel.image(), initramfs, programs: tests.len() })
+        Ok(Machine {
+            name: kernel.name,
+            processor: kernel.processor,
+            kernel: stored.image(),
+            initramfs,
+            programs: tests.len(),
+        })
     }
 }
 

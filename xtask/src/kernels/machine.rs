@@ -19,14 +19,12 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_tim
 /// `guest-init` says it at its end.
 const DONE: &str = "guest: done";
 
-/// The second level of x86-64, without vectors: QEMU 7.2 now and then goes astray in what the newest have (seen with
-/// `max` and 6.12, as a kernel whose memory was full of nonsense).
-const CPU: &str = "Nehalem";
-
 /// What to boot.
 pub(super) struct Machine {
     /// What its lines begin with.
     pub(super) name: &'static str,
+    /// As QEMU names it.
+    pub(super) processor: &'static str,
     pub(super) kernel: PathBuf,
     pub(super) initramfs: PathBuf,
     /// Test programs in there: each must come to its closing line.
@@ -61,7 +59,18 @@ impl Machine {
     fn command(&self) -> Command {
         let mut qemu = Command::new("timeout");
         qemu.args(["--kill-after=5", &SECONDS.to_string(), QEMU]);
-        qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", "1G", "-no-reboot", "-nodefaults"]);
+        qemu.args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            self.processor,
+            "-smp",
+            "1",
+            "-m",
+            "1G",
+            "-no-reboot",
+            "-nodefaults",
+        ]);
         qemu.args(["-display", "none", "-vga", "none", "-serial", "stdio"]);
         qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initramfs);
         qemu.args(["-append", KERNEL_ARGUMENTS]).stdin(Stdio::null());
