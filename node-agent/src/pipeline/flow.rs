@@ -199,19 +199,20 @@ impl Flow {
         }
         // Those that may have wanted it and do not take what nobody can name.
         self.ledger.lost(transition.maybe & owner.sets.pending & !nameless);
-        if self.admit(owner, wanted) {
+        if self.admit(transition.boot_ns, owner, wanted) {
             self.write(transition, owner, wanted);
         }
     }
 
-    /// Whether the limits of rate let a line through.
-    fn admit(&mut self, owner: &Owner, wanted: TraceSet) -> bool {
+    /// Whether the limits of rate let a line through, by when its transition happened: what waited for a name, or for
+    /// this process to get the CPU, comes in a burst, and was none.
+    fn admit(&mut self, boot_ns: u64, owner: &Owner, wanted: TraceSet) -> bool {
         let Some(limiter) = &mut self.limiter else { return true };
         let namespace = match &owner.standing {
             Some(Standing::Pod { pod, .. }) => Some(pod.namespace.as_str()),
             _ => None,
         };
-        let Admission { admitted, .. } = limiter.admit(wanted, namespace, boot_ns());
+        let Admission { admitted, .. } = limiter.admit(wanted, namespace, boot_ns);
         self.ledger.limited(wanted & !admitted);
         if admitted == 0 {
             self.lost_rate += 1;
