@@ -18,11 +18,10 @@ use kube_tcpstates_e2e_workload::log::Entry;
 use serde_json::{Value, json};
 
 pub(crate) const NAMELESS: crate::Tests = &[("a_trace_whose_ttl_is_over_writes_nothing_more_and_stays", ttl)];
-pub(crate) const TOGETHER: crate::Tests =
-    &[("a_trace_writes_no_more_than_its_rate_and_takes_nothing_from_another", rate)];
-/// While the API server takes up another definition, it does not serve the traces of others.
-pub(crate) const ALONE: crate::Tests =
-    &[("a_trace_with_a_field_of_a_later_version_is_refused_and_not_widened", later_version)];
+pub(crate) const ALONE: crate::Tests = &[
+    ("a_trace_writes_no_more_than_its_rate_and_takes_nothing_from_another", rate),
+    ("a_trace_with_a_field_of_a_later_version_is_refused_and_not_widened", later_version),
+];
 
 const SECOND_US: u64 = 1_000_000;
 const PER_SECOND: u64 = 10;

@@ -39,36 +39,27 @@ type Tests = &'static [(&'static str, Test)];
 const NAMELESS: &[Tests] =
     &[rights::NAMELESS, limits::NAMELESS, changes::NAMELESS, traffic::TESTS, security::TESTS, cluster::TESTS];
 
-/// They keep to namespaces of their own and wait for most of their time, so several run at once. Those that take longest
-/// begin.
-const TOGETHER: &[Tests] = &[
-    selection::TESTS,
-    limits::TOGETHER,
-    short_lived::TESTS,
-    slots::TOGETHER,
-    kinds::TESTS,
-    reading::TOGETHER,
-];
-
-/// How many of either run at once. More would make pods wait for each other on a machine of two cores.
+/// How many of those run at once: they wait for most of their time.
 const AT_ONCE: usize = 5;
 
-/// They change what all see, count what all cause, or measure time: one after the other.
+/// They change what all see, count what all cause, measure time, or want both processors: one after the other.
 const ALONE: &[Tests] = &[
     attachment::TESTS,
-    reading::ALONE,
-    rights::ALONE,
+    kinds::TESTS,
+    selection::TESTS,
     changes::ALONE,
+    short_lived::TESTS,
     limits::ALONE,
+    rights::ALONE,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,
     outage::TESTS,
-    slots::ALONE,
+    restart::TESTS,
+    reading::TESTS,
+    slots::TESTS,
+    // Last: thousands of pods are deleted by the controllers in their own time.
+    size::TESTS,
 ];
-
-/// Neither minds what the other does, though all others would. Last: thousands of pods are deleted by the controllers in
-/// their own time.
-const AT_LAST: &[Tests] = &[size::TESTS, restart::TESTS];
 
 /// Made by the first test that runs. Why it could not be made is the reason why every test fails.
 static CLUSTER: Mutex<Option<Arc<Result<Cluster, String>>>> = Mutex::new(None);
@@ -76,7 +67,7 @@ static CLUSTER: Mutex<Option<Arc<Result<Cluster, String>>>> = Mutex::new(None);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let mut has_failed = false;
-    for (tests, at_once) in [(NAMELESS, AT_ONCE), (TOGETHER, AT_ONCE), (ALONE, 1), (AT_LAST, 2)] {
+    for (tests, at_once) in [(NAMELESS, AT_ONCE), (ALONE, 1)] {
         arguments.test_threads = Some(at_once);
         let tests = tests.concat().into_iter();
         let trials = tests.map(|(name, test)| Trial::test(name, move || run(name, test))).collect();

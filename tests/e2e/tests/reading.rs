@@ -15,11 +15,10 @@ use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use serde_json::json;
 
-pub(crate) const TOGETHER: crate::Tests =
-    &[("every_line_that_the_documented_command_shows_is_valid_by_the_published_schema", logs)];
-/// Other tests make nodes.
-pub(crate) const ALONE: crate::Tests =
-    &[("kubectl_prints_of_nodes_and_traces_what_the_documentation_shows", tables)];
+pub(crate) const TESTS: crate::Tests = &[
+    ("every_line_that_the_documented_command_shows_is_valid_by_the_published_schema", logs),
+    ("kubectl_prints_of_nodes_and_traces_what_the_documentation_shows", tables),
+];
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// By each of two clients.

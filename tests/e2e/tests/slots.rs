@@ -17,11 +17,10 @@ use kube_tcpstates_e2e_workload::log::now_us;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-pub(crate) const TOGETHER: crate::Tests =
-    &[("a_transition_that_two_traces_want_is_one_line_with_both_names", overlapping_traces)];
-/// It takes every slot, and ends an agent.
-pub(crate) const ALONE: crate::Tests =
-    &[("of_65_traces_the_same_64_are_active_on_both_nodes_and_after_a_restart", sixty_five_traces)];
+pub(crate) const TESTS: crate::Tests = &[
+    ("a_transition_that_two_traces_want_is_one_line_with_both_names", overlapping_traces),
+    ("of_65_traces_the_same_64_are_active_on_both_nodes_and_after_a_restart", sixty_five_traces),
+];
 
 type Names = BTreeSet<String>;
 
