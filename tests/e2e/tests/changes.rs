@@ -41,6 +41,7 @@ struct Change {
 
 fn changes_take_effect(cluster: &Cluster) -> Result<()> {
     let agents = Agents::install(cluster)?;
+    await_calm(cluster)?;
     let scene = Scene::new(cluster, "changes")?;
     let server = scene.server("server", &json!({"app": "server"}), NODE_A, &[8080, 8081])?;
     let agents = &agents;
@@ -67,6 +68,16 @@ fn changes_take_effect(cluster: &Cluster) -> Result<()> {
     }
     judge(&lines, &changes.concat());
     Ok(())
+}
+
+/// What is measured is the agent, not a machine that takes down an earlier test's pods.
+fn await_calm(cluster: &Cluster) -> Result<()> {
+    wait::until("the pods of earlier tests are gone", Duration::from_mins(1), || {
+        let pods = cluster.kubectl().get("/api/v1/pods")?;
+        let mut pods = pods["items"].as_array().into_iter().flatten();
+        let going = pods.find(|pod| pod["metadata"]["deletionTimestamp"].is_string());
+        Ok(going.map_or(Ok(()), |pod| Err(format!("{} is not", pod["metadata"]["name"]))))
+    })
 }
 
 fn client(pair: usize, node: &str) -> String {

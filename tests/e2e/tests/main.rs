@@ -45,12 +45,12 @@ const AT_ONCE: usize = 5;
 /// They change what all see, count what all cause, measure time, or want both processors: one after the other.
 const ALONE: &[Tests] = &[
     attachment::TESTS,
+    rights::ALONE,
+    changes::ALONE,
     kinds::TESTS,
     selection::TESTS,
-    changes::ALONE,
     short_lived::TESTS,
     limits::ALONE,
-    rights::ALONE,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,
     outage::TESTS,
