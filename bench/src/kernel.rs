@@ -32,11 +32,6 @@ impl Drop for RunTimes {
     }
 }
 
-/// Ids of all programs that are loaded.
-pub fn programs() -> BTreeSet<u32> {
-    aya::programs::loaded_programs().flatten().map(|program| program.id()).collect()
-}
-
 /// What several programs have done since they were loaded, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ran {

@@ -58,7 +58,10 @@ fn versions() -> Vec<(String, String)> {
     ];
     let said = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let said = String::from_utf8_lossy(&output.stdout);
+        // Some say their name first.
+        let version = said.trim().trim_start_matches(program).trim_start();
+        output.status.success().then(|| version.to_owned())
     };
     let unknown = || "unknown".to_owned();
     commands

@@ -1,6 +1,6 @@
 //! What is measured: programs that trace, each a process of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kube_tcpstates_kernel_tests::peer;
+use kube_tcpstates_kernel_tests::programs::{self, LoadedProgram};
 use kube_tcpstates_kernel_tests::tracer::TRACEFS_WRAPPER;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kernel::{self, Ran};
+use crate::kernel::Ran;
 
 /// Where the programs are that were built for this.
 #[derive(Clone, Debug)]
@@ -105,7 +106,7 @@ impl Subject {
 
     /// Starts it on a CPU and waits until it traces. What it prints goes to /dev/null.
     pub fn start(&self, built: &Built, cpu: usize) -> Result<Running> {
-        let before = kernel::programs();
+        let before = programs::loaded();
         let command = self.command(built);
         let child = Command::new("taskset")
             .args(["--cpu-list", &cpu.to_string()])
@@ -136,7 +137,7 @@ const QUIET: Duration = Duration::from_millis(200);
 const IDLE_NS: u64 = 5_000_000;
 
 impl Running {
-    fn wait_until_it_traces(&mut self, before: &BTreeSet<u32>) -> Result<()> {
+    fn wait_until_it_traces(&mut self, before: &BTreeMap<u32, LoadedProgram>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut used = 0;
         loop {
@@ -144,7 +145,8 @@ impl Running {
             if let Some(status) = self.child.try_wait().context("wait for it")? {
                 bail!("it ended with {status}: {}", self.said());
             }
-            let programs: BTreeSet<u32> = kernel::programs().difference(before).copied().collect();
+            let loaded = programs::loaded().into_keys();
+            let programs: BTreeSet<u32> = loaded.filter(|id| !before.contains_key(id)).collect();
             let now = self.cpu_ns();
             if !programs.is_empty() && now - used < IDLE_NS {
                 self.programs = programs;

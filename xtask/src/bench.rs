@@ -38,6 +38,9 @@ pub(crate) fn run(workspace: &Workspace, profile: Profile, options: &[&str]) -> 
     ]);
     step::run(step::quiet_unless_terminal(&mut cargo))?;
     let mut bench = Command::new(workspace.target.join(profile.name()).join("bench"));
-    bench.args(["run", "--object"]).arg(object).args(options).current_dir(&workspace.root);
+    let fast = (profile == Profile::Release).then_some("--fast");
+    let typed: Vec<_> = ["./x", "bench"].into_iter().chain(fast).chain(options.iter().copied()).collect();
+    bench.args(["run", "--command", &typed.join(" "), "--object"]).arg(object).args(options);
+    bench.current_dir(&workspace.root);
     step::run(&mut bench)
 }

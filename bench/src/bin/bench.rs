@@ -20,6 +20,9 @@ enum Command {
         /// Object with the empty program and the bare reserve.
         #[arg(long)]
         object: PathBuf,
+        /// What was typed, for the report: as a reader would repeat it.
+        #[arg(long, default_value = "bench run")]
+        command: String,
         #[command(flatten)]
         settings: Settings,
     },
@@ -45,7 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
-        Command::Run { object, settings } => run(object, &settings),
+        Command::Run { object, command, settings } => run(object, command, &settings),
         Command::Bare { object, program } => bare::run(&object, &program),
         Command::Traces { count, constrained, cgroup } => traces::run(count, constrained, cgroup),
     };
@@ -58,31 +61,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(object: PathBuf, settings: &Settings) -> Result<()> {
+fn run(object: PathBuf, command: String, settings: &Settings) -> Result<()> {
     let bench = std::env::current_exe().context("the path of this program")?;
     let beside = |name: &str| bench.with_file_name(name);
     let built =
         Built { agent: beside("kube-tcpstates"), load: beside("tcp-load"), bench: bench.clone(), object };
-    let mut report = Report::new(Machine::here(), command_line());
+    let mut report = Report::new(Machine::here(), command);
     let outcome = measure::run(&built, settings, &mut report);
     write(&settings.out, &report)?;
     outcome
-}
-
-/// As a reader would repeat it.
-fn command_line() -> String {
-    let own = ["run", "--object"];
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut words = vec!["./x bench".to_owned()];
-    let mut skip = false;
-    for argument in arguments {
-        if skip || own.contains(&argument.as_str()) {
-            skip = argument == "--object";
-            continue;
-        }
-        words.push(argument);
-    }
-    words.join(" ")
 }
 
 /// Also when a measurement failed: what was found until then took its time.

@@ -132,7 +132,7 @@ fn holders(stage: &Stage<'_>, sockets: u32) -> Result<Vec<Traffic>> {
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 fn one(stage: &Stage<'_>, subject: &Subject, open: u32, empty_ns: f64) -> Result<f64> {
-    let running = subject.start(stage.built, stage.settings.tracer_cpu)?;
+    let running = stage.start(subject)?;
     let _holders = holders(stage, open)?;
     let mut traffic = stage.traffic(&[])?;
     let _times = RunTimes::taken()?;

@@ -19,7 +19,7 @@ const FILTERED: &str = "kube-tcpstates, all filtered out";
 
 pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let (load_cpu, tracer_cpu) = (stage.settings.load_cpu, stage.settings.tracer_cpu);
-    pairs(stage, report, APART, NOBODY, None, tracer_cpu)?;
+    usual(stage, report, APART, NOBODY, None, tracer_cpu)?;
     let subjects = [
         (ALL, Subject::agent()),
         (FILTERED, Subject::agent_filtered()),
@@ -30,9 +30,9 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         ("libbpf-tools tcpstates", Subject::Tcpstates),
     ];
     for (name, subject) in &subjects {
-        pairs(stage, report, APART, name, Some(subject), tracer_cpu)?;
+        usual(stage, report, APART, name, Some(subject), tracer_cpu)?;
     }
-    pairs(stage, report, TOGETHER, ALL, Some(&Subject::agent()), load_cpu)?;
+    usual(stage, report, TOGETHER, ALL, Some(&Subject::agent()), load_cpu)?;
     loads(stage, report)?;
     let found = |group, name| report.median(group, name).unwrap_or(f64::NAN);
     let promises = [
@@ -66,17 +66,9 @@ fn loads(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         ("9,000 connections held open", &["--held", "9000"]),
         ("between namespaces over veth", &over_veth),
     ];
+    let (agent, cpu) = (Subject::agent(), stage.settings.tracer_cpu);
     for (name, options) in loads {
-        let mut ratios = Vec::new();
-        let mut traffic = stage.traffic(options)?;
-        stage.run(&mut traffic)?;
-        for _ in 0..stage.settings.pairs.div_ceil(2) {
-            let without = stage.run(&mut traffic)?;
-            let running = Subject::agent().start(stage.built, stage.settings.tracer_cpu)?;
-            let with = stage.run(&mut traffic)?;
-            running.stop()?;
-            ratios.push(with.rate() / without.rate());
-        }
+        let (ratios, _) = pairs(stage, options, Some(&agent), cpu, stage.settings.pairs.div_ceil(2))?;
         report.add(LOADS, name, "", ratios);
     }
     Ok(())
@@ -85,8 +77,8 @@ fn loads(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 const LOADS: &str = "connection rate against no tracer, all emitted, other loads";
 const USER: &str = "user-space CPU per transition, ring to line";
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
-fn pairs(
+/// The usual load, beside a subject or beside nobody.
+fn usual(
     stage: &Stage<'_>,
     report: &mut Report,
     group: &'static str,
@@ -94,11 +86,28 @@ fn pairs(
     subject: Option<&Subject>,
     cpu: usize,
 ) -> Result<()> {
+    let (ratios, user) = pairs(stage, &[], subject, cpu, stage.settings.pairs)?;
+    report.add(group, name, "", ratios);
+    if group == APART && subject.is_some_and(|subject| matches!(subject, Subject::Agent(_))) {
+        report.add(USER, name, "ns", user);
+    }
+    Ok(())
+}
+
+/// Of each pair the ratio of the rates, and the subject's CPU time for a transition, ns.
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+fn pairs(
+    stage: &Stage<'_>,
+    options: &[&str],
+    subject: Option<&Subject>,
+    cpu: usize,
+    count: usize,
+) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut ratios, mut user) = (Vec::new(), Vec::new());
-    let mut traffic = stage.traffic(&[])?;
+    let mut traffic = stage.traffic(options)?;
     // The first run finds every table cold.
     stage.run(&mut traffic)?;
-    for pair in 0..stage.settings.pairs {
+    for pair in 0..count {
         let without_first = (pair % 2 == 0).then(|| stage.run(&mut traffic)).transpose()?;
         let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
         let before = running.as_ref().map_or(0, Running::cpu_ns);
@@ -112,9 +121,5 @@ fn pairs(
         let without = without_first.map_or_else(|| stage.run(&mut traffic), Ok)?;
         ratios.push(with.rate() / without.rate());
     }
-    report.add(group, name, "", ratios);
-    if group == APART && subject.is_some_and(|subject| matches!(subject, Subject::Agent(_))) {
-        report.add(USER, name, "ns", user);
-    }
-    Ok(())
+    Ok((ratios, user))
 }

@@ -127,12 +127,13 @@ impl Btf {
         for at in self.types.iter().skip(1).map(|at| *at as usize) {
             let [name, info, of] = [at, at + 4, at + 8].map(|at| u32_at(&self.bytes, at).unwrap_or(0));
             let mut words = [0, KIND_FWD << 24, 0];
-            if matches!(kind_of(info), KIND_FUNC | KIND_TYPEDEF)
-                && wanted.iter().any(|wanted| self.name(name) == wanted.as_bytes())
-            {
-                words = [u32::try_from(strings.len()).unwrap_or(0), info, of];
-                strings.extend_from_slice(self.name(name));
-                strings.push(0);
+            if matches!(kind_of(info), KIND_FUNC | KIND_TYPEDEF) {
+                let name = self.name(name);
+                if wanted.iter().any(|wanted| name == wanted.as_bytes()) {
+                    words = [u32::try_from(strings.len()).unwrap_or(0), info, of];
+                    strings.extend_from_slice(name);
+                    strings.push(0);
+                }
             }
             types.extend(words.into_iter().flat_map(u32::to_le_bytes));
         }
