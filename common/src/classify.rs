@@ -167,13 +167,13 @@ fn judge_tuple_of(
 }
 
 /// What the cgroup and the network namespace leave of the live traces: `(accepting or pending, pending)`. First,
-/// because most sockets of a busy node are nobody's.
+/// because most sockets of a busy node are nobody's; `netns` is asked only where a trace looks at it.
 #[inline(always)]
 pub fn judge_identity(
     tables: &impl Tables,
     rules: &RuleTable,
     cgroup_id: u64,
-    netns: u32,
+    netns: impl FnOnce() -> u32,
 ) -> (TraceSet, TraceSet) {
     let mut mask = rules.live;
     let mut pending = rules.none;
@@ -185,7 +185,7 @@ pub fn judge_identity(
     }
     let by_netns = rules.constrained[dimension::NETNS];
     if mask & by_netns != 0 {
-        mask &= tables.netns(netns) | !by_netns;
+        mask &= tables.netns(netns()) | !by_netns;
     }
     let mask = forget(mask, rules.none);
     (mask, forget(pending, rules.none) & mask)
@@ -214,7 +214,7 @@ pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), list
 /// Judges everything that does not change from transition to transition.
 #[inline(always)]
 pub fn judge_connection(tables: &impl Tables, rules: &RuleTable, connection: &Connection) -> Interest {
-    let identity = judge_identity(tables, rules, connection.cgroup_id, connection.netns);
+    let identity = judge_identity(tables, rules, connection.cgroup_id, || connection.netns);
     combine(identity, judge_tuple(tables, rules, connection), connection.listener)
 }
 

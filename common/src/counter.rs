@@ -1,8 +1,11 @@
 //! Counters of the kernel program. Together they account for every hit of the hook:
 //! `seen = other_protocol + filtered + pending + ring_full + emitted`, exactly, once the program is detached.
-//! A ring record of two transitions counts two.
+//! A ring record of two transitions counts two. In the kernel a hit whose socket no trace wants is counted once, as
+//! `unwanted`; whoever reads the counters adds it to `seen` and to `filtered`.
 
-/// Index of a counter in the per-CPU array.
+use bytemuck::{Pod, Zeroable};
+
+/// Index of a counter in [`CounterBlock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
@@ -39,12 +42,25 @@ pub enum Counter {
     Rescued = 14,
     /// A transition that had no room in the ring, and it could not be kept which traces wanted it. Among `RingFull`.
     RingFullUntold = 15,
+    /// No trace wants the socket, whatever it does. Neither in `Seen` nor in `Filtered` as the kernel counts them.
+    Unwanted = 16,
 }
 
 /// Slots of the counter array.
-pub const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 17;
 
-/// The value of the per-CPU counter array's only element.
+/// Counters by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];
+
+/// What the program keeps for a CPU: the only element of a per-CPU array.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct CpuBlock {
+    /// 1 while the first of a hook's two programs runs.
+    pub running: u64,
+    /// This CPU's part.
+    pub counters: CounterBlock,
+}
+
 /// Different sets of traces of which losses can be counted at a time.
 pub const LOST_SETS: usize = 1_024;

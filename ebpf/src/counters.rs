@@ -4,26 +4,40 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use kube_tcpstates_common::{
-    counter::{Counter, CounterBlock},
+    counter::{Counter, CpuBlock},
     rule::TraceSet,
 };
 
-use crate::maps::{COUNTERS, RING_FULL_BY_TRACES};
+use crate::maps::{CPU, RING_FULL_BY_TRACES};
 
-/// This CPU's counters.
+/// What is this CPU's own.
 #[derive(Clone, Copy)]
-pub(crate) struct Counters(*mut CounterBlock);
+pub(crate) struct Counters(*mut CpuBlock);
 
 impl Counters {
     #[inline(always)]
     pub(crate) fn get() -> Option<Self> {
-        COUNTERS.get_ptr_mut(0).map(Self)
+        CPU.get_ptr_mut(0).map(Self)
     }
 
     #[inline(always)]
     fn cell(&self, counter: Counter) -> *mut u64 {
         // SAFETY: the map's only element holds as many aligned words as there are counters.
-        unsafe { self.0.cast::<u64>().add(counter as usize) }
+        unsafe { (&raw mut (*self.0).counters).cast::<u64>().add(counter as usize) }
+    }
+
+    /// Whether the first of a hook's two programs is running.
+    #[inline(always)]
+    pub(crate) fn is_running(&self) -> bool {
+        // SAFETY: this CPU's own word.
+        unsafe { (&raw const (*self.0).running).read_volatile() != 0 }
+    }
+
+    /// Says whether it is. An interrupt that runs the program again leaves `false`, as the kernel then did not skip it.
+    #[inline(always)]
+    pub(crate) fn set_running(&self, running: bool) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).running).write_volatile(running.into()) };
     }
 
     /// Adds.

@@ -1,11 +1,12 @@
 //! Sockets that were open before the start: an iterator over every task's descriptors (`iter/task_file`, 5.8;
-//! `bpf_sock_from_file`, 5.11) makes a record for each, with the task that holds it as owner. It crosses all
-//! network namespaces. Listeners come in a first pass, so that the second can tell servers from clients.
+//! `bpf_sock_from_file`, 5.11) makes a record for each that a trace may want, with the task that holds it as owner. It
+//! crosses all network namespaces. Listeners come in a first pass, so that the second can tell servers from clients.
 //!
 //! A second iterator counts socket records (`iter/bpf_sk_storage_map`, 5.9).
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sock_from_file};
 use kube_tcpstates_common::{
+    classify::judge_identity,
     counter::Counter,
     record::{COMM_LEN, owner, role},
     state::State,
@@ -15,10 +16,11 @@ use crate::{
     counters::Counters,
     globals::offset,
     hook::{family, tuple_of_socket},
-    maps::{CONTROL, LISTENERS, RECORD_COUNT},
+    maps::{CONTROL, LISTENERS, RECORD_COUNT, RULES},
     memory::{Memory, Typed},
-    place::Place,
+    place::{self, Place},
     socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
+    tables::MapTables,
 };
 
 /// `struct bpf_iter__task_file`: pointers 64 bits apart, `kernel/bpf/task_iter.c`.
@@ -89,8 +91,13 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
     let state: u8 = Typed::field(socket, offset!(state));
     let Some(control) = CONTROL.get_ptr(0) else { return 0 };
     // SAFETY: the map's only element; user space wrote it before it started this.
-    let attached_ns = unsafe { (&raw const (*control).attached_ns).read_volatile() };
-    if state == State::CLOSE.0 {
+    let (generation, attached_ns) = unsafe {
+        (
+            (&raw const (*control).generation).read_volatile(),
+            (&raw const (*control).attached_ns).read_volatile(),
+        )
+    };
+    if state == State::CLOSE.0 || !may_be_wanted(socket, generation & 1) {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
@@ -125,6 +132,16 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
         counters.add(if made { Counter::StorageCreated } else { Counter::StorageFailed }, 1);
     }
     0
+}
+
+/// Whether some trace wants this socket, or may once its cgroup is known. A listener's record that nobody asked for
+/// would be copied to every connection it accepts.
+#[inline(always)]
+fn may_be_wanted(socket: *const u8, slot: u32) -> bool {
+    let Some(rules) = RULES.get(slot) else { return false };
+    let cgroup_id = place::cgroup_id::<Typed>(socket, rules.none);
+    let netns = || place::netns::<Typed>(socket);
+    judge_identity(&MapTables { slot }, rules, cgroup_id, netns).0 != 0
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use kube_tcpstates_common::{
-    counter::{CounterBlock, LOST_SETS},
+    counter::{CpuBlock, LOST_SETS},
     record::{CgroupRecord, TransitionRecord},
     rule::{
         CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
@@ -36,11 +36,7 @@ pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 
 /// See `kube_tcpstates_common::counter`.
 #[btf_map]
-pub(crate) static COUNTERS: PerCpuArray<CounterBlock, 1> = PerCpuArray::new();
-
-/// 1 while the first program runs on a CPU, see `hook`.
-#[btf_map]
-pub(crate) static RUNNING: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
 
 /// Transitions that had no room, by the set of traces that wanted them. User space adds up for each trace: 64 additions
 /// in the program would be 64 for the verifier on each path that leads there.

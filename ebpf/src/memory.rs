@@ -2,7 +2,7 @@
 
 use core::mem::{MaybeUninit, offset_of};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use kube_tcpstates_common::{
     classify::Address,
     offsets::ABSENT,
@@ -25,6 +25,9 @@ pub(crate) trait Memory {
 
     /// The address of a socket: the sixteen bytes at `v6` where `is_v6` is all ones, the four at `v4` where it is 0.
     fn address(socket: *const u8, v4: u32, v6: u32, is_v6: u64) -> Address;
+
+    /// Reads a field of `struct tcp_sock`, most of which lies beyond `struct sock`; zero where the socket is none.
+    fn beyond<T: Copy + Default>(socket: *const u8, offset: u32) -> T;
 
     /// Follows a pointer, null where this kernel has no such field.
     #[inline(always)]
@@ -54,6 +57,14 @@ impl Memory for Typed {
         ]
     }
 
+    /// Through the pointer that the kernel gives for the socket as a TCP one.
+    #[inline(always)]
+    fn beyond<T: Copy + Default>(socket: *const u8, offset: u32) -> T {
+        // SAFETY: the verifier checks that `socket` is one.
+        let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast_mut().cast()) };
+        if socket.is_null() { T::default() } else { Self::field(socket.cast_const().cast(), offset) }
+    }
+
     #[inline(always)]
     fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
         // SAFETY: the verifier refuses the program unless a T stands at that offset.
@@ -76,6 +87,11 @@ impl Memory for Probed {
         let words: Address = Self::read(socket.wrapping_add(place as usize), 0);
         let wide = (is_v6 & kept) as u32;
         [words[0] & kept as u32, words[1] & wide, words[2] & wide, words[3] & wide]
+    }
+
+    #[inline(always)]
+    fn beyond<T: Copy + Default>(socket: *const u8, offset: u32) -> T {
+        Self::field(socket, offset)
     }
 
     #[inline(always)]

@@ -24,19 +24,31 @@ impl Place {
     /// No pointer is compared with null: what is read through a null pointer is 0, in both ways of reading.
     #[inline(always)]
     pub(crate) fn of<M: Memory>(socket: *const u8, zero: u64) -> Self {
+        Self::beside::<M>(cgroup_id::<M>(socket, zero), socket)
+    }
+
+    /// The same where the cgroup has been read.
+    #[inline(always)]
+    pub(crate) fn beside<M: Memory>(cgroup_id: u64, socket: *const u8) -> Self {
         let (mut netns, mut netns_cookie) = (0, 0);
         if offset!(net) != ABSENT {
             let net = M::pointer(socket, offset!(net));
             netns = M::field(net, offset!(net_inum));
             netns_cookie = M::field(net, offset!(net_cookie));
         }
-        Self { cgroup_id: cgroup_id::<M>(socket, zero), netns, netns_cookie }
+        Self { cgroup_id, netns, netns_cookie }
     }
+}
+
+/// The network namespace's inode number alone, 0 where it cannot be read.
+#[inline(always)]
+pub(crate) fn netns<M: Memory>(socket: *const u8) -> u32 {
+    if offset!(net) == ABSENT { 0 } else { M::field(M::pointer(socket, offset!(net)), offset!(net_inum)) }
 }
 
 /// The cgroup2 id, 0 where it cannot be read.
 #[inline(always)]
-fn cgroup_id<M: Memory>(socket: *const u8, zero: u64) -> u64 {
+pub(crate) fn cgroup_id<M: Memory>(socket: *const u8, zero: u64) -> u64 {
     if offset!(cgroup_kn) == ABSENT || offset!(kernfs_id) == ABSENT {
         return 0;
     }

@@ -18,9 +18,9 @@ use crate::{
     globals::offset,
     hook::{Hook, Tuple},
     maps::{CONTROL, RULES},
-    memory::{Memory, Probed},
+    memory::Memory,
     owner as socket_owner,
-    place::Place,
+    place::{self, Place},
     socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
     step::Step,
     tables::MapTables,
@@ -35,10 +35,9 @@ const TCP: u16 = 6;
 
 /// One hit of the hook.
 #[inline(always)]
-pub(crate) fn on_transition<H: Hook>(hook: &H) {
-    let Some(counters) = Counters::get() else { return };
-    counters.add(Counter::Seen, 1);
+pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     if hook.protocol() != TCP {
+        counters.add(Counter::Seen, 1);
         counters.add(Counter::OtherProtocol, 1);
         return;
     }
@@ -55,21 +54,23 @@ pub(crate) fn on_transition<H: Hook>(hook: &H) {
     let tables = MapTables { slot };
 
     let socket = hook.socket();
-    let place = Place::of::<H::Memory>(socket, rules.none);
-    let identity = judge_identity(&tables, rules, place.cgroup_id, place.netns);
-    let step = Step::new(hook.old_state(), hook.new_state(), counters);
+    let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
+    let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
     if identity.0 == 0 {
-        leave::<H::Records>(counters, rules, socket, step);
+        leave::<H::Records>(counters, rules, socket, hook.new_state());
         return;
     }
+    counters.add(Counter::Seen, 1);
+    let place = Place::beside::<H::Memory>(cgroup_id, socket);
+    let step = Step::new(hook.old_state(), hook.new_state(), counters);
     judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
 /// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
 #[inline(always)]
-fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, step: Step) {
-    counters.add(Counter::Filtered, 1);
+fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, new_state: u32) {
+    counters.add(Counter::Unwanted, 1);
     let may_hold = rules.constrained[dimension::FAMILY_ROLE]
         | rules.constrained[dimension::LOCAL_PORT]
         | rules.constrained[dimension::PEER_PORT]
@@ -79,12 +80,12 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, s
     {
         drop_held(record, counters);
     }
-    forget_closed::<R>(counters, socket, step);
+    forget_closed::<R>(counters, socket, new_state == State::CLOSE.0.into());
 }
 
 #[inline(always)]
-fn forget_closed<R: Records>(counters: Counters, socket: *const u8, step: Step) {
-    if step.is_close() && R::closed(socket) {
+fn forget_closed<R: Records>(counters: Counters, socket: *const u8, is_closed: bool) {
+    if is_closed && R::closed(socket) {
         counters.add(Counter::StorageDeleted, 1);
     }
 }
@@ -129,7 +130,7 @@ fn judged<H: Hook>(
             }
         }
         counters.add(Counter::Filtered, 1);
-        forget_closed::<H::Records>(counters, socket, step);
+        forget_closed::<H::Records>(counters, socket, step.is_close());
         return;
     }
     if record.is_none() && !step.is_close() {
@@ -151,7 +152,7 @@ fn judged<H: Hook>(
         now,
         generation,
         duration_ns: UNKNOWN_NS,
-        flags: v4_mapped | mptcp(socket) | step.birth_flag(),
+        flags: v4_mapped | mptcp::<H::Memory>(socket) | step.birth_flag(),
         error: H::Memory::field::<u32>(socket, offset!(error)),
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         role,
@@ -179,12 +180,12 @@ fn judged<H: Hook>(
     {
         socket_owner::forget_listener(record, place.netns, tuple.local_port);
     }
-    forget_closed::<H::Records>(counters, socket, step);
+    forget_closed::<H::Records>(counters, socket, step.is_close());
 }
 
 #[inline(always)]
-fn mptcp(socket: *const u8) -> u16 {
-    u16::from(Probed::field::<u8>(socket, offset!(is_mptcp)) & 1) * flag::MPTCP
+fn mptcp<M: Memory>(socket: *const u8) -> u16 {
+    u16::from(M::beyond::<u8>(socket, offset!(is_mptcp)) & 1) * flag::MPTCP
 }
 
 /// Makes a record from before the programs were last detached say only what still holds: whose socket it is.

@@ -4,13 +4,12 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use kube_tcpstates_common::offsets::ABSENT;
 
-use super::{Hook, Tuple, family, is_v6};
+use super::{Hook, Tuple, family, is_v6, only};
 use crate::{
     globals::{classic, offset},
     memory::{Memory, Probed},
     socket::InHash,
     step::Step,
-    transition::on_transition,
 };
 
 struct Classic(TracePointContext);
@@ -74,6 +73,6 @@ impl Hook for Classic {
 
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 pub(crate) fn classic(context: TracePointContext) -> u32 {
-    on_transition(&Classic(context));
+    only(&Classic(context));
     0
 }

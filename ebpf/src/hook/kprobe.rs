@@ -3,13 +3,12 @@
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 
-use super::{Hook, Tuple, tuple_of_socket};
+use super::{Hook, Tuple, only, tuple_of_socket};
 use crate::{
     globals::offset,
     memory::{Memory, Probed},
     socket::InHash,
     step::Step,
-    transition::on_transition,
 };
 
 struct Kprobe(ProbeContext);
@@ -46,6 +45,6 @@ impl Hook for Kprobe {
 
 #[kprobe(function = "tcp_set_state")]
 pub(crate) fn kprobe_tcp_set_state(context: ProbeContext) -> u32 {
-    on_transition(&Kprobe(context));
+    only(&Kprobe(context));
     0
 }

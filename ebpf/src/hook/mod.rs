@@ -8,7 +8,7 @@
 //! | kprobe `tcp_set_state` | probe reads | probe reads | hash; never sees a listener, nor a child's birth |
 //!
 //! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): a softirq that interrupts
-//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in `RUNNING` that it runs. The second does
+//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in its CPU's block that it runs. The second does
 //! nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes it.
 
 pub(crate) mod classic;
@@ -23,12 +23,7 @@ use kube_tcpstates_common::{
 };
 
 use crate::{
-    counters::Counters,
-    globals::offset,
-    maps::RUNNING,
-    memory::{Memory, Probed},
-    socket::Records,
-    step::Step,
+    counters::Counters, globals::offset, memory::Memory, socket::Records, step::Step,
     transition::on_transition,
 };
 
@@ -73,13 +68,13 @@ pub(crate) fn family(number: u16) -> u8 {
 }
 
 /// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport` still holds the port;
-/// it lies outside `struct sock`, where typed loads do not reach. Nobody clears it: in a socket that connects a second
+/// it lies beyond `struct sock`. Nobody clears it: in a socket that connects a second
 /// time it is the first connection's until the kernel has chosen another, so before that it must not be looked at.
 #[inline(always)]
 pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> Tuple {
     let number = M::field::<u16>(socket, offset!(family));
     let local_port = if is_closed {
-        u16::from_be(Probed::field::<u16>(socket, offset!(inet_sport)))
+        u16::from_be(M::beyond::<u16>(socket, offset!(inet_sport)))
     } else {
         M::field::<u16>(socket, offset!(local_port))
     };
@@ -96,24 +91,26 @@ pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> 
 /// The first program of a hook that has two.
 #[inline(always)]
 pub(crate) fn first<H: Hook>(hook: &H) {
-    let Some(running) = RUNNING.get_ptr_mut(0) else { return };
-    // SAFETY: this CPU's own word; an interrupt that runs the program again leaves 0, as the kernel then did not skip.
-    unsafe { running.write_volatile(1) };
-    on_transition(hook);
-    // SAFETY: as above.
-    unsafe { running.write_volatile(0) };
+    let Some(counters) = Counters::get() else { return };
+    counters.set_running(true);
+    on_transition(hook, counters);
+    counters.set_running(false);
 }
 
 /// The second program: takes the hits for which the kernel skipped the first.
 #[inline(always)]
 pub(crate) fn second<H: Hook>(hook: &H) {
-    let Some(running) = RUNNING.get_ptr_mut(0) else { return };
-    // SAFETY: this CPU's own word.
-    if unsafe { running.read_volatile() } == 0 {
-        return;
-    }
-    if let Some(counters) = Counters::get() {
+    let Some(counters) = Counters::get() else { return };
+    if counters.is_running() {
         counters.add(Counter::Rescued, 1);
+        on_transition(hook, counters);
     }
-    on_transition(hook);
+}
+
+/// The only program of a hook.
+#[inline(always)]
+pub(crate) fn only<H: Hook>(hook: &H) {
+    if let Some(counters) = Counters::get() {
+        on_transition(hook, counters);
+    }
 }

@@ -74,7 +74,7 @@ proptest! {
             let Event { connection, .. } = event;
             let kept = judge_tuple(&UserTables { rules: &rules, cgroups: &before }, &rules.table, connection);
             let tables = UserTables { rules: &rules, cgroups: &after };
-            let identity = judge_identity(&tables, &rules.table, connection.cgroup_id, connection.netns);
+            let identity = judge_identity(&tables, &rules.table, connection.cgroup_id, || connection.netns);
             let interest = combine(identity, kept, connection.listener);
             assert_eq!(interest, classify(&rules, &after, event).0, "{event:?}");
         }
@@ -189,7 +189,7 @@ fn held_composes(traces: &[TraceFilter], cgroups: &Cgroups, held: &Event, known:
     let Connection { cgroup_id, netns, listener, .. } = known.connection;
     let kept = judge_tuple(&tables, &rules.table, &held.connection);
     let tuple = if kept.1 == 0 { kept } else { judge_tuple(&tables, &rules.table, &known.connection) };
-    let interest = combine(judge_identity(&tables, &rules.table, cgroup_id, netns), tuple, listener);
+    let interest = combine(judge_identity(&tables, &rules.table, cgroup_id, || netns), tuple, listener);
     assert_eq!(interest, late);
     let again = judge_transition(&rules.table, &interest, held.old_state, held.new_state, held.duration_ns);
     assert_eq!(again, late_wanted);

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use kube_tcpstates_common::{
-    counter::{COUNTERS, Counter, CounterBlock},
+    counter::{COUNTERS, Counter, CounterBlock, CpuBlock},
     rule::{MAX_TRACES, TraceSet},
 };
 
@@ -44,14 +44,14 @@ impl CounterSnapshot {
 
 /// Reads counters.
 pub struct Counters {
-    blocks: PerCpuArray<MapData, Plain<CounterBlock>>,
+    blocks: PerCpuArray<MapData, Plain<CpuBlock>>,
     by_traces: HashMap<MapData, TraceSet, u64>,
     program: RawFd,
 }
 
 impl Counters {
     pub(super) fn new(
-        blocks: PerCpuArray<MapData, Plain<CounterBlock>>,
+        blocks: PerCpuArray<MapData, Plain<CpuBlock>>,
         by_traces: HashMap<MapData, TraceSet, u64>,
         program: &impl AsRawFd,
     ) -> Self {
@@ -73,14 +73,18 @@ impl Counters {
     }
 }
 
-fn sum(map: &PerCpuArray<MapData, Plain<CounterBlock>>) -> CounterBlock {
+fn sum(map: &PerCpuArray<MapData, Plain<CpuBlock>>) -> CounterBlock {
     let mut total = [0_u64; COUNTERS];
     if let Ok(values) = map.get(&0, 0) {
         for value in values.iter() {
-            for (total, word) in total.iter_mut().zip(value.0) {
+            for (total, word) in total.iter_mut().zip(value.0.counters) {
                 *total = total.wrapping_add(word);
             }
         }
+    }
+    let unwanted = std::mem::take(&mut total[Counter::Unwanted as usize]);
+    for counted_by in [Counter::Seen, Counter::Filtered] {
+        total[counted_by as usize] += unwanted;
     }
     total
 }

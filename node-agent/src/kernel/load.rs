@@ -277,7 +277,7 @@ fn assemble(
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V6_B")?,
         ],
     };
-    let blocks: PerCpuArray<_, _> = map(&mut ebpf, "COUNTERS")?;
+    let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
     let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
     let counters = Counters::new(blocks, by_traces, &fd.as_fd());

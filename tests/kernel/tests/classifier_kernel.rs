@@ -314,7 +314,7 @@ fn connects(rings: &mut Rings) -> Vec<(TraceSet, bool, Option<TraceSet>)> {
         let settled = decode::settled(record);
         let of_connect =
             |transition: &Transition| transition.new_state == State::SYN_SENT && is_ours(transition);
-        for transition in decode::transitions(record).filter(of_connect) {
+        for transition in decode::transitions(record).into_iter().filter(of_connect) {
             found.push((transition.traces, decode::is_unsettled(record), None));
         }
         if let Some(settled) = settled.filter(of_connect) {

@@ -156,6 +156,19 @@ fn without_socket_storage_an_old_connection_still_has_its_container() {
     }
 }
 
+/// A listener's record would be copied to every connection that it accepts, wanted or not.
+#[test]
+fn an_old_socket_that_no_trace_wants_has_no_record() {
+    let pair = Pair::connected();
+    let records_of = |netns: &Netns| {
+        let tracer = Setup::json(["--netns", &netns.inode().to_string()]).start_ready();
+        tracer.counts_now().get("socket_records")
+    };
+    // A listener and two ends.
+    assert_eq!(records_of(&pair.namespace), 3);
+    assert_eq!(records_of(&Netns::new()), 0);
+}
+
 fn since_attach(line: &Event) -> bool {
     line.get("tcp.state_duration_since_attach").and_then(serde_json::Value::as_bool) == Some(true)
 }
