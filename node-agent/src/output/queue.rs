@@ -33,6 +33,9 @@ const RESERVE: usize = 2 * MAX_LINE;
 const RESERVE_LINES: usize = 64;
 /// Lines of one offer. With the reserve they fit an empty chunk of either size.
 const MAX_LINES: usize = 4;
+/// Full chunks that wait before the writer is woken without a flush, if the bound has so many to spare: each wake-up is
+/// two switches between threads where both have one processor.
+const WAKE_AT: usize = 4;
 /// Empty chunks kept for use again. After a burst the rest goes back to the allocator.
 const SPARE: usize = 16;
 /// How long a writer that was told to give up has to do so. It needs longer only when write(2) itself hangs.
@@ -110,7 +113,7 @@ pub(super) struct Shared {
 struct State {
     queued: VecDeque<Chunk>,
     spare: Vec<Chunk>,
-    /// The writer sleeps: only then does a hand-over cost a system call.
+    /// The writer sleeps and nobody has woken it yet: only then does a hand-over cost a system call.
     writer_waits: bool,
     closed: bool,
     end: Option<End>,
@@ -165,7 +168,6 @@ impl Shared {
             }
             state.writer_waits = true;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.writer_waits = false;
         }
     }
 
@@ -191,6 +193,15 @@ impl Shared {
             .0
             .end
             .take()
+    }
+
+    /// Wakes the writer if it sleeps. Not under the lock, for which it would only have to wait again.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waits = std::mem::take(&mut state.writer_waits);
+        drop(state);
+        if waits {
+            self.work.notify_one();
+        }
     }
 
     fn tell_to_give_up(&self) {
@@ -241,6 +252,8 @@ impl Monitor {
 pub struct Queue {
     shared: Arc<Shared>,
     current: Option<Chunk>,
+    /// Chunks were handed over and the writer not woken.
+    unwoken: bool,
     sequence: Sequence,
     writer: Option<JoinHandle<()>>,
 }
@@ -283,7 +296,7 @@ impl Queue {
             .name("stdout".to_owned())
             .spawn(move || writer::run(&its, &out, on_end))
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, current: None, sequence: Sequence::new(), writer: Some(writer) })
+        Ok(Self { shared, current: None, unwoken: false, sequence: Sequence::new(), writer: Some(writer) })
     }
 
     /// Offers `lines` event lines (1 to 4), all or none of them. `write` appends exactly that many to the buffer,
@@ -332,7 +345,7 @@ impl Queue {
 
     /// Gives the writer what has been accepted. To be called whenever the ring is drained; cheap if nothing is new.
     pub fn flush(&mut self) {
-        self.hand_over(false);
+        self.hand_over(HandOver::Flush);
     }
 
     /// Totals for other threads.
@@ -351,7 +364,7 @@ impl Queue {
     /// Lines are counted by the bytes that the kernel is known to have taken. Only where write(2) itself hangs (a
     /// stopped terminal, a dead NFS server) may bytes of one write go out that are counted as lost.
     pub fn finish(mut self, within: Duration) -> Finished {
-        self.hand_over(true);
+        self.hand_over(HandOver::Close);
         let shared = Arc::clone(&self.shared);
         let end = shared.wait_for_end(within).or_else(|| {
             shared.tell_to_give_up();
@@ -406,7 +419,7 @@ impl Queue {
         if self.shared.free_chunks() == 0 {
             return None;
         }
-        self.hand_over(false);
+        self.hand_over(HandOver::Full);
         Some(self.current.insert(self.shared.take_chunk()))
     }
 
@@ -415,9 +428,9 @@ impl Queue {
         self.current = self.shared.lock().queued.pop_back();
     }
 
-    fn hand_over(&mut self, close: bool) {
+    fn hand_over(&mut self, why: HandOver) {
         let chunk = self.current.take_if(|chunk| !chunk.is_empty());
-        if chunk.is_none() && !close {
+        if chunk.is_none() && !self.unwoken && why != HandOver::Close {
             return;
         }
         let mut state = self.shared.lock();
@@ -427,15 +440,28 @@ impl Queue {
             chunk.drop_unfinished();
             state.queued.push_back(chunk);
         }
-        state.closed |= close;
-        if state.writer_waits {
-            self.shared.work.notify_one();
+        state.closed |= why == HandOver::Close;
+        let wake_at = WAKE_AT.min(self.shared.max_chunks / 2);
+        self.unwoken = why == HandOver::Full && state.queued.len() < wake_at;
+        if !self.unwoken {
+            self.shared.wake(state);
         }
     }
 }
 
+/// Why the writer gets what has been accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HandOver {
+    /// The chunk has no more room.
+    Full,
+    /// There is nothing to add to it for now.
+    Flush,
+    /// There is nothing to add to it any more.
+    Close,
+}
+
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.hand_over(true);
+        self.hand_over(HandOver::Close);
     }
 }

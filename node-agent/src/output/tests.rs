@@ -115,6 +115,30 @@ fn a_line_is_out_as_soon_as_it_is_flushed() {
 }
 
 #[test]
+fn what_is_not_flushed_goes_out_before_the_bound_is_reached() {
+    for bound in [MIN_BOUND, 1 << 20, DEFAULT_BOUND] {
+        let (_reader, mut queue) = piped(bound);
+        while queue.totals().bytes_queued < bound as u64 / 8 * 5 && queue.totals().event_lines_written == 0 {
+            assert_eq!(queue.line(1, event(4000)), Offer::Accepted);
+        }
+        wait_until("the writer has begun", || queue.totals().event_lines_written > 0);
+    }
+}
+
+#[test]
+fn a_flush_gives_the_writer_full_chunks_too() {
+    let (reader, mut queue) = piped(DEFAULT_BOUND);
+    let _reader = read_all(reader);
+    // It falls asleep first: more than one chunk, and fewer than it is woken for.
+    thread::sleep(Duration::from_millis(50));
+    for _ in 0..100 {
+        assert_eq!(queue.line(1, event(1000)), Offer::Accepted);
+    }
+    queue.flush();
+    wait_until("all of it is out", || queue.totals().event_lines_written == 100);
+}
+
+#[test]
 fn a_pipe_nobody_reads_bounds_the_queue_and_every_line_is_accounted_for() {
     for bound in [MIN_BOUND, 1 << 20, DEFAULT_BOUND] {
         let (reader, mut queue) = piped(bound);

@@ -1,10 +1,13 @@
 //! The thread that owns stdout. It alone blocks on it, and it alone knows which lines the kernel has taken.
 //!
-//! A regular file is written by the chunk. Anything else (pipe, terminal, socket) is first polled and then given
-//! whole lines of at most `PIPE_BUF` bytes: a pipe takes those whole or not at all, so no reader ever sees a torn
-//! line, whenever this process dies, and the thread waits in poll(2), where it can be told to give up, and not in
-//! write(2), where it could not say how much had gone out.
+//! A regular file is written by the chunk. Anything else (pipe, terminal, socket) is given whole lines of at most
+//! `PIPE_BUF` bytes: a pipe takes those whole or not at all, so no reader ever sees a torn line, whenever this process
+//! dies. And the thread waits in poll(2), where it can be told to give up, and not in write(2), where it could not say
+//! how much had gone out: it writes with `RWF_NOWAIT` where the file knows that (a pipe does since 6.4, /dev/null since
+//! 5.16), and polls before each write where it does not.
 
+use std::cell::Cell;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -12,11 +15,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, ftruncate, seek, tell};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use super::chunk::{Chunk, MAX_LINE};
 use super::queue::{Next, Shared};
 
+/// `pwritev2`'s offset for "where the file stands": -1.
+const WHERE_IT_STANDS: u64 = u64::MAX;
 /// Pause when stdout was said to be writable and was not: others write to it as well.
 const CONTENDED: Duration = Duration::from_millis(1);
 
@@ -77,6 +82,8 @@ struct Writer<'a> {
     shared: &'a Shared,
     out: &'a OwnedFd,
     regular: bool,
+    /// A write need not be preceded by a poll: the file says if it would have to wait.
+    says_if_full: Cell<bool>,
 }
 
 /// How far one chunk came.
@@ -90,7 +97,7 @@ impl<'a> Writer<'a> {
         // What cannot be asked is treated with the care a pipe needs.
         let regular =
             fstat(out).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        Self { shared, out, regular }
+        Self { shared, out, regular, says_if_full: Cell::new(!regular) }
     }
 
     fn write_all(&self) -> End {
@@ -116,15 +123,15 @@ impl<'a> Writer<'a> {
             if bytes.is_empty() {
                 return Step::Done;
             }
-            if !self.regular && !self.writable() {
-                return Step::Stop(End::Deadline);
-            }
-            match rustix::io::write(self.out, bytes) {
+            let written =
+                if self.regular { rustix::io::write(self.out, bytes) } else { self.write_if_room(bytes) };
+            match written {
                 // Not an answer write(2) should give to a request for more than nothing; do not spin on it.
                 Ok(0) => return Step::Stop(failed(Errno::IO)),
                 Ok(taken) => self.count(chunk, taken),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => thread::sleep(CONTENDED),
+                Err(Errno::CANCELED) => return Step::Stop(End::Deadline),
                 Err(Errno::PIPE | Errno::CONNRESET) => return Step::Stop(End::ReaderGone),
                 Err(errno) => return Step::Stop(failed(errno)),
             }
@@ -132,6 +139,20 @@ impl<'a> Writer<'a> {
                 return Step::Stop(End::Deadline);
             }
         }
+    }
+
+    /// Writes once there is room. `CANCELED`: the writer shall give up; `AGAIN`: the room was gone again.
+    fn write_if_room(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        if self.says_if_full.get() && !self.shared.gives_up() {
+            match pwritev2(self.out, &[IoSlice::new(bytes)], WHERE_IT_STANDS, ReadWriteFlags::NOWAIT) {
+                Err(Errno::AGAIN) => {}
+                // If it fails for another reason than that the file or the kernel knows no such flag, the write below
+                // fails as well.
+                Err(_) => self.says_if_full.set(false),
+                written => return written,
+            }
+        }
+        if self.writable() { rustix::io::write(self.out, bytes) } else { Err(Errno::CANCELED) }
     }
 
     fn count(&self, chunk: &mut Chunk, taken: usize) {
