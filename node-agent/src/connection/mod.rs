@@ -42,7 +42,7 @@ mod tests {
 
     fn born(socket: u64, birth_ns: u64) -> Transition {
         let record = TransitionRecord { socket, birth_ns, traces: 1, ..TransitionRecord::zeroed() };
-        transitions(&record).next().unwrap()
+        transitions(&record)[0]
     }
 
     #[test]

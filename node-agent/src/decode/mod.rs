@@ -4,5 +4,5 @@
 mod record;
 mod transition;
 
-pub use record::{is_unsettled, settled, transitions};
+pub use record::{for_each_transition, is_unsettled, settled, settles, transitions};
 pub use transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};

@@ -9,12 +9,23 @@ use kube_tcpstates_common::{
 
 use super::transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
 
-/// The transitions of a record, in their order: the held one first, where there is one. A part that no trace wants
-/// (only the other part was) is left out.
-pub fn transitions(record: &TransitionRecord) -> impl Iterator<Item = Transition> {
-    let last = (record.traces | record.maybe != 0).then(|| transition(record));
-    let held = (record.flags & flag::HELD != 0).then(|| earlier(record));
-    held.into_iter().chain(last)
+/// Hands over the transitions of a record, in their order: the held one first, where there is one. A part that no trace
+/// wants (only the other part was) is left out.
+#[inline]
+pub fn for_each_transition(record: &TransitionRecord, mut take: impl FnMut(&mut Transition)) {
+    if record.flags & flag::HELD != 0 {
+        take(&mut earlier(record));
+    }
+    if record.traces | record.maybe != 0 {
+        take(&mut transition(record));
+    }
+}
+
+/// The same in a list, for whom that is fast enough.
+pub fn transitions(record: &TransitionRecord) -> Vec<Transition> {
+    let mut list = Vec::new();
+    for_each_transition(record, |transition| list.push(*transition));
+    list
 }
 
 /// Whether further traces may want the record's transition: the next record of its socket tells.
@@ -22,9 +33,14 @@ pub fn is_unsettled(record: &TransitionRecord) -> bool {
     record.flags & flag::UNSETTLED != 0
 }
 
+/// Whether the record says more of the socket's last record, which was left unsettled.
+pub fn settles(record: &TransitionRecord) -> bool {
+    record.flags & flag::SETTLES != 0
+}
+
 /// The transition that the socket's last record left unsettled, with those traces alone that turn out to want it, too.
 pub fn settled(record: &TransitionRecord) -> Option<Transition> {
-    (record.flags & flag::SETTLES != 0).then(|| earlier(record))
+    settles(record).then(|| earlier(record))
 }
 
 /// What is in the `held_*` fields.
@@ -153,8 +169,7 @@ mod tests {
 
     #[test]
     fn zeros_and_marks_of_the_unknown_become_none() {
-        let found: Vec<_> =
-            transitions(&TransitionRecord { duration_ns: UNKNOWN_NS, peer_port: 0, ..record() }).collect();
+        let found = transitions(&TransitionRecord { duration_ns: UNKNOWN_NS, peer_port: 0, ..record() });
         let [only] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((only.duration_ns, only.peer, only.cgroup_id, only.cookie), (None, None, None, None));
         assert_eq!(only.local.to_string_for_test(), "127.0.0.1:40000");
@@ -175,13 +190,16 @@ mod tests {
             held_traces: 2,
             ..record()
         };
-        let found: Vec<_> = transitions(&held).map(|t| (t.boot_ns, t.new_state, t.traces)).collect();
+        let found: Vec<_> =
+            transitions(&held).into_iter().map(|t| (t.boot_ns, t.new_state, t.traces)).collect();
         assert_eq!(found, [(1_000, State::SYN_SENT, 2), (2_000, State::ESTABLISHED, 1)]);
-        let on_cpu: Vec<_> =
-            transitions(&TransitionRecord { on_cpu_pid: 9, ..held }).map(|t| t.on_cpu.pid).collect();
+        let on_cpu: Vec<_> = transitions(&TransitionRecord { on_cpu_pid: 9, ..held })
+            .into_iter()
+            .map(|t| t.on_cpu.pid)
+            .collect();
         assert_eq!(on_cpu, [7, 9], "the client's own task connected, another was on the CPU at the answer");
         let alone: Vec<_> =
-            transitions(&TransitionRecord { traces: 0, ..held }).map(|t| t.new_state).collect();
+            transitions(&TransitionRecord { traces: 0, ..held }).into_iter().map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
     }
 
@@ -195,7 +213,7 @@ mod tests {
             held_traces: 2,
             ..record()
         };
-        let found: Vec<_> = transitions(&record).map(|t| (t.new_state, t.traces)).collect();
+        let found: Vec<_> = transitions(&record).into_iter().map(|t| (t.new_state, t.traces)).collect();
         assert_eq!(found, [(State::ESTABLISHED, 1)]);
         let settled = settled(&record).unwrap();
         assert_eq!((settled.boot_ns, settled.new_state, settled.traces), (1_000, State::SYN_SENT, 2));
@@ -207,7 +225,7 @@ mod tests {
     fn an_error_is_the_reason_of_a_close_only() {
         let error = |new_state: State| {
             let record = TransitionRecord { socket_error: 111, new_state: new_state.0, ..record() };
-            transitions(&record).next().unwrap().error
+            transitions(&record)[0].error
         };
         assert_eq!((error(State::CLOSE), error(State::ESTABLISHED)), (Some(111), None));
     }
@@ -218,7 +236,7 @@ mod tests {
         bytes[0] = 0xfd;
         bytes[15] = 1;
         let six = TransitionRecord { family: 6, local: address_words(bytes), ..record() };
-        assert_eq!(transitions(&six).next().unwrap().local.address.to_string(), "fd00::1");
+        assert_eq!(transitions(&six)[0].local.address.to_string(), "fd00::1");
     }
 
     impl crate::decode::Endpoint {

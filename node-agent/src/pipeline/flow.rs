@@ -93,23 +93,30 @@ impl Flow {
 
     /// One ring record.
     pub(super) fn take(&mut self, record: &TransitionRecord, rules: &mut Rules) {
+        if self.settling.concerns(record) {
+            self.take_earlier(record, rules);
+        }
+        let kept = self.ledger.kept(record.generation);
+        decode::for_each_transition(record, |transition| {
+            transition.traces &= kept;
+            transition.maybe &= kept;
+            if decode::is_unsettled(record) {
+                self.settling.hold(*transition, boot_ns());
+            } else {
+                self.arrive(transition, rules);
+            }
+        });
+    }
+
+    /// The transition that waited for this record.
+    fn take_earlier(&mut self, record: &TransitionRecord, rules: &mut Rules) {
         let Settled { ready, late } = self.settling.next(record, |generation| self.ledger.kept(generation));
         if let Some(transition) = ready {
-            self.arrive(transition, rules);
+            self.arrive(&transition, rules);
         }
         if let Some(transition) = late {
             let owner = self.resolver.owner(&transition, rules);
             self.ledger.lost(transition.traces | transition.maybe & owner.sets.matched);
-        }
-        let kept = self.ledger.kept(record.generation);
-        for mut transition in decode::transitions(record) {
-            transition.traces &= kept;
-            transition.maybe &= kept;
-            if decode::is_unsettled(record) {
-                self.settling.hold(transition, boot_ns());
-            } else {
-                self.arrive(transition, rules);
-            }
         }
     }
 
@@ -129,24 +136,24 @@ impl Flow {
         self.holding.keep_bits(kept);
     }
 
-    fn arrive(&mut self, transition: Transition, rules: &mut Rules) {
+    fn arrive(&mut self, transition: &Transition, rules: &mut Rules) {
         if transition.traces | transition.maybe == 0 {
             self.filtered_user += 1;
             return;
         }
-        let place = Place::of(&transition);
+        let place = Place::of(transition);
         if self.holding.holds(place) {
-            self.holding.hold(place, transition, boot_ns());
+            self.holding.hold(place, *transition, boot_ns());
             return;
         }
-        let owner = self.resolver.owner(&transition, rules);
+        let owner = self.resolver.owner(transition, rules);
         if owner.is_awaited()
             && transition.traces | transition.maybe & (owner.sets.matched | owner.sets.pending) != 0
         {
-            self.holding.hold(place, transition, boot_ns());
+            self.holding.hold(place, *transition, boot_ns());
             return;
         }
-        self.settle(&transition, &owner);
+        self.settle(transition, &owner);
     }
 
     /// What waited may be known by now.
@@ -163,7 +170,7 @@ impl Flow {
     /// Ends the waits that have lasted long enough; at the end of the run all of them.
     pub(super) fn end_waits(&mut self, now_ns: u64, rules: &mut Rules) {
         while let Some(transition) = self.settling.due(now_ns) {
-            self.arrive(transition, rules);
+            self.arrive(&transition, rules);
         }
         while let Some(place) = self.holding.due(now_ns) {
             let Some(sample) = self.holding.sample(place).copied() else { continue };

@@ -134,7 +134,7 @@ mod tests {
 
     fn of(cgroup_id: u64, boot_ns: u64) -> Transition {
         let record = TransitionRecord { cgroup_id, boot_ns, traces: 3, ..TransitionRecord::zeroed() };
-        transitions(&record).next().unwrap()
+        transitions(&record)[0]
     }
 
     fn hold(holding: &mut Holding, cgroup: u64, boot_ns: u64) -> Place {
@@ -194,7 +194,7 @@ mod tests {
     fn a_socket_of_the_root_cgroup_is_told_by_its_namespace() {
         let at = |cgroup_id, netns| {
             let record = TransitionRecord { cgroup_id, netns, traces: 1, ..TransitionRecord::zeroed() };
-            Place::of(&transitions(&record).next().unwrap())
+            Place::of(&transitions(&record)[0])
         };
         assert_ne!(at(1, 5), at(1, 6));
         assert_ne!(at(0, 5), at(0, 6));

@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn who_connects_or_listens_was_there_at_the_birth() {
         let record = TransitionRecord { boot_ns: 9, birth_ns: 5, traces: 1, ..TransitionRecord::zeroed() };
-        let transition = transitions(&record).next().unwrap();
+        let transition = transitions(&record)[0];
         for source in
             [OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Kernel, OwnerSource::Descriptor]
         {

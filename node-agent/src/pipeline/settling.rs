@@ -33,6 +33,11 @@ impl Settling {
         self.0.len()
     }
 
+    /// Whether something waits for this record, or the record says something of what waited.
+    pub(super) fn concerns(&self, record: &TransitionRecord) -> bool {
+        decode::settles(record) || self.0.holds(record.socket)
+    }
+
     /// The next record of a socket has come: what waits for it is ready, whether the record says something of it or
     /// not. `kept` are the bits that mean the same at a generation as now.
     pub(super) fn next(&mut self, record: &TransitionRecord, kept: impl Fn(u32) -> TraceSet) -> Settled {
@@ -179,7 +184,7 @@ mod tests {
     #[test]
     fn a_bit_that_went_to_another_trace_meanwhile_is_not_meant() {
         let mut settling = Settling::new();
-        settling.hold(transitions(&connects(1, 10, 0b001)).next().unwrap(), 10);
+        settling.hold(transitions(&connects(1, 10, 0b001))[0], 10);
         let answer = TransitionRecord { generation: 1, ..connected(1, 10, 20, 0b001, 0b110) };
         let settled = settling.next(&answer, |generation| if generation == 0 { 0b011 } else { u64::MAX });
         assert_eq!((settled.ready.unwrap().traces, settled.late), (0b011, None));
