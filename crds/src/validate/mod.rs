@@ -5,7 +5,7 @@
 //! an object is refused as a whole, and its author is told the field.
 //!
 //! ```text
-//!  JSON ──► shape (along the schema) ──► Rust types ──► meaning (texts, fields together) ──► CheckedTrace
+//!  JSON ──► shape (along the schema), managed (what was cut off) ──► Rust types ──► meaning (texts, fields together) ──► CheckedTrace
 //!             └───────────────── Refusal: every field at fault ─┘
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! [`crate::TcpStateTrace`] would lose the unknown fields, and one unknown enum value would break the whole list.
 
 mod error;
+mod managed;
 mod meaning;
 mod shape;
 
@@ -64,8 +65,18 @@ pub fn check_typed(object: &impl Serialize) -> Result<CheckedTrace, Refusal> {
     check_object(&object)
 }
 
+/// Checks the spec of a trace as a list or a watch hands it out, whose kind is that of the others; and what its metadata
+/// tell of fields that did not come with it.
+pub fn check_stored(kind: TraceKind, object: &Value) -> Result<CheckedTrace, Refusal> {
+    check(kind, object.get("spec"), object.get("metadata"))
+}
+
 /// Checks the spec of a trace.
 pub fn check_spec(kind: TraceKind, spec: Option<&Value>) -> Result<CheckedTrace, Refusal> {
+    check(kind, spec, None)
+}
+
+fn check(kind: TraceKind, spec: Option<&Value>, metadata: Option<&Value>) -> Result<CheckedTrace, Refusal> {
     let mut errors = Vec::new();
     let Some(spec) = spec else {
         return Err(Refusal::one(FieldError { field: "spec".to_owned(), problem: Problem::Missing }));
@@ -79,6 +90,9 @@ pub fn check_spec(kind: TraceKind, spec: Option<&Value>) -> Result<CheckedTrace,
         return Err(unknown_kind("kind", plural));
     };
     shape::check(schema, spec, "spec", &mut errors);
+    if let Some(metadata) = metadata {
+        managed::check(schema, metadata, &mut errors);
+    }
     if let Some(refusal) = Refusal::of(errors) {
         return Err(refusal);
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kube_tcpstates_crds::TraceKind;
-use kube_tcpstates_crds::validate::check_spec;
+use kube_tcpstates_crds::validate::check_stored;
 use serde_json::Value;
 
 use super::{TraceKey, TraceObject};
@@ -24,7 +24,7 @@ impl TraceObject {
             uid: text("uid")?.to_owned(),
             generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or_default(),
             created_s: created.as_second(),
-            checked: check_spec(kind, object.get("spec")),
+            checked: check_stored(kind, object),
         })
     }
 }

@@ -262,6 +262,7 @@ impl<'a> LaterDefinition<'a> {
             "metadata": {"name": "probe", "namespace": "later"},
             "spec": {"podSelector": {}, "onlyTls": true, "mode": "Connections"},
         });
+        // Watches that were open go on for a second more, and what comes by them is cut to the old definition.
         wait::until("the later definition is served", Duration::from_secs(10), || {
             let answer = self.kubectl.try_out(&trace.to_string());
             Ok(match answer {
@@ -269,10 +270,7 @@ impl<'a> LaterDefinition<'a> {
                 Ok(stored) => Err(stored.to_string()),
                 Err(error) => Err(format!("{error:#}")),
             })
-        })?;
-        // Watches that were open go on for a second, and what comes by them is cut to the old definition.
-        thread::sleep(Duration::from_millis(2500));
-        Ok(())
+        })
     }
 }
 
