@@ -1,5 +1,5 @@
-//! How many connections a second are left of those without a tracer. In pairs: without, with; the next pair the other
-//! way round.
+//! How many connections a second are left of those without a tracer: each run with it is compared with the runs without
+//! on either side of it, so that a machine that gets slower or faster meanwhile favours neither.
 
 use std::thread;
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn loads(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     ];
     let (agent, cpu) = (Subject::agent(), stage.settings.tracer_cpu);
     for (name, options) in loads {
-        let (ratios, _) = pairs(stage, options, Some(&agent), cpu, stage.settings.pairs.div_ceil(2))?;
+        let (ratios, _) = pairs(stage, options, Some(&agent), cpu, stage.settings.pairs)?;
         report.add(LOADS, name, "", ratios);
     }
     Ok(())
@@ -94,7 +94,7 @@ fn usual(
     Ok(())
 }
 
-/// Of each pair the ratio of the rates, and the subject's CPU time for a transition, ns.
+/// Of each run the ratio to its neighbours, and the subject's CPU time for a transition, ns.
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 fn pairs(
     stage: &Stage<'_>,
@@ -107,19 +107,20 @@ fn pairs(
     let mut traffic = stage.traffic(options)?;
     // The first run finds every table cold.
     stage.run(&mut traffic)?;
-    for pair in 0..count {
-        let without_first = (pair % 2 == 0).then(|| stage.run(&mut traffic)).transpose()?;
+    let mut before = stage.run(&mut traffic)?.rate();
+    for _ in 0..count {
         let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
-        let before = running.as_ref().map_or(0, Running::cpu_ns);
+        let used = running.as_ref().map_or(0, Running::cpu_ns);
         let with = stage.run(&mut traffic)?;
         if let Some(running) = running {
             // What is still on its way counts as well.
             thread::sleep(Duration::from_millis(50));
-            user.push((running.cpu_ns() - before) as f64 / with.transitions as f64);
+            user.push((running.cpu_ns() - used) as f64 / with.transitions as f64);
             running.stop()?;
         }
-        let without = without_first.map_or_else(|| stage.run(&mut traffic), Ok)?;
-        ratios.push(with.rate() / without.rate());
+        let after = stage.run(&mut traffic)?.rate();
+        ratios.push(with.rate() * 2.0 / (before + after));
+        before = after;
     }
     Ok((ratios, user))
 }
