@@ -110,12 +110,12 @@ fn pairs(
     let mut before = stage.run(&mut traffic)?.rate();
     for _ in 0..count {
         let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
-        let used = running.as_ref().map_or(0, Running::cpu_ns);
+        let at_start = running.as_ref().map_or(0, Running::cpu_ns);
         let with = stage.run(&mut traffic)?;
         if let Some(running) = running {
             // What is still on its way counts as well.
             thread::sleep(Duration::from_millis(50));
-            user.push((running.cpu_ns() - used) as f64 / with.transitions as f64);
+            user.push((running.cpu_ns() - at_start) as f64 / with.transitions as f64);
             running.stop()?;
         }
         let after = stage.run(&mut traffic)?.rate();
