@@ -44,7 +44,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::TraceKind;
-    use crate::validate::check_stored;
+    use crate::validate::{Refusal, check_stored};
 
     /// A trace as the API server hands it out, with what its authors have set.
     fn stored(set: &[Value]) -> Value {
@@ -63,7 +63,7 @@ mod tests {
     fn unknown(object: &Value) -> Vec<String> {
         let refusal = check_stored(TraceKind::Namespaced, object).err();
         let errors = refusal.iter().inspect(|refusal| assert_eq!(refusal.reason(), "UnsupportedByAgent"));
-        errors.flat_map(|refusal| refusal.errors()).map(|error| error.field.clone()).collect()
+        errors.flat_map(Refusal::errors).map(|error| error.field.clone()).collect()
     }
 
     #[test]

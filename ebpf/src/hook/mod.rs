@@ -8,8 +8,9 @@
 //! | kprobe `tcp_set_state` | probe reads | probe reads | hash; never sees a listener, nor a child's birth |
 //!
 //! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): a softirq that interrupts
-//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in its CPU's block that it runs. The second does
-//! nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes it.
+//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in its CPU's block that it runs. The second
+//! does nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes
+//! it.
 
 pub(crate) mod classic;
 pub(crate) mod kprobe;
@@ -67,9 +68,9 @@ pub(crate) fn family(number: u16) -> u8 {
     (10 - (other_than(AF_INET) << 2) - other_than(AF_INET6) * 6) as u8
 }
 
-/// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport` still holds the port;
-/// it lies beyond `struct sock`. Nobody clears it: in a socket that connects a second
-/// time it is the first connection's until the kernel has chosen another, so before that it must not be looked at.
+/// The tuple out of a `struct sock`. At -> CLOSE `skc_num` is already 0 while `inet_sport`, beyond `struct sock`, still
+/// holds the port. Nobody clears it: in a socket that connects a second time it is the first connection's until the
+/// kernel has chosen another, so before that it must not be looked at.
 #[inline(always)]
 pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> Tuple {
     let number = M::field::<u16>(socket, offset!(family));
