@@ -109,6 +109,16 @@ impl<'a> Agents<'a> {
         self.of(trace)
     }
 
+    /// Waits until the agents show so many lines of each of a trace's pods.
+    pub fn await_pods(&self, trace: &str, pods: &[&str], count: usize) -> Result<()> {
+        wait::until(&format!("each of {pods:?} has {count} lines of {trace}"), PATIENCE, || {
+            let lines = self.of(trace)?;
+            let of = |pod: &str| lines.iter().filter(|line| line.text("k8s.pod.name") == Some(pod)).count();
+            let behind = pods.iter().find(|pod| of(pod) < count);
+            Ok(behind.map_or(Ok(()), |pod| Err(format!("{pod} has {}", of(pod)))))
+        })
+    }
+
     /// The transition lines of one trace, which was made after [`Agents::install`] was called.
     pub fn of(&self, trace: &str) -> Result<Vec<Line>> {
         let mut lines = self.new_lines(trace)?;

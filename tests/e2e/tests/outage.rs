@@ -43,7 +43,8 @@ fn outage(cluster: &Cluster) -> Result<()> {
         let client = [&pace, &arguments(&servers, &ENDINGS, CONNECTIONS)?[..]].concat();
         scene.client(name, &json!({"app": "client"}), node, &client)?;
     }
-    agents.await_lines("away/clients", 200)?;
+    // An agent that has not heard of its client yet will not hear of it while the server is away.
+    agents.await_pods("away/clients", &CLIENTS, 100)?;
 
     let pods = [AgentPod::of_node(cluster, NODE_A)?, AgentPod::of_node(cluster, NODE_B)?];
     let before = pods
