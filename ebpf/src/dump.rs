@@ -16,7 +16,7 @@ use crate::{
     counters::Counters,
     globals::offset,
     hook::{family, tuple_of_socket},
-    maps::{CONTROL, LISTENERS, RECORD_COUNT, RULES},
+    maps::{LISTENERS, RECORD_COUNT, RULES, in_force},
     memory::{Memory, Typed},
     place::{self, Place},
     socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
@@ -89,14 +89,7 @@ extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
 extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
     let Some((task, socket)) = tcp_socket(context) else { return 0 };
     let state: u8 = Typed::field(socket, offset!(state));
-    let Some(control) = CONTROL.get_ptr(0) else { return 0 };
-    // SAFETY: the map's only element; user space wrote it before it started this.
-    let (generation, attached_ns) = unsafe {
-        (
-            (&raw const (*control).generation).read_volatile(),
-            (&raw const (*control).attached_ns).read_volatile(),
-        )
-    };
+    let Some((generation, attached_ns)) = in_force() else { return 0 };
     if state == State::CLOSE.0 || !may_be_wanted(socket, generation & 1) {
         return 0;
     }

@@ -34,6 +34,19 @@ pub(crate) static CGROUP_EVENTS: RingBuf<CgroupRecord, { 1024 * 1024 }, 0> = Rin
 #[btf_map]
 pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 
+/// Generation of the rules, and when the programs were attached.
+#[inline(always)]
+pub(crate) fn in_force() -> Option<(u32, u64)> {
+    let control = CONTROL.get_ptr(0)?;
+    // SAFETY: the map's only element; user space changes it while programs run.
+    Some(unsafe {
+        (
+            (&raw const (*control).generation).read_volatile(),
+            (&raw const (*control).attached_ns).read_volatile(),
+        )
+    })
+}
+
 /// See `kube_tcpstates_common::counter`.
 #[btf_map]
 pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();

@@ -17,7 +17,7 @@ use crate::{
     emit::{self, Emission, Held},
     globals::offset,
     hook::{Hook, Tuple},
-    maps::{CONTROL, RULES},
+    maps::{RULES, in_force},
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
@@ -41,14 +41,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         counters.add(Counter::OtherProtocol, 1);
         return;
     }
-    let Some(control) = CONTROL.get_ptr(0) else { return };
-    // SAFETY: the map's only element; user space changes it while the program runs.
-    let (generation, attached_ns) = unsafe {
-        (
-            (&raw const (*control).generation).read_volatile(),
-            (&raw const (*control).attached_ns).read_volatile(),
-        )
-    };
+    let Some((generation, attached_ns)) = in_force() else { return };
     let slot = generation & 1;
     let Some(rules) = RULES.get(slot) else { return };
     let tables = MapTables { slot };
