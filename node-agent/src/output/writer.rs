@@ -123,15 +123,13 @@ impl<'a> Writer<'a> {
             if bytes.is_empty() {
                 return Step::Done;
             }
-            let written =
-                if self.regular { rustix::io::write(self.out, bytes) } else { self.write_if_room(bytes) };
+            let Some(written) = self.write(bytes) else { return Step::Stop(End::Deadline) };
             match written {
                 // Not an answer write(2) should give to a request for more than nothing; do not spin on it.
                 Ok(0) => return Step::Stop(failed(Errno::IO)),
                 Ok(taken) => self.count(chunk, taken),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => thread::sleep(CONTENDED),
-                Err(Errno::CANCELED) => return Step::Stop(End::Deadline),
                 Err(Errno::PIPE | Errno::CONNRESET) => return Step::Stop(End::ReaderGone),
                 Err(errno) => return Step::Stop(failed(errno)),
             }
@@ -141,18 +139,22 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes once there is room. `CANCELED`: the writer shall give up; `AGAIN`: the room was gone again.
-    fn write_if_room(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    /// What write(2) answers: at once for a regular file, for anything else when there is room. `None`: the writer shall
+    /// give up.
+    fn write(&self, bytes: &[u8]) -> Option<Result<usize, Errno>> {
+        if self.regular {
+            return Some(rustix::io::write(self.out, bytes));
+        }
         if self.says_if_full.get() && !self.shared.gives_up() {
             match pwritev2(self.out, &[IoSlice::new(bytes)], WHERE_IT_STANDS, ReadWriteFlags::NOWAIT) {
                 Err(Errno::AGAIN) => {}
                 // If it fails for another reason than that the file or the kernel knows no such flag, the write below
                 // fails as well.
                 Err(_) => self.says_if_full.set(false),
-                written => return written,
+                written => return Some(written),
             }
         }
-        if self.writable() { rustix::io::write(self.out, bytes) } else { Err(Errno::CANCELED) }
+        self.writable().then(|| rustix::io::write(self.out, bytes))
     }
 
     fn count(&self, chunk: &mut Chunk, taken: usize) {
