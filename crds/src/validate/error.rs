@@ -58,6 +58,14 @@ pub struct FieldError {
     pub problem: Problem,
 }
 
+impl FieldError {
+    /// A field below another that no schema has. Its name goes into a status and a log.
+    pub(super) fn unknown(below: &str, name: &str) -> Self {
+        let name: String = name.chars().take(64).collect();
+        Self { field: format!("{below}.{name}"), problem: Problem::UnknownField }
+    }
+}
+
 /// What can be wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

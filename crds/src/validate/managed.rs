@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::error::{FieldError, Problem};
+use super::error::FieldError;
 use crate::{GROUP, VERSION};
 
 /// Adds the fields of the spec that are not in its schema, by an object's metadata, to `errors`.
@@ -29,11 +29,10 @@ fn check_fields(schema: &Value, fields: &Value, field: &str, errors: &mut Vec<Fi
         if let Some(schema) = schema.get("properties").and_then(|properties| properties.get(name)) {
             check_fields(schema, below, &format!("{field}.{name}"), errors);
         } else if schema.get("additionalProperties").is_none() {
-            let name: String = name.chars().take(64).collect();
-            let field = format!("{field}.{name}");
+            let error = FieldError::unknown(field, name);
             // Several may have set it.
-            if errors.iter().all(|error| error.field != field) {
-                errors.push(FieldError { field, problem: Problem::UnknownField });
+            if !errors.contains(&error) {
+                errors.push(error);
             }
         }
     }

@@ -102,8 +102,7 @@ fn check_object(schema: &Value, object: &Map<String, Value>, field: &str, errors
         } else if let Some(schema) = schema.get("additionalProperties") {
             check(schema, value, &format!("{field}[{name}]"), errors);
         } else {
-            let name: String = name.chars().take(64).collect();
-            errors.push(FieldError { field: format!("{field}.{name}"), problem: Problem::UnknownField });
+            errors.push(FieldError::unknown(field, name));
         }
     }
 }
