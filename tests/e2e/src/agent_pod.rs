@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::agent::{NAMESPACE, PODS, SELECTOR};
@@ -87,6 +88,12 @@ impl<'a> AgentPod<'a> {
         let file = pods.join(format!("pod{}", self.uid())).join(id).join("cgroup.procs");
         let ids = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         ids.lines().next().context("the container's cgroup is empty")?.parse().context("a process id")
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = i32::try_from(self.process()?).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(process, signal).with_context(|| format!("send {signal:?} to {}", self.name()))
     }
 
     /// Where containerd writes what the container's n-th start says.

@@ -14,7 +14,7 @@ use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::expect::{Place, connections, transitions};
 use kube_tcpstates_e2e_workload::log::{Connection, Entry};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 pub(crate) const TESTS: crate::Tests =
@@ -52,8 +52,7 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
     let old_logs = [old[0].log()?, old[1].log()?];
     // The processes and not a pod: the kubelet of 1.20 sometimes needs a minute to see a deleted pod through.
     for (pod, signal) in old.iter().zip([Signal::TERM, Signal::KILL]) {
-        let process = i32::try_from(pod.process()?).ok().and_then(Pid::from_raw).context("a process id")?;
-        kill_process(process, signal).context("end the agent")?;
+        pod.signal(signal)?;
     }
     let new = [await_successor(cluster, NODE_A, &old[0])?, await_successor(cluster, NODE_B, &old[1])?];
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kube_tcpstates_e2e_tests::agent::Agents;
 use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::node::Identity;
@@ -14,7 +14,7 @@ use kube_tcpstates_e2e_tests::report::Report;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::log::now_us;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 pub(crate) const TESTS: crate::Tests = &[
@@ -225,8 +225,7 @@ fn start_time(report: &Report) -> Value {
 /// Ends the agent's process, and waits until there is another one.
 fn restart_agent(cluster: &Cluster, node: Identity) -> Result<()> {
     let before = AgentPod::of_node(cluster, node)?;
-    let process = i32::try_from(before.process()?).ok().and_then(Pid::from_raw).context("a process id")?;
-    kill_process(process, Signal::TERM).context("end the agent")?;
+    before.signal(Signal::TERM)?;
     wait::until("the agent is started again", Duration::from_mins(1), || {
         let now = AgentPod::of_node(cluster, node)?;
         let is_new = now.restarts() > before.restarts() && now.process().is_ok();
