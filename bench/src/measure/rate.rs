@@ -68,7 +68,7 @@ fn loads(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     ];
     let (agent, cpu) = (Subject::agent(), stage.settings.tracer_cpu);
     for (name, options) in loads {
-        let (ratios, _) = pairs(stage, options, Some(&agent), cpu, stage.settings.pairs)?;
+        let (ratios, _) = pairs(stage, options, Some(&agent), cpu)?;
         report.add(LOADS, name, "", ratios);
     }
     Ok(())
@@ -86,7 +86,7 @@ fn usual(
     subject: Option<&Subject>,
     cpu: usize,
 ) -> Result<()> {
-    let (ratios, user) = pairs(stage, &[], subject, cpu, stage.settings.pairs)?;
+    let (ratios, user) = pairs(stage, &[], subject, cpu)?;
     report.add(group, name, "", ratios);
     if group == APART && subject.is_some_and(|subject| matches!(subject, Subject::Agent(_))) {
         report.add(USER, name, "ns", user);
@@ -101,14 +101,13 @@ fn pairs(
     options: &[&str],
     subject: Option<&Subject>,
     cpu: usize,
-    count: usize,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut ratios, mut user) = (Vec::new(), Vec::new());
     let mut traffic = stage.traffic(options)?;
     // The first run finds every table cold.
     stage.run(&mut traffic)?;
     let mut before = stage.run(&mut traffic)?.rate();
-    for _ in 0..count {
+    for _ in 0..stage.settings.pairs {
         let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
         let at_start = running.as_ref().map_or(0, Running::cpu_ns);
         let with = stage.run(&mut traffic)?;
