@@ -40,7 +40,7 @@ pub fn attach(count: usize, constrained: bool, cgroup: u64) -> Result<(Loaded, E
     let filters = (0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?;
     kernel.rules.swap(&compile(filters.iter().enumerate())?)?;
     let matched = [u64::MAX >> (64 - count.clamp(1, 64)); 2];
-    kernel.rules.set_cgroup(cgroup, CgroupSets { matched, pending: [0; 2], inherited: 0 })?;
+    kernel.rules.set_cgroup(cgroup, CgroupSets { matched, maybe: [0; 2], inherited: 0 })?;
     kernel.attach()?;
     let events = kernel.rings.take().context("the rings are in use")?.events;
     Ok((kernel, events))

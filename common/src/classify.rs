@@ -16,9 +16,9 @@ pub fn address_words(bytes: [u8; 16]) -> Address {
     bytemuck::cast(bytes)
 }
 
-/// The tables of one slot beside [`RuleTable`].
+/// The tables of one half beside [`RuleTable`].
 pub trait Tables {
-    /// The entry of a cgroup: (matched, pending), or `None` when it has none.
+    /// The entry of a cgroup: (matched, maybe), or `None` when it has none.
     fn cgroup(&self, id: u64) -> Option<(TraceSet, TraceSet)>;
     /// The traces that select a network namespace by its inode number.
     fn netns(&self, inode: u32) -> TraceSet;
@@ -75,7 +75,7 @@ pub struct Interest {
     /// The part of `accept` that waits for the address or port.
     pub undecided: TraceSet,
     /// The part of `accept` that waits for the cgroup's identity.
-    pub pending: TraceSet,
+    pub maybe: TraceSet,
 }
 
 /// Traces that want a transition.
@@ -101,13 +101,13 @@ impl Wanted {
     }
 }
 
-/// A cgroup's (accepting, pending) traces among those constrained by cgroup. A key absent from the map may be any
-/// pod's, and where the cgroup cannot be read (id 0) user space may know better: pending for all of them.
+/// A cgroup's (accepting, maybe) traces among those constrained by cgroup. A key absent from the map may be any
+/// pod's, and where the cgroup cannot be read (id 0) user space may know better: maybe for all of them.
 #[inline(always)]
 fn judge_cgroup(tables: &impl Tables, constrained: TraceSet, id: u64) -> (TraceSet, TraceSet) {
     let known = if id == 0 { None } else { tables.cgroup(id) };
-    let (matched, pending) = known.unwrap_or((0, constrained));
-    (matched & constrained, pending & !matched & constrained)
+    let (matched, maybe) = known.unwrap_or((0, constrained));
+    (matched & constrained, maybe & !matched & constrained)
 }
 
 /// What family and role leave of the traces they constrain: `(accepting or undecided, undecided)`. The role is
@@ -166,7 +166,7 @@ fn judge_tuple_of(
     (mask, mask & forget(undecided, rules.none))
 }
 
-/// What the cgroup and the network namespace leave of the live traces: `(accepting or pending, pending)`. First,
+/// What the cgroup and the network namespace leave of the live traces: `(accepting or maybe, maybe)`. First,
 /// because most sockets of a busy node are nobody's; `netns` is asked only where a trace looks at it.
 #[inline(always)]
 pub fn judge_identity(
@@ -176,19 +176,19 @@ pub fn judge_identity(
     netns: impl FnOnce() -> u32,
 ) -> (TraceSet, TraceSet) {
     let mut mask = rules.live;
-    let mut pending = rules.none;
+    let mut maybe = rules.none;
     let by_cgroup = rules.constrained[dimension::CGROUP];
     if by_cgroup != 0 {
         let (matched, waiting) = judge_cgroup(tables, by_cgroup, cgroup_id);
         mask &= matched | waiting | !by_cgroup;
-        pending = waiting;
+        maybe = waiting;
     }
     let by_netns = rules.constrained[dimension::NETNS];
     if mask & by_netns != 0 {
         mask &= tables.netns(netns()) | !by_netns;
     }
     let mask = forget(mask, rules.none);
-    (mask, forget(pending, rules.none) & mask)
+    (mask, forget(maybe, rules.none) & mask)
 }
 
 /// The traces that accept the tuple and role, whatever their cgroup: `(accepting or undecided, undecided)`. Once
@@ -201,14 +201,14 @@ pub fn judge_tuple(tables: &impl Tables, rules: &RuleTable, connection: &Connect
 /// Puts the answers of [`judge_identity`] and [`judge_tuple`] together. `listener` as in [`Connection`].
 #[inline(always)]
 pub fn combine(identity: (TraceSet, TraceSet), tuple: (TraceSet, TraceSet), listener: u64) -> Interest {
-    let (mask, pending) = identity;
+    let (mask, maybe) = identity;
     let accept = mask & tuple.0;
     let undecided = accept & tuple.1;
     // A listener has no peer, so a trace that names one never wants its own transitions; its children are another
     // matter, and inherit the listener's record.
     let candidates = accept | (mask & listener);
     let accept = accept & !(undecided & listener);
-    Interest { candidates, accept, undecided: undecided & !listener, pending: pending & accept }
+    Interest { candidates, accept, undecided: undecided & !listener, maybe: maybe & accept }
 }
 
 /// Judges everything that does not change from transition to transition.
@@ -267,7 +267,7 @@ pub fn judge_transition(
         mask &= judge_duration(rules, duration_ns);
     }
     let mask = forget(mask, rules.none);
-    Wanted { traces: mask & !interest.pending, maybe: mask & interest.pending }
+    Wanted { traces: mask & !interest.maybe, maybe: mask & interest.maybe }
 }
 
 /// All ones for an IPv4-mapped address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2), else 0.
@@ -298,9 +298,9 @@ pub fn normalise(family: &mut u8, local: &mut Address, peer: &mut Address) -> u1
     (is_mapped as u16) << flag::V4_MAPPED.trailing_zeros()
 }
 
-/// A cgroup's sets in one slot.
+/// A cgroup's sets in one half.
 #[inline(always)]
-pub fn slot_sets(sets: &CgroupSets, slot: u32) -> (TraceSet, TraceSet) {
-    let slot = masked::<1>(slot as usize);
-    (sets.matched[slot], sets.pending[slot])
+pub fn half_sets(sets: &CgroupSets, half: u32) -> (TraceSet, TraceSet) {
+    let half = masked::<1>(half as usize);
+    (sets.matched[half], sets.maybe[half])
 }

@@ -1,5 +1,5 @@
 //! What crosses the ring buffers: one [`TransitionRecord`] for each emitted transition (or two, see
-//! [`flag::HELD`]), one [`CgroupRecord`] for each cgroup made or removed.
+//! [`flag::PENDING`]), one [`CgroupRecord`] for each cgroup made or removed.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,16 +21,16 @@ pub mod flag {
     pub const SINCE_ATTACH: u16 = 1 << 2;
     /// The socket's birth was not seen; `birth_ns` is when it was first seen.
     pub const BIRTH_UNKNOWN: u16 = 1 << 3;
-    /// The record carries a second, earlier transition of the same socket in the `held_*` fields.
-    pub const HELD: u16 = 1 << 4;
+    /// The record carries a second, earlier transition of the same socket in the `pending_*` fields.
+    pub const PENDING: u16 = 1 << 4;
     /// The old state is not the one last recorded for the socket: a transition was missed.
     pub const GAP: u16 = 1 << 5;
-    /// The `held_*` fields are of a transition that came in an earlier record, marked [`UNSETTLED`]: the traces that could
+    /// The `pending_*` fields are of a transition that came in an earlier record, marked [`UNDECIDED`]: the traces that could
     /// not be judged then, and want it.
-    pub const SETTLES: u16 = 1 << 6;
+    pub const DECIDES: u16 = 1 << 6;
     /// Some traces cannot be judged yet; `traces` and `maybe` are those that can. What those others want is in the
     /// socket's next record, if they want it.
-    pub const UNSETTLED: u16 = 1 << 7;
+    pub const UNDECIDED: u16 = 1 << 7;
 }
 
 /// Where an owner was learned.
@@ -84,14 +84,14 @@ pub struct TransitionRecord {
     pub traces: u64,
     /// Traces that want it if the cgroup turns out to be theirs.
     pub maybe: u64,
-    /// The held transition's time, ns.
-    pub held_boot_ns: u64,
-    /// The held transition's duration, ns, or [`UNKNOWN_NS`].
-    pub held_duration_ns: u64,
-    /// Traces that want the held transition for certain.
-    pub held_traces: u64,
-    /// Traces that want the held transition if the cgroup turns out to be theirs.
-    pub held_maybe: u64,
+    /// The pending transition's time, ns.
+    pub pending_boot_ns: u64,
+    /// The pending transition's duration, ns, or [`UNKNOWN_NS`].
+    pub pending_duration_ns: u64,
+    /// Traces that want the pending transition for certain.
+    pub pending_traces: u64,
+    /// Traces that want the pending transition if the cgroup turns out to be theirs.
+    pub pending_maybe: u64,
     /// Generation of the rules that judged the record.
     pub generation: u32,
     /// Inode number of the network namespace, 0 where it cannot be read.
@@ -124,10 +124,10 @@ pub struct TransitionRecord {
     pub old_state: u8,
     /// State entered.
     pub new_state: u8,
-    /// State left by the held transition.
-    pub held_old_state: u8,
-    /// State entered by the held transition.
-    pub held_new_state: u8,
+    /// State left by the pending transition.
+    pub pending_old_state: u8,
+    /// State entered by the pending transition.
+    pub pending_new_state: u8,
     /// See [`owner`].
     pub owner_source: u8,
     /// Zero.

@@ -1,7 +1,7 @@
 //! The filter tables: bit vectors, one bit for each live trace.
 //!
 //! Each dimension maps a value to the set of traces that accept it; a transition's traces are the AND of the sets
-//! (T. V. Lakshman and D. Stiliadis, SIGCOMM 1998). Two slots exist of everything: the program uses slot
+//! (T. V. Lakshman and D. Stiliadis, SIGCOMM 1998). Two halves exist of everything: the program uses half
 //! `generation & 1` throughout one run, user space fills the other and flips.
 
 use bytemuck::{Pod, Zeroable};
@@ -10,8 +10,8 @@ use bytemuck::{Pod, Zeroable};
 pub type TraceSet = u64;
 /// Traces that can be live at once.
 pub const MAX_TRACES: usize = 64;
-/// Slots of every table.
-pub const SLOTS: usize = 2;
+/// Halves of every table.
+pub const HALVES: usize = 2;
 /// Distinct port classes: 64 traces of 32 ranges cut the ports into at most 2 * 64 * 32 + 1 pieces.
 pub const PORT_CLASSES: usize = 4104;
 /// Ports.
@@ -45,7 +45,7 @@ pub mod dimension {
     pub const COUNT: usize = 8;
 }
 
-/// The part of the rules that every transition may look at: one array element for each slot.
+/// The part of the rules that every transition may look at: one array element for each half.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct RuleTable {
@@ -88,23 +88,23 @@ pub const fn family_role_index(family: u8, role: u8) -> usize {
     ((family as usize & 2) << 1) | (role as usize & 3)
 }
 
-/// A cgroup's traces, for both slots, so that pod churn needs no swap.
+/// A cgroup's traces, for both halves, so that pod churn needs no swap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CgroupSets {
     /// Traces that select this cgroup.
-    pub matched: [TraceSet; SLOTS],
+    pub matched: [TraceSet; HALVES],
     /// Traces that could still select it.
-    pub pending: [TraceSet; SLOTS],
+    pub maybe: [TraceSet; HALVES],
     /// Not 0: a cgroup made below it starts with the same sets. Otherwise a new child has none, which leaves it to
     /// user space: below `kubepods` nobody knows what the next pod will be.
     pub inherited: u64,
 }
 
-/// Index of a port table: `slot * 2 + side`, side 0 local, 1 peer.
+/// Index of a port table: `half * 2 + side`, side 0 local, 1 peer.
 #[inline(always)]
-pub const fn port_table_index(slot: u32, peer: bool) -> u32 {
-    slot * 2 + peer as u32
+pub const fn port_table_index(half: u32, peer: bool) -> u32 {
+    half * 2 + peer as u32
 }
 
 /// A set of traces as a longest-prefix map stores it, low word first: the value follows the address, and behind an
@@ -131,7 +131,7 @@ pub type PortClasses = [u16; PORTS];
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Control {
-    /// Generation of the rules; its lowest bit names the slot in use.
+    /// Generation of the rules; its lowest bit names the half in use.
     pub generation: u32,
     /// 1 while the reader sleeps without limit: the next producer wakes it and sets 0.
     pub sleeping: u32,

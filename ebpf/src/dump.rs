@@ -130,11 +130,11 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
 /// Whether some trace wants this socket, or may once its cgroup is known. A listener's record that nobody asked for
 /// would be copied to every connection it accepts.
 #[inline(always)]
-fn may_be_wanted(socket: *const u8, slot: u32) -> bool {
-    let Some(rules) = RULES.get(slot) else { return false };
+fn may_be_wanted(socket: *const u8, half: u32) -> bool {
+    let Some(rules) = RULES.get(half) else { return false };
     let cgroup_id = place::cgroup_id::<Typed>(socket, rules.none);
     let netns = || place::netns::<Typed>(socket);
-    judge_identity(&MapTables { slot }, rules, cgroup_id, netns).0 != 0
+    judge_identity(&MapTables { half }, rules, cgroup_id, netns).0 != 0
 }
 
 #[inline(always)]

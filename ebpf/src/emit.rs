@@ -43,7 +43,7 @@ pub(crate) struct Emission<'a> {
 }
 
 /// The transition that waited for this one, if one did.
-pub(crate) struct Held {
+pub(crate) struct Pending {
     /// Of [`kube_tcpstates_common::record::flag`]: what the record says of it, or that this one waits.
     pub(crate) flags: u16,
     pub(crate) boot_ns: u64,
@@ -59,7 +59,7 @@ pub(crate) fn emit(
     record: Option<&SocketRecord>,
     emission: &Emission<'_>,
     wanted: Wanted,
-    held: &Held,
+    pending: &Pending,
     count: u64,
     counters: Counters,
 ) {
@@ -68,14 +68,14 @@ pub(crate) fn emit(
         if !wanted.is_empty() {
             ring_full_by_traces(wanted.traces | wanted.maybe, counters);
         }
-        if !held.wanted.is_empty() {
-            ring_full_by_traces(held.wanted.traces | held.wanted.maybe, counters);
+        if !pending.wanted.is_empty() {
+            ring_full_by_traces(pending.wanted.traces | pending.wanted.maybe, counters);
         }
         return;
     };
     let out = entry.as_mut_ptr();
     // SAFETY: every field of the reserved record is written before it is submitted.
-    unsafe { fill(&mut *out, record, emission, wanted, held) };
+    unsafe { fill(&mut *out, record, emission, wanted, pending) };
     entry.submit(BPF_RB_NO_WAKEUP.into());
     counters.add(Counter::Emitted, count);
     wake_reader(counters, count);
@@ -87,7 +87,7 @@ fn fill(
     record: Option<&SocketRecord>,
     emission: &Emission<'_>,
     wanted: Wanted,
-    held: &Held,
+    pending: &Pending,
 ) {
     out.boot_ns = emission.now;
     out.duration_ns = emission.duration_ns;
@@ -97,10 +97,10 @@ fn fill(
     out.netns_cookie = emission.place.netns_cookie;
     out.traces = wanted.traces;
     out.maybe = wanted.maybe;
-    out.held_boot_ns = held.boot_ns;
-    out.held_duration_ns = held.duration_ns;
-    out.held_traces = held.wanted.traces;
-    out.held_maybe = held.wanted.maybe;
+    out.pending_boot_ns = pending.boot_ns;
+    out.pending_duration_ns = pending.duration_ns;
+    out.pending_traces = pending.wanted.traces;
+    out.pending_maybe = pending.wanted.maybe;
     out.generation = emission.generation;
     out.netns = emission.place.netns;
     out.socket_error = emission.error;
@@ -108,12 +108,12 @@ fn fill(
     out.peer_port = emission.tuple.peer_port;
     out.local = emission.tuple.local;
     out.peer = emission.tuple.peer;
-    out.flags = emission.flags | held.flags;
+    out.flags = emission.flags | pending.flags;
     out.family = emission.tuple.family;
     out.old_state = emission.step.old;
     out.new_state = emission.step.new;
-    out.held_old_state = held.old;
-    out.held_new_state = held.new;
+    out.pending_old_state = pending.old;
+    out.pending_new_state = pending.new;
     for byte in &mut out.padding {
         // SAFETY: a plain field. Volatile, or the compiler makes a call of it (see `copy_comm`).
         unsafe { (&raw mut *byte).write_volatile(0) };

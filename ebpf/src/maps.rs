@@ -56,7 +56,7 @@ pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, NO_PREALLOC> = HashMap::new();
 
-/// One element for each slot.
+/// One element for each half.
 #[btf_map]
 pub(crate) static RULES: Array<RuleTable, 2> = Array::new();
 
@@ -68,11 +68,11 @@ pub(crate) static PORT_CLASSES: Array<PortClasses, 4> = Array::new();
 #[btf_map]
 pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, NO_PREALLOC> = HashMap::new();
 
-/// (network namespace inode, slot) -> traces.
+/// (network namespace inode, half) -> traces.
 #[btf_map]
 pub(crate) static NETNS_SETS: HashMap<[u32; 2], TraceSet, NETNS, NO_PREALLOC> = HashMap::new();
 
-/// Peer prefixes, a trie for each family and slot.
+/// Peer prefixes, a trie for each family and half.
 #[btf_map]
 pub(crate) static PREFIXES_V4_A: LpmTrie<[u8; 4], PrefixSet, PREFIXES, NO_PREALLOC> = LpmTrie::new();
 #[btf_map]
@@ -122,6 +122,6 @@ pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> 
 #[btf_map]
 pub(crate) static LISTENERS: HashMap<[u32; 2], Listener, 65_536, NO_PREALLOC> = HashMap::new();
 
-/// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
+/// Slot 0: socket records found by the last count; half 1: those of closed sockets among them.
 #[btf_map]
 pub(crate) static RECORD_COUNT: Array<u64, 2> = Array::new();

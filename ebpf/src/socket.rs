@@ -8,7 +8,7 @@ use kube_tcpstates_common::record::COMM_LEN;
 use crate::maps::{SOCKET_HASH, SOCKET_STORAGE};
 
 /// A transition waits in this record for the next one.
-pub(crate) const HELD: u8 = 1 << 0;
+pub(crate) const PENDING: u8 = 1 << 0;
 /// `tuple` is the whole answer for this generation.
 pub(crate) const TUPLE_JUDGED: u8 = 1 << 1;
 /// `since_ns` is when the tracer found the socket, not when it entered the state.
@@ -27,11 +27,11 @@ pub(crate) struct SocketRecord {
     pub(crate) since_ns: u64,
     /// When the connection was born or first seen, boot time ns.
     pub(crate) birth_ns: u64,
-    /// The held transition's time and duration, ns.
-    pub(crate) held_boot_ns: u64,
-    pub(crate) held_duration_ns: u64,
-    /// Traces that may want the held transition; all bits where it has not been emitted.
-    pub(crate) held_for: u64,
+    /// The pending transition's time and duration, ns.
+    pub(crate) pending_boot_ns: u64,
+    pub(crate) pending_duration_ns: u64,
+    /// Traces that may want the pending transition; all bits where it has not been emitted.
+    pub(crate) pending_for: u64,
     /// Traces that accept the tuple.
     pub(crate) tuple: u64,
     /// Generation that `tuple` belongs to.
@@ -42,10 +42,10 @@ pub(crate) struct SocketRecord {
     pub(crate) role: u8,
     pub(crate) state: u8,
     pub(crate) flags: u8,
-    pub(crate) held_old_state: u8,
-    pub(crate) held_new_state: u8,
-    /// 1 where the held transition has been emitted for those traces that were certain, else 0.
-    pub(crate) held_shown: u8,
+    pub(crate) pending_old_state: u8,
+    pub(crate) pending_new_state: u8,
+    /// 1 where the pending transition has been emitted for those traces that were certain, else 0.
+    pub(crate) pending_shown: u8,
     pub(crate) padding: u8,
 }
 
@@ -53,9 +53,9 @@ pub(crate) struct SocketRecord {
 static EMPTY: SocketRecord = SocketRecord {
     since_ns: 0,
     birth_ns: 0,
-    held_boot_ns: 0,
-    held_duration_ns: 0,
-    held_for: 0,
+    pending_boot_ns: 0,
+    pending_duration_ns: 0,
+    pending_for: 0,
     tuple: 0,
     generation: 0,
     owner_pid: 0,
@@ -64,9 +64,9 @@ static EMPTY: SocketRecord = SocketRecord {
     role: 0,
     state: 0,
     flags: 0,
-    held_old_state: 0,
-    held_new_state: 0,
-    held_shown: 0,
+    pending_old_state: 0,
+    pending_new_state: 0,
+    pending_shown: 0,
     padding: 0,
 };
 

@@ -1,7 +1,7 @@
 //! The filter's tables as maps.
 
 use kube_tcpstates_common::{
-    classify::{Address, Tables, slot_sets},
+    classify::{Address, Tables, half_sets},
     rule::{PORTS, TraceSet, port_table_index, prefix_traces},
     verifier::masked,
 };
@@ -11,28 +11,28 @@ use crate::maps::{
     prefix_key,
 };
 
-/// One slot of every table.
+/// One half of every table.
 pub(crate) struct MapTables {
-    pub(crate) slot: u32,
+    pub(crate) half: u32,
 }
 
 impl Tables for MapTables {
     #[inline(always)]
     fn cgroup(&self, id: u64) -> Option<(TraceSet, TraceSet)> {
         // SAFETY: user space only ever writes a whole entry, and never a set that is in use.
-        unsafe { CGROUP_SETS.get(id) }.map(|sets| slot_sets(sets, self.slot))
+        unsafe { CGROUP_SETS.get(id) }.map(|sets| half_sets(sets, self.half))
     }
 
     #[inline(always)]
     fn netns(&self, inode: u32) -> TraceSet {
-        // SAFETY: user space writes entries of the idle slot only.
-        unsafe { NETNS_SETS.get([inode, self.slot]) }.copied().unwrap_or(0)
+        // SAFETY: user space writes entries of the idle half only.
+        unsafe { NETNS_SETS.get([inode, self.half]) }.copied().unwrap_or(0)
     }
 
     #[inline(always)]
     fn port_class(&self, peer: bool, port: u16) -> u16 {
         PORT_CLASSES
-            .get(port_table_index(self.slot, peer))
+            .get(port_table_index(self.half, peer))
             .map_or(0, |classes| classes[masked::<{ PORTS - 1 }>(port.into())])
     }
 
@@ -40,10 +40,10 @@ impl Tables for MapTables {
     fn peer_prefix(&self, family: u8, address: &Address) -> TraceSet {
         let set = if family == 4 {
             let key = prefix_key(address[0].to_ne_bytes());
-            if self.slot == 0 { PREFIXES_V4_A.get(&key) } else { PREFIXES_V4_B.get(&key) }
+            if self.half == 0 { PREFIXES_V4_A.get(&key) } else { PREFIXES_V4_B.get(&key) }
         } else {
             let key = prefix_key(bytes(*address));
-            if self.slot == 0 { PREFIXES_V6_A.get(&key) } else { PREFIXES_V6_B.get(&key) }
+            if self.half == 0 { PREFIXES_V6_A.get(&key) } else { PREFIXES_V6_B.get(&key) }
         };
         set.map_or(0, |set| prefix_traces(*set))
     }

@@ -14,14 +14,14 @@ use kube_tcpstates_common::{
 
 use crate::{
     counters::Counters,
-    emit::{self, Emission, Held},
+    emit::{self, Emission, Pending},
     globals::offset,
     hook::{Hook, Tuple},
     maps::{RULES, in_force},
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
-    socket::{BIRTH_UNKNOWN, HELD, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
+    socket::{BIRTH_UNKNOWN, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
     step::Step,
     tables::MapTables,
 };
@@ -42,9 +42,9 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         return;
     }
     let Some((generation, attached_ns)) = in_force() else { return };
-    let slot = generation & 1;
-    let Some(rules) = RULES.get(slot) else { return };
-    let tables = MapTables { slot };
+    let half = generation & 1;
+    let Some(rules) = RULES.get(half) else { return };
+    let tables = MapTables { half };
 
     let socket = hook.socket();
     let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
@@ -71,7 +71,7 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, n
     if may_hold != 0
         && let Some(record) = R::get(socket)
     {
-        drop_held(record, counters);
+        drop_pending(record, counters);
     }
     forget_closed::<R>(counters, socket, new_state == State::CLOSE.0.into());
 }
@@ -114,7 +114,7 @@ fn judged<H: Hook>(
         judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
         if let Some(record) = record {
-            drop_held(record, counters);
+            drop_pending(record, counters);
             // Followed on, in case its cgroup comes to be wanted. A child's copy of its listener's record stays known
             // as one.
             if record.state != LISTEN || step.is_listener() {
@@ -184,17 +184,17 @@ fn mptcp<M: Memory>(socket: *const u8) -> u16 {
 /// Makes a record from before the programs were last detached say only what still holds: whose socket it is.
 #[inline(always)]
 fn outdate(record: &mut SocketRecord, step: Step, counters: Counters) {
-    drop_held(record, counters);
+    drop_pending(record, counters);
     record.state = step.old;
     record.flags = SINCE_UNKNOWN | BIRTH_UNKNOWN;
 }
 
-/// A transition that was held and can no longer be wanted.
+/// A transition that was pending and can no longer be wanted.
 #[inline(always)]
-fn drop_held(record: &mut SocketRecord, counters: Counters) {
-    if record.flags & HELD != 0 {
-        record.flags &= !HELD;
-        let unshown = 1 - u64::from(record.held_shown);
+fn drop_pending(record: &mut SocketRecord, counters: Counters) {
+    if record.flags & PENDING != 0 {
+        record.flags &= !PENDING;
+        let unshown = 1 - u64::from(record.pending_shown);
         counters.take(Counter::Pending, unshown);
         counters.add(Counter::Filtered, unshown);
     }
@@ -314,7 +314,7 @@ fn born<R: Records>(
         record.flags &= TUPLE_JUDGED;
         return;
     }
-    drop_held(record, counters);
+    drop_pending(record, counters);
     record.flags &= TUPLE_JUDGED;
     let listens = step.is_listener();
     socket_owner::set_current(record, if listens { owner::LISTEN } else { owner::CONNECT });
@@ -339,55 +339,55 @@ fn decide(
         Wanted { traces: wanted.traces & !interest.undecided, maybe: wanted.maybe & !interest.undecided };
     let nothing = Wanted { traces: rules.none, maybe: rules.none };
     let mut earlier =
-        Held { flags: 0, boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
-    let (mut judged, mut settles) = (1, 0);
+        Pending { flags: 0, boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
+    let (mut judged, mut decides) = (1, 0);
     // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
-    let settled =
+    let decided =
         Interest { accept: interest.accept & !interest.undecided, undecided: rules.none, ..*interest };
     let mut record = record;
     if let Some(record) = record.as_deref_mut() {
-        if record.flags & HELD != 0 {
-            record.flags &= !HELD;
-            let shown = u64::from(record.held_shown) & 1;
+        if record.flags & PENDING != 0 {
+            record.flags &= !PENDING;
+            let shown = u64::from(record.pending_shown) & 1;
             counters.take(Counter::Pending, 1 - shown);
             judged = 2 - shown;
-            earlier.boot_ns = record.held_boot_ns;
-            earlier.duration_ns = record.held_duration_ns;
-            earlier.old = record.held_old_state;
-            earlier.new = record.held_new_state;
-            let wanted = judge_transition(rules, &settled, earlier.old, earlier.new, earlier.duration_ns);
-            earlier.wanted.traces = wanted.traces & record.held_for;
-            earlier.wanted.maybe = wanted.maybe & record.held_for;
+            earlier.boot_ns = record.pending_boot_ns;
+            earlier.duration_ns = record.pending_duration_ns;
+            earlier.old = record.pending_old_state;
+            earlier.new = record.pending_new_state;
+            let wanted = judge_transition(rules, &decided, earlier.old, earlier.new, earlier.duration_ns);
+            earlier.wanted.traces = wanted.traces & record.pending_for;
+            earlier.wanted.maybe = wanted.maybe & record.pending_for;
             let found = earlier.wanted.count();
-            settles = found & shown;
-            earlier.flags = settles as u16 * flag::SETTLES + (found - settles) as u16 * flag::HELD;
+            decides = found & shown;
+            earlier.flags = decides as u16 * flag::DECIDES + (found - decides) as u16 * flag::PENDING;
         } else if undecided != 0 && !emission.step.is_close() {
-            record.flags |= HELD;
-            record.held_boot_ns = emission.now;
-            record.held_duration_ns = emission.duration_ns;
-            record.held_old_state = old;
-            record.held_new_state = new;
-            record.held_for = TraceSet::MAX;
-            record.held_shown = 0;
+            record.flags |= PENDING;
+            record.pending_boot_ns = emission.now;
+            record.pending_duration_ns = emission.duration_ns;
+            record.pending_old_state = old;
+            record.pending_new_state = new;
+            record.pending_for = TraceSet::MAX;
+            record.pending_shown = 0;
             if sure.is_empty() {
                 counters.add(Counter::Pending, 1);
                 return;
             }
-            record.held_for = undecided;
-            record.held_shown = 1;
-            earlier.flags = flag::UNSETTLED;
+            record.pending_for = undecided;
+            record.pending_shown = 1;
+            earlier.flags = flag::UNDECIDED;
         }
     }
     let judged = forget(judged, rules.none);
-    let settles = forget(settles, rules.none);
+    let decides = forget(decides, rules.none);
     earlier.flags = forget(earlier.flags.into(), rules.none) as u16;
     earlier.old = forget(earlier.old.into(), rules.none) as u8;
     earlier.new = forget(earlier.new.into(), rules.none) as u8;
-    let count = sure.count() + earlier.wanted.count() - settles;
+    let count = sure.count() + earlier.wanted.count() - decides;
     if count < judged {
         counters.add(Counter::Filtered, judged - count);
     }
-    if count + settles != 0 {
+    if count + decides != 0 {
         emit::emit(record.as_deref(), emission, sure, &earlier, count, counters);
     }
 }

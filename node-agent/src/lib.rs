@@ -22,11 +22,13 @@ pub mod decode;
 pub mod filter;
 pub mod identity;
 pub mod kernel;
-pub mod output;
+pub mod limit;
+pub mod names;
+pub mod outlet;
 pub mod pipeline;
 pub mod plan;
 pub mod preflight;
+pub mod render;
 pub mod roster;
-pub mod serialise;
 #[cfg(feature = "cluster")]
 pub mod telemetry;

@@ -9,9 +9,10 @@ use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::decode::{self, Transition};
 use kube_tcpstates::filter::{TraceFilter, UserTables, compile};
 use kube_tcpstates::identity::{Index, Limits};
-use kube_tcpstates::serialise::{
+use kube_tcpstates::names::TraceName;
+use kube_tcpstates::render::{
     Attributed, Attribution, AttributionSource, AttributionStatus, Csv, Ecs, Json, LabelFields, Labels,
-    Serialiser, Table, TextOptions, TraceName, Traces,
+    Serialiser, Table, TextOptions, Traces,
 };
 use kube_tcpstates_common::classify::{Connection, judge_connection, judge_transition};
 use kube_tcpstates_common::record::TransitionRecord;

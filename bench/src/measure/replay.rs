@@ -9,9 +9,9 @@ use kube_tcpstates::cgroupfs::Mount;
 use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{TraceFilter, compile};
 use kube_tcpstates::kernel::{self, Options};
-use kube_tcpstates::output::Queue;
+use kube_tcpstates::outlet::Queue;
 use kube_tcpstates::pipeline::{Replay, Selection, Setup, Target, Whereabouts};
-use kube_tcpstates::serialise::{Json, Serialiser};
+use kube_tcpstates::render::{Json, Serialiser};
 use kube_tcpstates_common::record::TransitionRecord;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 

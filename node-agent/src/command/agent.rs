@@ -24,10 +24,10 @@ use crate::{
     cluster::{Cluster, ClusterConfig, NodeFacts},
     filter::duration::parse_duration,
     kernel::{self, Hook, Loaded, Options},
-    output::{self, Diagnostics, Queue, RunId},
+    outlet::{self, Diagnostics, Queue, RunId},
     pipeline::{self, Handle, Running, Setup, Target, Whereabouts},
     preflight,
-    serialise::{Ecs, Json, Serialiser},
+    render::{Ecs, Json, Serialiser},
     telemetry::{self, Facts, Telemetry},
 };
 
@@ -199,7 +199,7 @@ fn node_facts(
     }
     NodeFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: preflight::kernel_release(),
+        kernel: kernel::kernel_release(),
         hook: loaded.ok().map(|kernel| kernel.hook.to_string()),
         cgroup_mode: mode.as_str().to_owned(),
         preflight: NodeFacts::checks(&checks),
@@ -234,7 +234,7 @@ fn start(
         k8s: K8s::at(config.whereabouts.cluster.clone(), config.whereabouts.node.clone()),
     };
     let told = Arc::clone(ended);
-    let queue = Queue::start(output::stdout()?, config.tuning.queue_bytes, move |_| told.notify_one())?;
+    let queue = Queue::start(outlet::stdout()?, config.tuning.queue_bytes, move |_| told.notify_one())?;
     let setup = Setup {
         kernel,
         mount,

@@ -11,7 +11,7 @@ use crate::{
     filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
     kernel::Hook,
     pipeline::Selection,
-    serialise::TextOptions,
+    render::TextOptions,
 };
 
 /// A run of `trace`.

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use crate::{
-    output::End,
+    outlet::End,
     pipeline::{Outcome, Tally},
 };
 

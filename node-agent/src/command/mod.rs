@@ -13,7 +13,7 @@ mod tuning;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use crate::output::Stderr;
+use crate::outlet::Stderr;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 /// Done.
@@ -68,10 +68,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_agent(raw: &args::AgentArguments) -> ExitCode {
     use kube_tcpstates_events::Level;
 
-    let run = crate::output::RunId::random().unwrap_or_else(|_| crate::output::RunId::from(0));
+    let run = crate::outlet::RunId::random().unwrap_or_else(|_| crate::outlet::RunId::from(0));
     let config = agent::AgentConfig::check(raw);
     let is_ecs = config.as_ref().is_ok_and(agent::AgentConfig::is_ecs);
-    let diagnostics = crate::output::Diagnostics::new(run.to_string(), is_ecs);
+    let diagnostics = crate::outlet::Diagnostics::new(run.to_string(), is_ecs);
     log_to_stream(&diagnostics);
     let result = match config {
         Ok(config) => agent::run(config, run, &diagnostics),
@@ -94,7 +94,7 @@ fn run_agent(raw: &args::AgentArguments) -> ExitCode {
 /// Diagnostics of the agent; `RUST_LOG` sets the level. The client library's own are silent: what matters of them is
 /// said by `cluster`.
 #[cfg(feature = "cluster")]
-fn log_to_stream(diagnostics: &crate::output::Diagnostics) {
+fn log_to_stream(diagnostics: &crate::outlet::Diagnostics) {
     use kube_tcpstates_events::Level;
     use tracing_subscriber::{EnvFilter, prelude::*};
 

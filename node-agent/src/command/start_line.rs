@@ -4,11 +4,11 @@ use kube_tcpstates_events::{CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, Sc
 
 use crate::{
     cgroupfs::Layout,
-    kernel::{Clock, Hook, Loaded, StorageKind, boot_ns},
-    output::RunId,
+    kernel::{self, Clock, Hook, Loaded, StorageKind, boot_ns},
+    outlet::RunId,
     pipeline::StartLine,
     preflight,
-    serialise::time::rfc3339,
+    render::time::rfc3339,
 };
 
 /// What the line says beside what the loaded programs tell.
@@ -43,7 +43,7 @@ fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
         seq,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         k8s: facts.k8s.clone().map(Box::new),
-        kernel: Kernel { release: preflight::kernel_release() },
+        kernel: Kernel { release: kernel::kernel_release() },
         hook: match kernel.hook {
             Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
             Hook::RawTp => kube_tcpstates_events::Hook::RawTp,

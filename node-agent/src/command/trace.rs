@@ -17,10 +17,10 @@ use crate::{
     connection::ConnectionIds,
     filter::compile,
     kernel::{self, Loaded, Options},
-    output::{self, JOURNAL_SOCKET, Journal, Queue, RunId},
+    outlet::{self, JOURNAL_SOCKET, Journal, Queue, RunId},
     pipeline::{self, Running, Setup, Target, Whereabouts},
     preflight,
-    serialise::{self, Csv, Ecs, Json, Serialiser, Table},
+    render::{self, Csv, Ecs, Json, Serialiser, Table},
 };
 
 /// Traces until the end that was asked for. True when all went well.
@@ -94,7 +94,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     };
     let run = RunId::random().context("making the run's id")?;
     let ended = Arc::clone(stop);
-    let queue = Queue::start(output::stdout()?, config.tuning.queue_bytes, move |_| ended.notify_one())?;
+    let queue = Queue::start(outlet::stdout()?, config.tuning.queue_bytes, move |_| ended.notify_one())?;
     let setup = Setup {
         mount: mount.clone(),
         proc_root: "/proc".into(),
@@ -154,13 +154,13 @@ fn serialiser(config: &TraceConfig, run: RunId) -> Serialiser {
     }
 }
 
-fn journal(config: &TraceConfig) -> anyhow::Result<Option<(serialise::Journal, Journal)>> {
+fn journal(config: &TraceConfig) -> anyhow::Result<Option<(render::Journal, Journal)>> {
     if !config.journal {
         return Ok(None);
     }
     let journal = Journal::open(JOURNAL_SOCKET.as_ref()).context("making a socket for the journal")?;
     let root = rustix::process::geteuid().is_root();
-    Ok(Some((serialise::Journal { root }, journal)))
+    Ok(Some((render::Journal { root }, journal)))
 }
 
 pub(super) fn connection_ids() -> anyhow::Result<ConnectionIds> {

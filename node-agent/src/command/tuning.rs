@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::args::TuningArguments;
-use crate::{filter::duration, output::MIN_BOUND};
+use crate::{filter::duration, outlet::MIN_BOUND};
 
 /// Smallest and largest ring, bytes.
 const RING: std::ops::RangeInclusive<u64> = 4_096..=1 << 30;

@@ -4,5 +4,5 @@
 mod record;
 mod transition;
 
-pub use record::{for_each_transition, is_unsettled, settled, settles, transitions};
+pub use record::{decided, decides, for_each_transition, is_undecided, transitions};
 pub use transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};

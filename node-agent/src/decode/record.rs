@@ -9,11 +9,11 @@ use kube_tcpstates_common::{
 
 use super::transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
 
-/// Hands over the transitions of a record, in their order: the held one first, where there is one. A part that no trace
+/// Hands over the transitions of a record, in their order: the pending one first, where there is one. A part that no trace
 /// wants (only the other part was) is left out.
 #[inline]
 pub fn for_each_transition(record: &TransitionRecord, mut take: impl FnMut(&mut Transition)) {
-    if record.flags & flag::HELD != 0 {
+    if record.flags & flag::PENDING != 0 {
         take(&mut earlier(record));
     }
     if record.traces | record.maybe != 0 {
@@ -29,33 +29,33 @@ pub fn transitions(record: &TransitionRecord) -> Vec<Transition> {
 }
 
 /// Whether further traces may want the record's transition: the next record of its socket tells.
-pub fn is_unsettled(record: &TransitionRecord) -> bool {
-    record.flags & flag::UNSETTLED != 0
+pub fn is_undecided(record: &TransitionRecord) -> bool {
+    record.flags & flag::UNDECIDED != 0
 }
 
-/// Whether the record says more of the socket's last record, which was left unsettled.
-pub fn settles(record: &TransitionRecord) -> bool {
-    record.flags & flag::SETTLES != 0
+/// Whether the record says more of the socket's last record, which was left undecided.
+pub fn decides(record: &TransitionRecord) -> bool {
+    record.flags & flag::DECIDES != 0
 }
 
-/// The transition that the socket's last record left unsettled, with those traces alone that turn out to want it, too.
-pub fn settled(record: &TransitionRecord) -> Option<Transition> {
-    settles(record).then(|| earlier(record))
+/// The transition that the socket's last record left undecided, with those traces alone that turn out to want it, too.
+pub fn decided(record: &TransitionRecord) -> Option<Transition> {
+    decides(record).then(|| earlier(record))
 }
 
-/// What is in the `held_*` fields.
+/// What is in the `pending_*` fields.
 fn earlier(record: &TransitionRecord) -> Transition {
     Transition {
-        boot_ns: record.held_boot_ns,
-        duration_ns: known(record.held_duration_ns),
+        boot_ns: record.pending_boot_ns,
+        duration_ns: known(record.pending_duration_ns),
         since_attach: false,
-        old_state: State(record.held_old_state),
-        new_state: State(record.held_new_state),
+        old_state: State(record.pending_old_state),
+        new_state: State(record.pending_new_state),
         error: None,
         gap: false,
-        on_cpu: on_cpu_of_held(record),
-        traces: record.held_traces,
-        maybe: record.held_maybe,
+        on_cpu: on_cpu_of_pending(record),
+        traces: record.pending_traces,
+        maybe: record.pending_maybe,
         ..transition(record)
     }
 }
@@ -97,9 +97,9 @@ fn transition(record: &TransitionRecord) -> Transition {
     }
 }
 
-/// The record tells who was on the CPU at its last transition. At the held one of a client it was the task that
+/// The record tells who was on the CPU at its last transition. At the pending one of a client it was the task that
 /// connects, which is the owner; at that of a server nobody knows.
-fn on_cpu_of_held(record: &TransitionRecord) -> OnCpu {
+fn on_cpu_of_pending(record: &TransitionRecord) -> OnCpu {
     if record.owner_source == owner::CONNECT {
         OnCpu { pid: record.owner_pid, comm: record.owner_comm }
     } else {
@@ -146,7 +146,7 @@ mod tests {
         state::State,
     };
 
-    use super::{settled, transitions};
+    use super::{decided, transitions};
     use crate::decode::{OwnerSource, Role};
 
     fn record() -> TransitionRecord {
@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn a_held_transition_comes_first_with_its_own_time_and_traces() {
+    fn a_pending_transition_comes_first_with_its_own_time_and_traces() {
         let held = TransitionRecord {
-            flags: flag::HELD,
-            held_boot_ns: 1_000,
-            held_duration_ns: UNKNOWN_NS,
-            held_old_state: State::CLOSE.0,
-            held_new_state: State::SYN_SENT.0,
-            held_traces: 2,
+            flags: flag::PENDING,
+            pending_boot_ns: 1_000,
+            pending_duration_ns: UNKNOWN_NS,
+            pending_old_state: State::CLOSE.0,
+            pending_new_state: State::SYN_SENT.0,
+            pending_traces: 2,
             ..record()
         };
         let found: Vec<_> =
@@ -206,19 +206,19 @@ mod tests {
     #[test]
     fn what_settles_an_earlier_transition_is_none_itself() {
         let record = TransitionRecord {
-            flags: flag::SETTLES,
-            held_boot_ns: 1_000,
-            held_old_state: State::CLOSE.0,
-            held_new_state: State::SYN_SENT.0,
-            held_traces: 2,
+            flags: flag::DECIDES,
+            pending_boot_ns: 1_000,
+            pending_old_state: State::CLOSE.0,
+            pending_new_state: State::SYN_SENT.0,
+            pending_traces: 2,
             ..record()
         };
         let found: Vec<_> = transitions(&record).into_iter().map(|t| (t.new_state, t.traces)).collect();
         assert_eq!(found, [(State::ESTABLISHED, 1)]);
-        let settled = settled(&record).unwrap();
-        assert_eq!((settled.boot_ns, settled.new_state, settled.traces), (1_000, State::SYN_SENT, 2));
-        assert_eq!(settled.local.port, 40_000, "known by now");
-        assert!(super::settled(&TransitionRecord { flags: flag::HELD, ..record }).is_none());
+        let decided = decided(&record).unwrap();
+        assert_eq!((decided.boot_ns, decided.new_state, decided.traces), (1_000, State::SYN_SENT, 2));
+        assert_eq!(decided.local.port, 40_000, "known by now");
+        assert!(super::decided(&TransitionRecord { flags: flag::PENDING, ..record }).is_none());
     }
 
     #[test]

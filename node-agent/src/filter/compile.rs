@@ -1,4 +1,4 @@
-//! From up to 64 traces to the tables of one slot.
+//! From up to 64 traces to the tables of one half.
 //!
 //! Owns no map and no generation: loading and swapping is the kernel layer's.
 
@@ -16,7 +16,7 @@ use super::ports::classify_ports;
 use super::{CgroupChoice, Cidr, PortRange, TraceFilter};
 use crate::decode::{Family, Role};
 
-/// The tables of one slot. What the cgroup map holds is not among them: it changes with the pods.
+/// The tables of one half. What the cgroup map holds is not among them: it changes with the pods.
 pub struct Compiled {
     /// The part every transition may look at. Boxed, as the port classes are: they are too big for a stack.
     pub table: Box<RuleTable>,

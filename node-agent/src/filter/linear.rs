@@ -35,7 +35,7 @@ pub struct Verdict {
     /// Those of `accept` that wait for an address or a port.
     pub undecided: TraceSet,
     /// Those of `accept` that wait for the cgroup's identity.
-    pub pending: TraceSet,
+    pub maybe: TraceSet,
     /// Those of `accept` that also want this transition with this duration.
     pub wanted: TraceSet,
 }
@@ -48,7 +48,7 @@ enum Answer {
     /// The tuple will tell.
     Later,
     /// The cgroup's identity will tell.
-    Pending,
+    Maybe,
 }
 
 impl From<bool> for Answer {
@@ -88,8 +88,8 @@ pub fn judge<'a, S: BuildHasher>(
         if says(Answer::Later) {
             verdict.undecided |= bit;
         }
-        if says(Answer::Pending) {
-            verdict.pending |= bit;
+        if says(Answer::Maybe) {
+            verdict.maybe |= bit;
         }
         if transition(trace, event) && long_enough(trace, event.duration_ns) {
             verdict.wanted |= bit;
@@ -108,9 +108,9 @@ fn cgroup<S: BuildHasher>(
         return Answer::Yes;
     }
     match (id, cgroups.get(&id)) {
-        (0, _) | (_, None) => Answer::Pending,
+        (0, _) | (_, None) => Answer::Maybe,
         (_, Some((matched, _))) if matched >> slot & 1 == 1 => Answer::Yes,
-        (_, Some((_, pending))) if pending >> slot & 1 == 1 => Answer::Pending,
+        (_, Some((_, maybe))) if maybe >> slot & 1 == 1 => Answer::Maybe,
         _ => Answer::No,
     }
 }

@@ -7,8 +7,6 @@
 //!                                   └──────► linear: the same answer one trace at a time, for the tests
 //! ```
 //!
-//! [`rate`] is the other half: how many of the wanted ones become lines.
-//!
 //! Core: no I/O, no clock. Which cgroups a trace selects is not decided here but by identity and cluster; the
 //! tables only know that a trace is bound to some.
 
@@ -17,10 +15,8 @@ pub mod compile;
 pub mod duration;
 mod error;
 mod explain;
-mod fair;
 pub mod linear;
 pub mod ports;
-pub mod rate;
 pub mod states;
 pub mod tables;
 pub mod trace;
@@ -34,7 +30,6 @@ pub use cidr::Cidr;
 pub use compile::{CompileError, Compiled, compile};
 pub use error::{FilterError, Reason};
 pub use ports::PortRange;
-pub use rate::{Admission, RateLimiter};
 pub use states::{StateSet, TransitionFilter};
 pub use tables::UserTables;
 pub use trace::{CgroupChoice, TraceFilter};

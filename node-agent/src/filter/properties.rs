@@ -29,13 +29,13 @@ fn classify(rules: &Compiled, cgroups: &Cgroups, event: &Event) -> (Interest, Wa
 }
 
 fn verdict(interest: &Interest, wanted: &Wanted) -> Verdict {
-    assert_eq!(wanted.maybe & !interest.pending, 0, "only the cgroup's identity makes a maybe");
-    assert_eq!(wanted.traces & interest.pending, 0, "what waits for the cgroup's identity is not certain");
+    assert_eq!(wanted.maybe & !interest.maybe, 0, "only the cgroup's identity makes a maybe");
+    assert_eq!(wanted.traces & interest.maybe, 0, "what waits for the cgroup's identity is not certain");
     Verdict {
         candidates: interest.candidates,
         accept: interest.accept,
         undecided: interest.undecided,
-        pending: interest.pending,
+        maybe: interest.maybe,
         wanted: wanted.traces | wanted.maybe,
     }
 }
@@ -170,7 +170,7 @@ proptest! {
     }
 }
 
-const NOTHING: Interest = Interest { candidates: 0, accept: 0, undecided: 0, pending: 0 };
+const NOTHING: Interest = Interest { candidates: 0, accept: 0, undecided: 0, maybe: 0 };
 
 /// What is sure early stays, what was refused early stays refused, and judging again gives what knowing gives.
 fn held_composes(traces: &[TraceFilter], cgroups: &Cgroups, held: &Event, known: &Event) {
@@ -212,7 +212,7 @@ fn accepts(trace: &TraceFilter, connection: &Connection) -> bool {
     let rules = compile([(0, trace)]).unwrap();
     let interest =
         judge_connection(&UserTables { rules: &rules, cgroups: &Cgroups::new() }, &rules.table, connection);
-    interest.accept & !interest.undecided & !interest.pending == 1
+    interest.accept & !interest.undecided & !interest.maybe == 1
 }
 
 fn peers(text: &str) -> TraceFilter {

@@ -13,7 +13,7 @@ use super::Compiled;
 pub struct UserTables<'a> {
     /// The rules.
     pub rules: &'a Compiled,
-    /// cgroup2 id to (matched, pending).
+    /// cgroup2 id to (matched, maybe).
     pub cgroups: &'a HashMap<u64, (TraceSet, TraceSet)>,
 }
 

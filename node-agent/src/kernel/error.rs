@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::hook::Hook;
-use crate::preflight::kernel_release;
+use super::release::kernel_release;
 
 /// Any error of aya's or the system's.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -100,7 +100,7 @@ fn advice(reason: &BoxError) -> String {
 
 /// Names the capabilities this process lacks.
 fn missing_capabilities() -> String {
-    let missing = crate::preflight::missing_capabilities();
+    let missing = super::capability::missing_capabilities();
     if missing.is_empty() {
         return " (refused although the capabilities are there: by the verifier, lockdown, seccomp or an LSM?)".to_owned();
     }

@@ -4,6 +4,7 @@
 //! The only station with `unsafe` code: memory shared with the eBPF program, and the types that cross into its maps.
 
 mod btf;
+mod capability;
 mod classic;
 mod clock;
 mod control;
@@ -15,15 +16,18 @@ mod hook;
 mod load;
 mod offsets;
 mod pod;
+mod release;
 mod ring;
 mod rules;
 
 pub use btf::{Btf, BtfError};
+pub use capability::{Capability, effective_capabilities, missing_capabilities};
 pub use clock::{Clock, boot_ns};
 pub use counters::{CounterSnapshot, Counters};
 pub use error::LoadError;
 pub use hook::{Hook, StorageKind};
 pub use load::{Loaded, Options, load};
 pub use offsets::{Missing, resolve as resolve_offsets};
+pub use release::{kernel_release, kernel_version};
 pub use ring::{CgroupChange, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};
 pub use rules::{Rules, RulesError};

@@ -1,4 +1,4 @@
-//! Writing the filter's tables into the kernel: fill the idle slot, flip, wait until no program uses the other.
+//! Writing the filter's tables into the kernel: fill the idle half, flip, wait until no program uses the other.
 
 use std::sync::Arc;
 
@@ -43,19 +43,19 @@ impl Rules {
         Ok(self.flip())
     }
 
-    /// The slot in force.
-    pub fn slot(&self) -> usize {
+    /// The half in force.
+    pub fn half(&self) -> usize {
         (self.control.load_generation() & 1) as usize
     }
 
-    /// Fills the idle slot, and waits until every cgroup entry that a program was about to copy is there.
+    /// Fills the idle half, and waits until every cgroup entry that a program was about to copy is there.
     pub fn stage(&mut self, compiled: &Compiled) -> Result<(), RulesError> {
         self.fill(self.control.load_generation().wrapping_add(1) & 1, compiled)?;
         wait_for_programs();
         Ok(())
     }
 
-    /// Puts the idle slot in force. Returns the new generation when no program uses the other any more.
+    /// Puts the idle half in force. Returns the new generation when no program uses the other any more.
     pub fn flip(&mut self) -> u32 {
         let generation = self.control.load_generation().wrapping_add(1);
         self.control.store_generation(generation);
@@ -68,32 +68,32 @@ impl Rules {
         self.control.load_generation()
     }
 
-    fn fill(&mut self, slot: u32, compiled: &Compiled) -> Result<(), RulesError> {
-        self.tables.set(slot, Plain::from_ref(&*compiled.table), 0).map_err(writing("rule table"))?;
+    fn fill(&mut self, half: u32, compiled: &Compiled) -> Result<(), RulesError> {
+        self.tables.set(half, Plain::from_ref(&*compiled.table), 0).map_err(writing("rule table"))?;
         for (peer, classes) in [(false, &compiled.local_classes), (true, &compiled.peer_classes)] {
             if let Some(classes) = classes {
-                let index = port_table_index(slot, peer);
+                let index = port_table_index(half, peer);
                 self.ports.set(index, Plain::from_ref(&**classes), 0).map_err(writing("port classes"))?;
             }
         }
-        fill_trie(&mut self.prefixes_v4[slot as usize], &compiled.v4_prefixes)?;
-        fill_trie(&mut self.prefixes_v6[slot as usize], &compiled.v6_prefixes)?;
-        self.fill_netns(slot, &compiled.netns)
+        fill_trie(&mut self.prefixes_v4[half as usize], &compiled.v4_prefixes)?;
+        fill_trie(&mut self.prefixes_v6[half as usize], &compiled.v6_prefixes)?;
+        self.fill_netns(half, &compiled.netns)
     }
 
-    fn fill_netns(&mut self, slot: u32, wanted: &[(u32, TraceSet)]) -> Result<(), RulesError> {
+    fn fill_netns(&mut self, half: u32, wanted: &[(u32, TraceSet)]) -> Result<(), RulesError> {
         let stale: Vec<[u32; 2]> =
-            self.netns.keys().filter_map(Result::ok).filter(|key| key[1] == slot).collect();
+            self.netns.keys().filter_map(Result::ok).filter(|key| key[1] == half).collect();
         for key in stale {
             self.netns.remove(&key).map_err(writing("network namespaces"))?;
         }
         for (inode, traces) in wanted {
-            self.netns.insert([*inode, slot], traces, 0).map_err(writing("network namespaces"))?;
+            self.netns.insert([*inode, half], traces, 0).map_err(writing("network namespaces"))?;
         }
         Ok(())
     }
 
-    /// Says which traces select a cgroup. Takes effect at once, in both slots.
+    /// Says which traces select a cgroup. Takes effect at once, in both halves.
     pub fn set_cgroup(&mut self, id: u64, sets: CgroupSets) -> Result<(), RulesError> {
         self.cgroups.insert(id, Plain(sets), 0).map_err(writing("cgroups"))
     }

@@ -76,7 +76,7 @@ impl Standing {
     pub(super) fn sets(&self, plan: &Plan) -> Sets {
         match self {
             Self::NoPod | Self::GivenUp => Sets::default(),
-            Self::Awaited => Sets { matched: 0, pending: plan.live() },
+            Self::Awaited => Sets { matched: 0, maybe: plan.live() },
             Self::Pod { pod, container: Some(name), .. } => plan.sets(pod, Container::Named(name)),
             Self::Pod { pod, awaited: true, .. } => plan.sets(pod, Container::Pending),
             Self::Pod { pod, .. } => plan.sets(pod, Container::Nameless),
@@ -104,7 +104,7 @@ impl Chooser {
                 // decides by other evidence.
                 let undecided = identity.is_root() || (!unified && !identity.is_contained());
                 let bit = |is: bool| TraceSet::from(is);
-                let sets = Sets { matched: bit(selection.takes(identity)), pending: bit(undecided) };
+                let sets = Sets { matched: bit(selection.takes(identity)), maybe: bit(undecided) };
                 Some(Choice { sets, inherited: true })
             }
             Self::View(viewed) => Some(viewed.choose(id, identity)),
@@ -115,7 +115,7 @@ impl Chooser {
 impl Viewed {
     fn choose(&self, id: u64, identity: &Identity) -> Choice {
         if self.other_evidence && !identity.is_contained() {
-            return Choice { sets: Sets { matched: 0, pending: self.view.plan.live() }, inherited: false };
+            return Choice { sets: Sets { matched: 0, maybe: self.view.plan.live() }, inherited: false };
         }
         let standing = self.standing(Place { cgroup: id, netns: 0 }, identity);
         let inherited = matches!(standing, Standing::Pod { .. });
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_container_below_its_pod_is_selected_and_its_children_with_it() {
         let viewed = mk_viewed(vec![mk_pod(UID, "ns", Some("ab"))]);
-        let sets = Sets { matched: 0b11, pending: 0 };
+        let sets = Sets { matched: 0b11, maybe: 0 };
         let chosen = viewed.choose(7, &path(&format!("/kubepods/pod{UID}/{}", id("ab"))));
         assert_eq!(chosen, Choice { sets, inherited: true });
         assert_eq!(viewed.choose(7, &path(&format!("/kubepods/pod{UID}"))).sets, sets);
@@ -245,7 +245,7 @@ mod tests {
     fn a_pod_that_is_not_known_yet_may_be_anybodys_and_nothing_below_it_inherits() {
         let viewed = mk_viewed(Vec::new());
         let chosen = viewed.choose(7, &path(&format!("/kubepods/pod{UID}/{}", id("ab"))));
-        assert_eq!(chosen, Choice { sets: Sets { matched: 0, pending: 0b11 }, inherited: false });
+        assert_eq!(chosen, Choice { sets: Sets { matched: 0, maybe: 0b11 }, inherited: false });
         for host in ["/", "/system.slice/sshd.service", "/kubepods/besteffort"] {
             assert_eq!(viewed.choose(7, &path(host)).sets, Sets::default(), "{host}");
         }

@@ -15,10 +15,10 @@ use super::{
 use crate::{
     connection::ConnectionIds,
     decode::{self, Transition},
-    filter::rate::{Admission, RateLimiter},
     kernel::{Clock, Rules, boot_ns},
-    output::{Journal, Offer, Queue},
-    serialise::{self, Attributed, Labels, Serialiser},
+    limit::{Admission, RateLimiter},
+    outlet::{Journal, Offer, Queue},
+    render::{self, Attributed, Labels, Serialiser},
 };
 
 /// Renderings with pod labels that are kept. Above this all are made again.
@@ -34,7 +34,7 @@ pub(super) struct Flow {
     settling: Settling,
     holding: Holding,
     pub(super) queue: Queue,
-    pub(super) journal: Option<(serialise::Journal, Journal)>,
+    pub(super) journal: Option<(render::Journal, Journal)>,
     pub(super) scratch: Vec<u8>,
     pub(super) filtered_user: u64,
     pub(super) lost_identity: u64,
@@ -54,7 +54,7 @@ pub(super) struct Parts {
     pub(super) ids: ConnectionIds,
     pub(super) serialiser: Serialiser,
     pub(super) queue: Queue,
-    pub(super) journal: Option<(serialise::Journal, Journal)>,
+    pub(super) journal: Option<(render::Journal, Journal)>,
     pub(super) count: Option<u64>,
     pub(super) limiter: Option<RateLimiter>,
     /// How long a transition waits for its owner's name, ns.
@@ -74,7 +74,7 @@ impl Flow {
             holding: Holding::new(wait_ns),
             queue,
             journal,
-            scratch: Vec::with_capacity(serialise::MAX_LINE),
+            scratch: Vec::with_capacity(render::MAX_LINE),
             filtered_user: 0,
             lost_identity: 0,
             lost_rate: 0,
@@ -100,7 +100,7 @@ impl Flow {
         decode::for_each_transition(record, |transition| {
             transition.traces &= kept;
             transition.maybe &= kept;
-            if decode::is_unsettled(record) {
+            if decode::is_undecided(record) {
                 self.settling.hold(*transition, boot_ns());
             } else {
                 self.arrive(transition, rules);
@@ -148,7 +148,7 @@ impl Flow {
         }
         let owner = self.resolver.owner(transition, rules);
         if owner.is_awaited()
-            && transition.traces | transition.maybe & (owner.sets.matched | owner.sets.pending) != 0
+            && transition.traces | transition.maybe & (owner.sets.matched | owner.sets.maybe) != 0
         {
             self.holding.hold(place, *transition, boot_ns());
             return;
@@ -192,10 +192,10 @@ impl Flow {
     /// Decides what the kernel could not, as far as that can be decided, and writes the line.
     fn settle(&mut self, transition: &Transition, owner: &Owner) {
         // Nobody can say whose it is: only a trace that takes everybody may have it.
-        let nameless = owner.sets.pending & self.everything();
+        let nameless = owner.sets.maybe & self.everything();
         let wanted = transition.traces | transition.maybe & (owner.sets.matched | nameless);
         if wanted == 0 {
-            let undecided = transition.maybe & owner.sets.pending;
+            let undecided = transition.maybe & owner.sets.maybe;
             if undecided == 0 {
                 self.filtered_user += 1;
             } else {
@@ -205,7 +205,7 @@ impl Flow {
             return;
         }
         // Those that may have wanted it and do not take what nobody can name.
-        self.ledger.lost(transition.maybe & owner.sets.pending & !nameless);
+        self.ledger.lost(transition.maybe & owner.sets.maybe & !nameless);
         if self.admit(transition.boot_ns, owner, wanted) {
             self.write(transition, owner, wanted);
         }

@@ -87,7 +87,7 @@ impl Pipeline {
         self.turn_over(0);
     }
 
-    /// The cgroups' sets and the tables go into the idle slot; cgroups that are made meanwhile are seen to before it
+    /// The cgroups' sets and the tables go into the idle half; cgroups that are made meanwhile are seen to before it
     /// comes into force.
     fn swap(&mut self) -> anyhow::Result<()> {
         let compiled = match &self.flow.resolver.chooser {

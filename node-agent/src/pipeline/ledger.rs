@@ -7,10 +7,7 @@ use std::sync::Arc;
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
 use super::account::TraceCounts;
-use crate::{
-    plan::Plan,
-    serialise::{TraceName, TraceTable},
-};
+use crate::{names::TraceName, plan::Plan, render::TraceTable};
 
 /// Traces that are gone whose counts are kept.
 const KEPT: usize = 1_024;

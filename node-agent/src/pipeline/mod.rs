@@ -50,10 +50,10 @@ use self::{
 use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
-    filter::rate::RateLimiter,
     kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
-    output::{End, Journal, Queue},
-    serialise::{self, Serialiser},
+    limit::RateLimiter,
+    outlet::{End, Journal, Queue},
+    render::{self, Serialiser},
 };
 
 /// How long stdout, and the journal after it, may stay blocked at the end.
@@ -78,7 +78,7 @@ pub struct Setup {
     /// Where lines go.
     pub queue: Queue,
     /// The journal, with `-Y`.
-    pub journal: Option<(serialise::Journal, Journal)>,
+    pub journal: Option<(render::Journal, Journal)>,
     /// Diagnostics to write between the lines, newline included, where they do not go to stderr.
     pub diagnostics: Option<Receiver<Vec<u8>>>,
     /// Names connections.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::chooser::Standing;
 use crate::{
     identity::{self, Identity},
-    serialise::{LabelFields, Labels},
+    render::{LabelFields, Labels},
 };
 
 /// Renderings kept. Above this they are all dropped: they fill again at one rendering each.

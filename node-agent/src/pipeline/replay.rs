@@ -3,7 +3,7 @@
 use kube_tcpstates_common::record::TransitionRecord;
 
 use super::{Outcome, Pipeline, Setup, assemble};
-use crate::{kernel::boot_ns, output::Totals};
+use crate::{kernel::boot_ns, outlet::Totals};
 
 /// A pipeline that is fed by hand, on the caller's thread. The kernel's programs are loaded and never attached.
 pub struct Replay(Pipeline);

@@ -7,8 +7,8 @@ use kube_tcpstates_events::{Heartbeat, K8s, Line, Loss, Lost, SchemaId};
 use super::{ledger::Ledger, tally::Tally};
 use crate::{
     kernel::{Clock, boot_ns},
-    output::{Offer, Queue, Stderr},
-    serialise::{Serialiser, line::split_lost, time::rfc3339},
+    outlet::{Offer, Queue, Stderr},
+    render::{Serialiser, line::split_lost, time::rfc3339},
 };
 
 const SECOND_NS: u64 = 1_000_000_000;

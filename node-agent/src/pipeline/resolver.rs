@@ -18,7 +18,7 @@ use crate::{
     },
     kernel::{CgroupChange, CgroupRing, Rules, boot_ns},
     plan::Sets,
-    serialise::Labels,
+    render::Labels,
 };
 
 use super::{
@@ -148,9 +148,9 @@ impl Resolver {
         if self.told.get(&id) == Some(&choice) {
             return;
         }
-        let Sets { matched, pending } = choice.sets;
+        let Sets { matched, maybe } = choice.sets;
         let sets =
-            CgroupSets { matched: [matched; 2], pending: [pending; 2], inherited: choice.inherited.into() };
+            CgroupSets { matched: [matched; 2], maybe: [maybe; 2], inherited: choice.inherited.into() };
         // Without room the cgroup stays undecided in the kernel, and user space decides each time.
         if rules.set_cgroup(id, sets).is_ok() {
             self.told.insert(id, choice);
@@ -164,17 +164,17 @@ impl Resolver {
         }
     }
 
-    /// The same, for the slot of the rules that comes into force next. What was told stays true of the other.
+    /// The same, for the half of the rules that comes into force next. What was told stays true of the other.
     pub(super) fn stage_all(&mut self, rules: &mut Rules) {
-        let (now, next) = (rules.slot(), 1 - rules.slot());
+        let (now, next) = (rules.half(), 1 - rules.half());
         for (id, identity) in self.known() {
             let Some(choice) = self.chooser.choose(id, &identity, self.unified) else { return };
             let told = self.told.get(&id).copied();
             // A cgroup that was told of nothing was undecided.
-            let before = told.map_or(Sets { matched: 0, pending: u64::MAX }, |told| told.sets);
+            let before = told.map_or(Sets { matched: 0, maybe: u64::MAX }, |told| told.sets);
             let mut sets = CgroupSets { inherited: choice.inherited.into(), ..CgroupSets::default() };
-            (sets.matched[now], sets.pending[now]) = (before.matched, before.pending);
-            (sets.matched[next], sets.pending[next]) = (choice.sets.matched, choice.sets.pending);
+            (sets.matched[now], sets.maybe[now]) = (before.matched, before.maybe);
+            (sets.matched[next], sets.maybe[next]) = (choice.sets.matched, choice.sets.maybe);
             if rules.set_cgroup(id, sets).is_ok() {
                 self.told.insert(id, choice);
             }
@@ -317,7 +317,7 @@ impl Resolver {
         let (standing, sets) = match (&self.chooser, found.identity.as_deref()) {
             (Chooser::Selection(selection), identity) => {
                 let takes = identity.is_some_and(|identity| selection.takes(identity));
-                (None, Sets { matched: takes.into(), pending: 0 })
+                (None, Sets { matched: takes.into(), maybe: 0 })
             }
             (Chooser::View(viewed), Some(identity)) => {
                 let standing = viewed.standing(place, identity);

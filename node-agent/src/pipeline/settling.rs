@@ -35,13 +35,13 @@ impl Settling {
 
     /// Whether something waits for this record, or the record says something of what waited.
     pub(super) fn concerns(&self, record: &TransitionRecord) -> bool {
-        decode::settles(record) || self.0.holds(record.socket)
+        decode::decides(record) || self.0.holds(record.socket)
     }
 
     /// The next record of a socket has come: what waits for it is ready, whether the record says something of it or
     /// not. `kept` are the bits that mean the same at a generation as now.
     pub(super) fn next(&mut self, record: &TransitionRecord, kept: impl Fn(u32) -> TraceSet) -> Settled {
-        let mut settled = decode::settled(record);
+        let mut settled = decode::decided(record);
         let mut ready =
             if self.0.holds(record.socket) { self.0.release(record.socket).pop_front() } else { None };
         if let Some(ready) = &mut ready
@@ -92,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Settled, Settling, WAIT_NS};
-    use crate::decode::{Transition, is_unsettled, transitions};
+    use crate::decode::{Transition, is_undecided, transitions};
 
     const MS: u64 = 1_000_000;
 
@@ -103,7 +103,7 @@ mod tests {
             boot_ns,
             birth_ns: boot_ns,
             traces,
-            flags: flag::UNSETTLED,
+            flags: flag::UNDECIDED,
             new_state: State::SYN_SENT.0,
             old_state: State::CLOSE.0,
             ..TransitionRecord::zeroed()
@@ -116,12 +116,12 @@ mod tests {
             boot_ns,
             birth_ns: born_ns,
             traces,
-            flags: if others == 0 { 0 } else { flag::SETTLES },
+            flags: if others == 0 { 0 } else { flag::DECIDES },
             local_port: 40_000,
-            held_boot_ns: born_ns,
-            held_traces: others,
-            held_old_state: State::CLOSE.0,
-            held_new_state: State::SYN_SENT.0,
+            pending_boot_ns: born_ns,
+            pending_traces: others,
+            pending_old_state: State::CLOSE.0,
+            pending_new_state: State::SYN_SENT.0,
             old_state: State::SYN_SENT.0,
             new_state: State::ESTABLISHED.0,
             ..connects(socket, boot_ns, 0)
@@ -139,7 +139,7 @@ mod tests {
             |transition: Transition| out.push((transition.socket, transition.boot_ns, transition.traces));
         ready.into_iter().for_each(&mut put);
         for transition in transitions(record) {
-            if is_unsettled(record) {
+            if is_undecided(record) {
                 settling.hold(transition, record.boot_ns);
             } else {
                 put(transition);

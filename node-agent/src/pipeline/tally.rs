@@ -5,7 +5,7 @@ use std::fmt;
 use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{ByPlace, Totals};
 
-use crate::{kernel::CounterSnapshot, output};
+use crate::{kernel::CounterSnapshot, outlet};
 
 /// Everything counted, at one time. Exact once the programs are detached, the ring drained and the output finished.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Tally {
     /// The kernel's part.
     pub kernel: CounterSnapshot,
     /// The output's part.
-    pub output: output::Totals,
+    pub output: outlet::Totals,
     /// Emitted by the kernel, wanted by nobody after all.
     pub filtered_user: u64,
     /// Nobody could say in time whose they are, and no trace may have them without.

@@ -8,8 +8,8 @@ use kube_tcpstates_crds::LabelSelector;
 
 use super::TraceKey;
 use crate::filter::TraceFilter;
+use crate::names::TraceName;
 use crate::roster::PodInfo;
-use crate::serialise::TraceName;
 
 /// A trace that has a bit.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ pub struct Sets {
     /// Traces that select it.
     pub matched: TraceSet,
     /// Traces that could yet select it.
-    pub pending: TraceSet,
+    pub maybe: TraceSet,
 }
 
 /// The active traces by bit. A trace keeps its bit as long as it is active.
@@ -103,7 +103,7 @@ impl Plan {
             }
             match container {
                 Container::Named(name) if trace.containers.contains(name) => sets.matched |= 1 << bit,
-                Container::Pending => sets.pending |= 1 << bit,
+                Container::Pending => sets.maybe |= 1 << bit,
                 Container::Named(_) | Container::Nameless => {}
             }
         }
@@ -126,8 +126,8 @@ pub(crate) mod support {
     use super::{ActiveTrace, Plan};
     use crate::{
         filter::{CgroupChoice, TraceFilter},
+        names::TraceName,
         plan::TraceKey,
-        serialise::TraceName,
     };
 
     /// A plan of traces that select every pod of namespace `ns`, by their UIDs, one for each bit; an empty one leaves

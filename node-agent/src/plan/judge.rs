@@ -8,8 +8,8 @@ use kube_tcpstates_crds::{CheckedTrace, LabelSelector, Refusal};
 
 use super::{ActiveTrace, Inputs, State, TraceObject, convert};
 use crate::filter::FilterError;
+use crate::names::TraceName;
 use crate::roster::PodInfo;
-use crate::serialise::TraceName;
 
 /// How long a trace counts a pod that runs no more: the kernel still closes its sockets, ns.
 pub(super) const LINGER_NS: u64 = 30 * 1_000_000_000;

@@ -350,7 +350,7 @@ fn a_trace_of_a_container_takes_that_container_of_each_pod() {
     let cart = pod("shop", "cart", &[]);
     assert_eq!(plan.sets(&cart, Container::Named("app")).matched, 1);
     assert_eq!(plan.sets(&cart, Container::Named("init")).matched, 0);
-    assert_eq!(plan.sets(&cart, Container::Pending).pending, 1);
+    assert_eq!(plan.sets(&cart, Container::Pending).maybe, 1);
     assert_eq!(plan.sets(&cart, Container::Nameless), Sets::default());
 }
 

@@ -2,11 +2,7 @@
 //!
 //! An edge: it reads /proc and /sys. `kube-tcpstates check` prints it, the `start` line carries it.
 
-mod capability;
 mod system;
-
-pub use capability::{Capability, effective_capabilities, missing_capabilities};
-pub use system::kernel_release;
 
 use std::path::Path;
 
@@ -14,7 +10,7 @@ use kube_tcpstates_events::Check;
 
 use crate::{
     cgroupfs::{ById, Layout, Mount},
-    kernel::{Hook, Loaded, StorageKind},
+    kernel::{Capability, Hook, Loaded, StorageKind, effective_capabilities},
 };
 
 /// One finding.

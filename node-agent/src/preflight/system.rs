@@ -3,26 +3,15 @@
 use std::{fs, path::Path};
 
 use super::Finding;
-use crate::kernel::Hook;
+use crate::kernel::{Hook, kernel_release, kernel_version};
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The oldest kernel with a BPF ring buffer.
 const OLDEST: (u32, u32) = (5, 8);
 
-/// Release as `uname -r` prints it.
-pub fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-/// The first two numbers of a release.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
 pub(super) fn kernel() -> Finding {
     let release = kernel_release();
-    let ok = version(&release).is_none_or(|version| version >= OLDEST);
+    let ok = kernel_version(&release).is_none_or(|version| version >= OLDEST);
     Finding {
         name: "kernel",
         ok,
@@ -66,7 +55,7 @@ pub(super) fn lockdown() -> Finding {
 
 pub(super) fn memlock() -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
-    let old = version(&kernel_release()).is_some_and(|version| version < (5, 11));
+    let old = kernel_version(&kernel_release()).is_some_and(|version| version < (5, 11));
     let shown = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
     Finding {
         name: "memlock",
@@ -97,23 +86,11 @@ pub(super) fn seccomp() -> Finding {
 }
 
 pub(super) fn journal() -> Finding {
-    let ok = Path::new(crate::output::JOURNAL_SOCKET).exists();
+    let ok = Path::new(crate::outlet::JOURNAL_SOCKET).exists();
     Finding {
         name: "journal",
         ok,
         required: false,
-        detail: format!("{}, for -Y", crate::output::JOURNAL_SOCKET),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn releases_of_distributions_are_read() {
-        assert_eq!(version("6.1.0-32-cloud-amd64"), Some((6, 1)));
-        assert_eq!(version("5.10.234+deb11"), Some((5, 10)));
-        assert_eq!(version("nonsense"), None);
+        detail: format!("{}, for -Y", crate::outlet::JOURNAL_SOCKET),
     }
 }

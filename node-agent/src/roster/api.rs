@@ -87,7 +87,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::serialise::{Workload, WorkloadKind};
+    use crate::names::{Workload, WorkloadKind};
 
     fn pod(object: Value) -> Option<PodInfo> {
         PodInfo::from_api(&serde_json::from_value(object).unwrap())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::serialise::Workload;
+use crate::names::Workload;
 
 /// What is kept of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::serialise::{Workload, WorkloadKind};
+use crate::names::{Workload, WorkloadKind};
 
 /// Label that a Deployment gives to its pods and appends to the name of their `ReplicaSet`.
 const TEMPLATE_HASH: &str = "pod-template-hash";

@@ -75,7 +75,7 @@ impl Drop for ClusterTraces<'_> {
 const NAMESPACES: [&str; 4] = ["slots-a", "slots-b", "slots-c", "slots-d"];
 /// Traces that may be active in one namespace.
 const QUOTA: usize = 8;
-const SLOTS: usize = 64;
+const HALVES: usize = 64;
 const LAST: &str = "slots-d/last";
 const OVER_QUOTA: &str = "slots-a/t8";
 const NODES: [Identity; 2] = [NODE_A, NODE_B];
@@ -93,7 +93,7 @@ fn sixty_five_traces(cluster: &Cluster) -> Result<()> {
     let mut namespaced: Vec<&str> = active.iter().map(String::as_str).collect();
     namespaced.extend([OVER_QUOTA, LAST]);
     make(cluster, &namespaced)?;
-    let of_cluster: Names = (active.len()..SLOTS).map(|n| format!("c{n}")).collect();
+    let of_cluster: Names = (active.len()..HALVES).map(|n| format!("c{n}")).collect();
     make(cluster, &of_cluster.iter().map(String::as_str).collect::<Vec<_>>())?;
     active.extend(of_cluster);
     for node in NODES {
@@ -105,7 +105,7 @@ fn sixty_five_traces(cluster: &Cluster) -> Result<()> {
             report.trace(OVER_QUOTA)
         );
         assert_eq!(report.standing(LAST), ("Waiting", "SlotsExhausted"), "{:?}", report.trace(LAST));
-        assert_eq!(report.0["status"]["tracesLoaded"], SLOTS);
+        assert_eq!(report.0["status"]["tracesLoaded"], HALVES);
         let message = report.trace(LAST).map(|trace| trace["message"].to_string()).unwrap_or_default();
         assert!(message.contains("displaced"), "it was active until the cluster traces came: {message}");
         eprintln!("{}: {} traces active; {LAST}: {message}", node.name, report.in_state("Tracing").len());

@@ -259,8 +259,8 @@ struct Seen {
 
 impl Seen {
     fn take(&mut self, record: &TransitionRecord) {
-        self.held += usize::from(record.flags & flag::HELD != 0);
-        if let Some(settled) = decode::settled(record) {
+        self.held += usize::from(record.flags & flag::PENDING != 0);
+        if let Some(settled) = decode::decided(record) {
             let is_meant = |earlier: &&mut Transition| {
                 (earlier.socket, earlier.boot_ns) == (settled.socket, settled.boot_ns)
             };
@@ -311,11 +311,11 @@ fn unanswered() -> (OwnedFd, OwnedFd, TcpStream) {
 fn connects(rings: &mut Rings) -> Vec<(TraceSet, bool, Option<TraceSet>)> {
     let mut found = Vec::new();
     let mut take = |record: &TransitionRecord| {
-        let settled = decode::settled(record);
+        let settled = decode::decided(record);
         let of_connect =
             |transition: &Transition| transition.new_state == State::SYN_SENT && is_ours(transition);
         for transition in decode::transitions(record).into_iter().filter(of_connect) {
-            found.push((transition.traces, decode::is_unsettled(record), None));
+            found.push((transition.traces, decode::is_undecided(record), None));
         }
         if let Some(settled) = settled.filter(of_connect) {
             found.push((0, false, Some(settled.traces)));

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The pipeline never waits for stdout. The chunks together never pass a byte bound; a line without room is
-//! refused before it is serialised, and counted. What the lines say is the business of `serialise/`.
+//! refused before it is serialised, and counted. What the lines say is the business of `render/`.
 //!
 //! - `queue`: the pipeline's end: bounded, counts, numbers the event lines.
 //! - `writer`: the thread that owns the file descriptor, and the only place that blocks on it.

@@ -16,7 +16,7 @@ use kube_tcpstates_events::{Level, Line, Log, SchemaId};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{Layer, layer::Context};
 
-use crate::serialise::{line, time::rfc3339};
+use crate::render::{line, time::rfc3339};
 
 /// Diagnostics that may wait for the pipeline. What finds no room is dropped: events matter more.
 const WAITING: usize = 1_024;

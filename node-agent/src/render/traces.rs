@@ -7,6 +7,7 @@ use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
 use super::append::decimal;
 use super::escape;
+use crate::names::TraceName;
 
 /// Bytes that names of traces may take of a line.
 const NAMES_MAX: usize = 512;
@@ -14,15 +15,6 @@ const NAMES_MAX: usize = 512;
 const NAME_MAX: usize = 320;
 /// Combinations kept. Far more than occur; a bound all the same.
 const COMBINATIONS: usize = 1_024;
-
-/// A trace as a line names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TraceName {
-    /// Of one namespace: `namespace/name`.
-    Namespaced(String),
-    /// Of the cluster: its name.
-    Cluster(String),
-}
 
 /// A set of traces, rendered.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use kube_tcpstates::output::{End, MIN_BOUND, Offer, Queue};
+use kube_tcpstates::outlet::{End, MIN_BOUND, Offer, Queue};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 const DISK: u64 = 64 << 10;
@@ -39,7 +39,7 @@ impl Drop for SmallDisk {
 }
 
 /// Writes lines of 700 bytes into `file` until the disk is full; returns how many were offered and the end.
-fn write_until_full(file: File) -> (u64, kube_tcpstates::output::Finished) {
+fn write_until_full(file: File) -> (u64, kube_tcpstates::outlet::Finished) {
     let (told, end) = mpsc::channel();
     let mut queue = Queue::start(file.into(), MIN_BOUND, move |end| told.send(*end).unwrap()).unwrap();
     let mut offered = 0;

@@ -168,7 +168,7 @@ mod tests {
     };
 
     use super::{MAX_LINE, ecs, json, split_lost};
-    use crate::serialise::time::rfc3339;
+    use crate::render::time::rfc3339;
 
     const NOW: u64 = 1_795_361_101_123_456_789;
 

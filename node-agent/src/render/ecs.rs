@@ -148,7 +148,7 @@ fn process(out: &mut Vec<u8>, transition: &Transition) {
 #[cfg(test)]
 mod tests {
     use super::Ecs;
-    use crate::serialise::fixtures::Fixture;
+    use crate::render::fixtures::Fixture;
 
     fn render(fixture: &Fixture) -> String {
         let mut out = Vec::new();

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 
 use kube_tcpstates_common::state::State;
 
-use super::{
-    Attributed, Attribution, AttributionSource, AttributionStatus, LabelFields, Labels, TraceName, Traces,
-    Workload, WorkloadKind,
-};
+use crate::names::{TraceName, Workload, WorkloadKind};
+
+use super::{Attributed, Attribution, AttributionSource, AttributionStatus, LabelFields, Labels, Traces};
 use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
 
 /// What an [`Attributed`] borrows.

@@ -34,10 +34,10 @@ pub use errno::{Errno, name as errno_name};
 pub use journal::Journal;
 pub use json::Json;
 pub use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
-pub use labels::{LabelFields, Labels, Workload, WorkloadKind};
+pub use labels::{LabelFields, Labels};
 pub use table::Table;
 pub use text::TextOptions;
-pub use traces::{TraceName, TraceTable, Traces};
+pub use traces::{TraceTable, Traces};
 
 use kube_tcpstates_events::Line;
 

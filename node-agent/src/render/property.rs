@@ -9,9 +9,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::fixtures::{Fixture, bare, pod};
+use crate::names::{TraceName, Workload, WorkloadKind};
+
 use super::{
     AttributionSource, AttributionStatus, Csv, Ecs, Errno, Json, LabelFields, Labels, MAX_LINE, Serialiser,
-    Table, TextOptions, TraceName, Traces, Workload, WorkloadKind, escape, json, time,
+    Table, TextOptions, Traces, escape, json, time,
 };
 use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
 

@@ -120,7 +120,7 @@ mod tests {
     use jiff::tz::{TimeZone, offset};
 
     use super::{Table, TextOptions};
-    use crate::serialise::fixtures::{Fixture, comm};
+    use crate::render::fixtures::{Fixture, comm};
 
     fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
         let mut table = Table::new(options);

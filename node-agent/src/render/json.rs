@@ -231,7 +231,7 @@ pub(super) fn attribution(out: &mut Vec<u8>, event: &Attributed<'_>) {
 #[cfg(test)]
 mod tests {
     use super::Json;
-    use crate::serialise::fixtures::Fixture;
+    use crate::render::fixtures::Fixture;
 
     fn render(fixture: &Fixture) -> String {
         let mut out = Vec::new();

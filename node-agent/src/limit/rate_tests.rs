@@ -6,8 +6,8 @@ use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::filter::TraceFilter;
+use crate::names::TraceName;
 use crate::plan::TraceKey;
-use crate::serialise::TraceName;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -1,5 +1,5 @@
 //! Entries for the systemd journal (`-Y`), beside stdout. One datagram is one entry; how an entry is encoded is the
-//! business of `serialise/journal.rs`.
+//! business of `render/journal.rs`.
 //!
 //! journald reads from a socket that holds few datagrams (`net.unix.max_dgram_qlen`, 10 unless systemd raised it), so a
 //! burst must wait somewhere: in a queue of bounded length, from which a thread of its own sends. Whoever hands an

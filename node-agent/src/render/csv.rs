@@ -88,7 +88,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::{Csv, TextOptions};
-    use crate::serialise::fixtures::{Fixture, comm};
+    use crate::render::fixtures::{Fixture, comm};
 
     fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
         let mut csv = Csv::new(options);

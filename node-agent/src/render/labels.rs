@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::append::{Object, pad};
 use super::escape::{self, terminal};
 use super::journal;
+use crate::names::Workload;
 
 /// Bytes that an owner may take of a JSON line. Pod labels are left out, last first, until it fits.
 const FRAGMENT_MAX: usize = 2_000;
@@ -48,46 +49,6 @@ pub struct LabelFields {
     pub host_slice: Option<String>,
     /// systemd unit of a host process.
     pub host_unit: Option<String>,
-}
-
-/// The workload that owns a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    /// Which kind of resource.
-    pub kind: WorkloadKind,
-    /// Its name.
-    pub name: String,
-}
-
-/// Kinds of workload that OpenTelemetry has a name for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkloadKind {
-    /// `Deployment`
-    Deployment,
-    /// `ReplicaSet` of no Deployment.
-    ReplicaSet,
-    /// `StatefulSet`
-    StatefulSet,
-    /// `DaemonSet`
-    DaemonSet,
-    /// `Job` of no `CronJob`.
-    Job,
-    /// `CronJob`
-    CronJob,
-}
-
-impl WorkloadKind {
-    /// OpenTelemetry's word: `k8s.<word>.name`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployment",
-            Self::ReplicaSet => "replicaset",
-            Self::StatefulSet => "statefulset",
-            Self::DaemonSet => "daemonset",
-            Self::Job => "job",
-            Self::CronJob => "cronjob",
-        }
-    }
 }
 
 /// [`LabelFields`] rendered for every format.
@@ -314,7 +275,8 @@ fn csv(fields: &LabelFields) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FRAGMENT_MAX, LabelFields, Labels, Workload, WorkloadKind};
+    use super::{FRAGMENT_MAX, LabelFields, Labels};
+    use crate::names::{Workload, WorkloadKind};
 
     fn json(fields: LabelFields) -> String {
         String::from_utf8(Labels::new(fields).json.into()).unwrap()

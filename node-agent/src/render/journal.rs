@@ -192,7 +192,7 @@ fn value(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::Journal;
-    use crate::serialise::fixtures::{Fixture, comm};
+    use crate::render::fixtures::{Fixture, comm};
 
     fn render(root: bool, fixture: &Fixture) -> Vec<u8> {
         let mut out = Vec::new();

@@ -1,0 +1,41 @@
+//! What owns a pod, by the names that OpenTelemetry has for it.
+
+/// The workload that owns a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Which kind of resource.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// Kinds of workload that OpenTelemetry has a name for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// `Deployment`
+    Deployment,
+    /// `ReplicaSet` of no Deployment.
+    ReplicaSet,
+    /// `StatefulSet`
+    StatefulSet,
+    /// `DaemonSet`
+    DaemonSet,
+    /// `Job` of no `CronJob`.
+    Job,
+    /// `CronJob`
+    CronJob,
+}
+
+impl WorkloadKind {
+    /// OpenTelemetry's word: `k8s.<word>.name`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::ReplicaSet => "replicaset",
+            Self::StatefulSet => "statefulset",
+            Self::DaemonSet => "daemonset",
+            Self::Job => "job",
+            Self::CronJob => "cronjob",
+        }
+    }
+}
