@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::{K8s, SchemaId};
 
 /// What traces, and how.
@@ -10,6 +11,18 @@ use crate::{K8s, SchemaId};
 pub struct Start {
     /// Wall-clock time the line was made, RFC 3339 in UTC with nanoseconds.
     pub time: String,
+    /// What has a name of our own.
+    pub tcpstates: StartAttributes,
+    /// The cluster and the node that are traced; absent without Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Box<K8s>>,
+}
+
+/// The attributes of a `start` line that are our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "start")]
+#[schemars(rename = "StartAttributes", transform = Kind("start"))]
+pub struct StartAttributes {
     /// Name and version of the format.
     pub schema: SchemaId,
     /// 8 hex digits, new for each process.
@@ -18,9 +31,6 @@ pub struct Start {
     pub seq: u64,
     /// Version of kube-tcpstates.
     pub version: String,
-    /// The cluster and the node that are traced; absent without Kubernetes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub k8s: Option<Box<K8s>>,
     /// The kernel that is traced.
     pub kernel: Kernel,
     /// Where in the kernel transitions are observed.

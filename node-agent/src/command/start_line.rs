@@ -1,6 +1,8 @@
 //! The first line of a run, of `trace` and `agent` alike.
 
-use kube_tcpstates_events::{CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, Storage};
+use kube_tcpstates_events::{
+    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, StartAttributes, Storage,
+};
 
 use crate::{
     cgroupfs::Layout,
@@ -36,13 +38,11 @@ pub(super) fn start_line(facts: StartFacts) -> StartLine {
 }
 
 fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
-    Start {
-        time: rfc3339(Clock::new().unix_ns(boot_ns())),
+    let tcpstates = StartAttributes {
         schema: SchemaId::V1,
         run: facts.run.to_string(),
         seq,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        k8s: facts.k8s.clone().map(Box::new),
         kernel: Kernel { release: kernel::kernel_release() },
         hook: match kernel.hook {
             Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
@@ -59,7 +59,9 @@ fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
         options: Some(facts.command_line.clone()),
         filters: facts.filters.clone(),
         preflight: preflight::of_run(kernel),
-    }
+    };
+    let time = rfc3339(Clock::new().unix_ns(boot_ns()));
+    Start { time, tcpstates, k8s: facts.k8s.clone().map(Box::new) }
 }
 
 /// How cgroups are mounted, as lines say it.

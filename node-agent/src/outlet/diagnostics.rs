@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use kube_tcpstates_events::{Level, Line, Log, SchemaId};
+use kube_tcpstates_events::{Level, Line, Log, LogAttributes, SchemaId};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{Layer, layer::Context};
 
@@ -84,7 +84,8 @@ impl Diagnostics {
     }
 
     fn line(&self, level: Level, text: String) -> Vec<u8> {
-        let log = Log { time: now(), schema: SchemaId::V1, run: self.run.clone(), level, text };
+        let tcpstates = LogAttributes { schema: SchemaId::V1, run: self.run.clone(), level, text };
+        let log = Log { time: now(), tcpstates };
         let mut out = Vec::new();
         if self.ecs {
             line::ecs(&mut out, &Line::Log(log));
@@ -162,8 +163,9 @@ mod tests {
         let line = waiting.try_recv().unwrap();
         assert_eq!(line.last(), Some(&b'\n'));
         let Line::Log(log) = serde_json::from_slice(&line).unwrap() else { panic!("another kind") };
-        assert_eq!((log.level, log.text.as_str()), (Level::Warn, "the watch is \"broken\" code=403"));
-        assert_eq!(log.run, "5f0c2a91");
+        let own = log.tcpstates;
+        assert_eq!((own.level, own.text.as_str()), (Level::Warn, "the watch is \"broken\" code=403"));
+        assert_eq!(own.run, "5f0c2a91");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 
-use kube_tcpstates_events::{Heartbeat, K8s, Line, Loss, Lost, SchemaId};
+use kube_tcpstates_events::{
+    Heartbeat, HeartbeatAttributes, K8s, Line, Loss, Lost, LostAttributes, SchemaId,
+};
 
 use super::{ledger::Ledger, tally::Tally};
 use crate::{
@@ -85,19 +87,19 @@ impl Reporter {
             self.told = total;
             return true;
         }
-        let whole = Lost {
-            time: rfc3339(clock.unix_ns(boot_ns())),
+        let tcpstates = LostAttributes {
             schema: SchemaId::V1,
             run: self.run.clone(),
             seq: 0,
-            k8s: self.k8s.clone(),
             lost: Loss { since_last, total, by_place, by_trace: ledger.losses() },
             exact: tally.exact(),
         };
+        let whole = Lost { time: rfc3339(clock.unix_ns(boot_ns())), tcpstates, k8s: self.k8s.clone() };
         let mut offer = Offer::Accepted;
-        for part in split_lost(whole) {
+        for mut part in split_lost(whole) {
             offer = queue.control(|out, seq| {
-                serialiser.line(out, &Line::Lost(Box::new(Lost { seq, ..part.clone() })));
+                part.tcpstates.seq = seq;
+                serialiser.line(out, &Line::Lost(Box::new(part)));
             });
             // Told again as a whole: a count by trace is the one in the latest line.
             if offer != Offer::Accepted {
@@ -127,12 +129,10 @@ impl Reporter {
         }
         let now_ns = boot_ns();
         clock.refresh(now_ns);
-        let heartbeat = Heartbeat {
-            time: rfc3339(clock.unix_ns(now_ns)),
+        let mut tcpstates = HeartbeatAttributes {
             schema: SchemaId::V1,
             run: self.run.clone(),
             seq: 0,
-            k8s: self.k8s.clone(),
             uptime_s: now_ns.saturating_sub(self.started_ns) / SECOND_NS,
             totals: tally.totals(),
             clock_step_ns: clock.take_step(),
@@ -141,8 +141,10 @@ impl Reporter {
             api_in_sync: cluster.map(|cluster| cluster.api_in_sync),
             last,
         };
+        let (time, k8s) = (rfc3339(clock.unix_ns(now_ns)), self.k8s.clone());
         let offer = queue.control(|out, seq| {
-            serialiser.line(out, &Line::Heartbeat(Box::new(Heartbeat { seq, ..heartbeat.clone() })));
+            tcpstates.seq = seq;
+            serialiser.line(out, &Line::Heartbeat(Box::new(Heartbeat { time, tcpstates, k8s })));
         });
         queue.flush();
         matches!(offer, Offer::Accepted | Offer::Closed)

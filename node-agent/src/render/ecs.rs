@@ -1,36 +1,32 @@
-//! The transition line of `-o ecs`: Elastic Common Schema 9 names, and under `tcpstates` what it has no names for.
+//! The transition line of `-o ecs`: Elastic Common Schema 9.4 names, and under `tcpstates` what it has no names for.
 //!
 //! `source` and `destination` are the side that opened the connection and the side that answered; where the role is
 //! not known, `source` is this machine's end, and `client` and `server` are absent.
 
 use kube_tcpstates_common::state::State;
-use kube_tcpstates_events::SCHEMA_ID;
 
-use super::append::decimal;
-use super::attributed::{Attributed, comm};
+use super::append::{decimal, literal};
+use super::attributed::{Attributed, comm, otel_state};
 use super::escape::json_bytes;
-use super::json::{
-    attribution, connection, endpoint, error, family, is_known, member, places, process_source, tcp,
-};
+use super::json::{endpoint, error, family, is_known};
+use super::own::{Extra, Own, members};
 use super::time::UtcClock;
 use crate::decode::{Role, Transition};
 
 /// Version of the Elastic Common Schema.
-pub(super) const ECS_VERSION: &str = "9.0.0";
+pub(super) const ECS_VERSION: &str = "9.4.0";
 
 /// Writes transitions as ECS documents.
 #[derive(Debug)]
 pub struct Ecs {
     clock: UtcClock,
-    /// The first members of `tcpstates`.
-    own: Vec<u8>,
+    own: Own,
 }
 
 impl Ecs {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
-        let own = format!(r#","tcpstates":{{"schema":"{SCHEMA_ID}","type":"transition","run":"{run:08x}","#);
-        Self { clock: UtcClock::default(), own: own.into() }
+        Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run) }
     }
 
     /// Appends one line, newline included.
@@ -45,26 +41,12 @@ impl Ecs {
         network(out, transition);
         error(out, transition);
         if let Some(labels) = event.labels {
-            member(out, &labels.ecs);
+            members(out, &labels.ecs);
         }
         process(out, transition);
-        out.extend_from_slice(OBSERVER.as_bytes());
-        out.extend_from_slice(&self.own);
-        connection(out, transition, event.connection_id);
-        out.push(b',');
-        tcp(out, transition);
-        if let Some(owner) = &transition.owner {
-            out.extend_from_slice(br#","process":{"source":""#);
-            out.extend_from_slice(process_source(owner.source).as_str().as_bytes());
-            out.extend_from_slice(br#""}"#);
-        }
-        if let Some(labels) = event.labels {
-            member(out, &labels.ecs_own);
-        }
-        places(out, transition);
-        attribution(out, event);
-        member(out, &event.traces.json);
-        out.extend_from_slice(b"}}\n");
+        let owner = event.labels.map_or(&[][..], |labels| &labels.ecs_own);
+        self.own.append(out, seq, event, Extra { state: otel_state(transition.new_state), owner });
+        literal(out, "}\n");
     }
 }
 
@@ -160,7 +142,7 @@ mod tests {
     fn a_client_is_the_source_and_its_connection_goes_out() {
         assert_eq!(
             render(&Fixture::client()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","start"],"sequence":123,"duration":433871,"outcome":"success"},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"egress"},"source":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"client":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"destination":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"server":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","name":"app","runtime":"containerd"},"host":{"name":"n1"},"orchestrator":{"type":"kubernetes","cluster":{"name":"prod"},"namespace":"shop","resource":{"type":"pod","name":"checkout-7d4f","id":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"}},"process":{"pid":4242,"thread":{"name":"checkout"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"},"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client","process":{"source":"connect"},"pod":{"qos":"burstable","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"workload":{"kind":"deployment","name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","start"],"sequence":123,"duration":433871,"outcome":"success"},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"egress"},"source":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"client":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"destination":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"server":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","name":"app","runtime":"containerd"},"host":{"name":"n1"},"orchestrator":{"type":"kubernetes","cluster":{"name":"prod"},"namespace":"shop","resource":{"type":"pod","name":"checkout-7d4f","id":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"}},"process":{"pid":4242,"thread":{"name":"checkout"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client","connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"},"owner":{"source":"connect"},"qos":"burstable","container":{"runtime":"containerd"},"pod":{"label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"workload":{"kind":"deployment","name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}}"#
         );
     }
 
@@ -168,7 +150,7 @@ mod tests {
     fn a_listener_is_the_destination_and_has_no_source() {
         assert_eq!(
             render(&Fixture::listener()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","info"],"sequence":123},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"ingress"},"destination":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"server":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"process":{"pid":812,"thread":{"name":"nginx: master p"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"00000000000000a1","state":"listen"},"old_state":"CLOSE","new_state":"LISTEN","role":"server","process":{"source":"listen"},"host":{"slice":"system.slice","unit":"nginx.service"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","info"],"sequence":123},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"ingress"},"destination":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"server":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"process":{"pid":812,"thread":{"name":"nginx: master p"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"CLOSE","new_state":"LISTEN","role":"server","connection":{"id":"00000000000000a1","state":"listen"},"owner":{"source":"listen"},"host":{"slice":"system.slice","unit":"nginx.service"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}}"#
         );
     }
 
@@ -176,7 +158,7 @@ mod tests {
     fn a_refused_connection_is_an_end_and_a_failure() {
         assert_eq!(
             render(&Fixture::refused()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","end"],"sequence":123,"duration":1204567,"outcome":"failure"},"network":{"transport":"tcp","iana_number":"6","type":"ipv6","direction":"egress"},"source":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"client":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"destination":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"server":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"error":{"type":"ECONNREFUSED"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"00000000000000b2","state":"closed","partial":true},"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client","attribution":{"source":"none","status":"unknown"}}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","end"],"sequence":123,"duration":1204567,"outcome":"failure"},"network":{"transport":"tcp","iana_number":"6","type":"ipv6","direction":"egress"},"source":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"client":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"destination":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"server":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"error":{"type":"ECONNREFUSED"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client","connection":{"id":"00000000000000b2","state":"closed","partial":true},"attribution":{"source":"none","status":"unknown"}}}"#
         );
     }
 }

@@ -10,8 +10,9 @@ use super::append::{address, decimal, hex16, state};
 use super::attributed::{Attributed, comm};
 use super::errno;
 use super::escape::terminal;
-use super::json::{is_known, process_source};
+use super::json::is_known;
 use super::labels::LabelFields;
+use super::own::owner_source;
 use crate::decode::{Endpoint, Family, Owner, Role};
 
 /// Encodes transitions for the journal.
@@ -32,7 +33,7 @@ impl Journal {
                 value(out, "OBJECT_COMM", comm(&owner.comm));
             }
             field(out, "TCPSTATES_PROCESS_SOURCE", |out| {
-                out.extend_from_slice(process_source(owner.source).as_str().as_bytes());
+                out.extend_from_slice(owner_source(owner.source).as_str().as_bytes());
             });
         }
         let peer = transition.peer.filter(is_known);

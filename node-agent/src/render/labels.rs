@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::append::{Object, pad};
+use super::append::{Object, decimal, pad};
 use super::escape::{self, terminal};
 use super::journal;
+use super::names::name;
 use crate::names::Workload;
 
 /// Bytes that an owner may take of a JSON line. Pod labels are left out, last first, until it fits.
@@ -14,7 +15,7 @@ const NAME_MAX: usize = 256;
 /// Escaped bytes of a name that Kubernetes bounds at 63 characters.
 const LABEL_MAX: usize = 64;
 /// Escaped bytes of a cluster's name, a container's id, a slice, a unit: unbounded at their source.
-const FREE_MAX: usize = 192;
+const FREE_MAX: usize = 176;
 /// Width of the table's CONTAINER column.
 pub(super) const CONTAINER_COLUMN: usize = 12;
 /// Characters of the table's POD column at most.
@@ -55,11 +56,13 @@ pub struct LabelFields {
 #[derive(Clone, Debug)]
 pub struct Labels {
     fields: LabelFields,
-    /// `"k8s":{...},"container":{...},"host":{...}`
+    /// `"k8s":{...},"container":{...}`
     pub(super) json: Box<[u8]>,
+    /// Members of `tcpstates`, the same in JSON and ECS.
+    pub(super) own: Box<[u8]>,
     /// What ECS has names for, as members of the document.
     pub(super) ecs: Box<[u8]>,
-    /// What ECS has no names for, as members of `tcpstates`.
+    /// What ECS has no names for and JSON has elsewhere, as further members of `tcpstates`.
     pub(super) ecs_own: Box<[u8]>,
     /// The table's CONTAINER column, padded, one space, and its POD column.
     pub(super) table: Box<[u8]>,
@@ -73,9 +76,10 @@ impl Labels {
     /// Renders an owner. Some microseconds: once for each container, not for each line.
     pub fn new(fields: LabelFields) -> Self {
         let labels = pod_labels(&fields.pod_labels);
-        let (ecs, ecs_own) = fit(&labels, |labels| (ecs(&fields), ecs_own(&fields, labels)));
+        let Rendered { json, own, ecs, ecs_own } = fit(&fields, &labels);
         Self {
-            json: fit(&labels, |labels| (json(&fields, labels), Vec::new())).0.into(),
+            json: json.into(),
+            own: own.into(),
             ecs: ecs.into(),
             ecs_own: ecs_own.into(),
             table: table(&fields).into(),
@@ -125,15 +129,24 @@ fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
     PodLabels { omitted: labels.len() - shown.len(), shown }
 }
 
-/// Renders with as many of the labels as fit into [`FRAGMENT_MAX`].
-fn fit(labels: &PodLabels<'_>, render: impl Fn(&PodLabels<'_>) -> (Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
+/// What an owner is on the lines that are JSON.
+struct Rendered {
+    json: Vec<u8>,
+    own: Vec<u8>,
+    ecs: Vec<u8>,
+    ecs_own: Vec<u8>,
+}
+
+/// Renders with as many of the labels as fit into [`FRAGMENT_MAX`] in either format, so that both have the same ones.
+fn fit(fields: &LabelFields, labels: &PodLabels<'_>) -> Rendered {
     let total = labels.shown.len() + labels.omitted;
     let mut count = labels.shown.len();
     loop {
-        let shown = labels.shown[..count].to_vec();
-        let rendered = render(&PodLabels { omitted: total - count, shown });
-        if count == 0 || rendered.0.len() + rendered.1.len() <= FRAGMENT_MAX {
-            return rendered;
+        let labels = PodLabels { omitted: total - count, shown: labels.shown[..count].to_vec() };
+        let (json, own) = (json(fields, &labels), own(fields, &labels));
+        let (ecs, ecs_own) = (ecs(fields), ecs_own(fields, &labels));
+        if count == 0 || own.len() + json.len().max(ecs.len() + ecs_own.len()) <= FRAGMENT_MAX {
+            return Rendered { json, own, ecs, ecs_own };
         }
         count -= 1;
     }
@@ -154,8 +167,7 @@ fn json(fields: &LabelFields, labels: &PodLabels<'_>) -> Vec<u8> {
     let mut pod = k8s.object("pod");
     pod.text("name", fields.pod_name.as_deref(), NAME_MAX);
     pod.text("uid", fields.pod_uid.as_deref(), LABEL_MAX);
-    pod.text("qos", fields.qos, LABEL_MAX);
-    label_members(&mut pod, labels);
+    label_members(&mut pod, "label", labels);
     pod.close();
     named(&mut k8s, "container", fields.container_name.as_deref(), LABEL_MAX);
     if let Some(workload) = &fields.workload {
@@ -164,14 +176,12 @@ fn json(fields: &LabelFields, labels: &PodLabels<'_>) -> Vec<u8> {
     k8s.close();
     let mut container = Object::member(&mut out, "container");
     container.text("id", fields.container_id.as_deref(), FREE_MAX);
-    container.text("runtime", fields.runtime, LABEL_MAX);
     container.close();
-    host_member(&mut out, fields);
     out
 }
 
-fn label_members(pod: &mut Object<'_>, labels: &PodLabels<'_>) {
-    let mut object = pod.object("label");
+fn label_members(pod: &mut Object<'_>, key: &str, labels: &PodLabels<'_>) {
+    let mut object = pod.object(key);
     for (key, value) in &labels.shown {
         let out = object.out();
         if out.last() != Some(&b'{') {
@@ -185,16 +195,23 @@ fn label_members(pod: &mut Object<'_>, labels: &PodLabels<'_>) {
         out.push(b'"');
     }
     object.close();
-    if labels.omitted > 0 {
-        super::append::decimal(pod.key("labels_omitted"), labels.omitted);
-    }
 }
 
-fn host_member(out: &mut Vec<u8>, fields: &LabelFields) {
-    let mut host = Object::member(out, "host");
-    host.text("slice", fields.host_slice.as_deref(), FREE_MAX);
-    host.text("unit", fields.host_unit.as_deref(), FREE_MAX);
+fn own(fields: &LabelFields, labels: &PodLabels<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut own = Object::inner(&mut out);
+    own.text(name!(qos), fields.qos, LABEL_MAX);
+    if labels.omitted > 0 {
+        decimal(own.key(name!(labels_omitted)), labels.omitted);
+    }
+    let mut container = own.object(name!(container));
+    container.text(name!(runtime), fields.runtime, LABEL_MAX);
+    container.close();
+    let mut host = own.object(name!(host));
+    host.text(name!(slice), fields.host_slice.as_deref(), FREE_MAX);
+    host.text(name!(unit), fields.host_unit.as_deref(), FREE_MAX);
     host.close();
+    out
 }
 
 fn ecs(fields: &LabelFields) -> Vec<u8> {
@@ -226,17 +243,16 @@ fn ecs(fields: &LabelFields) -> Vec<u8> {
 
 fn ecs_own(fields: &LabelFields, labels: &PodLabels<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut pod = Object::member(&mut out, "pod");
-    pod.text("qos", fields.qos, LABEL_MAX);
-    label_members(&mut pod, labels);
+    let mut own = Object::inner(&mut out);
+    let mut pod = own.object(name!(pod));
+    label_members(&mut pod, name!(label), labels);
     pod.close();
     if let Some(workload) = &fields.workload {
-        let mut object = Object::member(&mut out, "workload");
-        object.text("kind", Some(workload.kind.as_str()), LABEL_MAX);
-        object.text("name", Some(&workload.name), NAME_MAX);
+        let mut object = own.object(name!(workload));
+        object.text(name!(workload_kind), Some(workload.kind.as_str()), LABEL_MAX);
+        object.text(name!(workload_name), Some(&workload.name), NAME_MAX);
         object.close();
     }
-    host_member(&mut out, fields);
     out
 }
 
@@ -278,17 +294,19 @@ mod tests {
     use super::{FRAGMENT_MAX, LabelFields, Labels};
     use crate::names::{Workload, WorkloadKind};
 
-    fn json(fields: LabelFields) -> String {
-        String::from_utf8(Labels::new(fields).json.into()).unwrap()
+    /// Outside `tcpstates`, and in it.
+    fn json(fields: LabelFields) -> [String; 2] {
+        let Labels { json, own, .. } = Labels::new(fields);
+        [json, own].map(|text| String::from_utf8(text.into()).unwrap())
     }
 
     #[test]
     fn what_is_not_known_is_absent() {
-        assert_eq!(json(LabelFields::default()), "");
+        assert_eq!(json(LabelFields::default()), ["", ""]);
         let uid_only = LabelFields { pod_uid: Some("u".to_owned()), ..LabelFields::default() };
-        assert_eq!(json(uid_only), r#""k8s":{"pod":{"uid":"u"}}"#);
+        assert_eq!(json(uid_only), [r#""k8s":{"pod":{"uid":"u"}}"#, ""]);
         let host = LabelFields { host_unit: Some("sshd.service".to_owned()), ..LabelFields::default() };
-        assert_eq!(json(host), r#""host":{"unit":"sshd.service"}"#);
+        assert_eq!(json(host), ["", r#""host":{"unit":"sshd.service"}"#]);
     }
 
     #[test]
@@ -297,7 +315,7 @@ mod tests {
         let pod_labels = pod_labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         assert_eq!(
             json(LabelFields { pod_labels, ..LabelFields::default() }),
-            r#""k8s":{"pod":{"label":{"app":"a","app_kubernetes_io/name":"b"},"labels_omitted":1}}"#
+            [r#""k8s":{"pod":{"label":{"app":"a","app_kubernetes_io/name":"b"}}}"#, r#""labels_omitted":1"#]
         );
     }
 
@@ -309,11 +327,13 @@ mod tests {
             workload: Some(Workload { kind: WorkloadKind::Job, name: "n".repeat(253) }),
             ..LabelFields::default()
         });
-        let text = String::from_utf8(labels.json.to_vec()).unwrap();
-        assert!(text.len() <= FRAGMENT_MAX);
-        assert_eq!(text.matches("kkk/").count() + text.matches("/kkk").count(), 5);
-        assert!(text.contains(r#""labels_omitted":25"#));
-        assert!(labels.ecs.len() + labels.ecs_own.len() <= FRAGMENT_MAX);
+        let own = str::from_utf8(&labels.own).unwrap();
+        assert!(own.contains(r#""labels_omitted":25"#), "{own}");
+        for parts in [&[&labels.json][..], &[&labels.ecs, &labels.ecs_own]] {
+            let text: String = parts.iter().map(|part| str::from_utf8(part).unwrap()).collect();
+            assert!(own.len() + text.len() <= FRAGMENT_MAX);
+            assert_eq!(text.matches("kkk\":\"v").count(), 5);
+        }
     }
 
     #[test]

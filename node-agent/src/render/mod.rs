@@ -17,6 +17,8 @@ mod journal;
 mod json;
 mod labels;
 pub mod line;
+mod names;
+mod own;
 mod table;
 mod text;
 pub mod time;

@@ -6,14 +6,14 @@ use kube_tcpstates_common::state::State;
 use kube_tcpstates_events as events;
 use proptest::option;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fixtures::{Fixture, bare, pod};
 use crate::names::{TraceName, Workload, WorkloadKind};
 
 use super::{
     AttributionSource, AttributionStatus, Csv, Ecs, Errno, Json, LabelFields, Labels, MAX_LINE, Serialiser,
-    Table, TextOptions, Traces, escape, json, time,
+    Table, TextOptions, Traces, escape, own, time,
 };
 use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
 
@@ -41,7 +41,7 @@ impl Sample {
     }
 
     /// The line by way of the types: plain, slow, and written apart from the code under test.
-    fn typed(&self, seq: u64) -> events::Line {
+    fn typed(&self, seq: u64) -> events::Transition {
         let transition = &self.transition;
         let listens = matches!((transition.old_state.0, transition.new_state.0), (_, 10) | (10, 0..=2 | 4..));
         let end = |end: &Endpoint, any: bool| events::Endpoint {
@@ -51,24 +51,10 @@ impl Sample {
         let peer = transition.peer.as_ref().map(|peer| end(peer, false));
         let owner = transition.owner.as_ref();
         let name = |owner: &Owner| text_of(&owner.comm);
-        let (k8s, container, host) = self.fields.as_ref().map_or((None, None, None), typed_labels);
-        let (mut traces, mut cluster_traces) = (Vec::new(), Vec::new());
-        for trace in &self.traces {
-            match trace {
-                TraceName::Namespaced(name) => traces.push(name.clone()),
-                TraceName::Cluster(name) => cluster_traces.push(name.clone()),
-            }
-        }
-        let netns =
-            (transition.netns.is_some() || transition.netns_cookie.is_some()).then(|| events::Netns {
-                inode: transition.netns,
-                cookie: transition.netns_cookie.map(|cookie| cookie.to_string()),
-            });
-        events::Line::Transition(Box::new(events::Transition {
+        let container_id = self.fields.as_ref().and_then(|fields| fields.container_id.clone());
+        events::Transition {
             time: time::rfc3339(self.unix_ns),
-            schema: events::SchemaId::V1,
-            run: "5f0c2a91".to_owned(),
-            seq,
+            tcpstates: self.typed_own(seq),
             network: events::Network {
                 transport: events::Transport::Tcp,
                 kind: match transition.family {
@@ -77,58 +63,76 @@ impl Sample {
                 },
                 local: end(&transition.local, listens),
                 peer: peer.filter(|peer| *peer != events::Endpoint::default()),
-                connection: events::Connection {
-                    id: format!("{:016x}", self.connection_id),
-                    state: super::attributed::otel_state(transition.new_state).map(str::to_owned),
-                    cookie: transition.cookie.map(|cookie| cookie.to_string()),
-                    partial: !transition.birth_known,
-                },
+                connection: super::attributed::otel_state(transition.new_state)
+                    .map(|state| events::ConnectionState { state: state.to_owned() }),
             },
-            tcp: typed_tcp(transition),
             error: transition.error.map(|number| events::Failure { kind: Errno(number).to_string() }),
-            k8s,
-            container,
-            host,
-            process: owner
-                .map(|owner| events::Process { pid: owner.pid, source: json::process_source(owner.source) }),
+            k8s: self.fields.as_ref().and_then(typed_k8s),
+            container: container_id.map(|id| events::Container { id }),
+            process: owner.map(|owner| events::Process { pid: owner.pid }),
             thread: owner.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
+        }
+    }
+
+    fn typed_own(&self, seq: u64) -> events::TransitionAttributes {
+        let transition = &self.transition;
+        let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
+        let fields = self.fields.clone().unwrap_or_default();
+        let host = events::Host { slice: fields.host_slice, unit: fields.host_unit };
+        let netns = events::Netns {
+            inode: transition.netns,
+            cookie: transition.netns_cookie.map(|cookie| cookie.to_string()),
+        };
+        let named = |wanted: fn(&TraceName) -> Option<&String>| {
+            self.traces.iter().filter_map(wanted).cloned().collect()
+        };
+        events::TransitionAttributes {
+            schema: events::SchemaId::V1,
+            run: "5f0c2a91".to_owned(),
+            seq,
+            old_state: state(transition.old_state),
+            new_state: state(transition.new_state),
+            state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
+            state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
+            role: transition.role.map(|role| match role {
+                Role::Client => events::Role::Client,
+                Role::Server => events::Role::Server,
+            }),
+            gap: transition.gap,
+            mptcp: transition.mptcp,
+            dual_stack: transition.v4_mapped,
+            connection: events::Connection {
+                id: format!("{:016x}", self.connection_id),
+                cookie: transition.cookie.map(|cookie| cookie.to_string()),
+                partial: !transition.birth_known,
+            },
+            owner: transition.owner.map(|owner| events::Owner { source: own::owner_source(owner.source) }),
+            qos: fields.qos.map(str::to_owned),
+            labels_omitted: None,
+            container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
+            host: (host != events::Host::default()).then_some(host),
             cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
-            netns,
+            netns: (netns != events::Netns::default()).then_some(netns),
             attribution: self.attribution,
-            traces,
-            cluster_traces,
+            traces: named(|trace| match trace {
+                TraceName::Namespaced(name) => Some(name),
+                TraceName::Cluster(_) => None,
+            }),
+            cluster_traces: named(|trace| match trace {
+                TraceName::Cluster(name) => Some(name),
+                TraceName::Namespaced(_) => None,
+            }),
             traces_omitted: None,
-        }))
+        }
     }
 }
 
-fn typed_tcp(transition: &Transition) -> events::Tcp {
-    let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
-    events::Tcp {
-        old_state: state(transition.old_state),
-        new_state: state(transition.new_state),
-        state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
-        state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
-        role: transition.role.map(|role| match role {
-            Role::Client => events::Role::Client,
-            Role::Server => events::Role::Server,
-        }),
-        gap: transition.gap,
-        mptcp: transition.mptcp,
-        dual_stack: transition.v4_mapped,
-    }
-}
-
-type TypedLabels = (Option<Box<events::K8s>>, Option<events::Container>, Option<events::Host>);
-
-fn typed_labels(fields: &LabelFields) -> TypedLabels {
+fn typed_k8s(fields: &LabelFields) -> Option<Box<events::K8s>> {
     let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
     let pod = events::Pod {
         name: fields.pod_name.clone(),
         uid: fields.pod_uid.clone(),
-        qos: fields.qos.map(str::to_owned),
         label: fields.pod_labels.iter().map(|(key, value)| (key.replace('.', "_"), value.clone())).collect(),
-        labels_omitted: None,
     };
     let mut k8s = events::K8s {
         cluster: named(&fields.cluster),
@@ -149,14 +153,7 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
         };
         *slot = Some(events::Named { name: workload.name.clone() });
     }
-    let container =
-        events::Container { id: fields.container_id.clone(), runtime: fields.runtime.map(str::to_owned) };
-    let host = events::Host { slice: fields.host_slice.clone(), unit: fields.host_unit.clone() };
-    (
-        (k8s != events::K8s::default()).then(|| Box::new(k8s)),
-        (container != events::Container::default()).then_some(container),
-        (host != events::Host::default()).then_some(host),
-    )
+    (k8s != events::K8s::default()).then(|| Box::new(k8s))
 }
 
 /// A comm as text: up to the first NUL, bytes that are not UTF-8 spelled out.
@@ -290,57 +287,54 @@ proptest! {
         let mut out = Vec::new();
         Json::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
         let text = assert_sound(&out);
-        let parsed: events::Line = serde_json::from_str(&text).unwrap();
+        // By way of the kind's own type, which takes no name twice.
+        let parsed: events::Transition = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&parsed, &sample.typed(seq));
+        let line = events::Line::Transition(Box::new(parsed));
+        prop_assert_eq!(&serde_json::from_str::<events::Line>(&text).unwrap(), &line);
         // Nothing stands on the line that the types do not know.
-        let line: Value = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(serde_json::to_value(&parsed).unwrap(), line);
+        prop_assert_eq!(serde_json::to_value(&line).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
     }
 
     #[test]
     fn an_ecs_line_says_the_same_as_the_json_line(sample in sample(), seq in any::<u64>()) {
         let mut out = Vec::new();
         Ecs::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
-        let ecs: Value = serde_json::from_str(&assert_sound(&out)).unwrap();
+        let mut ecs: Value = serde_json::from_str(&assert_sound(&out)).unwrap();
         let json = serde_json::to_value(sample.typed(seq)).unwrap();
         for (ours, theirs) in [
             ("/time", "/@timestamp"),
-            ("/seq", "/event/sequence"),
-            ("/run", "/tcpstates/run"),
-            ("/tcp/old_state", "/tcpstates/old_state"),
-            ("/tcp/new_state", "/tcpstates/new_state"),
-            ("/tcp/state_duration_us", "/tcpstates/state_duration_us"),
-            ("/tcp/role", "/tcpstates/role"),
+            ("/tcpstates/seq", "/event/sequence"),
             ("/network/type", "/network/type"),
-            ("/network/connection", "/tcpstates/connection"),
+            ("/network/connection/state", "/tcpstates/connection/state"),
             ("/error/type", "/error/type"),
-            ("/container", "/container"),
+            ("/container/id", "/container/id"),
+            ("/tcpstates/container/runtime", "/container/runtime"),
+            ("/k8s/container/name", "/container/name"),
             ("/k8s/pod/name", "/orchestrator/resource/name"),
             ("/k8s/pod/uid", "/orchestrator/resource/id"),
             ("/k8s/pod/label", "/tcpstates/pod/label"),
             ("/k8s/namespace/name", "/orchestrator/namespace"),
             ("/k8s/cluster/name", "/orchestrator/cluster/name"),
             ("/k8s/node/name", "/host/name"),
-            ("/host", "/tcpstates/host"),
             ("/process/pid", "/process/pid"),
-            ("/process/source", "/tcpstates/process/source"),
             ("/thread/name", "/process/thread/name"),
-            ("/cgroup", "/tcpstates/cgroup"),
-            ("/netns", "/tcpstates/netns"),
-            ("/attribution", "/tcpstates/attribution"),
-            ("/traces", "/tcpstates/traces"),
-            ("/cluster_traces", "/tcpstates/cluster_traces"),
         ] {
-            let mut theirs_value = ecs.pointer(theirs).cloned();
-            if theirs == "/container" {
-                // The container's name in the pod stands here in ECS.
-                theirs_value = without(theirs_value, "name");
-            }
-            prop_assert_eq!(json.pointer(ours), theirs_value.as_ref(), "{}", theirs);
+            prop_assert_eq!(json.pointer(ours), ecs.pointer(theirs), "{}", theirs);
         }
         let near = if sample.transition.role == Some(Role::Server) { "destination" } else { "source" };
         prop_assert_eq!(json.pointer("/network/local/address"), ecs.pointer(&format!("/{near}/ip")));
         prop_assert_eq!(json.pointer("/network/local/port"), ecs.pointer(&format!("/{near}/port")));
+        let workload = sample.fields.and_then(|fields| fields.workload);
+        let workload = workload.map(|it| json!({"kind": it.kind.as_str(), "name": it.name}));
+        prop_assert_eq!(ecs.pointer("/tcpstates/workload"), workload.as_ref());
+        // Without what ECS has no field for, the object is the one of the JSON line.
+        for (parent, only_in_ecs) in
+            [("/tcpstates/connection", "state"), ("/tcpstates", "workload"), ("/tcpstates", "pod")]
+        {
+            ecs.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(only_in_ecs);
+        }
+        prop_assert_eq!(&json["tcpstates"], &ecs["tcpstates"]);
     }
 
     #[test]
@@ -353,13 +347,6 @@ proptest! {
             assert_sound(&out);
         }
     }
-}
-
-/// The object without a member; nothing when that was its only one.
-fn without(value: Option<Value>, key: &str) -> Option<Value> {
-    let mut value = value?;
-    value.as_object_mut()?.remove(key);
-    (value != Value::Object(serde_json::Map::new())).then_some(value)
 }
 
 /// Everything as long as it can be and longer.

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
-use super::append::decimal;
+use super::append::{decimal, literal};
 use super::escape;
+use super::names::first;
 use crate::names::TraceName;
 
 /// Bytes that names of traces may take of a line.
@@ -47,17 +48,17 @@ impl Traces {
             });
         }
         let mut json = Vec::new();
-        for (key, list) in [("traces", &namespaced), ("cluster_traces", &cluster)] {
+        for (key, list) in [(first!(traces), &namespaced), (first!(cluster_traces), &cluster)] {
             if !list.is_empty() {
                 separate(&mut json);
-                json.extend_from_slice(format!("\"{key}\":[\"").as_bytes());
+                json.extend_from_slice(format!("{key}[\"").as_bytes());
                 json.extend_from_slice(&list.join(br#"",""#.as_slice()));
                 json.extend_from_slice(b"\"]");
             }
         }
         if omitted > 0 {
             separate(&mut json);
-            json.extend_from_slice(b"\"traces_omitted\":");
+            literal(&mut json, first!(traces_omitted));
             decimal(&mut json, omitted);
         }
         Self { json }

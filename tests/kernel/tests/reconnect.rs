@@ -32,13 +32,13 @@ fn a_socket_that_was_refused_has_no_port_until_it_is_connected_again() {
     events.retain(|event| event.kind() == "transition");
     let seen: Vec<(String, Option<u64>)> = events
         .iter()
-        .map(|event| (event.must("tcp.new_state").to_owned(), event.number("network.local.port")))
+        .map(|event| (event.must("tcpstates.new_state").to_owned(), event.number("network.local.port")))
         .collect();
     println!("{seen:?}");
     let states: Vec<&str> = seen.iter().map(|(state, _)| state.as_str()).collect();
     assert_eq!(states, ["SYN_SENT", "CLOSE", "SYN_SENT", "ESTABLISHED"]);
     assert_eq!(seen[2].1, None, "the port of the connection before");
     assert_eq!(seen[3].1, Some(ends.local.port().into()));
-    let ids: Vec<&str> = events.iter().map(|event| event.must("network.connection.id")).collect();
+    let ids: Vec<&str> = events.iter().map(|event| event.must("tcpstates.connection.id")).collect();
     assert!(ids[0] == ids[1] && ids[2] == ids[3] && ids[0] != ids[2], "{ids:?}");
 }

@@ -1,0 +1,163 @@
+//! The object `tcpstates` of a transition: the same in every format that is JSON, so written in one place.
+
+use kube_tcpstates_events::{OwnerSource, SCHEMA_ID};
+
+use super::append::{decimal, hex16, literal, state};
+use super::attributed::Attributed;
+use super::names::{first, next};
+use crate::decode::{self, Role, Transition};
+
+/// Writes the object for one run.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Up to the value of `seq`.
+    head: Vec<u8>,
+}
+
+/// Members for what another format has no field of its own for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extra<'a> {
+    /// `connection.state`
+    pub(super) state: Option<&'static str>,
+    /// Members about the owner.
+    pub(super) owner: &'a [u8],
+}
+
+impl Own {
+    /// A writer for one run, which lines name by 8 hex digits. `before` stands in front of the object on each line.
+    pub(super) fn new(before: &str, run: u32) -> Self {
+        let head = [
+            before,
+            concat!(next!(own), "{", first!(kind), r#""transition""#, next!(schema), "\""),
+            SCHEMA_ID,
+            concat!("\"", next!(run), "\""),
+            &format!("{run:08x}"),
+            concat!("\"", next!(seq)),
+        ];
+        Self { head: head.concat().into() }
+    }
+
+    /// `,"tcpstates":{...}`
+    pub(super) fn append(&self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>, extra: Extra<'_>) {
+        let transition = event.transition;
+        out.extend_from_slice(&self.head);
+        decimal(out, seq);
+        step(out, transition);
+        connection(out, transition, event.connection_id, extra.state);
+        if let Some(owner) = &transition.owner {
+            literal(out, concat!(next!(owner), "{", first!(source), "\""));
+            literal(out, owner_source(owner.source).as_str());
+            literal(out, "\"}");
+        }
+        if let Some(labels) = event.labels {
+            members(out, &labels.own);
+        }
+        members(out, extra.owner);
+        places(out, transition);
+        attribution(out, event);
+        members(out, &event.traces.json);
+        out.push(b'}');
+    }
+}
+
+/// Members that were rendered before, with a comma in front, if there are any.
+pub(super) fn members(out: &mut Vec<u8>, rendered: &[u8]) {
+    if !rendered.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(rendered);
+    }
+}
+
+/// What happened to the state.
+fn step(out: &mut Vec<u8>, transition: &Transition) {
+    literal(out, concat!(next!(old_state), "\""));
+    state(out, transition.old_state);
+    literal(out, concat!("\"", next!(new_state), "\""));
+    state(out, transition.new_state);
+    out.push(b'"');
+    if let Some(ns) = transition.duration_ns {
+        literal(out, next!(state_duration_us));
+        decimal(out, ns / 1000);
+        if transition.since_attach {
+            literal(out, concat!(next!(state_duration_since_attach), "true"));
+        }
+    }
+    literal(
+        out,
+        match transition.role {
+            Some(Role::Client) => concat!(next!(role), r#""client""#),
+            Some(Role::Server) => concat!(next!(role), r#""server""#),
+            None => "",
+        },
+    );
+    for (set, member) in [
+        (transition.gap, concat!(next!(gap), "true")),
+        (transition.mptcp, concat!(next!(mptcp), "true")),
+        (transition.v4_mapped, concat!(next!(dual_stack), "true")),
+    ] {
+        if set {
+            literal(out, member);
+        }
+    }
+}
+
+fn connection(out: &mut Vec<u8>, transition: &Transition, id: u64, state: Option<&str>) {
+    literal(out, concat!(next!(connection), "{", first!(id), "\""));
+    hex16(out, id);
+    if let Some(state) = state {
+        literal(out, concat!("\"", next!(state), "\""));
+        literal(out, state);
+    }
+    if let Some(cookie) = transition.cookie {
+        literal(out, concat!("\"", next!(cookie), "\""));
+        decimal(out, cookie);
+    }
+    out.push(b'"');
+    literal(out, if transition.birth_known { "}" } else { concat!(next!(partial), "true}") });
+}
+
+/// How the owner was learned, in the line's words.
+pub(super) const fn owner_source(source: decode::OwnerSource) -> OwnerSource {
+    match source {
+        decode::OwnerSource::Connect => OwnerSource::Connect,
+        decode::OwnerSource::Listen => OwnerSource::Listen,
+        decode::OwnerSource::Accept => OwnerSource::Accept,
+        decode::OwnerSource::Close => OwnerSource::Close,
+        decode::OwnerSource::Kernel => OwnerSource::Kernel,
+        decode::OwnerSource::Descriptor => OwnerSource::Descriptor,
+    }
+}
+
+/// `,"cgroup":{"id":"7421"},"netns":{"inode":4026532281,"cookie":"12"}`, what is known of it.
+fn places(out: &mut Vec<u8>, transition: &Transition) {
+    if let Some(id) = transition.cgroup_id {
+        literal(out, concat!(next!(cgroup), "{", first!(id), "\""));
+        decimal(out, id);
+        literal(out, "\"}");
+    }
+    let (inode, cookie) = (transition.netns, transition.netns_cookie);
+    if inode.is_none() && cookie.is_none() {
+        return;
+    }
+    literal(out, concat!(next!(netns), "{"));
+    if let Some(inode) = inode {
+        literal(out, first!(inode));
+        decimal(out, inode);
+    }
+    if let Some(cookie) = cookie {
+        let known = inode.is_some();
+        literal(out, if known { concat!(next!(cookie), "\"") } else { concat!(first!(cookie), "\"") });
+        decimal(out, cookie);
+        out.push(b'"');
+    }
+    out.push(b'}');
+}
+
+/// `,"attribution":{"source":"socket_cgroup","status":"resolved"}`
+fn attribution(out: &mut Vec<u8>, event: &Attributed<'_>) {
+    literal(out, concat!(next!(attribution), "{", first!(source), "\""));
+    literal(out, event.attribution.source.as_str());
+    literal(out, concat!("\"", next!(status), "\""));
+    literal(out, event.attribution.status.as_str());
+    literal(out, "\"}");
+}
