@@ -139,8 +139,4 @@ pub struct Settings {
     pub want_on_cpu: u32,
     /// Size of the main ring buffer in bytes.
     pub ring_bytes: u32,
-    /// Not 0: cgroup entries of the filter follow cgroup creation.
-    pub follow_cgroups: u32,
-    /// Zero.
-    pub padding: u32,
 }

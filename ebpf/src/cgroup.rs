@@ -13,7 +13,7 @@ use kube_tcpstates_common::{
 
 use crate::{
     counters::Counters,
-    globals::{offset, setting},
+    globals::offset,
     maps::{CGROUP_EVENTS, CGROUP_SETS},
     memory::{Memory, Probed, Typed},
 };
@@ -25,9 +25,7 @@ const UNIFIED: u32 = 0;
 pub(crate) fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
     let cgroup: *const u8 = context.arg(0);
     if let Some(id) = unified_id(cgroup) {
-        if setting!(follow_cgroups) != 0 {
-            inherit_sets(cgroup, id);
-        }
+        inherit_sets(cgroup, id);
         tell(id, context.arg(1), false);
     }
     0

@@ -1,5 +1,7 @@
 //! `type: heartbeat`: no lines because nothing happened, or because nothing works? This line tells.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,9 @@ pub struct HeartbeatAttributes {
     pub uptime_s: u64,
     /// What became of the transitions so far.
     pub totals: Totals,
+    /// Lost on the way to an outlet beside stdout, by its name. Only outlets that lost something.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost_by_outlet: BTreeMap<String, u64>,
     /// How far the wall clock was stepped since the last heartbeat, nanoseconds, negative when it went back; absent
     /// for steps of 1 ms and less. `time` of later lines follows the new clock, durations are not affected.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,19 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
+impl Line {
+    /// Numbers the line within its run. A line of type `log` has no number.
+    pub fn set_seq(&mut self, seq: u64) {
+        match self {
+            Self::Start(line) => line.tcpstates.seq = seq,
+            Self::Transition(line) => line.tcpstates.seq = seq,
+            Self::Lost(line) => line.tcpstates.seq = seq,
+            Self::Heartbeat(line) => line.tcpstates.seq = seq,
+            Self::Log(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Line;

@@ -48,6 +48,10 @@ pub struct Loss {
     pub total: u64,
     /// `total`, by the place where the transitions went missing.
     pub by_place: ByPlace,
+    /// Lost on the way to an outlet beside stdout, by its name, this run so far; no part of `total`. Only outlets that
+    /// lost something.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_outlet: BTreeMap<String, u64>,
     /// Lost in this run so far, by the trace that wanted the transition (transitions; one can count for several
     /// traces). A line names only traces whose count has changed: the count of a trace is the one in the latest line
     /// that names it, 0 when none does.

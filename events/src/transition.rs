@@ -135,7 +135,7 @@ pub enum Transport {
 }
 
 /// IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkType {
     /// IPv4, also on an `AF_INET6` socket (then `tcpstates.dual_stack` is true).
@@ -177,7 +177,7 @@ pub struct Connection {
 }
 
 /// Side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It sent the first SYN.
@@ -305,7 +305,7 @@ pub struct Owner {
 }
 
 /// How the owning process was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OwnerSource {
     /// It called `connect()`.

@@ -21,6 +21,7 @@ mod elf;
 mod image;
 mod kernels;
 mod kubernetes;
+mod layers;
 mod lint;
 mod manifests;
 mod schema;

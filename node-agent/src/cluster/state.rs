@@ -331,7 +331,7 @@ impl State {
         self.handed = Some(plan.revision);
         let refused = self.planned.standings.iter().filter(|standing| standing.state == TraceState::Refused);
         let refused = u32::try_from(refused.count()).unwrap_or(u32::MAX);
-        Some(View { plan: Arc::clone(plan), roster: Arc::new(self.roster.clone()), refused })
+        Some(View { plan: Arc::clone(plan), roster: Some(Arc::new(self.roster.clone())), refused })
     }
 }
 

@@ -48,7 +48,6 @@ fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
         hook,
         ring_bytes: RING_BYTES,
         want_on_cpu: false,
-        follow_cgroups: false,
         sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })?;
     kernel.attach_cgroups();

@@ -8,7 +8,7 @@ use crate::{
     cgroupfs::Layout,
     kernel::{self, Clock, Hook, Loaded, StorageKind, boot_ns},
     outlet::RunId,
-    pipeline::StartLine,
+    pipeline::{StartLine, Whereabouts},
     preflight,
     render::time::rfc3339,
 };
@@ -23,25 +23,21 @@ pub(super) struct StartFacts {
     pub(super) ring_bytes: u32,
     /// How cgroups are mounted, where they are.
     pub(super) layout: Option<Layout>,
-    pub(super) k8s: Option<K8s>,
+    pub(super) whereabouts: Whereabouts,
 }
 
-/// Writes the line, with a header above it where the format has one.
+/// Makes the line.
 pub(super) fn start_line(facts: StartFacts) -> StartLine {
-    Box::new(move |kernel, queue, serialiser| {
-        // Nothing but diagnostics is in the queue yet, so there is room.
-        let _ = queue.control(|out, seq| {
-            serialiser.header(out);
-            serialiser.line(out, &Line::Start(Box::new(of(&facts, kernel, seq))));
-        });
-    })
+    Box::new(move |kernel| Line::Start(Box::new(of(&facts, kernel))))
 }
 
-fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
+fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
+    let Whereabouts { cluster, node } = facts.whereabouts.clone();
     let tcpstates = StartAttributes {
         schema: SchemaId::V1,
         run: facts.run.to_string(),
-        seq,
+        // The outlet numbers it.
+        seq: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: Kernel { release: kernel::kernel_release() },
         hook: match kernel.hook {
@@ -61,7 +57,7 @@ fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
         preflight: preflight::of_run(kernel),
     };
     let time = rfc3339(Clock::new().unix_ns(boot_ns()));
-    Start { time, tcpstates, k8s: facts.k8s.clone().map(Box::new) }
+    Start { time, tcpstates, k8s: K8s::at(cluster, node).map(Box::new) }
 }
 
 /// How cgroups are mounted, as lines say it.

@@ -47,8 +47,6 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Record the task on the CPU as well.
     pub want_on_cpu: bool,
-    /// Cgroup entries of the filter follow cgroup creation in the kernel.
-    pub follow_cgroups: bool,
     /// This process sees every process of the machine: the kernel shows an iterator over tasks only those of its
     /// reader's pid namespace (`init_seq_pidns`, `kernel/bpf/task_iter.c`).
     pub sees_every_task: bool,
@@ -119,12 +117,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         })?,
         _ => ClassicOffsets::zeroed(),
     };
-    let settings = Settings {
-        want_on_cpu: options.want_on_cpu.into(),
-        padding: 0,
-        ring_bytes: options.ring_bytes,
-        follow_cgroups: options.follow_cgroups.into(),
-    };
+    let settings = Settings { want_on_cpu: options.want_on_cpu.into(), ring_bytes: options.ring_bytes };
     let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()

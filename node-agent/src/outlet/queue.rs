@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Offer;
 use super::chunk::{Chunk, Kind, MAX_LINE};
 use super::sequence::Sequence;
 use super::totals::{Offered, Totals, Written, totals};
@@ -40,20 +41,6 @@ const WAKE_AT: usize = 4;
 const SPARE: usize = 16;
 /// How long a writer that was told to give up has to do so. It needs longer only when write(2) itself hangs.
 const GIVE_UP: Duration = Duration::from_millis(200);
-
-/// What became of an offered line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Offer {
-    /// It will be written, or be counted as lost at `write`.
-    Accepted,
-    /// No room: not serialised, no sequence number used; an event is counted as lost at `queue`.
-    Full,
-    /// The writer has ended (stdout closed or failed): an event is counted as lost at `write`.
-    Closed,
-    /// The serialiser did not make the whole lines announced; an event is counted as lost at `queue`.
-    Malformed,
-}
 
 /// The output could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +69,7 @@ pub struct Finished {
 ///
 /// # Errors
 /// The descriptor could not be duplicated (too many open files).
-pub fn stdout() -> Result<OwnedFd, StartError> {
+pub fn stdout_of_process() -> Result<OwnedFd, StartError> {
     io::stdout()
         .as_fd()
         .try_clone_to_owned()
@@ -346,6 +333,11 @@ impl Queue {
     /// Gives the writer what has been accepted. To be called whenever the ring is drained; cheap if nothing is new.
     pub fn flush(&mut self) {
         self.hand_over(HandOver::Flush);
+    }
+
+    /// Whether the writer has ended, by itself or because it was told to.
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended()
     }
 
     /// Totals for other threads.

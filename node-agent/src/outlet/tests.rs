@@ -185,11 +185,11 @@ fn flushing_every_line_costs_neither_room_nor_memory() {
 }
 
 #[test]
-fn a_refused_line_is_not_serialised_and_uses_no_number() {
+fn a_refused_line_is_not_rendered_and_uses_no_number() {
     let (reader, mut queue) = piped(MIN_BOUND);
     let accepted = fill(&mut queue);
     for _ in 0..10 {
-        assert_eq!(queue.line(2, |_, _| panic!("serialised without room")), Offer::Full);
+        assert_eq!(queue.line(2, |_, _| panic!("rendered without room")), Offer::Full);
     }
     let reader = read_all(reader);
     let mut number = 0;
@@ -278,7 +278,7 @@ fn a_closed_pipe_is_a_clean_end_and_the_rest_is_counted() {
     drop(reader);
     assert_eq!(end.recv_timeout(LONG), Ok(End::ReaderGone));
     assert!(monitor.ended());
-    assert_eq!(queue.line(2, |_, _| panic!("serialised for nobody")), Offer::Closed);
+    assert_eq!(queue.line(2, |_, _| panic!("rendered for nobody")), Offer::Closed);
     queue.flush();
     let finished = queue.finish(LONG);
     assert!(finished.end.is_success());
@@ -380,7 +380,7 @@ fn what_is_not_whole_lines_is_refused_and_leaves_no_trace() {
     let panics = std::panic::AssertUnwindSafe(|| {
         queue.line(1, |buffer, _| {
             buffer.extend_from_slice(b"half a li");
-            panic!("serialiser");
+            panic!("format");
         })
     });
     assert!(std::panic::catch_unwind(panics).is_err());

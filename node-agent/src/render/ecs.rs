@@ -4,34 +4,50 @@
 //! not known, `source` is this machine's end, and `client` and `server` are absent.
 
 use kube_tcpstates_common::state::State;
+use kube_tcpstates_events::Line;
 
 use super::append::{decimal, literal};
-use super::attributed::{Attributed, comm, otel_state};
+use super::cache::Cache;
 use super::escape::json_bytes;
+use super::event::{Event, comm, otel_state};
+use super::format::{Format, FormatEntry};
 use super::json::{endpoint, error, family, is_known};
+use super::line;
 use super::own::{Extra, Own, members};
+use super::owner::InDocuments;
 use super::time::UtcClock;
 use crate::decode::{Role, Transition};
 
 /// Version of the Elastic Common Schema.
 pub(super) const ECS_VERSION: &str = "9.4.0";
 
-/// Writes transitions as ECS documents.
+/// `-o ecs`
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "ecs",
+    about: "One JSON document a line, Elastic Common Schema names",
+    columns: false,
+    make: |options| Box::new(Ecs::new(options.run)),
+};
+
+/// Writes ECS documents.
 #[derive(Debug)]
 pub struct Ecs {
     clock: UtcClock,
     own: Own,
+    owners: Cache<InDocuments>,
 }
 
 impl Ecs {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
-        Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run) }
+        Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run), owners: Cache::default() }
     }
+}
 
-    /// Appends one line, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>) {
+impl Format for Ecs {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
+        let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
         out.extend_from_slice(br#"{"@timestamp":""#);
         self.clock.append(out, event.unix_ns);
         out.extend_from_slice(br#"","ecs":{"version":""#);
@@ -40,13 +56,15 @@ impl Ecs {
         about(out, seq, transition);
         network(out, transition);
         error(out, transition);
-        if let Some(labels) = event.labels {
-            members(out, &labels.ecs);
-        }
+        members(out, owner.map_or(&[], |owner| &owner.ecs));
         process(out, transition);
-        let owner = event.labels.map_or(&[][..], |labels| &labels.ecs_own);
+        let owner = owner.map_or([&[][..]; 2], |owner| [&owner.json.own, &owner.ecs_own]);
         self.own.append(out, seq, event, Extra { state: otel_state(transition.new_state), owner });
         literal(out, "}\n");
+    }
+
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        line::ecs(out, line);
     }
 }
 
@@ -115,10 +133,10 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
 /// `,"process":{"pid":4242,"thread":{"name":"checkout"}}`, if the owner is known. The comm is a thread's name, so it
 /// is not `process.name`.
 fn process(out: &mut Vec<u8>, transition: &Transition) {
-    let Some(owner) = &transition.owner else { return };
+    let Some(process) = &transition.process else { return };
     out.extend_from_slice(br#","process":{"pid":"#);
-    decimal(out, owner.pid);
-    let name = comm(&owner.comm);
+    decimal(out, process.pid);
+    let name = comm(&process.comm);
     if !name.is_empty() {
         out.extend_from_slice(br#","thread":{"name":""#);
         json_bytes(out, name);
@@ -129,7 +147,7 @@ fn process(out: &mut Vec<u8>, transition: &Transition) {
 
 #[cfg(test)]
 mod tests {
-    use super::Ecs;
+    use super::{Ecs, Format as _};
     use crate::render::fixtures::Fixture;
 
     fn render(fixture: &Fixture) -> String {

@@ -1,39 +1,59 @@
 //! The transition line of `-o json`, exactly what `kube_tcpstates_events::Transition` serialises to.
 
+use kube_tcpstates_events::Line;
+
 use super::append::{address, decimal, literal};
-use super::attributed::{Attributed, comm, otel_state};
+use super::cache::Cache;
 use super::errno;
 use super::escape::json_bytes;
+use super::event::{Event, comm, otel_state};
+use super::format::{Format, FormatEntry};
+use super::line;
 use super::own::{Extra, Own, members};
+use super::owner::{InDocuments, JsonOwner};
 use super::time::UtcClock;
-use crate::decode::{Endpoint, Family, Transition};
+use crate::decode::{Endpoint, NetworkType, Transition};
 
-/// Writes transitions as JSON lines.
+/// `-o json`
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "json",
+    about: "One JSON document a line, OpenTelemetry names",
+    columns: false,
+    make: |options| Box::new(Json::new(options.run)),
+};
+
+/// Writes JSON lines.
 #[derive(Debug)]
 pub struct Json {
     clock: UtcClock,
     own: Own,
+    owners: Cache<JsonOwner>,
 }
 
 impl Json {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
-        Self { clock: UtcClock::default(), own: Own::new("\"", run) }
+        Self { clock: UtcClock::default(), own: Own::new("\"", run), owners: Cache::default() }
     }
+}
 
-    /// Appends one line, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>) {
+impl Format for Json {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
+        let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
+        let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
         literal(out, r#"{"time":""#);
         self.clock.append(out, event.unix_ns);
-        self.own.append(out, seq, event, Extra::default());
+        self.own.append(out, seq, event, Extra { state: None, owner: [own, &[]] });
         network(out, transition);
         error(out, transition);
-        if let Some(labels) = event.labels {
-            members(out, &labels.json);
-        }
-        owner(out, transition);
+        members(out, outside);
+        process(out, transition);
         literal(out, "}\n");
+    }
+
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        line::json(out, line);
     }
 }
 
@@ -57,10 +77,10 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
 }
 
 /// `"ipv4"` or `"ipv6"`, quoted.
-pub(super) const fn family(family: Family) -> &'static [u8] {
+pub(super) const fn family(family: NetworkType) -> &'static [u8] {
     match family {
-        Family::V4 => br#""ipv4""#,
-        Family::V6 => br#""ipv6""#,
+        NetworkType::Ipv4 => br#""ipv4""#,
+        NetworkType::Ipv6 => br#""ipv6""#,
     }
 }
 
@@ -102,12 +122,12 @@ pub(super) fn error(out: &mut Vec<u8>, transition: &Transition) {
 }
 
 /// `,"process":{...},"thread":{...}`, if the owner is known.
-fn owner(out: &mut Vec<u8>, transition: &Transition) {
-    let Some(owner) = &transition.owner else { return };
+fn process(out: &mut Vec<u8>, transition: &Transition) {
+    let Some(process) = &transition.process else { return };
     out.extend_from_slice(br#","process":{"pid":"#);
-    decimal(out, owner.pid);
+    decimal(out, process.pid);
     out.push(b'}');
-    let name = comm(&owner.comm);
+    let name = comm(&process.comm);
     if !name.is_empty() {
         out.extend_from_slice(br#","thread":{"name":""#);
         json_bytes(out, name);
@@ -117,7 +137,7 @@ fn owner(out: &mut Vec<u8>, transition: &Transition) {
 
 #[cfg(test)]
 mod tests {
-    use super::Json;
+    use super::{Format as _, Json};
     use crate::render::fixtures::Fixture;
 
     fn render(fixture: &Fixture) -> String {

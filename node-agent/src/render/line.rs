@@ -212,6 +212,7 @@ mod tests {
                 total: 120,
                 by_place: ByPlace { ring: 100, queue: 20, ..ByPlace::default() },
                 by_trace: [("shop/checkout-egress".to_owned(), 97)].into(),
+                ..Loss::default()
             },
             exact: true,
             ..LostAttributes::default()

@@ -1,26 +1,29 @@
 //! The object `tcpstates` of a transition: the same in every format that is JSON, so written in one place.
 
-use kube_tcpstates_events::{OwnerSource, SCHEMA_ID};
+use kube_tcpstates_events::SCHEMA_ID;
 
 use super::append::{decimal, hex16, literal, state};
-use super::attributed::Attributed;
+use super::cache::Cache;
+use super::event::Event;
 use super::names::{first, next};
-use crate::decode::{self, Role, Transition};
+use super::traces::traces;
+use crate::decode::{Role, Transition};
 
 /// Writes the object for one run.
 #[derive(Debug)]
 pub(super) struct Own {
     /// Up to the value of `seq`.
     head: Vec<u8>,
+    traces: Cache<Vec<u8>>,
 }
 
-/// Members for what another format has no field of its own for.
+/// Members that differ by format, or are the same on many lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extra<'a> {
     /// `connection.state`
     pub(super) state: Option<&'static str>,
     /// Members about the owner.
-    pub(super) owner: &'a [u8],
+    pub(super) owner: [&'a [u8]; 2],
 }
 
 impl Own {
@@ -34,28 +37,25 @@ impl Own {
             &format!("{run:08x}"),
             concat!("\"", next!(seq)),
         ];
-        Self { head: head.concat().into() }
+        Self { head: head.concat().into(), traces: Cache::default() }
     }
 
     /// `,"tcpstates":{...}`
-    pub(super) fn append(&self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>, extra: Extra<'_>) {
+    pub(super) fn append(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, extra: Extra<'_>) {
         let transition = event.transition;
         out.extend_from_slice(&self.head);
         decimal(out, seq);
         step(out, transition);
         connection(out, transition, event.connection_id, extra.state);
-        if let Some(owner) = &transition.owner {
+        if let Some(process) = &transition.process {
             literal(out, concat!(next!(owner), "{", first!(source), "\""));
-            literal(out, owner_source(owner.source).as_str());
+            literal(out, process.source.as_str());
             literal(out, "\"}");
         }
-        if let Some(labels) = event.labels {
-            members(out, &labels.own);
-        }
-        members(out, extra.owner);
+        extra.owner.into_iter().for_each(|owner| members(out, owner));
         places(out, transition);
         attribution(out, event);
-        members(out, &event.traces.json);
+        members(out, self.traces.of(event.traces, |names| traces(names)));
         out.push(b'}');
     }
 }
@@ -116,18 +116,6 @@ fn connection(out: &mut Vec<u8>, transition: &Transition, id: u64, state: Option
     literal(out, if transition.birth_known { "}" } else { concat!(next!(partial), "true}") });
 }
 
-/// How the owner was learned, in the line's words.
-pub(super) const fn owner_source(source: decode::OwnerSource) -> OwnerSource {
-    match source {
-        decode::OwnerSource::Connect => OwnerSource::Connect,
-        decode::OwnerSource::Listen => OwnerSource::Listen,
-        decode::OwnerSource::Accept => OwnerSource::Accept,
-        decode::OwnerSource::Close => OwnerSource::Close,
-        decode::OwnerSource::Kernel => OwnerSource::Kernel,
-        decode::OwnerSource::Descriptor => OwnerSource::Descriptor,
-    }
-}
-
 /// `,"cgroup":{"id":"7421"},"netns":{"inode":4026532281,"cookie":"12"}`, what is known of it.
 fn places(out: &mut Vec<u8>, transition: &Transition) {
     if let Some(id) = transition.cgroup_id {
@@ -154,7 +142,7 @@ fn places(out: &mut Vec<u8>, transition: &Transition) {
 }
 
 /// `,"attribution":{"source":"socket_cgroup","status":"resolved"}`
-fn attribution(out: &mut Vec<u8>, event: &Attributed<'_>) {
+fn attribution(out: &mut Vec<u8>, event: &Event<'_>) {
     literal(out, concat!(next!(attribution), "{", first!(source), "\""));
     literal(out, event.attribution.source.as_str());
     literal(out, concat!("\"", next!(status), "\""));

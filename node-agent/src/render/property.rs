@@ -9,13 +9,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixtures::{Fixture, bare, pod};
-use crate::names::{TraceName, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, TraceName, Workload, WorkloadKind};
 
 use super::{
-    AttributionSource, AttributionStatus, Csv, Ecs, Errno, Json, LabelFields, Labels, MAX_LINE, Serialiser,
-    Table, TextOptions, Traces, escape, own, time,
+    AttributionSource, AttributionStatus, Ecs, Errno, FORMATS, Format as _, FormatOptions, Json, MAX_LINE,
+    TextOptions, escape, time,
 };
-use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+use crate::decode::{Endpoint, OnCpu, OwnerSource, Process, Role, Transition};
 
 /// An event and what its owner and its traces were rendered from.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Sample {
     unix_ns: u64,
     connection_id: u64,
     attribution: events::Attribution,
-    fields: Option<LabelFields>,
+    owner: Option<Owner>,
     traces: Vec<TraceName>,
 }
 
@@ -35,8 +35,8 @@ impl Sample {
             unix_ns: self.unix_ns,
             connection_id: self.connection_id,
             attribution: self.attribution,
-            labels: self.fields.clone().map(Labels::new),
-            traces: Traces::new(&self.traces),
+            owner: self.owner.clone().map(Numbered::new),
+            traces: Numbered::new(self.traces.clone()),
         }
     }
 
@@ -49,35 +49,32 @@ impl Sample {
             port: (end.port != 0).then_some(end.port),
         };
         let peer = transition.peer.as_ref().map(|peer| end(peer, false));
-        let owner = transition.owner.as_ref();
-        let name = |owner: &Owner| text_of(&owner.comm);
-        let container_id = self.fields.as_ref().and_then(|fields| fields.container_id.clone());
+        let process = transition.process.as_ref();
+        let name = |process: &Process| text_of(&process.comm);
+        let container_id = self.owner.as_ref().and_then(|fields| fields.container_id.clone());
         events::Transition {
             time: time::rfc3339(self.unix_ns),
             tcpstates: self.typed_own(seq),
             network: events::Network {
                 transport: events::Transport::Tcp,
-                kind: match transition.family {
-                    Family::V4 => events::NetworkType::Ipv4,
-                    Family::V6 => events::NetworkType::Ipv6,
-                },
+                kind: transition.family,
                 local: end(&transition.local, listens),
                 peer: peer.filter(|peer| *peer != events::Endpoint::default()),
-                connection: super::attributed::otel_state(transition.new_state)
+                connection: super::event::otel_state(transition.new_state)
                     .map(|state| events::ConnectionState { state: state.to_owned() }),
             },
             error: transition.error.map(|number| events::Failure { kind: Errno(number).to_string() }),
-            k8s: self.fields.as_ref().and_then(typed_k8s),
+            k8s: self.owner.as_ref().and_then(typed_k8s),
             container: container_id.map(|id| events::Container { id }),
-            process: owner.map(|owner| events::Process { pid: owner.pid }),
-            thread: owner.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
+            process: process.map(|process| events::Process { pid: process.pid }),
+            thread: process.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
         }
     }
 
     fn typed_own(&self, seq: u64) -> events::TransitionAttributes {
         let transition = &self.transition;
         let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
-        let fields = self.fields.clone().unwrap_or_default();
+        let fields = self.owner.clone().unwrap_or_default();
         let host = events::Host { slice: fields.host_slice, unit: fields.host_unit };
         let netns = events::Netns {
             inode: transition.netns,
@@ -94,10 +91,7 @@ impl Sample {
             new_state: state(transition.new_state),
             state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
             state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
-            role: transition.role.map(|role| match role {
-                Role::Client => events::Role::Client,
-                Role::Server => events::Role::Server,
-            }),
+            role: transition.role,
             gap: transition.gap,
             mptcp: transition.mptcp,
             dual_stack: transition.v4_mapped,
@@ -106,7 +100,7 @@ impl Sample {
                 cookie: transition.cookie.map(|cookie| cookie.to_string()),
                 partial: !transition.birth_known,
             },
-            owner: transition.owner.map(|owner| events::Owner { source: own::owner_source(owner.source) }),
+            owner: transition.process.map(|process| events::Owner { source: process.source }),
             qos: fields.qos.map(str::to_owned),
             labels_omitted: None,
             container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
@@ -127,7 +121,7 @@ impl Sample {
     }
 }
 
-fn typed_k8s(fields: &LabelFields) -> Option<Box<events::K8s>> {
+fn typed_k8s(fields: &Owner) -> Option<Box<events::K8s>> {
     let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
     let pod = events::Pod {
         name: fields.pod_name.clone(),
@@ -187,15 +181,15 @@ fn ends() -> impl Strategy<Value = (Endpoint, Option<Endpoint>)> {
 }
 
 prop_compose! {
-    fn owner()(
+    fn process()(
         pid in any::<u32>(),
         comm in any::<[u8; 16]>(),
         source in prop::sample::select(vec![
             OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Accept, OwnerSource::Close, OwnerSource::Kernel,
             OwnerSource::Descriptor,
         ]),
-    ) -> Owner {
-        Owner { pid, comm, source }
+    ) -> Process {
+        Process { pid, comm, source }
     }
 }
 
@@ -209,13 +203,13 @@ prop_compose! {
         error in option::of(1_u32..600),
         ids in (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>())),
         netns in option::of(any::<u32>()),
-        owner in option::of(owner()),
+        process in option::of(process()),
         on_cpu in any::<(u32, [u8; 16])>(),
     ) -> Transition {
         let [since_attach, v4_mapped, mptcp, birth_known, gap] = flags;
         Transition {
             duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap,
-            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, owner,
+            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, process,
             on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
             ..bare(State(states.0), State(states.1), local)
         }
@@ -223,7 +217,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn fields()(
+    fn owner()(
         ids in (text(), text(), option::of(Just("cri-o")), option::of(Just("guaranteed"))),
         names in (text(), text(), text(), text(), text()),
         workload in option::of((
@@ -235,8 +229,8 @@ prop_compose! {
         )),
         pod_labels in prop::collection::btree_map("[a-z./\"]{1,20}", "[a-z\"\n]{0,9}", 0..3),
         host in (text(), text()),
-    ) -> LabelFields {
-        LabelFields {
+    ) -> Owner {
+        Owner {
             container_id: ids.0, pod_uid: ids.1, runtime: ids.2, qos: ids.3,
             pod_name: names.0, namespace: names.1, container_name: names.2, node: names.3, cluster: names.4,
             workload: workload.map(|(kind, name)| Workload { kind, name }),
@@ -259,7 +253,7 @@ prop_compose! {
             AttributionStatus::Resolved, AttributionStatus::PendingExpired, AttributionStatus::Host,
             AttributionStatus::Unknown,
         ]),
-        fields in option::of(fields()),
+        owner in option::of(owner()),
         traces in prop::collection::vec(
             prop_oneof![
                 "[a-z]{1,9}/[a-z\"]{1,9}".prop_map(TraceName::Namespaced),
@@ -269,7 +263,7 @@ prop_compose! {
         ),
     ) -> Sample {
         let attribution = events::Attribution { source, status };
-        Sample { transition, unix_ns, connection_id, attribution, fields, traces }
+        Sample { transition, unix_ns, connection_id, attribution, owner, traces }
     }
 }
 
@@ -325,7 +319,7 @@ proptest! {
         let near = if sample.transition.role == Some(Role::Server) { "destination" } else { "source" };
         prop_assert_eq!(json.pointer("/network/local/address"), ecs.pointer(&format!("/{near}/ip")));
         prop_assert_eq!(json.pointer("/network/local/port"), ecs.pointer(&format!("/{near}/port")));
-        let workload = sample.fields.and_then(|fields| fields.workload);
+        let workload = sample.owner.and_then(|owner| owner.workload);
         let workload = workload.map(|it| json!({"kind": it.kind.as_str(), "name": it.name}));
         prop_assert_eq!(ecs.pointer("/tcpstates/workload"), workload.as_ref());
         // Without what ECS has no field for, the object is the one of the JSON line.
@@ -341,9 +335,10 @@ proptest! {
     fn a_table_and_csv_have_one_line_each_with_nothing_in_it_that_acts(sample in sample()) {
         let options = TextOptions { wide: true, ..TextOptions::default() };
         let fixture = sample.fixture();
-        for mut serialiser in [Serialiser::Table(Table::new(&options)), Serialiser::Csv(Csv::new(&options))] {
+        let options = FormatOptions { text: options, ..FormatOptions::default() };
+        for columns in FORMATS.iter().filter(|format| format.columns) {
             let mut out = Vec::new();
-            serialiser.transition(&mut out, 0, &fixture.event());
+            (columns.make)(&options).transition(&mut out, 0, &fixture.event());
             assert_sound(&out);
         }
     }
@@ -368,10 +363,10 @@ fn worst() -> Fixture {
         cgroup_id: Some(u64::MAX),
         netns: Some(u32::MAX),
         netns_cookie: Some(u64::MAX),
-        owner: Some(Owner { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
+        process: Some(Process { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
         ..bare(State::NEW_SYN_RECV, State::ESTABLISHED, end)
     };
-    let fields = LabelFields {
+    let owner = Owner {
         container_id: long(),
         pod_uid: long(),
         pod_name: long(),
@@ -392,8 +387,8 @@ fn worst() -> Fixture {
     Fixture {
         transition,
         unix_ns: u64::MAX,
-        labels: Some(Labels::new(fields)),
-        traces: Traces::new(&names),
+        owner: Some(Numbered::new(owner)),
+        traces: Numbered::new(names),
         ..Fixture::client()
     }
 }
@@ -401,14 +396,10 @@ fn worst() -> Fixture {
 #[test]
 fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
     let options = TextOptions { wide: true, since_first: true, ..TextOptions::default() };
-    for mut serialiser in [
-        Serialiser::Json(Json::new(0)),
-        Serialiser::Ecs(Ecs::new(0)),
-        Serialiser::Table(Table::new(&options)),
-        Serialiser::Csv(Csv::new(&options)),
-    ] {
+    let options = FormatOptions { text: options, run: 0 };
+    for format in FORMATS {
         let mut out = Vec::new();
-        serialiser.transition(&mut out, u64::MAX, &worst().event());
+        (format.make)(&options).transition(&mut out, u64::MAX, &worst().event());
         let text = assert_sound(&out);
         if text.starts_with('{') {
             assert!(serde_json::from_str::<Value>(&text).is_ok());

@@ -1,13 +1,14 @@
-//! What a line is made from.
+//! What a line is made from: a finished event.
 
 use kube_tcpstates_common::state::State;
 
-use super::{Attribution, Labels, Traces};
+use super::Attribution;
 use crate::decode::Transition;
+use crate::names::{Numbered, Owner, TraceNames};
 
 /// A transition with everything the earlier stations learned about it.
 #[derive(Clone, Copy, Debug)]
-pub struct Attributed<'a> {
+pub struct Event<'a> {
     /// The transition.
     pub transition: &'a Transition,
     /// Wall-clock time of it, nanoseconds since the Unix epoch.
@@ -17,9 +18,9 @@ pub struct Attributed<'a> {
     /// How the owner was found.
     pub attribution: Attribution,
     /// The owner; `None` when unknown.
-    pub labels: Option<&'a Labels>,
+    pub owner: Option<&'a Numbered<Owner>>,
     /// The traces that want the line.
-    pub traces: &'a Traces,
+    pub traces: &'a TraceNames,
 }
 
 impl Transition {

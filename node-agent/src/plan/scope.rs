@@ -1,17 +1,64 @@
-//! Which containers the command line asks for.
+//! Whose sockets a trace takes.
 
+use std::collections::BTreeSet;
+
+use kube_tcpstates_crds::LabelSelector;
+
+use super::Container;
 use crate::identity::Identity;
+use crate::roster::PodInfo;
+
+/// By what a trace selects owners.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scope {
+    /// Pods, by what the cluster says of them.
+    Pods(PodScope),
+    /// Containers and pods by their ids alone, which their cgroup paths tell: no cluster is asked.
+    Ids(IdScope),
+}
+
+/// `podSelector`, `namespaceSelector` and `containers`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodScope {
+    /// Which pods, within `namespaces`.
+    pub pods: LabelSelector,
+    /// Names of the namespaces whose pods it may show: its own, or those that its selector selects now.
+    pub namespaces: BTreeSet<String>,
+    /// Names of containers; empty is all.
+    pub containers: BTreeSet<String>,
+    /// A cluster trace whose selectors are all empty: it takes what nobody can name, too.
+    pub everything: bool,
+}
+
+impl PodScope {
+    /// Whether it selects a pod, some container of it at least.
+    pub fn selects(&self, pod: &PodInfo) -> bool {
+        self.namespaces.contains(&pod.namespace) && self.pods.matches(&pod.labels)
+    }
+
+    /// Whether it selects a container of a pod that it selects; `None` while nobody can say.
+    pub(super) fn takes(&self, container: Container<'_>) -> Option<bool> {
+        if self.containers.is_empty() {
+            return Some(true);
+        }
+        match container {
+            Container::Named(name) => Some(self.containers.contains(name)),
+            Container::Pending => None,
+            Container::Nameless => Some(false),
+        }
+    }
+}
 
 /// `--container` and `--pod-uid`. Both given, both must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct IdScope {
     /// A container id, or the beginning of one.
     pub container: Option<String>,
     /// A pod's UID; of a static pod its config hash.
     pub pod_uid: Option<String>,
 }
 
-impl Selection {
+impl IdScope {
     /// Whether anything is asked for.
     pub const fn is_active(&self) -> bool {
         self.container.is_some() || self.pod_uid.is_some()
@@ -33,7 +80,7 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
-    use super::Selection;
+    use super::IdScope;
     use crate::identity::Identity;
 
     const UID: &str = "6f9d1c2e-0b1a-4c3d-8e5f-0123456789ab";
@@ -44,7 +91,7 @@ mod tests {
 
     fn takes(container: Option<&str>, pod_uid: Option<&str>) -> bool {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        Selection { container: text(container), pod_uid: text(pod_uid) }.takes(&identity())
+        IdScope { container: text(container), pod_uid: text(pod_uid) }.takes(&identity())
     }
 
     #[test]
@@ -52,9 +99,8 @@ mod tests {
         let inner = format!("/kubepods/pod{UID}/{}/docker/{}", "ab".repeat(32), "cd".repeat(32));
         let inner = Identity::from_path(&inner);
         for container in ["ab", "cd"] {
-            let selection =
-                Selection { container: Some(container.repeat(32)), pod_uid: Some(UID.to_owned()) };
-            assert!(selection.takes(&inner), "{container}");
+            let scope = IdScope { container: Some(container.repeat(32)), pod_uid: Some(UID.to_owned()) };
+            assert!(scope.takes(&inner), "{container}");
         }
     }
 
@@ -65,7 +111,7 @@ mod tests {
         assert!(!takes(Some("b12"), None));
         assert!(!takes(Some("ab12"), Some("other")));
         assert!(
-            !Selection { container: Some("ab".into()), pod_uid: None }
+            !IdScope { container: Some("ab".into()), pod_uid: None }
                 .takes(&Identity::from_path("/system.slice/a.service"))
         );
     }

@@ -5,27 +5,27 @@
 
 use kube_tcpstates_common::{record::TransitionRecord, rule::TraceSet};
 
-use super::holding::Holding;
+use super::held::Held;
 use crate::decode::{self, Transition};
 
 /// A peer that answers at all answers within that, as a rule.
 const WAIT_NS: u64 = 1_000_000_000;
 
 /// Those that wait, by their socket.
-pub(super) struct Settling(Holding<u64>);
+pub(super) struct Undecided(Held<u64>);
 
 /// What a record makes of the transition of its socket that came before it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct Decided {
     /// It waits no longer; with all traces that want it.
     pub(super) ready: Option<Transition>,
     /// It is gone already, without these traces, or never came.
     pub(super) late: Option<Transition>,
 }
 
-impl Settling {
+impl Undecided {
     pub(super) fn new() -> Self {
-        Self(Holding::new(WAIT_NS))
+        Self(Held::new(WAIT_NS))
     }
 
     /// How many wait.
@@ -35,29 +35,29 @@ impl Settling {
 
     /// Whether something waits for this record, or the record says something of what waited.
     pub(super) fn concerns(&self, record: &TransitionRecord) -> bool {
-        decode::decides(record) || self.0.holds(record.socket)
+        decode::decides(record) || self.0.holds(&record.socket)
     }
 
     /// The next record of a socket has come: what waits for it is ready, whether the record says something of it or
     /// not. `kept` are the bits that mean the same at a generation as now.
-    pub(super) fn next(&mut self, record: &TransitionRecord, kept: impl Fn(u32) -> TraceSet) -> Settled {
-        let mut settled = decode::decided(record);
+    pub(super) fn next(&mut self, record: &TransitionRecord, kept: impl Fn(u32) -> TraceSet) -> Decided {
+        let mut decided = decode::decided(record);
         let mut ready =
-            if self.0.holds(record.socket) { self.0.release(record.socket).pop_front() } else { None };
+            if self.0.holds(&record.socket) { self.0.release(&record.socket).pop_front() } else { None };
         if let Some(ready) = &mut ready
-            && let Some(settled) = settled.take_if(|settled| settled.boot_ns == ready.boot_ns)
+            && let Some(decided) = decided.take_if(|decided| decided.boot_ns == ready.boot_ns)
         {
             // A bit that has gone to another trace since is not meant: that one came later than the transition.
-            let meant = kept(settled.generation) & kept(ready.generation);
+            let meant = kept(decided.generation) & kept(ready.generation);
             let (traces, maybe) =
-                (ready.traces | settled.traces & meant, ready.maybe | settled.maybe & meant);
-            *ready = Transition { traces, maybe, on_cpu: ready.on_cpu, ..settled };
+                (ready.traces | decided.traces & meant, ready.maybe | decided.maybe & meant);
+            *ready = Transition { traces, maybe, on_cpu: ready.on_cpu, ..decided };
         }
-        if let Some(late) = &mut settled {
+        if let Some(late) = &mut decided {
             late.traces &= kept(late.generation);
             late.maybe &= kept(late.generation);
         }
-        Settled { ready, late: settled }
+        Decided { ready, late: decided }
     }
 
     /// Has one wait.
@@ -68,7 +68,7 @@ impl Settling {
     /// One that has waited long enough.
     pub(super) fn due(&mut self, now_ns: u64) -> Option<Transition> {
         let socket = self.0.due(now_ns)?;
-        self.0.release(socket).pop_front()
+        self.0.release(&socket).pop_front()
     }
 
     /// When the next wait ends, boot time ns.
@@ -76,7 +76,7 @@ impl Settling {
         self.0.next_deadline()
     }
 
-    /// See [`Holding::keep_bits`].
+    /// See [`Held::keep_bits`].
     pub(super) fn keep_bits(&mut self, kept: TraceSet) {
         self.0.keep_bits(kept);
     }
@@ -91,7 +91,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{Settled, Settling, WAIT_NS};
+    use super::{Decided, Undecided, WAIT_NS};
     use crate::decode::{Transition, is_undecided, transitions};
 
     const MS: u64 = 1_000_000;
@@ -133,14 +133,14 @@ mod tests {
     }
 
     /// What the flow does with a record: what comes out, by socket, time and traces.
-    fn take(settling: &mut Settling, record: &TransitionRecord, out: &mut Vec<(u64, u64, u64)>) -> u64 {
-        let Settled { ready, late } = settling.next(record, all);
+    fn take(undecided: &mut Undecided, record: &TransitionRecord, out: &mut Vec<(u64, u64, u64)>) -> u64 {
+        let Decided { ready, late } = undecided.next(record, all);
         let mut put =
             |transition: Transition| out.push((transition.socket, transition.boot_ns, transition.traces));
         ready.into_iter().for_each(&mut put);
         for transition in transitions(record) {
             if is_undecided(record) {
-                settling.hold(transition, record.boot_ns);
+                undecided.hold(transition, record.boot_ns);
             } else {
                 put(transition);
             }
@@ -150,44 +150,44 @@ mod tests {
 
     #[test]
     fn the_next_record_of_the_socket_adds_who_else_wants_it_and_the_port() {
-        let mut settling = Settling::new();
+        let mut undecided = Undecided::new();
         let (mut out, record) = (Vec::new(), connects(1, 10, 0b01));
-        take(&mut settling, &record, &mut out);
-        assert_eq!((out.len(), settling.len()), (0, 1));
-        let ready = settling.next(&connected(1, 10, 20, 0b11, 0b10), all).ready.unwrap();
+        take(&mut undecided, &record, &mut out);
+        assert_eq!((out.len(), undecided.len()), (0, 1));
+        let ready = undecided.next(&connected(1, 10, 20, 0b11, 0b10), all).ready.unwrap();
         assert_eq!((ready.boot_ns, ready.traces, ready.local.port), (10, 0b11, 40_000));
         assert_eq!(ready.new_state, State::SYN_SENT);
-        assert_eq!((settling.len(), settling.next_deadline()), (0, None));
+        assert_eq!((undecided.len(), undecided.next_deadline()), (0, None));
     }
 
     #[test]
     fn nobody_waits_longer_than_a_second_and_who_comes_later_goes_without() {
-        let (mut settling, mut out) = (Settling::new(), Vec::new());
-        take(&mut settling, &connects(1, 10, 0b01), &mut out);
-        assert_eq!((settling.due(WAIT_NS + 9), settling.next_deadline()), (None, Some(WAIT_NS + 10)));
-        let due = settling.due(WAIT_NS + 10).unwrap();
-        assert_eq!((due.traces, due.boot_ns, settling.len()), (0b01, 10, 0));
-        let missed = take(&mut settling, &connected(1, 10, 2 * WAIT_NS, 0b11, 0b10), &mut out);
+        let (mut undecided, mut out) = (Undecided::new(), Vec::new());
+        take(&mut undecided, &connects(1, 10, 0b01), &mut out);
+        assert_eq!((undecided.due(WAIT_NS + 9), undecided.next_deadline()), (None, Some(WAIT_NS + 10)));
+        let due = undecided.due(WAIT_NS + 10).unwrap();
+        assert_eq!((due.traces, due.boot_ns, undecided.len()), (0b01, 10, 0));
+        let missed = take(&mut undecided, &connected(1, 10, 2 * WAIT_NS, 0b11, 0b10), &mut out);
         assert_eq!((missed, out), (0b10, vec![(1, 2 * WAIT_NS, 0b11)]));
     }
 
     #[test]
     fn another_connection_of_the_socket_settles_nothing_of_the_one_before() {
-        let (mut settling, mut out) = (Settling::new(), Vec::new());
-        take(&mut settling, &connects(1, 10, 0b01), &mut out);
-        take(&mut settling, &connects(1, 30, 0b01), &mut out);
+        let (mut undecided, mut out) = (Undecided::new(), Vec::new());
+        take(&mut undecided, &connects(1, 10, 0b01), &mut out);
+        take(&mut undecided, &connects(1, 30, 0b01), &mut out);
         assert_eq!(out, [(1, 10, 0b01)]);
-        assert_eq!(take(&mut settling, &connected(1, 10, 40, 0, 0b10), &mut out), 0b10);
+        assert_eq!(take(&mut undecided, &connected(1, 10, 40, 0, 0b10), &mut out), 0b10);
         assert_eq!(out, [(1, 10, 0b01), (1, 30, 0b01)]);
     }
 
     #[test]
     fn a_bit_that_went_to_another_trace_meanwhile_is_not_meant() {
-        let mut settling = Settling::new();
-        settling.hold(transitions(&connects(1, 10, 0b001))[0], 10);
+        let mut undecided = Undecided::new();
+        undecided.hold(transitions(&connects(1, 10, 0b001))[0], 10);
         let answer = TransitionRecord { generation: 1, ..connected(1, 10, 20, 0b001, 0b110) };
-        let settled = settling.next(&answer, |generation| if generation == 0 { 0b011 } else { u64::MAX });
-        assert_eq!((settled.ready.unwrap().traces, settled.late), (0b011, None));
+        let decided = undecided.next(&answer, |generation| if generation == 0 { 0b011 } else { u64::MAX });
+        assert_eq!((decided.ready.unwrap().traces, decided.late), (0b011, None));
     }
 
     /// One connection: when it starts, who is certain, when the answer comes, who wants that, who else the connect.
@@ -210,18 +210,18 @@ mod tests {
                 }
             }
             records.sort_by_key(|record| record.boot_ns);
-            let (mut settling, mut out, mut missed) = (Settling::new(), Vec::new(), vec![0; connections.len() + 1]);
+            let (mut undecided, mut out, mut missed) = (Undecided::new(), Vec::new(), vec![0; connections.len() + 1]);
             for record in &records {
-                while let Some(due) = settling.due(record.boot_ns) {
+                while let Some(due) = undecided.due(record.boot_ns) {
                     out.push((due.socket, due.boot_ns, due.traces));
                 }
-                prop_assert!(settling.next_deadline().is_none_or(|at| at > record.boot_ns));
-                missed[usize::try_from(record.socket).unwrap()] |= take(&mut settling, record, &mut out);
+                prop_assert!(undecided.next_deadline().is_none_or(|at| at > record.boot_ns));
+                missed[usize::try_from(record.socket).unwrap()] |= take(&mut undecided, record, &mut out);
             }
-            while let Some(due) = settling.due(u64::MAX) {
+            while let Some(due) = undecided.due(u64::MAX) {
                 out.push((due.socket, due.boot_ns, due.traces));
             }
-            prop_assert_eq!(settling.len(), 0);
+            prop_assert_eq!(undecided.len(), 0);
             for (socket, (start, sure, answer, next, others)) in (1..).zip(&connections) {
                 let in_time = *answer < start + WAIT_NS;
                 let mut expected = vec![(*start, if in_time { sure | others } else { *sure })];
