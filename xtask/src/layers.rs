@@ -135,6 +135,11 @@ mod tests {
     }
 
     #[test]
+    fn the_agents_folders_keep_the_order() {
+        check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+    }
+
+    #[test]
     fn a_file_that_imports_from_above_is_named() {
         let root = std::env::temp_dir().join(format!("xtask-layers-{}", std::process::id()));
         fs::create_dir_all(root.join(SOURCE).join("decode")).unwrap();
