@@ -346,6 +346,20 @@ async fn a_watch_that_breaks_off_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_what_is_to_be_listed_again_is_about_every_five_minutes() {
+    for (lists_again, lists) in [(true, 10..=15), (false, 1..=1)] {
+        let server =
+            Server::new(|asked| if asked.watch { Reply::Watch(vec![]) } else { Reply::List(vec![]) });
+        let (sender, _messages) = unbounded_channel();
+        let watch = Watch { lists_again, ..watch(&server, TRACES, Message::Traces) };
+        let _task = AbortOnDrop::spawn(watch.follow(sender));
+        tokio::time::sleep(Duration::from_mins(60)).await;
+        let listed = server.asked().iter().filter(|asked| !asked.watch).count();
+        assert!(lists.contains(&listed), "{listed} lists in an hour");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_answer_is_told_with_what_it_was_about_and_how_it_ended() {
     let told: Arc<Mutex<Vec<Answer>>> = Arc::default();
     let log = Arc::clone(&told);

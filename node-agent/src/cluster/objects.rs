@@ -78,6 +78,7 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
 #[cfg(test)]
 mod tests {
     use kube_tcpstates_client::{Delta, Resource};
+    use kube_tcpstates_crds::{GROUP, VERSION};
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -133,14 +134,13 @@ mod tests {
 
     #[tokio::test]
     async fn both_kinds_of_trace_are_listed_anew_and_keep_fields_that_are_not_known() {
-        for (kind, namespace) in [(TraceKind::Namespaced, Some("shop")), (TraceKind::Cluster, None)] {
+        for (kind, name, namespace) in [
+            (TraceKind::Namespaced, "TcpStateTrace", Some("shop")),
+            (TraceKind::Cluster, "ClusterTcpStateTrace", None),
+        ] {
             let watch = traces(&client(), kind);
             assert!(watch.lists_again);
-            let (name, group) = match kind {
-                TraceKind::Namespaced => ("TcpStateTrace", kube_tcpstates_crds::GROUP),
-                TraceKind::Cluster => ("ClusterTcpStateTrace", kube_tcpstates_crds::GROUP),
-            };
-            let object = json!({"apiVersion": format!("{group}/{}", kube_tcpstates_crds::VERSION), "kind": name,
+            let object = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": name,
                 "metadata": metadata(namespace), "spec": {"podSelector": {}, "future": true}});
             let (_, change) = told(watch, object.clone());
             let Change::Traces(told, delta) = change else { panic!("{change:?}") };
