@@ -1,4 +1,4 @@
-//! How many requests leave the agent while the API server is failing: one a second in all, so that thousands of nodes
+//! How many requests leave a program while the API server is failing: one a second in all, so that thousands of nodes
 //! do not keep down a server that tries to come up. The first success lets all that wait go at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,61 +12,61 @@ const SPACING: Duration = Duration::from_secs(1);
 
 /// Whether a request may leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Pass {
     /// It may.
     Now,
     /// Ask again then.
-    At(Instant),
+    NotBefore(Instant),
 }
 
 /// Decides when requests leave; takes time as an argument.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     failing: bool,
     last: Option<Instant>,
 }
 
 impl Pace {
-    /// Asks for a turn. Whoever is told [`Turn::Now`] has taken it.
-    pub(super) fn ask(&mut self, now: Instant) -> Turn {
+    /// Asks for a pass. Whoever is told [`Pass::Now`] has taken it.
+    pub(crate) fn ask(&mut self, now: Instant) -> Pass {
         if let (true, Some(last)) = (self.failing, self.last)
             && now < last + SPACING
         {
-            return Turn::At(last + SPACING);
+            return Pass::NotBefore(last + SPACING);
         }
         self.last = Some(now);
-        Turn::Now
+        Pass::Now
     }
 
     /// The server has failed, or may have: a watch that breaks off is often the first sign.
-    pub(super) fn suspect(&mut self) {
+    pub(crate) fn suspect(&mut self) {
         self.failing = true;
     }
 
     /// The server has answered. Returns whether it was failing before.
-    pub(super) fn succeed(&mut self) -> bool {
+    pub(crate) fn succeed(&mut self) -> bool {
         std::mem::take(&mut self.failing)
     }
 }
 
 /// A [`Pace`] that requests wait at.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     pace: Mutex<Pace>,
     opened: Notify,
 }
 
 impl Gate {
-    /// Waits for a turn.
-    pub(super) async fn pass(&self) {
+    /// Waits for a pass.
+    pub(crate) async fn pass(&self) {
         loop {
             let mut opened = std::pin::pin!(self.opened.notified());
             // From here on an opening is not missed, whatever the pace says meanwhile.
             opened.as_mut().enable();
-            let turn = self.pace().ask(Instant::now());
-            match turn {
-                Turn::Now => return,
-                Turn::At(at) => tokio::select! {
+            let pass = self.pace().ask(Instant::now());
+            match pass {
+                Pass::Now => return,
+                Pass::NotBefore(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = opened => {}
                 },
@@ -75,12 +75,12 @@ impl Gate {
     }
 
     /// See [`Pace::suspect`].
-    pub(super) fn suspect(&self) {
+    pub(crate) fn suspect(&self) {
         self.pace().suspect();
     }
 
     /// See [`Pace::succeed`].
-    pub(super) fn succeed(&self) {
+    pub(crate) fn succeed(&self) {
         if self.pace().succeed() {
             self.opened.notify_waiters();
         }

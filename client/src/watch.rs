@@ -1,5 +1,5 @@
-//! List and watch of each resource: an endless stream of objects becomes [`Change`]s. Errors end nothing: what is
-//! known stays in force, and the watch tries again.
+//! List and watch of each resource: an endless stream of objects becomes messages to the program's loop. Errors end
+//! nothing: what is known stays in force, and the watch tries again.
 //!
 //! Lists are ordinary ones, in pages: servers before 1.27 know no `sendInitialEvents`.
 
@@ -13,10 +13,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::change::{Change, Told};
-use super::client::reason_of;
-use super::patience::{Patience, Trouble};
-use super::resource::Resource;
+use crate::jitter::jitter;
+use crate::patience::{Patience, Trouble};
+use crate::reason::reason_of;
+use crate::resource::Resource;
 
 /// Objects of one page. A node runs about a hundred pods.
 const PAGE: u32 = 250;
@@ -25,8 +25,30 @@ const PAGE: u32 = 250;
 /// what its older watches send. A trace that came just then must not be taken for good for one that asks for more.
 const LIST_AGAIN: Duration = Duration::from_mins(5);
 
-/// One resource to follow.
-pub(super) struct Watch<K, T> {
+/// What became of the objects of one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta<T> {
+    /// These are all. What is not among them does not exist any more.
+    Listed(Vec<T>),
+    /// It was added or changed.
+    Applied(T),
+    /// It was deleted.
+    Deleted(T),
+}
+
+/// A list or watch does not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Of this resource.
+    pub resource: Resource,
+    /// What kind of error it was.
+    pub trouble: Trouble,
+    /// What the error says.
+    pub reason: String,
+}
+
+/// One resource to follow: objects `K`, of which `T` is kept, told as `M`.
+pub struct Watch<K, T, M> {
     /// Which.
     pub resource: Resource,
     /// Where to read it.
@@ -35,18 +57,19 @@ pub(super) struct Watch<K, T> {
     pub fields: Option<String>,
     /// What to keep of an object. `None`: nothing of it is of use.
     pub keep: fn(K) -> Option<T>,
-    /// What the state calls it.
-    pub change: fn(Told<T>) -> Change,
+    /// The message that tells of it.
+    pub message: fn(Delta<T>) -> M,
     /// List it anew from time to time: see [`LIST_AGAIN`].
     pub lists_again: bool,
 }
 
-impl<K, T> Watch<K, T>
+impl<K, T, M> Watch<K, T, M>
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    M: From<Broken>,
 {
     /// Follows it for ever, or until nobody listens.
-    pub(super) async fn follow(self, changes: UnboundedSender<Change>) {
+    pub async fn follow(self, messages: UnboundedSender<M>) {
         let mut config = watcher::Config::default().page_size(PAGE);
         config.field_selector = self.fields.clone();
         let mut patience = Patience::default();
@@ -57,14 +80,15 @@ where
                 .lists_again
                 .then(|| tokio::time::Instant::now() + LIST_AGAIN.mul_f64(0.8 + 0.4 * jitter()));
             while let Some(event) = next_until(&mut events, again).await {
-                let (change, trouble) = match event {
-                    Ok(event) => (self.told(event, &mut listed).map(self.change), None),
+                let (message, trouble) = match event {
+                    Ok(event) => (self.delta(event, &mut listed).map(self.message), None),
                     Err(error) => {
                         let trouble = Trouble::of(&error);
-                        (Some(Change::Broken(self.resource, trouble, reason_of(&error))), Some(trouble))
+                        let broken = Broken { resource: self.resource, trouble, reason: reason_of(&error) };
+                        (Some(M::from(broken)), Some(trouble))
                     }
                 };
-                if change.is_some_and(|change| changes.send(change).is_err()) {
+                if message.is_some_and(|message| messages.send(message).is_err()) {
                     return;
                 }
                 let Some(trouble) = trouble else { continue };
@@ -79,7 +103,7 @@ where
     }
 
     /// What an event says. A list is told at its end, as a whole: what was known stays in force until then.
-    fn told(&self, event: Event<K>, listed: &mut Vec<T>) -> Option<Told<T>> {
+    fn delta(&self, event: Event<K>, listed: &mut Vec<T>) -> Option<Delta<T>> {
         match event {
             Event::Init => {
                 listed.clear();
@@ -89,9 +113,9 @@ where
                 listed.extend((self.keep)(object));
                 None
             }
-            Event::InitDone => Some(Told::All(std::mem::take(listed))),
-            Event::Apply(object) => (self.keep)(object).map(Told::Applied),
-            Event::Delete(object) => (self.keep)(object).map(Told::Deleted),
+            Event::InitDone => Some(Delta::Listed(std::mem::take(listed))),
+            Event::Apply(object) => (self.keep)(object).map(Delta::Applied),
+            Event::Delete(object) => (self.keep)(object).map(Delta::Deleted),
         }
     }
 }
@@ -105,13 +129,6 @@ async fn next_until<S: Stream + Unpin>(
         Some(until) => tokio::time::timeout_at(until, events.next()).await.ok().flatten(),
         None => events.next().await,
     }
-}
-
-/// Spreads the agents of a cluster. Not worth a random number generator of its own: any number will do.
-pub(super) fn jitter() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    let bits = u32::try_from(RandomState::new().hash_one(Instant::now()) >> 32).unwrap_or_default();
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]

@@ -12,17 +12,17 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use kube::client::Body;
 use tower::{BoxError, Layer, Service, ServiceExt as _, buffer::Buffer};
 
-use super::gate::Gate;
-use super::resource::Resource;
+use crate::gate::Gate;
+use crate::resource::Resource;
 
 /// A whole answer takes no longer; of a watch, its beginning.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait for a connection.
 const BACKLOG: usize = 64;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Ending {
     /// With an answer.
     Status(StatusCode),
     /// Without one in time.
@@ -31,8 +31,8 @@ pub enum Outcome {
     Broken,
 }
 
-impl Outcome {
-    /// Whether the server is in trouble, or refuses the agent as a whole. What it refuses of one resource (403, 404)
+impl Ending {
+    /// Whether the server is in trouble, or refuses the program as a whole. What it refuses of one resource (403, 404)
     /// or of one request says nothing about the rest.
     pub fn is_failure(self) -> bool {
         match self {
@@ -66,28 +66,43 @@ impl Outcome {
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it was about.
+    /// What it was about, when the program has declared that.
     pub resource: Option<Resource>,
     /// It asked for a watch.
     pub watch: bool,
     /// How it ended.
-    pub outcome: Outcome,
+    pub ending: Ending,
+}
+
+impl Answer {
+    /// The bounded set of values that the resource has in metrics.
+    pub fn resource_label(self) -> &'static str {
+        self.resource.map_or("other", Resource::plural)
+    }
+
+    /// The resource whose watch it started. One that was broken works again from then on: nothing may happen on it for
+    /// hours.
+    pub fn started_watch(self) -> Option<Resource> {
+        let started = matches!(self.ending, Ending::Status(status) if status.is_success());
+        self.resource.filter(|_| self.watch && started)
+    }
 }
 
 /// Told of every answer.
-pub(super) type OnAnswer = Arc<dyn Fn(Answer) + Send + Sync>;
+pub type OnAnswer = Arc<dyn Fn(Answer) + Send + Sync>;
 
 /// Puts [`Guarded`] around a client's service.
 #[derive(Clone)]
-pub(super) struct GuardLayer {
+pub(crate) struct GuardLayer {
     gate: Arc<Gate>,
+    resources: &'static [Resource],
     on_answer: OnAnswer,
 }
 
 impl GuardLayer {
-    /// With a gate of its own.
-    pub(super) fn new(on_answer: OnAnswer) -> Self {
-        Self { gate: Arc::default(), on_answer }
+    /// With a gate of its own. Answers about one of `resources` are told with it.
+    pub(crate) fn new(resources: &'static [Resource], on_answer: OnAnswer) -> Self {
+        Self { gate: Arc::default(), resources, on_answer }
     }
 }
 
@@ -105,7 +120,7 @@ where
 }
 
 /// A service behind the gate.
-pub(super) struct Guarded<F> {
+pub(crate) struct Guarded<F> {
     inner: Buffer<Request<Body>, F>,
     guard: GuardLayer,
 }
@@ -142,7 +157,7 @@ impl GuardLayer {
         E: Into<BoxError> + Send + Sync + 'static,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
-        let resource = Resource::of_path(request.uri().path());
+        let resource = Resource::of_path(request.uri().path(), self.resources);
         let watch = is_watch(request.uri().query());
         self.gate.pass().await;
         let answered = tokio::time::timeout(ANSWER_WITHIN, async {
@@ -155,19 +170,19 @@ impl GuardLayer {
             };
             Ok(Response::from_parts(head, body))
         });
-        let (outcome, result) = match answered.await {
-            Ok(Ok(response)) => (Outcome::Status(response.status()), Ok(response)),
-            Ok(Err(error)) => (Outcome::Broken, Err(error)),
+        let (ending, result) = match answered.await {
+            Ok(Ok(response)) => (Ending::Status(response.status()), Ok(response)),
+            Ok(Err(error)) => (Ending::Broken, Err(error)),
             Err(_) => {
-                (Outcome::Timeout, Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into()))
+                (Ending::Timeout, Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into()))
             }
         };
-        if outcome.is_failure() {
+        if ending.is_failure() {
             self.gate.suspect();
         } else {
             self.gate.succeed();
         }
-        (self.on_answer)(Answer { resource, watch, outcome });
+        (self.on_answer)(Answer { resource, watch, ending });
         result
     }
 }
@@ -177,7 +192,7 @@ fn is_watch(query: Option<&str>) -> bool {
 }
 
 /// The body of an answer.
-pub(super) enum Answered<B> {
+pub(crate) enum Answered<B> {
     /// All of it.
     Whole(Full<Bytes>),
     /// Events as they come. Its end, good or bad, makes the server suspect: all watches end together when it goes down.

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kube_tcpstates_client::{Delta, Resource};
 use kube_tcpstates_crds::TraceKind;
 use kube_tcpstates_crds::node::TraceState;
 
-use super::change::{Change, NamespaceObject, NodeObject, Told};
-use super::resource::Resource;
+use super::change::{Change, NamespaceObject, NodeObject};
+use super::resources::{self, NAMESPACES, PODS};
 use crate::plan::{Inputs, NamespaceLabels, Plan, Planned, Planner, TraceKey, TraceObject, View};
 use crate::roster::{PodInfo, Roster};
 
@@ -42,7 +43,7 @@ impl Now {
 
 /// How a watch does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sync {
+pub struct SyncStatus {
     /// A whole list has come.
     pub listed: bool,
     /// It does not work since then, boot time.
@@ -51,30 +52,30 @@ pub struct Sync {
     pub last_ns: Option<u64>,
 }
 
-impl Sync {
+impl SyncStatus {
     /// It is known and current.
     pub fn in_sync(&self) -> bool {
         self.listed && self.broken_ns.is_none()
     }
 }
 
-/// What a turn brought.
+/// What is due.
 #[derive(Clone, Debug, Default)]
-pub struct Turn {
+pub struct Due {
     /// To trace by from now on.
     pub view: Option<View>,
     /// There is a new plan.
     pub planned: bool,
 }
 
-/// Everything known.
+/// Everything known of the cluster.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct Knowledge {
     roster: Roster,
     traces: BTreeMap<TraceKey, TraceObject>,
     node: Option<NodeObject>,
     namespaces: NamespaceLabels,
-    syncs: BTreeMap<Resource, Sync>,
+    syncs: BTreeMap<Resource, SyncStatus>,
     planner: Planner,
     planned: Planned,
     /// The revision of the last plan handed on.
@@ -87,7 +88,7 @@ pub struct State {
     expired_ns: u64,
 }
 
-impl State {
+impl Knowledge {
     /// Traces of one namespace that may be active; 0 is no limit.
     pub fn new(max_per_namespace: usize) -> Self {
         Self { planner: Planner::new(max_per_namespace), ..Self::default() }
@@ -109,63 +110,64 @@ impl State {
     }
 
     /// How the watch of a resource does.
-    pub fn sync(&self, resource: Resource) -> Sync {
+    pub fn sync(&self, resource: Resource) -> SyncStatus {
         self.syncs.get(&resource).copied().unwrap_or_default()
     }
 
     /// The lists that have not come yet.
     pub fn missing(&self) -> impl Iterator<Item = Resource> {
-        Resource::REQUIRED.into_iter().filter(|resource| !self.sync(*resource).listed)
+        resources::REQUIRED.into_iter().filter(|resource| !self.sync(*resource).listed)
     }
 
     /// Something was told.
     pub fn take(&mut self, change: Change, now: Now) {
+        let resource = change.resource();
         match change {
-            Change::Pods(told) => {
-                self.heard(Resource::Pods, &told, now);
-                self.pods(told, now);
+            Change::Pods(delta) => {
+                self.heard(resource, &delta, now);
+                self.pods(delta, now);
             }
-            Change::Nodes(told) => {
-                self.heard(Resource::Nodes, &told, now);
-                self.nodes(told, now);
+            Change::Nodes(delta) => {
+                self.heard(resource, &delta, now);
+                self.nodes(delta, now);
             }
-            Change::Namespaces(told) => {
-                self.heard(Resource::Namespaces, &told, now);
-                self.namespaces(told, now);
+            Change::Namespaces(delta) => {
+                self.heard(resource, &delta, now);
+                self.namespaces(delta, now);
             }
-            Change::Traces(kind, told) => {
-                self.heard(Resource::of_traces(kind), &told, now);
-                self.traces(kind, *told);
+            Change::Traces(kind, delta) => {
+                self.heard(resource, &delta, now);
+                self.traces(kind, *delta);
                 self.touch(now);
             }
-            Change::Broken(resource, ..) => {
+            Change::Broken(_) => {
                 let sync = self.syncs.entry(resource).or_default();
                 sync.broken_ns.get_or_insert(now.boot_ns);
             }
-            Change::Works(resource) => self.works(resource, now),
+            Change::Works(_) => self.works(resource, now),
         }
     }
 
     /// Namespaces are not watched any more: what was known of them goes stale.
     pub fn forget_namespaces(&mut self, now: Now) {
         self.namespaces.clear();
-        self.syncs.remove(&Resource::Namespaces);
+        self.syncs.remove(&NAMESPACES);
         self.touch(now);
     }
 
     /// What is due. Nothing until every list has come once: half of what there is would trace half of what is asked,
     /// or more than that.
-    pub fn turn(&mut self, now: Now) -> Turn {
+    pub fn due(&mut self, now: Now) -> Due {
         self.doubt(now);
         self.expire(now);
         if self.missing().next().is_some() {
-            return Turn::default();
+            return Due::default();
         }
         let planned = self.plan_due().is_some_and(|due| due <= now.boot_ns) || self.is_time_over(now);
         if planned {
             self.plan(now);
         }
-        Turn { view: self.view(), planned }
+        Due { view: self.view(), planned }
     }
 
     /// When there is something to do next, if nothing is told before, boot time.
@@ -185,9 +187,9 @@ impl State {
         wake
     }
 
-    fn heard<T>(&mut self, resource: Resource, told: &Told<T>, now: Now) {
+    fn heard<T>(&mut self, resource: Resource, delta: &Delta<T>, now: Now) {
         let sync = self.syncs.entry(resource).or_default();
-        sync.listed |= matches!(told, Told::All(_));
+        sync.listed |= matches!(delta, Delta::Listed(_));
         self.works(resource, now);
     }
 
@@ -195,18 +197,18 @@ impl State {
         let sync = self.syncs.entry(resource).or_default();
         sync.broken_ns = None;
         sync.last_ns = Some(now.boot_ns);
-        if resource == Resource::Pods && sync.listed && !self.roster.in_sync() {
+        if resource == PODS && sync.listed && !self.roster.in_sync() {
             self.roster.set_in_sync(true);
             self.roster_changed = true;
         }
     }
 
-    fn pods(&mut self, told: Told<PodInfo>, now: Now) {
-        match told {
-            Told::All(pods) => self.roster.replace(pods, now.boot_ns),
-            Told::Applied(pod) if self.is_known(&pod) => return,
-            Told::Applied(pod) => self.roster.apply(pod),
-            Told::Deleted(pod) => {
+    fn pods(&mut self, delta: Delta<PodInfo>, now: Now) {
+        match delta {
+            Delta::Listed(pods) => self.roster.replace(pods, now.boot_ns),
+            Delta::Applied(pod) if self.is_known(&pod) => return,
+            Delta::Applied(pod) => self.roster.apply(pod),
+            Delta::Deleted(pod) => {
                 // Its last state has what came together with the end: the ids of short containers.
                 let uid = pod.uid.clone();
                 self.roster.apply(pod);
@@ -223,11 +225,11 @@ impl State {
             && self.roster.live().any(|live| live.uid == pod.uid)
     }
 
-    fn nodes(&mut self, told: Told<NodeObject>, now: Now) {
-        let node = match told {
-            Told::All(nodes) => nodes.into_iter().next(),
-            Told::Applied(node) => Some(node),
-            Told::Deleted(_) => None,
+    fn nodes(&mut self, delta: Delta<NodeObject>, now: Now) {
+        let node = match delta {
+            Delta::Listed(nodes) => nodes.into_iter().next(),
+            Delta::Applied(node) => Some(node),
+            Delta::Deleted(_) => None,
         };
         if node != self.node {
             self.node = node;
@@ -235,34 +237,34 @@ impl State {
         }
     }
 
-    fn namespaces(&mut self, told: Told<NamespaceObject>, now: Now) {
-        match told {
-            Told::All(all) => {
+    fn namespaces(&mut self, delta: Delta<NamespaceObject>, now: Now) {
+        match delta {
+            Delta::Listed(all) => {
                 self.namespaces =
                     all.into_iter().map(|namespace| (namespace.name, namespace.labels)).collect();
             }
-            Told::Applied(namespace) => {
+            Delta::Applied(namespace) => {
                 self.namespaces.insert(namespace.name, namespace.labels);
             }
-            Told::Deleted(namespace) => {
+            Delta::Deleted(namespace) => {
                 self.namespaces.remove(&namespace.name);
             }
         }
         self.touch(now);
     }
 
-    fn traces(&mut self, kind: TraceKind, told: Told<TraceObject>) {
-        match told {
-            Told::All(all) => {
+    fn traces(&mut self, kind: TraceKind, delta: Delta<TraceObject>) {
+        match delta {
+            Delta::Listed(all) => {
                 let of_kind = |key: &TraceKey| key.namespace.is_some() == (kind == TraceKind::Namespaced);
                 let listed: BTreeSet<&TraceKey> = all.iter().map(|trace| &trace.key).collect();
                 self.traces.retain(|key, _| !of_kind(key) || listed.contains(key));
                 self.traces.extend(all.into_iter().map(|trace| (trace.key.clone(), trace)));
             }
-            Told::Applied(trace) => {
+            Delta::Applied(trace) => {
                 self.traces.insert(trace.key.clone(), trace);
             }
-            Told::Deleted(trace) => {
+            Delta::Deleted(trace) => {
                 self.traces.remove(&trace.key);
             }
         }
@@ -274,7 +276,7 @@ impl State {
 
     /// What was not heard of may exist now, so nobody may conclude anything from a pod's absence.
     fn doubt(&mut self, now: Now) {
-        let broken_ns = self.sync(Resource::Pods).broken_ns;
+        let broken_ns = self.sync(PODS).broken_ns;
         let too_long = broken_ns.is_some_and(|since| now.boot_ns.saturating_sub(since) >= DOUBT_AFTER_NS);
         if too_long && self.roster.in_sync() {
             self.roster.set_in_sync(false);
@@ -315,7 +317,7 @@ impl State {
             traces: &self.traces,
             roster: &self.roster,
             node_labels: self.node.as_ref().map(|node| &node.labels),
-            namespaces: self.sync(Resource::Namespaces).listed.then_some(&self.namespaces),
+            namespaces: self.sync(NAMESPACES).listed.then_some(&self.namespaces),
             now_ns: now.boot_ns,
             now_s: now.unix_s(),
         });
@@ -336,5 +338,5 @@ impl State {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "knowledge_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use kube::runtime::watcher;
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// 403: the agent may not read this resource.
+    /// 403: the program may not read this resource.
     Forbidden,
     /// 404: the resource definition is not installed.
     NotInstalled,
@@ -20,7 +20,7 @@ pub enum Trouble {
     /// A watch broke off. By itself that is nothing: a connection that was silent for too long is cut, and servers
     /// before 1.21 send no bookmarks of resources that never change.
     Cut,
-    /// 401: the token has expired, or is not the agent's.
+    /// 401: the token has expired, or is not the program's.
     Unauthorized,
     /// Anything else: the server is away or in trouble.
     Failing,
@@ -76,13 +76,13 @@ const QUIET: Duration = Duration::from_mins(1);
 
 /// Grows with every error of the same kind.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     last: Option<(Trouble, Duration, Instant)>,
 }
 
 impl Patience {
     /// How long to wait now; `jitter` is anything in 0..1.
-    pub(super) fn after(&mut self, trouble: Trouble, jitter: f64, now: Instant) -> Duration {
+    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64, now: Instant) -> Duration {
         let (first, longest) = trouble.waits();
         let wait = match self.last {
             Some((same, wait, at)) if same == trouble && now < at + wait + QUIET => (wait * 2).min(longest),

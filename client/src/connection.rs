@@ -1,6 +1,5 @@
-//! The connection to the API server: where it is, who the agent is to it, how long anything may take.
+//! The connection to the API server: where it is, who the program is to it, how long anything may take.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,10 +7,11 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::client::{Client, ClientBuilder};
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use super::layer::{GuardLayer, OnAnswer};
+use crate::layer::{GuardLayer, OnAnswer};
+use crate::resource::Resource;
 
 /// A TCP and TLS connection takes no longer. What is under way when the server comes back must fail soon enough for the
-/// agent to be in step within five seconds.
+/// program to be in step within five seconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// A request is sent within this.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -53,32 +53,45 @@ pub enum ClientError {
     },
 }
 
-/// A client from a kubeconfig, or from the service account of the pod. `on_answer` is told of every answer.
-pub(super) async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Result<Client, ClientError> {
-    let (mut config, origin) = match kubeconfig {
-        Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
-        None => (Config::incluster()?, "service account".to_owned()),
-    };
-    let https = config.cluster_url.scheme_str() == Some("https");
-    let ca_missing = config.root_cert.as_ref().is_none_or(Vec::is_empty);
-    if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
-        return Err(ClientError::NoCaCertificates { origin });
-    }
-    config.connect_timeout = Some(CONNECT_WITHIN);
-    config.read_timeout = Some(SILENT_FOR);
-    config.write_timeout = Some(WRITE_WITHIN);
-    // The watches and the gate decide when to try again.
-    config.default_retry = false;
-    let agent = concat!("kube-tcpstates/", env!("CARGO_PKG_VERSION"));
-    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-    let url = config.cluster_url.to_string();
-    let builder = ClientBuilder::try_from(config).map_err(|source| {
-        if source.to_string().contains("No CA certificates") {
-            return ClientError::NoCaCertificates { origin };
+/// What a client is made from.
+pub struct ClientConfig<'a> {
+    /// Name and version of the program, as they stand in the server's audit log.
+    pub user_agent: &'static str,
+    /// Where the server is and who the program is to it; `None` for the service account of the pod.
+    pub kubeconfig: Option<&'a Path>,
+    /// The resources that answers are told of by name.
+    pub resources: &'static [Resource],
+    /// Told of every answer.
+    pub on_answer: OnAnswer,
+}
+
+impl ClientConfig<'_> {
+    /// The client. Nothing is sent yet.
+    pub async fn client(self) -> Result<Client, ClientError> {
+        let (mut config, origin) = match self.kubeconfig {
+            Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
+            None => (Config::incluster()?, "service account".to_owned()),
+        };
+        let https = config.cluster_url.scheme_str() == Some("https");
+        let ca_missing = config.root_cert.as_ref().is_none_or(Vec::is_empty);
+        if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
+            return Err(ClientError::NoCaCertificates { origin });
         }
-        ClientError::Build { url, source: Box::new(source) }
-    })?;
-    Ok(builder.with_layer(&GuardLayer::new(on_answer)).build())
+        config.connect_timeout = Some(CONNECT_WITHIN);
+        config.read_timeout = Some(SILENT_FOR);
+        config.write_timeout = Some(WRITE_WITHIN);
+        // The watches and the gate decide when to try again.
+        config.default_retry = false;
+        config.headers.push((USER_AGENT, HeaderValue::from_static(self.user_agent)));
+        let url = config.cluster_url.to_string();
+        let builder = ClientBuilder::try_from(config).map_err(|source| {
+            if source.to_string().contains("No CA certificates") {
+                return ClientError::NoCaCertificates { origin };
+            }
+            ClientError::Build { url, source: Box::new(source) }
+        })?;
+        Ok(builder.with_layer(&GuardLayer::new(self.resources, self.on_answer)).build())
+    }
 }
 
 async fn from_file(path: &Path) -> Result<Config, ClientError> {
@@ -97,43 +110,32 @@ fn has_system_certificates() -> bool {
             .any(|path| Path::new(path).exists())
 }
 
-/// What an error says, with its causes, in one line. What the server says stands for itself.
-pub(super) fn reason_of(error: &(dyn Error + 'static)) -> String {
-    let api = |error: &(dyn Error + 'static)| match error.downcast_ref() {
-        Some(kube::Error::Api(status)) if !status.message.is_empty() => Some(status.message.clone()),
-        _ => None,
-    };
-    if let Some(message) = api(error).or_else(|| error.source().and_then(api)) {
-        return message;
-    }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
 
-    use super::client;
+    use super::{ClientConfig, ClientError};
+
+    async fn error_with(kubeconfig: &Path) -> ClientError {
+        let config = ClientConfig {
+            user_agent: "test",
+            kubeconfig: Some(kubeconfig),
+            resources: &[],
+            on_answer: Arc::new(|_| ()),
+        };
+        config.client().await.err().unwrap()
+    }
 
     async fn error_of(kubeconfig: &str) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubeconfig).unwrap();
-        let error = client(Some(file.path()), Arc::new(|_| ())).await.err().unwrap().to_string();
-        error.replace(&file.path().display().to_string(), "FILE")
+        error_with(file.path()).await.to_string().replace(&file.path().display().to_string(), "FILE")
     }
 
     #[tokio::test]
     async fn an_unusable_kubeconfig_is_named_with_what_is_wrong() {
-        let missing = client(Some("/nowhere/kubeconfig".as_ref()), Arc::new(|_| ())).await.err().unwrap();
+        let missing = error_with("/nowhere/kubeconfig".as_ref()).await;
         assert!(missing.to_string().starts_with("kubeconfig /nowhere/kubeconfig: "), "{missing}");
         let error = error_of("apiVersion: v1\nkind: Config\n").await;
         assert!(error.starts_with("kubeconfig FILE: ") && error.contains("context"), "{error}");

@@ -3,66 +3,79 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kube_tcpstates_crds::TraceKind;
-
-use super::change::Change;
-use super::patience::Trouble;
-use super::resource::Resource;
+use crate::patience::Trouble;
+use crate::resource::Resource;
+use crate::watch::Broken;
 
 /// For about a second after its start an API server refuses what it allows later: it has not read the roles yet. Only
 /// what is still refused after so long is refused.
 const BELIEVED_AFTER: Duration = Duration::from_secs(2);
 
 /// Remembers what it has said.
-#[derive(Debug, Default)]
-pub(super) struct Teller {
+#[derive(Debug)]
+pub struct Teller {
+    program: &'static str,
     cases: BTreeMap<Resource, Case>,
 }
 
 impl Teller {
-    /// Says what is new about a change.
-    pub(super) fn note(&mut self, change: &Change, now: Instant) {
-        match self.news(change, now) {
-            Some(News::Broken(text)) => tracing::warn!("{text}"),
-            Some(News::Works(text)) => tracing::info!("{text}"),
-            None => {}
+    /// `program`: who may or may not do something, in a sentence.
+    pub fn new(program: &'static str) -> Self {
+        Self { program, cases: BTreeMap::new() }
+    }
+
+    /// Says that a list or watch does not work, unless that has been said.
+    pub fn broken(&mut self, broken: &Broken, now: Instant) {
+        if let Some(text) = self.news(broken, now) {
+            tracing::warn!("{text}");
         }
     }
 
-    fn news(&mut self, change: &Change, now: Instant) -> Option<News> {
-        match change {
-            // Whether it matters shows at the next start.
-            Change::Broken(_, Trouble::Cut | Trouble::Gone, _) => None,
-            Change::Broken(resource, trouble, reason) => {
-                let case = self.cases.entry(*resource).or_insert_with(|| Case::new(now));
-                case.is_news(*trouble, now).then(|| News::Broken(broken(*resource, *trouble, reason)))
-            }
-            Change::Works(resource) => self.works(*resource, now),
-            Change::Pods(_) => self.works(Resource::Pods, now),
-            Change::Nodes(_) => self.works(Resource::Nodes, now),
-            Change::Namespaces(_) => self.works(Resource::Namespaces, now),
-            Change::Traces(TraceKind::Namespaced, _) => self.works(Resource::Traces, now),
-            Change::Traces(TraceKind::Cluster, _) => self.works(Resource::ClusterTraces, now),
+    /// Says that a resource is in step again, when it has been said that it was not.
+    pub fn works(&mut self, resource: Resource, now: Instant) {
+        if let Some(text) = self.good_news(resource, now) {
+            tracing::info!("{text}");
         }
     }
 
-    fn works(&mut self, resource: Resource, now: Instant) -> Option<News> {
+    fn news(&mut self, broken: &Broken, now: Instant) -> Option<String> {
+        // Whether it matters shows at the next start.
+        if matches!(broken.trouble, Trouble::Cut | Trouble::Gone) {
+            return None;
+        }
+        let case = self.cases.entry(broken.resource).or_insert_with(|| Case::new(now));
+        case.is_news(broken.trouble, now).then(|| self.sentence(broken))
+    }
+
+    fn good_news(&mut self, resource: Resource, now: Instant) -> Option<String> {
         let case = self.cases.remove(&resource).filter(|case| case.said.is_some())?;
         let seconds = now.saturating_duration_since(case.since).as_secs();
-        Some(News::Works(format!("{}: in step again after {seconds} s", resource.plural())))
+        Some(format!("{}: in step again after {seconds} s", resource.plural()))
     }
-}
 
-/// Something to say.
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    Broken(String),
-    Works(String),
+    fn sentence(&self, broken: &Broken) -> String {
+        let Broken { resource, trouble, reason } = broken;
+        let (program, resource) = (self.program, resource.plural());
+        match trouble {
+            Trouble::NotInstalled => {
+                format!("{resource}: the resource definition is not installed; asking for it again")
+            }
+            Trouble::Forbidden => {
+                format!("{resource}: the {program} may not list and watch them; asking again: {reason}")
+            }
+            Trouble::Unauthorized => format!(
+                "{resource}: the API server does not accept the {program}'s token; what is known stays in force"
+            ),
+            Trouble::Failing | Trouble::Cut | Trouble::Gone => {
+                format!("{resource}: {reason}; what is known stays in force")
+            }
+        }
+    }
 }
 
 /// Something that does not work, and what of it has been said.
 #[derive(Debug)]
-pub(super) struct Case {
+pub struct Case {
     since: Instant,
     said: Option<Trouble>,
     /// Nothing but refusals since then.
@@ -71,12 +84,12 @@ pub(super) struct Case {
 
 impl Case {
     /// It has not worked since now.
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self { since: now, said: None, refused: None }
     }
 
     /// Whether to say that it does not work, for this reason. Whoever is told so says it.
-    pub(super) fn is_news(&mut self, trouble: Trouble, now: Instant) -> bool {
+    pub fn is_news(&mut self, trouble: Trouble, now: Instant) -> bool {
         if trouble == Trouble::Forbidden {
             let since = *self.refused.get_or_insert(now);
             if now.saturating_duration_since(since) < BELIEVED_AFTER {
@@ -89,43 +102,35 @@ impl Case {
     }
 }
 
-fn broken(resource: Resource, trouble: Trouble, reason: &str) -> String {
-    let resource = resource.plural();
-    match trouble {
-        Trouble::NotInstalled => {
-            format!("{resource}: the resource definition is not installed; asking for it again")
-        }
-        Trouble::Forbidden => {
-            format!("{resource}: the agent may not list and watch them; asking again: {reason}")
-        }
-        Trouble::Unauthorized => {
-            format!(
-                "{resource}: the API server does not accept the agent's token; what is known stays in force"
-            )
-        }
-        Trouble::Failing | Trouble::Cut | Trouble::Gone => {
-            format!("{resource}: {reason}; what is known stays in force")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{News, Teller};
-    use crate::cluster::change::Change;
-    use crate::cluster::{Resource, Trouble};
+    use super::Teller;
+    use crate::{Broken, Resource, Trouble};
+
+    const PODS: Resource = Resource::new("", "v1", "pods");
+
+    /// Something to say.
+    #[derive(Debug, PartialEq, Eq)]
+    enum News {
+        Broken(String),
+        Works(String),
+    }
 
     /// What is said of pods when these things happen, each with the time in ms.
     fn said(happened: &[(u64, Option<Trouble>)]) -> Vec<(u64, News)> {
-        let (mut teller, start) = (Teller::default(), Instant::now());
+        let (mut teller, start) = (Teller::new("agent"), Instant::now());
         let mut note = |at_ms: u64, trouble: Option<Trouble>| {
-            let change = match trouble {
-                Some(trouble) => Change::Broken(Resource::Pods, trouble, "so".to_owned()),
-                None => Change::Works(Resource::Pods),
+            let now = start + Duration::from_millis(at_ms);
+            let news = match trouble {
+                Some(trouble) => {
+                    let broken = Broken { resource: PODS, trouble, reason: "so".to_owned() };
+                    teller.news(&broken, now).map(News::Broken)
+                }
+                None => teller.good_news(PODS, now).map(News::Works),
             };
-            teller.news(&change, start + Duration::from_millis(at_ms)).map(|news| (at_ms, news))
+            news.map(|news| (at_ms, news))
         };
         happened.iter().filter_map(|(at_ms, trouble)| note(*at_ms, *trouble)).collect()
     }
