@@ -22,7 +22,7 @@ use crate::resource::Resource;
 const PAGE: u32 = 250;
 
 /// A server whose definition of a resource has just got another field goes on for a moment to leave that field out of
-/// what its older watches send. A trace that came just then must not be taken for good for one that asks for more.
+/// what its older watches send. An object that came just then must not be taken for good for one without it.
 const LIST_AGAIN: Duration = Duration::from_mins(5);
 
 /// What became of the objects of one resource.
@@ -59,7 +59,7 @@ pub struct Watch<K, T, M> {
     pub keep: fn(K) -> Option<T>,
     /// The message that tells of it.
     pub message: fn(Delta<T>) -> M,
-    /// List it anew from time to time: see [`LIST_AGAIN`].
+    /// List it anew every few minutes. For resources whose definition may get another field while they are watched.
     pub lists_again: bool,
 }
 
