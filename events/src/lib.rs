@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod heartbeat;
+mod hook;
 mod log;
 mod lost;
 pub mod schema;
@@ -27,10 +28,11 @@ mod start;
 mod transition;
 
 pub use heartbeat::{Heartbeat, Totals};
+pub use hook::Hook;
 pub use log::{Level, Log};
 pub use lost::{ByPlace, Loss, Lost};
 pub use schema::{SCHEMA_ID, SchemaId};
-pub use start::{CgroupMode, CgroupSetup, Check, Hook, Kernel, Ring, Start, Storage};
+pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, Storage};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cgroup, Connection, Container, Endpoint, Failure,
     Host, K8s, Named, Netns, Network, NetworkType, Pod, Process, ProcessSource, Role, Tcp, Thread,

@@ -2,6 +2,8 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::kernel::Hook;
+
 /// Every TCP state transition, attributed to the container and pod that own the socket.
 #[derive(Debug, Parser)]
 #[command(name = "kube-tcpstates", version, about, max_term_width = 100)]
@@ -103,7 +105,7 @@ pub struct TraceArguments {
     #[arg(short = 'o', long = "output", value_enum)]
     pub output: Option<Output>,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
     /// End after this long: 10s, 5m
     #[arg(long, value_name = "DURATION")]
@@ -191,7 +193,7 @@ pub struct AgentArguments {
     #[arg(long, value_name = "PATH", default_value = "/proc")]
     pub proc_root: std::path::PathBuf,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 
     /// How long a transition waits for its pod and container to become known
@@ -213,6 +215,6 @@ pub struct AgentArguments {
 #[derive(Debug, Args)]
 pub struct CheckArguments {
     /// Check for this hook [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 }
