@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod heartbeat;
+mod hook;
 mod line;
 mod log;
 mod lost;
@@ -27,11 +28,12 @@ mod start;
 mod transition;
 
 pub use heartbeat::{Heartbeat, HeartbeatAttributes, Totals};
+pub use hook::Hook;
 pub use line::Line;
 pub use log::{Level, Log, LogAttributes};
 pub use lost::{ByPlace, Loss, Lost, LostAttributes};
 pub use schema::{SCHEMA_ID, SchemaId};
-pub use start::{CgroupMode, CgroupSetup, Check, Hook, Kernel, Ring, Start, StartAttributes, Storage};
+pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cgroup, Connection, ConnectionState, Container,
     ContainerRuntime, Endpoint, Failure, Host, K8s, Named, Netns, Network, NetworkType, Owner, OwnerSource,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::Kind;
-use crate::{K8s, SchemaId};
+use crate::{Hook, K8s, SchemaId};
 
 /// What traces, and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,21 +57,6 @@ pub struct StartAttributes {
 pub struct Kernel {
     /// Release as `uname -r` prints it.
     pub release: String,
-}
-
-/// Where in the kernel transitions are observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// BTF-enabled raw tracepoint `inet_sock_set_state`.
-    #[default]
-    TpBtf,
-    /// Raw tracepoint `inet_sock_set_state`.
-    RawTp,
-    /// Classic tracepoint `sock:inet_sock_set_state`: addresses, ports and states only, loss not exact.
-    Tracepoint,
-    /// Kprobe on `tcp_set_state`, which a listener does not always pass.
-    Kprobe,
 }
 
 /// How this machine mounts cgroups.

@@ -7,6 +7,8 @@ use clap::{
 
 use crate::render::{FORMATS, FormatEntry, format};
 
+use crate::kernel::Hook;
+
 /// Every TCP state transition, attributed to the container and pod that own the socket.
 #[derive(Debug, Parser)]
 #[command(name = "kube-tcpstates", version, about, max_term_width = 100)]
@@ -95,7 +97,7 @@ pub struct TraceArguments {
     #[arg(short = 'o', long = "output", value_parser = formats(true))]
     pub output: Option<&'static FormatEntry>,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
     /// End after this long: 10s, 5m
     #[arg(long, value_name = "DURATION")]
@@ -174,7 +176,7 @@ pub struct AgentArguments {
     #[arg(long, value_name = "PATH", default_value = "/proc")]
     pub proc_root: std::path::PathBuf,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 
     /// How long a transition waits for its pod and container to become known
@@ -196,7 +198,7 @@ pub struct AgentArguments {
 #[derive(Debug, Args)]
 pub struct CheckArguments {
     /// Check for this hook [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 }
 

@@ -1,12 +1,12 @@
 //! The first line of a run, of `trace` and `agent` alike.
 
 use kube_tcpstates_events::{
-    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, StartAttributes, Storage,
+    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, StartAttributes,
 };
 
 use crate::{
     cgroupfs::Layout,
-    kernel::{self, Clock, Hook, Loaded, StorageKind, boot_ns},
+    kernel::{self, Clock, Loaded, boot_ns},
     outlet::RunId,
     pipeline::{StartLine, Whereabouts},
     preflight,
@@ -40,18 +40,10 @@ fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
         seq: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: Kernel { release: kernel::kernel_release() },
-        hook: match kernel.hook {
-            Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
-            Hook::RawTp => kube_tcpstates_events::Hook::RawTp,
-            Hook::Tracepoint => kube_tcpstates_events::Hook::Tracepoint,
-            Hook::Kprobe => kube_tcpstates_events::Hook::Kprobe,
-        },
+        hook: kernel.hook,
         cgroup: CgroupSetup { mode: cgroup_mode(facts.layout) },
         ring: Ring { bytes: facts.ring_bytes.into() },
-        storage: match kernel.storage {
-            StorageKind::SocketStorage => Storage::SocketStorage,
-            StorageKind::Hash => Storage::Hash,
-        },
+        storage: kernel.storage,
         options: Some(facts.command_line.clone()),
         filters: facts.filters.clone(),
         preflight: preflight::of_run(kernel),

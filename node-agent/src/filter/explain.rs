@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::duration::format_duration;
+use kube_tcpstates_crds::duration;
+
 use super::{CgroupChoice, TraceFilter};
 use crate::decode::{NetworkType, Role};
 
@@ -54,7 +55,7 @@ impl fmt::Display for TraceFilter {
                     if inodes.is_empty() { "none".to_owned() } else { Joined(&inodes).to_string() }
                 )
             }),
-            self.minimum().map(|minimum| format!("min-duration={}", format_duration(minimum))),
+            self.minimum().map(|minimum| format!("min-duration={}", duration::format(minimum))),
         ];
         let mut separator = "";
         for part in parts.iter().flatten() {

@@ -29,7 +29,7 @@ pub(super) fn open_listeners(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError
 fn walk(ebpf: &mut Ebpf, btf: &Btf, program: &'static str) -> Result<(), LoadError> {
     run(ebpf, btf, program).map_err(|reason| LoadError::Program {
         program,
-        hint: "sockets open before the start",
+        hint: "sockets open before the start".to_owned(),
         reason,
     })
 }

@@ -12,6 +12,7 @@ use kube_tcpstates_common::{
     counter::Counter,
     offsets::{ABSENT, ClassicOffsets, Offsets, Settings},
 };
+use kube_tcpstates_events::{Hook, Storage};
 
 use super::{
     btf::Btf,
@@ -21,9 +22,7 @@ use super::{
     counters::Counters,
     dump,
     error::{BoxError, LoadError, told},
-    heap,
-    hook::{Hook, StorageKind},
-    offsets,
+    heap, offsets,
     pod::Plain,
     ring::Rings,
     rules::{Rules, wait_for_programs},
@@ -58,7 +57,7 @@ pub struct Loaded {
     /// Which hook is in use.
     pub hook: Hook,
     /// Where socket records are.
-    pub storage: StorageKind,
+    pub storage: Storage,
     /// Whether accepted sockets get the accepting task as owner.
     pub accept_owner: bool,
     /// Whether cgroups are followed as they come and go.
@@ -112,7 +111,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let classic = match hook {
         Hook::Tracepoint => classic::read().map_err(|source| LoadError::Program {
             program: "classic",
-            hint: "hook tracepoint",
+            hint: hint(hook),
             reason: source.into(),
         })?,
         _ => ClassicOffsets::zeroed(),
@@ -170,18 +169,18 @@ fn load_hook(
     ebpf: &mut Ebpf,
     hook: Hook,
     btf: Option<&AyaBtf>,
-) -> Result<(&'static str, StorageKind), LoadError> {
+) -> Result<(&'static str, Storage), LoadError> {
     let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
             let Err(refused) = load_program(ebpf, "tp_btf_storage", btf) else {
-                return Ok(("tp_btf_storage", StorageKind::SocketStorage));
+                return Ok(("tp_btf_storage", Storage::SocketStorage));
             };
             let program = "tp_btf_hash";
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
             // Before 5.11 this is the ordinary case.
             tracing::warn!("socket records go into a hash: {}", told(&refused));
-            Ok((program, StorageKind::Hash))
+            Ok((program, Storage::Hash))
         }
         Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
             let program = match hook {
@@ -190,18 +189,13 @@ fn load_hook(
                 Hook::TpBtf | Hook::Tracepoint => "classic",
             };
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
-            Ok((program, StorageKind::Hash))
+            Ok((program, Storage::Hash))
         }
     }
 }
 
-const fn hint(hook: Hook) -> &'static str {
-    match hook {
-        Hook::TpBtf => "hook tp_btf",
-        Hook::RawTp => "hook raw_tp",
-        Hook::Tracepoint => "hook tracepoint",
-        Hook::Kprobe => "hook kprobe",
-    }
+fn hint(hook: Hook) -> String {
+    format!("hook {hook}")
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
@@ -233,7 +227,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
 fn assemble(
     mut ebpf: Ebpf,
     options: Options,
-    (hook, storage, program): (Hook, StorageKind, &'static str),
+    (hook, storage, program): (Hook, Storage, &'static str),
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
@@ -347,7 +341,7 @@ impl Loaded {
             self.dump = Err("the kernel shows no type information".to_owned());
             return;
         };
-        if self.storage == StorageKind::Hash {
+        if self.storage == Storage::Hash {
             let listeners = dump::open_listeners(&mut self.ebpf, btf);
             self.dump = Err(match listeners {
                 Ok(()) => "only the children of listeners: the rest needs socket storage".to_owned(),
@@ -383,8 +377,8 @@ impl Loaded {
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
         match self.storage {
-            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
-            StorageKind::Hash => {
+            Storage::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
+            Storage::Hash => {
                 let counters = self.counters.snapshot();
                 let made = counters.get(Counter::StorageCreated);
                 Some((made.saturating_sub(counters.get(Counter::StorageDeleted)), 0))

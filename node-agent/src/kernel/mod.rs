@@ -12,7 +12,6 @@ mod counters;
 mod dump;
 mod error;
 mod heap;
-mod hook;
 mod load;
 mod offsets;
 mod pod;
@@ -25,7 +24,8 @@ pub use capability::{Capability, effective_capabilities, missing_capabilities};
 pub use clock::{Clock, boot_ns};
 pub use counters::{CounterSnapshot, Counters};
 pub use error::LoadError;
-pub use hook::{Hook, StorageKind};
+// What a program is attached to and where its records are, as lines name them.
+pub use kube_tcpstates_events::{Hook, Storage};
 pub use load::{Loaded, Options, load};
 pub use offsets::{Missing, resolve as resolve_offsets};
 pub use release::{kernel_release, kernel_version};

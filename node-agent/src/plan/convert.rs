@@ -1,6 +1,7 @@
 //! From a checked spec to what the kernel judges.
 
 use kube_tcpstates_common::state::State;
+use kube_tcpstates_crds::duration::DurationError;
 use kube_tcpstates_crds::text::parse_min_state_duration;
 use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
 
@@ -50,10 +51,9 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         netns: None,
         min_duration: match min_state_duration {
             None => None,
-            Some(text) => Some(
-                parse_min_state_duration(text)
-                    .map_err(|_| crate::filter::Reason::Duration.of("spec.minStateDuration", text))?,
-            ),
+            Some(text) => Some(parse_min_state_duration(text).map_err(|_| {
+                crate::filter::Reason::from(DurationError::Form).of("spec.minStateDuration", text)
+            })?),
         },
     })
 }

@@ -6,11 +6,11 @@ mod system;
 
 use std::path::Path;
 
-use kube_tcpstates_events::Check;
+use kube_tcpstates_events::{Check, Hook, Storage};
 
 use crate::{
     cgroupfs::{ById, Layout, Mount},
-    kernel::{Capability, Hook, Loaded, StorageKind, effective_capabilities},
+    kernel::{Capability, Loaded, effective_capabilities},
 };
 
 /// One finding.
@@ -125,7 +125,7 @@ pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
         found("exact_loss", exact, "the kernel counts the hits on which it skipped the program"),
         found(
             "socket_storage",
-            kernel.storage == StorageKind::SocketStorage,
+            kernel.storage == Storage::SocketStorage,
             "records live and die with their socket, children inherit the owner (from 5.11); else a hash",
         ),
         found(
