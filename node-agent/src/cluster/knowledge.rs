@@ -78,6 +78,8 @@ pub struct Knowledge {
     syncs: BTreeMap<Resource, SyncStatus>,
     planner: Planner,
     planned: Planned,
+    /// Namespaces of the pods that it was made for.
+    planned_namespaces: BTreeSet<String>,
     /// The revision of the last plan handed on.
     handed: Option<u64>,
     /// The pods changed since then.
@@ -313,6 +315,7 @@ impl Knowledge {
     fn plan(&mut self, now: Now) {
         self.dirty_ns = None;
         self.planned_ns = Some(now.boot_ns);
+        self.planned_namespaces = self.roster.namespaces().into_iter().map(str::to_owned).collect();
         self.planned = self.planner.plan(&Inputs {
             traces: &self.traces,
             roster: &self.roster,
@@ -323,10 +326,18 @@ impl Knowledge {
         });
     }
 
+    /// Pods of a namespace have come that the plan knows nothing of: no cluster trace of it takes them yet, so what waits
+    /// for their names would be taken for nobody's. They go on together with the next plan.
+    fn is_ahead_of_plan(&self) -> bool {
+        let mut namespaces = self.roster.namespaces().into_iter();
+        !self.planned.plan.is_empty() && namespaces.any(|name| !self.planned_namespaces.contains(name))
+    }
+
     fn view(&mut self) -> Option<View> {
         self.planned_ns?;
         let plan: &Arc<Plan> = &self.planned.plan;
-        if !self.roster_changed && self.handed == Some(plan.revision) {
+        let replanned = self.handed != Some(plan.revision);
+        if !replanned && (!self.roster_changed || self.is_ahead_of_plan()) {
             return None;
         }
         self.roster_changed = false;

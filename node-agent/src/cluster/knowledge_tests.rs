@@ -132,6 +132,32 @@ fn a_change_of_a_pod_is_handed_on_at_once() {
 }
 
 #[test]
+fn a_pod_of_a_new_namespace_is_handed_on_together_with_the_plan_that_knows_it() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Delta::Applied(pod("a"))));
+    let all = json!({
+        "metadata": {"name": "all", "uid": "uid-all", "generation": 1, "creationTimestamp": "2026-11-22T15:25:00Z"},
+        "spec": {"podSelector": {}, "namespaceSelector": {}},
+    });
+    let all = TraceObject::from_api(TraceKind::Cluster, &all).unwrap();
+    scene.tell(traces(TraceKind::Cluster, Delta::Applied(all)));
+    assert_eq!(scene.last_view().unwrap().plan.active().count(), 1);
+    let elsewhere = PodInfo { namespace: "till".to_owned(), ..pod("b") };
+    scene.tell(Change::Pods(Delta::Applied(elsewhere.clone())));
+    // The pod alone would be nobody's, and what waits for its name would be left out.
+    while scene.now.boot_ns < 200 * SECOND {
+        if let Some(view) = scene.due().view {
+            assert!(view.roster.unwrap().pod("uid-b").is_some());
+            let (_, trace) = view.plan.active().next().unwrap();
+            assert!(trace.pods().unwrap().selects(&elsewhere));
+            return;
+        }
+        scene.pass(MS);
+    }
+    panic!("it never came");
+}
+
+#[test]
 fn a_change_of_a_pod_that_changes_nothing_kept_is_not_handed_on() {
     let mut scene = Scene::synced();
     scene.tell(Change::Pods(Delta::Applied(pod("a"))));

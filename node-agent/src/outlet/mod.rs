@@ -44,7 +44,7 @@ pub use diagnostics::Diagnostics;
 pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
 pub use list::{Asked, OnEnd, open};
 pub use outlets::Outlets;
-pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Queue, StartError, stdout_of_process};
+pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};
 pub use sequence::RunId;
 pub use stderr::{Stderr, say};
 pub use stdout::Stdout;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -93,7 +93,6 @@ pub(super) struct Shared {
     pub(super) give_up_fd: OwnedFd,
     offered: Offered,
     pub(super) written: Written,
-    frozen: OnceLock<Totals>,
 }
 
 #[derive(Default)]
@@ -208,29 +207,8 @@ impl Shared {
     }
 
     fn totals(&self) -> Totals {
-        if let Some(totals) = self.frozen.get() {
-            return *totals;
-        }
         let ended = self.ended();
         totals(&self.offered, &self.written, ended)
-    }
-}
-
-/// Reads the totals from any thread.
-#[derive(Clone)]
-pub struct Monitor {
-    shared: Arc<Shared>,
-}
-
-impl Monitor {
-    /// A snapshot. Exact after [`Queue::finish`].
-    pub fn totals(&self) -> Totals {
-        self.shared.totals()
-    }
-
-    /// Whether the writer has ended, by itself or because it was told to.
-    pub fn ended(&self) -> bool {
-        self.shared.ended()
     }
 }
 
@@ -276,7 +254,6 @@ impl Queue {
             give_up_fd,
             offered: Offered::default(),
             written: Written::default(),
-            frozen: OnceLock::new(),
         });
         let its = Arc::clone(&shared);
         let writer = thread::Builder::new()
@@ -340,11 +317,6 @@ impl Queue {
         self.shared.ended()
     }
 
-    /// Totals for other threads.
-    pub fn monitor(&self) -> Monitor {
-        Monitor { shared: Arc::clone(&self.shared) }
-    }
-
     /// A snapshot of the totals.
     pub fn totals(&self) -> Totals {
         self.shared.totals()
@@ -366,8 +338,7 @@ impl Queue {
             // It has nothing left to do. Had it panicked, `end` would say so.
             let _ = writer.join();
         }
-        let totals = *shared.frozen.get_or_init(|| totals(&shared.offered, &shared.written, true));
-        shared.ended.store(true, Ordering::Release);
+        let totals = totals(&shared.offered, &shared.written, true);
         Finished { totals, end: end.unwrap_or(End::Deadline) }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Lines and bytes since the start. While lines flow the numbers are of slightly different moments; after
 /// [`super::Queue::finish`] these hold exactly:
 ///
-/// - `event_lines_offered() == event_lines_accepted + lost_queue`
+/// - event lines offered `== event_lines_accepted + lost_queue`
 /// - `event_lines_accepted == event_lines_written + lost_write`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -33,11 +33,6 @@ impl Totals {
     /// Event lines lost on the way out.
     pub fn lost(&self) -> u64 {
         self.lost_queue + self.lost_write
-    }
-
-    /// Event lines that the pipeline has offered.
-    pub fn event_lines_offered(&self) -> u64 {
-        self.event_lines_accepted + self.lost_queue
     }
 }
 

@@ -168,6 +168,11 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         "Transitions lost, by place",
         places.map(|(place, number)| sample(&[("place", place)], number)),
     )?;
+    page.counters(
+        "outlet_lost",
+        "Transitions lost on the way to an outlet beside stdout",
+        tally.lost_beside.iter().map(|(outlet, number)| sample(&[("outlet", outlet)], *number)),
+    )?;
     let limited = account.traces.values().map(|counts| counts.limited).sum();
     page.counter(
         "transitions_limited",
