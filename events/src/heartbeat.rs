@@ -1,4 +1,4 @@
-//! `type: heartbeat`: no lines because nothing happened, or because nothing works? This line tells.
+//! `tcpstates.type` `heartbeat`: no lines because nothing happened, or because nothing works? This line tells.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `type: log`: a diagnostic of the tracer itself, so that the whole log of a container parses.
+//! `tcpstates.type` `log`: a diagnostic of the tracer itself, so that the whole log of a container parses.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

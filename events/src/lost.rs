@@ -1,4 +1,4 @@
-//! `type: lost`: how much is missing from the stream, where it went missing and whose it was.
+//! `tcpstates.type` `lost`: how much is missing from the stream, where it went missing and whose it was.
 
 use std::collections::BTreeMap;
 

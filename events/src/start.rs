@@ -1,4 +1,4 @@
-//! `type: start`: what traces, and how. Once a run, the first line with a `seq`.
+//! `tcpstates.type` `start`: what traces, and how. Once a run, the first line with a `seq`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `type: transition`: one TCP state transition of one socket, with its owner.
+//! `tcpstates.type` `transition`: one TCP state transition of one socket, with its owner.
 
 use std::collections::BTreeMap;
 
