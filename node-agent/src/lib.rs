@@ -13,6 +13,17 @@
 //! [`output`]; [`pipeline`] joins them. `decode`, `connection`, `identity`, `filter` and `serialise` are core: they
 //! do no I/O and take time as an argument. The others are edges.
 
+/// The product's version, the workspace's, as a literal.
+macro_rules! version {
+    () => {
+        env!("CARGO_PKG_VERSION")
+    };
+}
+pub(crate) use version;
+
+/// The product's version.
+pub const VERSION: &str = version!();
+
 pub mod cgroupfs;
 #[cfg(feature = "cluster")]
 pub mod cluster;

@@ -69,7 +69,7 @@ pub(super) async fn client(kubeconfig: Option<&Path>, on_answer: OnAnswer) -> Re
     config.write_timeout = Some(WRITE_WITHIN);
     // The watches and the gate decide when to try again.
     config.default_retry = false;
-    let agent = concat!("kube-tcpstates/", env!("CARGO_PKG_VERSION"));
+    let agent = concat!("kube-tcpstates/", crate::version!());
     config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     let url = config.cluster_url.to_string();
     let builder = ClientBuilder::try_from(config).map_err(|source| {

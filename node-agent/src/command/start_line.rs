@@ -41,7 +41,7 @@ fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
         schema: SchemaId::V1,
         run: facts.run.to_string(),
         seq,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         k8s: facts.k8s.clone().map(Box::new),
         kernel: Kernel { release: kernel::kernel_release() },
         hook: kernel.hook,
