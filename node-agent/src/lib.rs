@@ -14,6 +14,17 @@
 //! an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge. [`pipeline`] joins
 //! them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
+/// The product's version, the workspace's, as a literal.
+macro_rules! version {
+    () => {
+        env!("CARGO_PKG_VERSION")
+    };
+}
+pub(crate) use version;
+
+/// The product's version.
+pub const VERSION: &str = version!();
+
 pub mod cgroupfs;
 #[cfg(feature = "cluster")]
 pub mod cluster;

@@ -79,7 +79,7 @@ impl Cluster {
         let observer: Arc<dyn Observer> = observer;
         let changes = unbounded_channel();
         let client = ClientConfig {
-            user_agent: concat!("kube-tcpstates/", env!("CARGO_PKG_VERSION")),
+            user_agent: concat!("kube-tcpstates/", crate::version!()),
             kubeconfig: config.kubeconfig.as_deref(),
             resources: &resources::ALL,
             on_answer: on_answer(changes.0.clone(), Arc::clone(&observer)),

@@ -177,7 +177,7 @@ fn node_facts(
         }),
     }
     NodeFacts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         kernel: kernel::kernel_release(),
         hook: loaded.ok().map(|kernel| kernel.hook.to_string()),
         cgroup_mode: mode.as_str().to_owned(),

@@ -38,7 +38,7 @@ fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
         run: facts.run.to_string(),
         // The outlet numbers it.
         seq: 0,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         kernel: Kernel { release: kernel::kernel_release() },
         hook: kernel.hook,
         cgroup: CgroupSetup { mode: cgroup_mode(facts.layout) },

@@ -71,7 +71,7 @@ impl Format for Ecs {
 /// `observer` is what saw the event; `agent` would be the shipper's.
 const OBSERVER: &str = concat!(
     r#","observer":{"product":"kube-tcpstates","type":"tcpstates","version":""#,
-    env!("CARGO_PKG_VERSION"),
+    crate::version!(),
     r#""}"#
 );
 
@@ -148,12 +148,12 @@ fn process(out: &mut Vec<u8>, transition: &Transition) {
 #[cfg(test)]
 mod tests {
     use super::{Ecs, Format as _};
-    use crate::render::fixtures::Fixture;
+    use crate::render::fixtures::{Fixture, snapshot};
 
     fn render(fixture: &Fixture) -> String {
         let mut out = Vec::new();
         Ecs::new(0x5f0c_2a91).transition(&mut out, 123, &fixture.event());
-        String::from_utf8(out).unwrap()
+        snapshot(&String::from_utf8(out).unwrap())
     }
 
     #[test]

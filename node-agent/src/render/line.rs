@@ -147,7 +147,7 @@ fn document(line: &Line) -> Value {
         "@timestamp": json["time"],
         "ecs": {"version": ECS_VERSION},
         "event": {"kind": kind, "module": "tcpstates", "dataset": format!("tcpstates.{dataset}")},
-        "observer": {"product": "kube-tcpstates", "type": "tcpstates", "version": env!("CARGO_PKG_VERSION")},
+        "observer": {"product": "kube-tcpstates", "type": "tcpstates", "version": crate::VERSION},
         name!(own): own,
     });
     if let Some(seq) = own.get(name!(seq)) {
@@ -176,7 +176,7 @@ mod tests {
     use serde_json::Value;
 
     use super::{MAX_LINE, ecs, json, split_lost};
-    use crate::render::time::rfc3339;
+    use crate::render::{fixtures::snapshot, time::rfc3339};
 
     const NOW: u64 = 1_795_361_101_123_456_789;
 
@@ -279,7 +279,7 @@ mod tests {
         let k8s = K8s { cluster: name("prod"), node: name("n1"), ..K8s::default() };
         let lost = Lost { k8s: Some(Box::new(k8s)), ..lost() };
         assert_eq!(
-            render(ecs, &Line::Lost(Box::new(lost))),
+            snapshot(&render(ecs, &Line::Lost(Box::new(lost)))),
             concat!(
                 r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","seq":4711,"type":"lost"}}"#,
                 "\n"

@@ -52,7 +52,7 @@ fn kustomized(directory: &str) -> Option<Vec<Value>> {
     kubectl(&["kustomize", path.to_str().unwrap()]).map(|text| parse(&text))
 }
 
-/// What an overlay makes of the installer: the patches in its kustomization, which are JSON Patch on the DaemonSet.
+/// What an overlay makes of the installer: the patches in its kustomization, which are JSON Patch on the `DaemonSet`.
 fn patched(overlay: &str) -> Vec<Value> {
     let file = workspace().root.join("manifests/overlays").join(overlay).join("kustomization.yaml");
     let kustomization = parse(&fs::read_to_string(file).unwrap()).remove(0);

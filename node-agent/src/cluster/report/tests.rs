@@ -12,7 +12,7 @@ use crate::plan::{TraceKey, TraceStanding};
 
 fn facts() -> NodeFacts {
     NodeFacts {
-        version: "0.1.0".to_owned(),
+        version: crate::VERSION.to_owned(),
         kernel: "6.18.0".to_owned(),
         hook: Some("tp_btf".to_owned()),
         cgroup_mode: "v2".to_owned(),
