@@ -39,6 +39,8 @@ pub struct Offsets {
     pub inet_sport: u32,
     /// `tcp_sock.is_mptcp`, bool.
     pub is_mptcp: u32,
+    /// `tcp_sock.tsorted_sent_queue`, a list head (since 4.15).
+    pub sent_queue: u32,
     /// `sock.sk_cgrp_data.cgroup`, pointer (since 5.15).
     pub cgroup: u32,
     /// `sock.sk_cgrp_data.val`, u64 (before 5.15): a pointer unless its two low bits are set.
@@ -84,6 +86,7 @@ impl Offsets {
         error: ABSENT,
         inet_sport: ABSENT,
         is_mptcp: ABSENT,
+        sent_queue: ABSENT,
         cgroup: ABSENT,
         cgroup_val: ABSENT,
         cgroup_kn: ABSENT,

@@ -1,7 +1,7 @@
 //! Every map, by what it is for.
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
     macros::btf_map,
 };
@@ -14,7 +14,7 @@ use kube_tcpstates_common::{
     },
 };
 
-use crate::socket::{Listener, SocketRecord};
+use crate::socket::SocketRecord;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -88,17 +88,18 @@ pub(crate) fn prefix_key<const N: usize>(address: [u8; N]) -> Key<[u8; N]> {
     Key::new(N as u32 * 8, address)
 }
 
-/// Socket records where the kernel has socket storage for this program type.
+/// Records of connections where the kernel has socket storage for this program type. Never on a listener: see
+/// `docs/security.md`.
 ///
 /// aya-ebpf's own `SkStorage` has no flags and takes another kind of context. The kernel accepts the map only with
-/// `BPF_F_NO_PREALLOC`; `BPF_F_CLONE` lets a child inherit its listener's record.
+/// `BPF_F_NO_PREALLOC`.
 #[repr(C)]
 pub(crate) struct SocketStorageMap {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
     value: *const SocketRecord,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+    map_flags: *const [i32; NO_PREALLOC],
 }
 
 // SAFETY: a definition for the loader; nothing reads through its pointers.
@@ -113,15 +114,18 @@ pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
     map_flags: core::ptr::null(),
 };
 
-/// Socket records elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
+/// Records of connections elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
 #[btf_map]
 pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
 
-/// Listeners by (network namespace inode, port): those that the start dump found, and where records are in the hash
-/// all of them, because there a child does not inherit its listener's record.
+/// Records of listeners, keyed by the socket's address, wherever those of connections are.
 #[btf_map]
-pub(crate) static LISTENERS: HashMap<[u32; 2], Listener, 65_536, NO_PREALLOC> = HashMap::new();
+pub(crate) static LISTENERS: HashMap<u64, SocketRecord, 65_536, NO_PREALLOC> = HashMap::new();
 
-/// Slot 0: socket records found by the last count; half 1: those of closed sockets among them.
+/// (Network namespace inode, port) of the listeners that the start dump found, by which it tells servers from clients.
+#[btf_map]
+pub(crate) static SERVED_PORTS: HashMap<[u32; 2], u32, 65_536, NO_PREALLOC> = HashMap::new();
+
+/// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
 #[btf_map]
 pub(crate) static RECORD_COUNT: Array<u64, 2> = Array::new();

@@ -21,7 +21,9 @@ use crate::{
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
-    socket::{BIRTH_UNKNOWN, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
+    socket::{
+        BIRTH_UNKNOWN, Listeners, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
+    },
     step::Step,
     tables::MapTables,
 };
@@ -50,7 +52,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
     let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
     if identity.0 == 0 {
-        leave::<H::Records>(counters, rules, socket, hook.new_state());
+        leave::<H::Records>(counters, rules, socket, hook.old_state(), hook.new_state());
         return;
     }
     counters.add(Counter::Seen, 1);
@@ -62,7 +64,13 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
 /// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
 #[inline(always)]
-fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, new_state: u32) {
+fn leave<R: Records>(
+    counters: Counters,
+    rules: &RuleTable,
+    socket: *const u8,
+    old_state: u32,
+    new_state: u32,
+) {
     counters.add(Counter::Unwanted, 1);
     let may_hold = rules.constrained[dimension::FAMILY_ROLE]
         | rules.constrained[dimension::LOCAL_PORT]
@@ -73,13 +81,19 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, n
     {
         drop_pending(record, counters);
     }
-    forget_closed::<R>(counters, socket, new_state == State::CLOSE.0.into());
+    forget_ended::<R>(counters, socket, old_state, new_state);
 }
 
+/// A record ends with what it is about. At -> LISTEN that is a connection's: on a listener there must be none, see
+/// `docs/security.md`.
 #[inline(always)]
-fn forget_closed<R: Records>(counters: Counters, socket: *const u8, is_closed: bool) {
-    if is_closed && R::closed(socket) {
+fn forget_ended<R: Records>(counters: Counters, socket: *const u8, old_state: u32, new_state: u32) {
+    let (listens, closes) = (new_state == LISTEN.into(), new_state == State::CLOSE.0.into());
+    if (listens || closes && !R::FREED_WITH_SOCKET) && R::forget(socket) {
         counters.add(Counter::StorageDeleted, 1);
+    }
+    if closes && old_state == LISTEN.into() {
+        Listeners::forget(socket);
     }
 }
 
@@ -101,7 +115,7 @@ fn judged<H: Hook>(
     let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;
-    let mut record = H::Records::get(socket);
+    let mut record = if step.is_listener() { Listeners::get(socket) } else { H::Records::get(socket) };
     if let Some(record) = record.as_deref_mut()
         && record.since_ns < attached_ns
     {
@@ -115,21 +129,16 @@ fn judged<H: Hook>(
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_pending(record, counters);
-            // Followed on, in case its cgroup comes to be wanted. A child's copy of its listener's record stays known
-            // as one.
-            if record.state != LISTEN || step.is_listener() {
-                record.state = step.new;
-                record.flags |= SINCE_UNKNOWN;
-            }
+            // Followed on, in case its cgroup comes to be wanted.
+            record.state = step.new;
+            record.flags |= SINCE_UNKNOWN;
         }
         counters.add(Counter::Filtered, 1);
-        forget_closed::<H::Records>(counters, socket, step.is_close());
+        forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
         return;
     }
     if record.is_none() && !step.is_close() {
-        record = H::Records::create(socket);
-        let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
-        counters.add(made, 1);
+        record = create::<H::Records>(counters, socket, step);
         if let Some(record) = record.as_deref_mut() {
             record.generation = generation;
         }
@@ -151,29 +160,39 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns = arrive::<H::Records>(
+        emission.duration_ns = arrive(
             record,
             forget(not_followed.into(), rules.none) == 0,
             role,
             step,
             now,
             counters,
-            place,
-            &tuple,
+            socket,
             &mut emission.flags,
         );
     }
     emission.duration_ns = forget(emission.duration_ns, rules.none);
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record.as_deref_mut(), rules, &interest, &emission, counters);
-    if !H::Records::INHERITED
-        && step.is_listener()
-        && step.is_close()
-        && let Some(record) = record
-    {
-        socket_owner::forget_listener(record, place.netns, tuple.local_port);
-    }
-    forget_closed::<H::Records>(counters, socket, step.is_close());
+    forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+}
+
+/// Makes the socket's record, a listener's among the listeners.
+#[inline(always)]
+fn create<R: Records>(
+    counters: Counters,
+    socket: *const u8,
+    step: Step,
+) -> Option<&'static mut SocketRecord> {
+    let record = if step.is_listener() {
+        Listeners::create(socket)
+    } else {
+        let record = R::create(socket);
+        counters.add(Counter::StorageCreated, record.is_some().into());
+        record
+    };
+    counters.add(Counter::StorageFailed, record.is_none().into());
+    record
 }
 
 #[inline(always)]
@@ -245,22 +264,20 @@ fn judge(
 /// Brings the record up to the new state. Returns the time spent in the old one.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
-fn arrive<R: Records>(
+fn arrive(
     record: &mut SocketRecord,
     followed: bool,
     role: u8,
     step: Step,
     now: u64,
     counters: Counters,
-    place: &Place,
-    tuple: &Tuple,
+    socket: *const u8,
     flags: &mut u16,
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
-        born::<R>(record, step, now, counters, place, tuple);
-    } else if record.state == NEW || (record.state == LISTEN && step.old != LISTEN) {
-        // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
+        born(record, step, now, counters, socket);
+    } else if record.state == NEW {
         record.birth_ns = now;
         record.flags = BIRTH_UNKNOWN | (record.flags & TUPLE_JUDGED);
     } else {
@@ -291,35 +308,17 @@ fn arrive<R: Records>(
 
 /// A connection or listener begins, perhaps on a socket that had another before.
 #[inline(always)]
-fn born<R: Records>(
-    record: &mut SocketRecord,
-    step: Step,
-    now: u64,
-    counters: Counters,
-    place: &Place,
-    tuple: &Tuple,
-) {
-    record.birth_ns = now;
-    if step.is_child() {
-        if R::INHERITED && record.state == LISTEN {
-            // The kernel copied the listener's record: this is where the owner comes from.
-            counters.add(Counter::StorageCreated, 1);
-        } else {
-            record.owner_source = owner::NONE;
-            record.owner_pid = 0;
-        }
-        if !R::INHERITED {
-            socket_owner::inherit(record, place.netns, tuple.local_port);
-        }
-        record.flags &= TUPLE_JUDGED;
-        return;
-    }
+fn born(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, socket: *const u8) {
     drop_pending(record, counters);
+    record.birth_ns = now;
     record.flags &= TUPLE_JUDGED;
-    let listens = step.is_listener();
-    socket_owner::set_current(record, if listens { owner::LISTEN } else { owner::CONNECT });
-    if !R::INHERITED && listens {
-        socket_owner::listen(record, place.netns, tuple.local_port);
+    if step.is_child() {
+        record.owner_source = owner::NONE;
+        record.owner_pid = 0;
+        socket_owner::inherit(record, socket);
+    } else {
+        let source = if step.is_listener() { owner::LISTEN } else { owner::CONNECT };
+        socket_owner::set_current(record, source);
     }
 }
 

@@ -69,7 +69,7 @@ impl FromStr for Hook {
 /// Where socket records are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageKind {
-    /// With the socket; children inherit.
+    /// With the socket.
     SocketStorage,
     /// In a hash of a bounded size.
     Hash,

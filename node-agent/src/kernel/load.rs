@@ -23,7 +23,7 @@ use super::{
     error::{BoxError, LoadError, told},
     heap,
     hook::{Hook, StorageKind},
-    offsets,
+    listeners, offsets,
     pod::Plain,
     ring::Rings,
     rules::{Rules, wait_for_programs},
@@ -328,11 +328,9 @@ impl Loaded {
         let program = self.program;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
-        let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
-            program,
-            hint: hint(self.hook),
-            reason,
-        })?;
+        let fail = |reason| LoadError::Program { program, hint: hint(self.hook), reason };
+        listeners::clear(&mut self.ebpf).map_err(fail)?;
+        let link = attach_program(&mut self.ebpf, program).map_err(fail)?;
         self.links.push(link);
         if let Some(second) = self.second {
             match attach_program(&mut self.ebpf, second) {
@@ -389,14 +387,16 @@ impl Loaded {
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
-        match self.storage {
-            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
+        let listeners = listeners::count(&self.ebpf).ok()?;
+        let (connections, closed) = match self.storage {
+            StorageKind::SocketStorage => dump::count_records(&mut self.ebpf).ok()?,
             StorageKind::Hash => {
                 let counters = self.counters.snapshot();
                 let made = counters.get(Counter::StorageCreated);
-                Some((made.saturating_sub(counters.get(Counter::StorageDeleted)), 0))
+                (made.saturating_sub(counters.get(Counter::StorageDeleted)), 0)
             }
-        }
+        };
+        Some((listeners + connections, closed))
     }
 
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and

@@ -13,6 +13,7 @@ mod dump;
 mod error;
 mod heap;
 mod hook;
+mod listeners;
 mod load;
 mod offsets;
 mod pod;

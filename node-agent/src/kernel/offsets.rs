@@ -34,6 +34,7 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
         error: may("sock", "sk_err"),
         inet_sport: must("inet_sock", "inet_sport")?,
         is_mptcp: may("tcp_sock", "is_mptcp"),
+        sent_queue: may("tcp_sock", "tsorted_sent_queue"),
         cgroup: may("sock", "sk_cgrp_data.cgroup"),
         cgroup_val: may("sock", "sk_cgrp_data.val"),
         cgroup_kn: may("cgroup", "kn"),
