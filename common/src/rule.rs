@@ -18,6 +18,9 @@ pub const PORT_CLASSES: usize = 4104;
 pub const PORTS: usize = 65_536;
 /// Entries in each longest-prefix map: 64 traces of 64 prefixes and the default.
 pub const MAX_PREFIXES: u32 = 4_097;
+/// What hash maps carry in the object in place of their flags. User space puts `BPF_F_NO_PREALLOC` there, or 0 where the
+/// programs must not allocate. No number that an object would have for another reason, and no flag that aya refuses.
+pub const HASH_FLAGS: u32 = 0x4f1a_95e1;
 /// Entries in the cgroup map.
 pub const MAX_CGROUPS: u32 = 65_536;
 /// Entries in the network namespace map.

@@ -9,14 +9,16 @@ use kube_tcpstates_common::{
     counter::{CpuBlock, LOST_SETS},
     record::{CgroupRecord, TransitionRecord},
     rule::{
-        CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
-        TraceSet,
+        CgroupSets, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
+        RuleTable, TraceSet,
     },
 };
 
 use crate::socket::SocketRecord;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// Of every hash: see there.
+const HASH: usize = HASH_FLAGS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const CGROUPS: usize = MAX_CGROUPS as usize;
 const NETNS: usize = MAX_NETNS as usize;
@@ -54,7 +56,7 @@ pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
 /// Transitions that had no room, by the set of traces that wanted them. User space adds up for each trace: 64 additions
 /// in the program would be 64 for the verifier on each path that leads there.
 #[btf_map]
-pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, NO_PREALLOC> = HashMap::new();
+pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, HASH> = HashMap::new();
 
 /// One element for each half.
 #[btf_map]
@@ -66,7 +68,7 @@ pub(crate) static PORT_CLASSES: Array<PortClasses, 4> = Array::new();
 
 /// cgroup id -> traces.
 #[btf_map]
-pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, NO_PREALLOC> = HashMap::new();
+pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, HASH> = HashMap::new();
 
 /// (network namespace inode, half) -> traces.
 #[btf_map]
@@ -116,11 +118,11 @@ pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
 
 /// Records of connections elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
 #[btf_map]
-pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
+pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, HASH> = HashMap::new();
 
 /// Records of listeners, keyed by the socket's address, wherever those of connections are.
 #[btf_map]
-pub(crate) static LISTENERS: HashMap<u64, SocketRecord, 65_536, NO_PREALLOC> = HashMap::new();
+pub(crate) static LISTENERS: HashMap<u64, SocketRecord, 65_536, HASH> = HashMap::new();
 
 /// (Network namespace inode, port) of the listeners that the start dump found, by which it tells servers from clients.
 #[btf_map]

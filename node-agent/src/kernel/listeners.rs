@@ -33,5 +33,5 @@ pub(super) fn clear(ebpf: &mut Ebpf) -> Result<(), BoxError> {
 pub(super) fn count(ebpf: &Ebpf) -> Result<u64, BoxError> {
     let listeners: Listeners<&MapData> =
         ebpf.map("LISTENERS").ok_or("the object has no LISTENERS")?.try_into()?;
-    Ok(listeners.keys().filter(Result::is_ok).count() as u64)
+    Ok(listeners.keys().flatten().count() as u64)
 }

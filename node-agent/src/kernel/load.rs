@@ -23,14 +23,12 @@ use super::{
     error::{BoxError, LoadError, told},
     heap,
     hook::{Hook, StorageKind},
-    listeners, offsets,
+    listeners, object, offsets,
     pod::Plain,
     ring::Rings,
     rules::{Rules, wait_for_programs},
 };
 
-/// The object that `cargo xtask bpf` built, aligned as an ELF file must be.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -132,7 +130,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("CLASSIC", &Plain(classic), true)
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .load(OBJECT)
+        .load(bytemuck::cast_slice(&object::for_hook(hook)))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let second = second_of(program).filter(|second| {

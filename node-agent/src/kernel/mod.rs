@@ -15,6 +15,7 @@ mod heap;
 mod hook;
 mod listeners;
 mod load;
+mod object;
 mod offsets;
 mod pod;
 mod release;
