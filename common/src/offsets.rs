@@ -35,6 +35,12 @@ pub struct Offsets {
     pub protocol: u32,
     /// `sock.sk_err`, int.
     pub error: u32,
+    /// `sock.sk_shutdown`, u8.
+    pub shutdown: u32,
+    /// `tcp_sock.segs_out`, u32.
+    pub segments_out: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub write_seq: u32,
     /// `inet_sock.inet_sport`, u16, network order; kept at -> CLOSE.
     pub inet_sport: u32,
     /// `tcp_sock.is_mptcp`, bool.
@@ -84,6 +90,9 @@ impl Offsets {
         net: ABSENT,
         protocol: ABSENT,
         error: ABSENT,
+        shutdown: ABSENT,
+        segments_out: ABSENT,
+        write_seq: ABSENT,
         inet_sport: ABSENT,
         is_mptcp: ABSENT,
         sent_queue: ABSENT,

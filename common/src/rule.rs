@@ -104,6 +104,17 @@ pub struct CgroupSets {
     pub inherited: u64,
 }
 
+/// A cgroup's entry in the filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CgroupEntry {
+    /// Its traces.
+    pub sets: CgroupSets,
+    /// Another one each time that user space writes the sets. A socket under another epoch than at its transition before
+    /// may have been nobody's in between.
+    pub epoch: u64,
+}
+
 /// Index of a port table: `half * 2 + side`, side 0 local, 1 peer.
 #[inline(always)]
 pub const fn port_table_index(half: u32, peer: bool) -> u32 {

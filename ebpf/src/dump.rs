@@ -4,6 +4,8 @@
 //!
 //! A second iterator counts socket records (`iter/bpf_sk_storage_map`, 5.9).
 
+use core::cell::Cell;
+
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sock_from_file},
@@ -158,7 +160,7 @@ fn may_be_wanted(socket: *const u8, half: u32) -> bool {
     let Some(rules) = RULES.get(half) else { return false };
     let cgroup_id = place::cgroup_id::<Typed>(socket, rules.none);
     let netns = || place::netns::<Typed>(socket);
-    judge_identity(&MapTables { half }, rules, cgroup_id, netns).0 != 0
+    judge_identity(&MapTables { half, epoch: Cell::new(0) }, rules, cgroup_id, netns).0 != 0
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use kube_tcpstates_common::{
     counter::{CpuBlock, LOST_SETS},
     record::{CgroupRecord, TransitionRecord},
     rule::{
-        CgroupSets, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
+        CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
         RuleTable, TraceSet,
     },
 };
@@ -68,7 +68,7 @@ pub(crate) static PORT_CLASSES: Array<PortClasses, 4> = Array::new();
 
 /// cgroup id -> traces.
 #[btf_map]
-pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, HASH> = HashMap::new();
+pub(crate) static CGROUP_SETS: HashMap<u64, CgroupEntry, CGROUPS, HASH> = HashMap::new();
 
 /// (network namespace inode, half) -> traces.
 #[btf_map]

@@ -50,6 +50,14 @@ pub(crate) struct SocketRecord {
     /// 1 where the pending transition has been emitted for those traces that were certain, else 0.
     pub(crate) pending_shown: u8,
     pub(crate) padding: u8,
+    /// Epoch of the cgroup's entry at the last transition.
+    pub(crate) epoch: u64,
+    /// `sk_err` as it was at birth, left by an earlier connection of the same socket.
+    pub(crate) birth_error: u32,
+    /// All ones where the socket had been used before its birth, else 0.
+    pub(crate) used_before: u16,
+    /// `skc_num` at birth.
+    pub(crate) birth_port: u16,
 }
 
 const _: () = assert!(size_of::<SocketRecord>() == SOCKET_RECORD_LEN);
@@ -73,6 +81,10 @@ static EMPTY: SocketRecord = SocketRecord {
     pending_new_state: 0,
     pending_shown: 0,
     padding: 0,
+    epoch: 0,
+    birth_error: 0,
+    used_before: 0,
+    birth_port: 0,
 };
 
 /// Where socket records live.

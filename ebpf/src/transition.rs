@@ -1,21 +1,24 @@
 //! The program body that every hook shares.
 
+use core::cell::Cell;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use kube_tcpstates_common::{
     classify::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
+    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
-    verifier::{any_bit_everywhere, forget, highest_bit},
+    verifier::{any_bit_everywhere, bit_everywhere, forget, highest_bit, select},
 };
 
 use crate::{
     counters::Counters,
     emit::{self, Emission, Pending},
-    globals::offset,
+    globals::{offset, setting},
     hook::{Hook, Tuple},
     maps::{RULES, in_force},
     memory::Memory,
@@ -32,6 +35,9 @@ const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
 
+/// `include/uapi/asm-generic/errno.h`.
+const EADDRNOTAVAIL: u64 = 99;
+
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
 
@@ -46,7 +52,7 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     let Some((generation, attached_ns)) = in_force() else { return };
     let half = generation & 1;
     let Some(rules) = RULES.get(half) else { return };
-    let tables = MapTables { half };
+    let tables = MapTables { half, epoch: Cell::new(rules.none) };
 
     let socket = hook.socket();
     let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
@@ -58,6 +64,12 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     counters.add(Counter::Seen, 1);
     let place = Place::beside::<H::Memory>(cgroup_id, socket);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
+    // No transition. Its time goes on; only the table of text shows it, as BCC's does.
+    if step.stays() && setting!(want_on_cpu) == 0 {
+        counters.add(Counter::Filtered, 1);
+        forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+        return;
+    }
     judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
@@ -92,7 +104,8 @@ fn forget_ended<R: Records>(counters: Counters, socket: *const u8, old_state: u3
     if (listens || closes && !R::FREED_WITH_SOCKET) && R::forget(socket) {
         counters.add(Counter::StorageDeleted, 1);
     }
-    if closes && old_state == LISTEN.into() {
+    // A listener that was killed is closed a second time.
+    if closes && (old_state == LISTEN.into() || old_state == new_state) {
         Listeners::forget(socket);
     }
 }
@@ -122,8 +135,21 @@ fn judged<H: Hook>(
         outdate(record, step, counters);
     }
     let role = step.role(record.as_deref());
-    // Under other rules the socket may have been nobody's for a while.
-    let not_followed = record.as_ref().map_or(1, |record| record.generation ^ generation);
+    // Under other rules, or when its cgroup was told anew, the socket may have been nobody's for a while.
+    let epoch = tables.epoch.get();
+    let not_followed = record
+        .as_ref()
+        .map_or(1, |record| u64::from(record.generation ^ generation) | (record.epoch ^ epoch));
+    if let Some(record) = record.as_deref_mut() {
+        record.epoch = epoch;
+    }
+    let no_port = no_port::<H::Memory>(socket, record.as_deref(), step, rules.none);
+    // What is there is the port of the connection before.
+    tuple.local_port = select(
+        no_port,
+        record.as_deref().map_or(0, |record| record.birth_port).into(),
+        tuple.local_port.into(),
+    ) as u16;
     let interest =
         judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
@@ -141,6 +167,7 @@ fn judged<H: Hook>(
         record = create::<H::Records>(counters, socket, step);
         if let Some(record) = record.as_deref_mut() {
             record.generation = generation;
+            record.epoch = epoch;
         }
     }
 
@@ -160,9 +187,15 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
+        if step.is_birth() && !step.is_child() {
+            remember_left_over::<H::Memory>(record, socket, &emission);
+        }
+        let changed = any_bit_everywhere((emission.error ^ record.birth_error).into());
+        let error = select(no_port, EADDRNOTAVAIL, emission.error.into());
+        emission.error = forget(error & (changed | no_port), rules.none) as u32;
         emission.duration_ns = arrive(
             record,
-            forget(not_followed.into(), rules.none) == 0,
+            forget(not_followed, rules.none) == 0,
             role,
             step,
             now,
@@ -175,6 +208,33 @@ fn judged<H: Hook>(
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record.as_deref_mut(), rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+}
+
+/// Keeps what an earlier connection has left in the socket, and what tells whether there was one.
+#[inline(always)]
+fn remember_left_over<M: Memory>(record: &mut SocketRecord, socket: *const u8, birth: &Emission<'_>) {
+    record.birth_error = birth.error;
+    record.birth_port = birth.tuple.local_port;
+    record.used_before = any_bit_everywhere(M::beyond::<u32>(socket, offset!(write_seq)).into()) as u16;
+}
+
+/// All ones where a connect failed because no local port was free (`EADDRNOTAVAIL`), else 0: nothing was sent, and the
+/// first sequence number was not chosen yet. In a socket that was used before that number is an old one; there a
+/// connect that was put off (`TCP_FASTOPEN_CONNECT`) is told by its shutdown. `zero` is that of [`forget`].
+#[inline(always)]
+fn no_port<M: Memory>(socket: *const u8, record: Option<&SocketRecord>, step: Step, zero: u64) -> u64 {
+    if offset!(segments_out) == ABSENT || offset!(write_seq) == ABSENT || offset!(shutdown) == ABSENT {
+        return zero;
+    }
+    let Some(record) = record else { return zero };
+    if !step.is_failed_connect() || record.flags & BIRTH_UNKNOWN != 0 {
+        return zero;
+    }
+    let sent = u64::from(M::beyond::<u32>(socket, offset!(segments_out)));
+    let chosen = u64::from(M::beyond::<u32>(socket, offset!(write_seq)));
+    let shut = u64::from(M::field::<u8>(socket, offset!(shutdown)));
+    let tells = select(bit_everywhere::<0>(record.used_before.into()), shut, chosen);
+    forget(!any_bit_everywhere(sent | tells), zero)
 }
 
 /// Makes the socket's record, a listener's among the listeners.

@@ -265,6 +265,7 @@ fn assemble(
         tables: map::<Array<_, _>>(&mut ebpf, "RULES")?,
         ports: map::<Array<_, _>>(&mut ebpf, "PORT_CLASSES")?,
         cgroups: map::<HashMap<_, _, _>>(&mut ebpf, "CGROUP_SETS")?,
+        epoch: 0,
         netns: map::<HashMap<_, _, _>>(&mut ebpf, "NETNS_SETS")?,
         prefixes_v4: [
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V4_A")?,
