@@ -60,12 +60,12 @@ fn inherit_sets(cgroup: *const u8, id: u64) {
     let node = Probed::pointer(parent, offset!(cgroup_kn));
     let parent_id: u64 = Probed::field(node, offset!(kernfs_id));
     // SAFETY: an entry is replaced whole and freed after a grace period.
-    let Some(sets) = (unsafe { CGROUP_SETS.get(parent_id) }) else { return };
-    if sets.inherited == 0 {
+    let Some(entry) = (unsafe { CGROUP_SETS.get(parent_id) }) else { return };
+    if entry.sets.inherited == 0 {
         return;
     }
-    let sets = *sets;
-    if CGROUP_SETS.insert(id, sets, 0).is_err()
+    let entry = *entry;
+    if CGROUP_SETS.insert(id, entry, 0).is_err()
         && let Some(counters) = Counters::get()
     {
         counters.add(Counter::CgroupEntryFailed, 1);

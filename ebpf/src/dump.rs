@@ -4,7 +4,12 @@
 //!
 //! A second iterator counts socket records (`iter/bpf_sk_storage_map`, 5.9).
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sock_from_file};
+use core::cell::Cell;
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sock_from_file},
+};
 use kube_tcpstates_common::{
     classify::judge_identity,
     counter::Counter,
@@ -16,10 +21,10 @@ use crate::{
     counters::Counters,
     globals::offset,
     hook::{family, tuple_of_socket},
-    maps::{LISTENERS, RECORD_COUNT, RULES, in_force},
+    maps::{LISTENERS, RECORD_COUNT, RULES, SERVED_PORTS, in_force},
     memory::{Memory, Typed},
-    place::{self, Place},
-    socket::{BIRTH_UNKNOWN, InStorage, Listener, Records, SINCE_ATTACH, SocketRecord},
+    place,
+    socket::{BIRTH_UNKNOWN, InStorage, Records, SINCE_ATTACH, SocketRecord},
     tables::MapTables,
 };
 
@@ -74,14 +79,28 @@ extern "C" fn dump_listeners(context: *const TaskFile) -> i32 {
     if let Some((task, socket)) = tcp_socket(context)
         && Typed::field::<u8>(socket, offset!(state)) == State::LISTEN.0
     {
-        let place = Place::of::<Typed>(socket, 0);
         let port: u16 = Typed::field(socket, offset!(local_port));
-        // Without room a server is taken for a client: the map holds more listeners than a node has.
-        let listener =
-            Listener { owner_pid: Typed::field(task, offset!(task_tgid)), owner_comm: comm_of(task) };
-        let _ = LISTENERS.insert([place.netns, port.into()], listener, 0);
+        // Without room the role of a server's old connections stays unknown.
+        let _ = SERVED_PORTS.insert([place::netns::<Typed>(socket), port.into()], 1, 0);
+        dump_listener(task, socket);
     }
     0
+}
+
+#[inline(always)]
+fn dump_listener(task: *const u8, socket: *const u8) {
+    let Some((generation, _)) = in_force() else { return };
+    if !may_be_wanted(socket, generation & 1) {
+        return;
+    }
+    let record = found(task, socket, State::LISTEN.0);
+    // One that has begun to listen since the attach has its record already.
+    if LISTENERS.insert(socket as u64, record, BPF_NOEXIST.into()).is_ok()
+        && Typed::field::<u8>(socket, offset!(state)) != State::LISTEN.0
+    {
+        // It closed meanwhile, perhaps before the record was there.
+        let _ = LISTENERS.remove(socket as u64);
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -90,26 +109,39 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
     let Some((task, socket)) = tcp_socket(context) else { return 0 };
     let state: u8 = Typed::field(socket, offset!(state));
     let Some((generation, attached_ns)) = in_force() else { return 0 };
-    if state == State::CLOSE.0 || !may_be_wanted(socket, generation & 1) {
+    if never_in_storage(state) || !may_be_wanted(socket, generation & 1) {
         return 0;
     }
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    if let Some(record) = InStorage::get(socket) {
+    let mut record = found(task, socket, state);
+    if let Some(known) = InStorage::get(socket) {
         // From before the programs were last detached: the connection's birth and owner may be another's by now.
-        if record.since_ns < attached_ns {
-            record.since_ns = now;
-            record.birth_ns = now;
-            record.state = state;
-            record.role = role_of(socket, state);
-            record.flags = SINCE_ATTACH | BIRTH_UNKNOWN;
-            record.owner_source = owner::DESCRIPTOR;
-            record.owner_pid = Typed::field(task, offset!(task_tgid));
-            record.owner_comm = comm_of(task);
+        if known.since_ns < attached_ns {
+            *known = record;
         }
         return 0;
     }
-    let mut record = SocketRecord {
+    let made = InStorage::create_with(socket, &mut record).is_some();
+    if made && never_in_storage(Typed::field(socket, offset!(state))) {
+        // It closed meanwhile, and may listen by now.
+        InStorage::forget(socket);
+    } else if let Some(counters) = Counters::get() {
+        counters.add(if made { Counter::StorageCreated } else { Counter::StorageFailed }, 1);
+    }
+    0
+}
+
+/// A closed socket has nothing to remember, and a listener must have nothing in its storage: see `docs/security.md`.
+#[inline(always)]
+fn never_in_storage(state: u8) -> bool {
+    state == State::CLOSE.0 || state == State::LISTEN.0
+}
+
+/// The record of a socket that was found open.
+#[inline(always)]
+fn found(task: *const u8, socket: *const u8, state: u8) -> SocketRecord {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    SocketRecord {
         since_ns: now,
         birth_ns: now,
         state,
@@ -119,22 +151,16 @@ extern "C" fn dump_sockets(context: *const TaskFile) -> i32 {
         owner_pid: Typed::field(task, offset!(task_tgid)),
         owner_comm: comm_of(task),
         ..SocketRecord::default()
-    };
-    let made = InStorage::create_with(socket, &mut record).is_some();
-    if let Some(counters) = Counters::get() {
-        counters.add(if made { Counter::StorageCreated } else { Counter::StorageFailed }, 1);
     }
-    0
 }
 
-/// Whether some trace wants this socket, or may once its cgroup is known. A listener's record that nobody asked for
-/// would be copied to every connection it accepts.
+/// Whether some trace wants this socket, or may once its cgroup is known.
 #[inline(always)]
 fn may_be_wanted(socket: *const u8, half: u32) -> bool {
     let Some(rules) = RULES.get(half) else { return false };
     let cgroup_id = place::cgroup_id::<Typed>(socket, rules.none);
     let netns = || place::netns::<Typed>(socket);
-    judge_identity(&MapTables { half }, rules, cgroup_id, netns).0 != 0
+    judge_identity(&MapTables { half, epoch: Cell::new(0) }, rules, cgroup_id, netns).0 != 0
 }
 
 #[inline(always)]
@@ -146,10 +172,9 @@ fn role_of(socket: *const u8, state: u8) -> u8 {
         return role::CLIENT;
     }
     let port = tuple_of_socket::<Typed>(socket, false).local_port;
-    let place = Place::of::<Typed>(socket, 0);
     // SAFETY: the value is never looked at.
-    let served = unsafe { LISTENERS.get([place.netns, port.into()]) }.is_some();
-    if served { role::SERVER } else { role::CLIENT }
+    let served = unsafe { SERVED_PORTS.get([place::netns::<Typed>(socket), port.into()]) }.is_some();
+    if served { role::SERVER } else { role::UNKNOWN }
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use kube_tcpstates_common::{
     verifier::select,
 };
 
-use crate::socket::{Listener, SocketRecord};
+use crate::socket::SocketRecord;
 
 /// How a program reads the structures a pointer leads to.
 pub(crate) trait Memory {
@@ -138,7 +138,6 @@ pub(crate) fn clear_comm(to: &mut [u8; COMM_LEN]) {
 
 const _: () = assert!(
     offset_of!(SocketRecord, owner_comm) % 4 == 0
-        && offset_of!(Listener, owner_comm) % 4 == 0
         && offset_of!(TransitionRecord, owner_comm) % 4 == 0
         && offset_of!(TransitionRecord, on_cpu_comm) % 4 == 0
 );

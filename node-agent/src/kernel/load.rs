@@ -22,14 +22,12 @@ use super::{
     counters::Counters,
     dump,
     error::{BoxError, LoadError, told},
-    heap, offsets,
+    heap, listeners, object, offsets,
     pod::Plain,
     ring::Rings,
     rules::{Rules, wait_for_programs},
 };
 
-/// The object that `cargo xtask bpf` built, aligned as an ELF file must be.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -124,7 +122,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("CLASSIC", &Plain(classic), true)
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .load(OBJECT)
+        .load(bytemuck::cast_slice(&object::for_hook(hook)))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let second = second_of(program).filter(|second| {
@@ -254,6 +252,7 @@ fn assemble(
         tables: map::<Array<_, _>>(&mut ebpf, "RULES")?,
         ports: map::<Array<_, _>>(&mut ebpf, "PORT_CLASSES")?,
         cgroups: map::<HashMap<_, _, _>>(&mut ebpf, "CGROUP_SETS")?,
+        epoch: 0,
         netns: map::<HashMap<_, _, _>>(&mut ebpf, "NETNS_SETS")?,
         prefixes_v4: [
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V4_A")?,
@@ -315,11 +314,9 @@ impl Loaded {
         let program = self.program;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
-        let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
-            program,
-            hint: hint(self.hook),
-            reason,
-        })?;
+        let fail = |reason| LoadError::Program { program, hint: hint(self.hook), reason };
+        listeners::clear(&mut self.ebpf).map_err(fail)?;
+        let link = attach_program(&mut self.ebpf, program).map_err(fail)?;
         self.links.push(link);
         if let Some(second) = self.second {
             match attach_program(&mut self.ebpf, second) {
@@ -376,14 +373,16 @@ impl Loaded {
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
-        match self.storage {
-            Storage::SocketStorage => dump::count_records(&mut self.ebpf).ok(),
+        let listeners = listeners::count(&self.ebpf).ok()?;
+        let (connections, closed) = match self.storage {
+            Storage::SocketStorage => dump::count_records(&mut self.ebpf).ok()?,
             Storage::Hash => {
                 let counters = self.counters.snapshot();
                 let made = counters.get(Counter::StorageCreated);
-                Some((made.saturating_sub(counters.get(Counter::StorageDeleted)), 0))
+                (made.saturating_sub(counters.get(Counter::StorageDeleted)), 0)
             }
-        }
+        };
+        Some((listeners + connections, closed))
     }
 
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and

@@ -126,7 +126,7 @@ pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
         found(
             "socket_storage",
             kernel.storage == Storage::SocketStorage,
-            "records live and die with their socket, children inherit the owner (from 5.11); else a hash",
+            "records of connections live and die with their socket (from 5.11); else in a hash",
         ),
         found(
             "cgroup_events",

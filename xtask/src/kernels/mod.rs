@@ -48,8 +48,15 @@ pub(crate) const KERNELS: &[Kernel] = &[
 ];
 
 /// The programs of tests/kernel that run in there: those that say most of a kernel, and take seconds even emulated.
-const TESTS: &[&str] =
-    &["portable", "environments", "same_transitions", "reconnect", "preexisting", "verifier_cost"];
+const TESTS: &[&str] = &[
+    "portable",
+    "environments",
+    "same_transitions",
+    "reconnect",
+    "listeners",
+    "preexisting",
+    "verifier_cost",
+];
 
 /// Boots every kernel, or the one of that name, and runs all tests, or those whose name contains `name`: as many
 /// machines at once as this one has processors. Goes on after a failure.
