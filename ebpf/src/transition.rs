@@ -206,7 +206,7 @@ fn judged<H: Hook>(
     }
     emission.duration_ns = forget(emission.duration_ns, rules.none);
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
-    decide(record.as_deref_mut(), rules, &interest, &emission, counters);
+    decide(record, rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
 }
 
@@ -244,14 +244,13 @@ fn create<R: Records>(
     socket: *const u8,
     step: Step,
 ) -> Option<&'static mut SocketRecord> {
-    let record = if step.is_listener() {
-        Listeners::create(socket)
-    } else {
-        let record = R::create(socket);
-        counters.add(Counter::StorageCreated, record.is_some().into());
-        record
-    };
-    counters.add(Counter::StorageFailed, record.is_none().into());
+    // A count that is chosen, and may be 0, would become an atomic OR, which 5.10 does not have.
+    let record = if step.is_listener() { Listeners::create(socket) } else { R::create(socket) };
+    if record.is_none() {
+        counters.add(Counter::StorageFailed, 1);
+    } else if !step.is_listener() {
+        counters.add(Counter::StorageCreated, 1);
+    }
     record
 }
 
