@@ -400,7 +400,7 @@ fn decide(
         Pending { flags: 0, boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
     let (mut judged, mut decides) = (1, 0);
     // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
-    let decided =
+    let at_last =
         Interest { accept: interest.accept & !interest.undecided, undecided: rules.none, ..*interest };
     let mut record = record;
     if let Some(record) = record.as_deref_mut() {
@@ -413,7 +413,7 @@ fn decide(
             earlier.duration_ns = record.pending_duration_ns;
             earlier.old = record.pending_old_state;
             earlier.new = record.pending_new_state;
-            let wanted = judge_transition(rules, &decided, earlier.old, earlier.new, earlier.duration_ns);
+            let wanted = judge_transition(rules, &at_last, earlier.old, earlier.new, earlier.duration_ns);
             earlier.wanted.traces = wanted.traces & record.pending_for;
             earlier.wanted.maybe = wanted.maybe & record.pending_for;
             let found = earlier.wanted.count();
