@@ -35,7 +35,6 @@ pub fn attach(count: usize, constrained: bool, cgroup: u64) -> Result<(Loaded, E
         ring_bytes: RING_BYTES,
         want_on_cpu: false,
         follow_cgroups: true,
-        sees_every_task: true,
     })?;
     let filters = (0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?;
     kernel.rules.swap(&compile(filters.iter().enumerate())?)?;

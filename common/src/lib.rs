@@ -14,3 +14,4 @@ pub mod record;
 pub mod rule;
 pub mod state;
 pub mod verifier;
+pub mod walk;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One program body serves every hook; an adapter in `hook/` says how that hook hands over the socket and how
-//! its memory may be read. `cgroup` follows cgroups as they come and go, `dump` finds the sockets that were open
-//! before the start.
+//! its memory may be read. `cgroup` follows cgroups as they come and go. `walk` finds the sockets that are open, and
+//! `preexisting` takes over those that were before the start.
 #![no_std]
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "`counters` needs an atomic add that this target's core does not wrap")]
@@ -17,7 +17,6 @@
 mod accept;
 mod cgroup;
 mod counters;
-mod dump;
 mod emit;
 mod globals;
 mod hook;
@@ -25,10 +24,13 @@ mod maps;
 mod memory;
 mod owner;
 mod place;
+mod preexisting;
+mod records;
 mod socket;
 mod step;
 mod tables;
 mod transition;
+mod walk;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

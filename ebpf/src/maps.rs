@@ -12,9 +12,10 @@ use kube_tcpstates_common::{
         CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
         TraceSet,
     },
+    walk::{Found, Listener, Walk},
 };
 
-use crate::socket::{Listener, SocketRecord};
+use crate::socket::SocketRecord;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -117,10 +118,18 @@ pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
 #[btf_map]
 pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
 
-/// Listeners by (network namespace inode, port): those that the start dump found, and where records are in the hash
+/// Listeners by (network namespace inode, port): those that were open before the start, and where records are in the hash
 /// all of them, because there a child does not inherit its listener's record.
 #[btf_map]
 pub(crate) static LISTENERS: HashMap<[u32; 2], Listener, 65_536, NO_PREALLOC> = HashMap::new();
+
+/// Sockets that were open before the programs were attached, keyed by their address, until their first transition.
+#[btf_map]
+pub(crate) static FOUND: HashMap<u64, Found, 262_144, NO_PREALLOC> = HashMap::new();
+
+/// Shared with user space, which maps it: one slice of a walk.
+#[btf_map]
+pub(crate) static WALK: Array<Walk, 1, MMAPABLE> = Array::new();
 
 /// Slot 0: socket records found by the last count; half 1: those of closed sockets among them.
 #[btf_map]

@@ -4,13 +4,16 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_comm, bpf_get_current_task},
 };
-use kube_tcpstates_common::record::{COMM_LEN, owner};
+use kube_tcpstates_common::{
+    record::{COMM_LEN, owner},
+    walk::Listener,
+};
 
 use crate::{
     globals::offset,
     maps::LISTENERS,
     memory::{Memory, Probed, copy_comm},
-    socket::{Listener, SocketRecord},
+    socket::SocketRecord,
 };
 
 /// `PF_KTHREAD`, `include/linux/sched.h`, the same since 2.6.27.

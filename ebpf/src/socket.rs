@@ -70,14 +70,6 @@ static EMPTY: SocketRecord = SocketRecord {
     padding: 0,
 };
 
-/// Who listens.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Listener {
-    pub(crate) owner_pid: u32,
-    pub(crate) owner_comm: [u8; COMM_LEN],
-}
-
 /// Where socket records live.
 pub(crate) trait Records {
     /// Whether the kernel copies a listener's record to its children.
@@ -95,24 +87,15 @@ pub(crate) trait Records {
 pub(crate) struct InStorage;
 
 impl InStorage {
-    /// Makes a record with these contents, or returns the one that is there.
     #[inline(always)]
-    pub(crate) fn create_with(
-        socket: *const u8,
-        record: &mut SocketRecord,
-    ) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, record, BPF_SK_STORAGE_GET_F_CREATE)
-    }
-
-    #[inline(always)]
-    fn lookup(socket: *const u8, init: *mut SocketRecord, flags: u32) -> Option<&'static mut SocketRecord> {
-        // SAFETY: the verifier checks that `socket` is a socket and `init` a record or null; the value lives
+    fn lookup(socket: *const u8, flags: u32) -> Option<&'static mut SocketRecord> {
+        // SAFETY: the verifier checks that `socket` is a socket; the value lives
         // until the socket is freed, which cannot happen while the program runs.
         unsafe {
             bpf_sk_storage_get(
                 (&raw const SOCKET_STORAGE).cast_mut().cast(),
                 socket.cast_mut().cast(),
-                init.cast(),
+                ptr::null_mut(),
                 flags.into(),
             )
             .cast::<SocketRecord>()
@@ -126,12 +109,12 @@ impl Records for InStorage {
 
     #[inline(always)]
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, ptr::null_mut(), 0)
+        Self::lookup(socket, 0)
     }
 
     #[inline(always)]
     fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE)
+        Self::lookup(socket, BPF_SK_STORAGE_GET_F_CREATE)
     }
 
     /// The kernel frees the record with the socket.

@@ -21,6 +21,7 @@ use crate::{
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
+    preexisting,
     socket::{BIRTH_UNKNOWN, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
     step::Step,
     tables::MapTables,
@@ -102,10 +103,19 @@ fn judged<H: Hook>(
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;
     let mut record = H::Records::get(socket);
-    if let Some(record) = record.as_deref_mut()
-        && record.since_ns < attached_ns
+    let mut is_known = false;
+    if let Some(record) = record.as_deref_mut() {
+        is_known = record.since_ns >= attached_ns;
+        if !is_known {
+            outdate(record, step, counters);
+        }
+    }
+    if !is_known
+        && !step.is_birth()
+        && let Some(found) =
+            preexisting::take_over::<H::Records>(socket, &tuple, place.netns, step, attached_ns, counters)
     {
-        outdate(record, step, counters);
+        record = Some(found);
     }
     let role = step.role(record.as_deref());
     // Under other rules the socket may have been nobody's for a while.
@@ -307,8 +317,8 @@ fn born<R: Records>(
         } else {
             record.owner_source = owner::NONE;
             record.owner_pid = 0;
-        }
-        if !R::INHERITED {
+            // A listener that is older than the programs has no record, and where records are in the hash no child
+            // inherits one.
             socket_owner::inherit(record, place.netns, tuple.local_port);
         }
         record.flags &= TUPLE_JUDGED;

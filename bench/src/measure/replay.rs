@@ -58,7 +58,6 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         ring_bytes: RING_BYTES,
         want_on_cpu: false,
         follow_cgroups: false,
-        sees_every_task: true,
     })?;
     kernel.rules.swap(&compile([(0, &TraceFilter::default())])?)?;
     let null = File::options().write(true).open("/dev/null").context("open /dev/null")?;

@@ -99,7 +99,6 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         ring_bytes: config.tuning.ring_bytes,
         want_on_cpu: false,
         follow_cgroups: true,
-        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })
     .map_err(anyhow::Error::from)
     .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.proc_root).map(|()| kernel));

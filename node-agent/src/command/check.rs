@@ -1,10 +1,9 @@
 //! `check`: says what this kernel and this process can do, and tries it.
 
-use std::{io::Write as _, path::Path};
+use std::io::Write as _;
 
 use super::args::CheckArguments;
 use crate::{
-    cgroupfs,
     kernel::{self, Hook, Options},
     preflight::{self, Finding},
 };
@@ -49,7 +48,6 @@ fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
         ring_bytes: RING_BYTES,
         want_on_cpu: false,
         follow_cgroups: false,
-        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })?;
     kernel.attach_cgroups();
     kernel.attach()?;

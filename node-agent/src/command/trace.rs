@@ -1,6 +1,6 @@
 //! `trace`: this machine's kernel, without Kubernetes.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use super::{
     start_line::{StartFacts, start_line},
 };
 use crate::{
-    cgroupfs::{self, Mount},
+    cgroupfs::Mount,
     connection::ConnectionIds,
     filter::compile,
     kernel::{self, Loaded, Options},
@@ -79,7 +79,6 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
         ring_bytes: config.tuning.ring_bytes,
         want_on_cpu: text,
         follow_cgroups: false,
-        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
     })?;
     refuse_blind(config, kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {
@@ -113,7 +112,7 @@ fn start(config: &TraceConfig, stop: &Arc<Notify>) -> anyhow::Result<Running> {
     let attach = |kernel: &mut Loaded| -> anyhow::Result<()> {
         kernel.rules.swap(&compiled)?;
         kernel.attach()?;
-        if let Err(why) = &kernel.dump {
+        if let Err(why) = &kernel.open_sockets {
             tracing::warn!(
                 "sockets open before the start have neither role nor owner: {}",
                 preflight::short(why)

@@ -40,7 +40,6 @@ fn loaded() -> (Loaded, Rings) {
         ring_bytes: 8 << 20,
         want_on_cpu: false,
         follow_cgroups: false,
-        sees_every_task: true,
     };
     let mut kernel = load(options).expect("loading the programs");
     let rings = kernel.rings.take().expect("fresh rings");
