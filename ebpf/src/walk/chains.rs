@@ -126,7 +126,11 @@ fn tell(socket: *const u8, told: &mut OpenSocket) -> bool {
     told.v6_only = Probed::field::<u8>(socket, walk_offset!(v6_only)) >> (walk_offset!(v6_only_bit) & 7) & 1;
     let again = tuple_of_socket::<Probed>(socket, false);
     let is_whole = state != State::TIME_WAIT.0 && state != State::NEW_SYN_RECV.0;
-    is_whole && protocol == TCP && tuple.family != 0 && same(&tuple, &again) && net == pointer(socket as u64, offset!(net))
+    is_whole
+        && protocol == TCP
+        && tuple.family != 0
+        && same(&tuple, &again)
+        && net == pointer(socket as u64, offset!(net))
 }
 
 #[inline(always)]

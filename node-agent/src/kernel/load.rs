@@ -367,7 +367,9 @@ impl Loaded {
         }
         let taken_over = self.counters.snapshot().get(Counter::TakenOver);
         let found = match self.layout.clone() {
-            Ok(layout) => preexisting::find(&mut self.ebpf, layout, &self.rules).map_err(|error| told(&error)),
+            Ok(layout) => {
+                preexisting::find(&mut self.ebpf, layout, &self.rules).map_err(|error| told(&error))
+            }
             Err(why) => Err(why),
         };
         self.found = taken_over + found.as_ref().unwrap_or(&0);

@@ -88,9 +88,9 @@ impl<'a> Roles<'a> {
     fn other_end_serves(&self, open: &Open) -> bool {
         let (family, local, local_port, peer, peer_port) = ends(open);
         let other = (family, peer, peer_port, local, local_port);
-        self.servers.get(&other).is_some_and(|namespaces| {
-            !is_loopback(open) || namespaces.contains(&open.socket.netns)
-        })
+        self.servers
+            .get(&other)
+            .is_some_and(|namespaces| !is_loopback(open) || namespaces.contains(&open.socket.netns))
     }
 }
 
@@ -165,12 +165,9 @@ mod tests {
         ] {
             assert_eq!(role_among(&[of, listener(listening)]), role::SERVER, "{of:?} {listening}");
         }
-        for (of, listening) in [
-            (v4, "0.0.0.0:81"),
-            (v4, "10.0.0.2:80"),
-            (v6, "0.0.0.0:80"),
-            (v6, "[fd00::2]:80"),
-        ] {
+        for (of, listening) in
+            [(v4, "0.0.0.0:81"), (v4, "10.0.0.2:80"), (v6, "0.0.0.0:80"), (v6, "[fd00::2]:80")]
+        {
             assert_eq!(role_among(&[of, listener(listening)]), role::UNKNOWN, "{of:?} {listening}");
         }
     }
@@ -198,12 +195,15 @@ mod tests {
 
     #[test]
     fn loopback_is_another_in_each_namespace() {
-        for (client, server, listening) in [
-            ("127.0.0.1:4000", "127.0.0.1:80", "0.0.0.0:80"),
-            ("[::1]:4000", "[::1]:80", "[::]:80"),
-        ] {
+        for (client, server, listening) in
+            [("127.0.0.1:4000", "127.0.0.1:80", "0.0.0.0:80"), ("[::1]:4000", "[::1]:80", "[::]:80")]
+        {
             let sockets = |netns| {
-                [OpenSocket { netns, ..connection(client, server) }, connection(server, client), listener(listening)]
+                [
+                    OpenSocket { netns, ..connection(client, server) },
+                    connection(server, client),
+                    listener(listening),
+                ]
             };
             assert_eq!(role_among(&sockets(1)), role::CLIENT);
             assert_eq!(role_among(&sockets(2)), role::UNKNOWN);
@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn of_two_listeners_the_one_with_the_address_counts() {
-        let sockets = [connection("10.0.0.1:80", "10.9.9.9:4000"), listener("0.0.0.0:80"), listener("10.0.0.1:80")];
+        let sockets =
+            [connection("10.0.0.1:80", "10.9.9.9:4000"), listener("0.0.0.0:80"), listener("10.0.0.1:80")];
         let open: Vec<Open> = sockets.iter().map(|socket| Open::of(*socket)).collect();
         let found = Roles::of(&open).listener(&open[0]).map(|listener| listener.socket.local);
         assert_eq!(found, Some(words("10.0.0.1".parse().unwrap())));

@@ -90,7 +90,9 @@ impl<'a> Walker<'a> {
 impl Drop for Walker<'_> {
     fn drop(&mut self) {
         for name in PROGRAMS {
-            if let Some(Ok(program)) = self.ebpf.program_mut(name).map(TryInto::<&mut RawTracePoint>::try_into) {
+            if let Some(Ok(program)) =
+                self.ebpf.program_mut(name).map(TryInto::<&mut RawTracePoint>::try_into)
+            {
                 // One that was refused is not loaded.
                 let _ = program.unload();
             }

@@ -40,7 +40,8 @@ impl Walker<'_> {
 
     fn chains(&mut self, table: &Table, buckets: &[u32], found: &mut Sockets) -> Result<(), BoxError> {
         self.begin(|walk| {
-            (walk.cursor.base, walk.cursor.stride, walk.cursor.mark, walk.cursor.mask) = (table.base, table.stride, table.mark, table.mask);
+            (walk.cursor.base, walk.cursor.stride, walk.cursor.mark, walk.cursor.mask) =
+                (table.base, table.stride, table.mark, table.mask);
             for (word, bucket) in walk.words.iter_mut().zip(buckets) {
                 *word = (*bucket).into();
                 walk.cursor.asked += 1;

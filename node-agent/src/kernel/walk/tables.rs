@@ -65,10 +65,14 @@ impl Walker<'_> {
             // From the first head to the end of the last one.
             let len = (buckets - 1) * table.stride + 8;
             let Some(memory) = self.memory(from, len)? else { continue };
-            occupied.extend((0..buckets).filter(|bucket| {
-                let head = word_at(&memory, (bucket * table.stride) as usize);
-                head.is_some_and(|head| head & 1 == 0 && head != 0)
-            }).map(|bucket| first + bucket));
+            occupied.extend(
+                (0..buckets)
+                    .filter(|bucket| {
+                        let head = word_at(&memory, (bucket * table.stride) as usize);
+                        head.is_some_and(|head| head & 1 == 0 && head != 0)
+                    })
+                    .map(|bucket| first + bucket),
+            );
         }
         Ok(occupied)
     }
@@ -77,7 +81,9 @@ impl Walker<'_> {
 fn listening(layout: &TablesLayout, address: u64, memory: &[u8]) -> Option<Table> {
     let (array, buckets) = match layout.listeners {
         Listeners::Inside { at } => (address + u64::from(at), INSIDE_BUCKETS),
-        Listeners::Table { at, mask } => (word_at(memory, at as usize)?, half_at(memory, mask as usize)?.checked_add(1)?),
+        Listeners::Table { at, mask } => {
+            (word_at(memory, at as usize)?, half_at(memory, mask as usize)?.checked_add(1)?)
+        }
     };
     table(array, layout.bucket_head, layout.bucket_size, buckets, LISTENING_MARK, 0)
 }
