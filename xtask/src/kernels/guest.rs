@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/bin/umount", "mount"),
     ("/bin/mountpoint", "util-linux"),
     ("/usr/bin/unshare", "util-linux"),
+    ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/stdbuf", "coreutils"),
     ("/usr/libexec/coreutils/libstdbuf.so", "coreutils"),
     ("/usr/sbin/tcpstates", "libbpf-tools"),

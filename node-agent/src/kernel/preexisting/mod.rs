@@ -35,16 +35,16 @@ pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64
     drop(walker);
     let (seen, given_up) = (sockets.by_address, sockets.given_up);
     let open: Vec<Open> = seen.values().map(|seen| Open::of(seen.socket)).collect();
-    let roles = Roles::of(&open);
+    let sides = Roles::of(&open);
     let mut wanted = Wanted::of(rules)?;
-    let owners = Owners { holders, roles: &roles };
+    let owners = Owners { holders, roles: &sides };
     tell_listeners(ebpf, &open, &owners)?;
     let mut told = map::<u64, Found>(ebpf, "FOUND")?;
     let mut count = 0;
     for open in open.iter().filter(|open| wanted.may_be(&open.socket)) {
         let socket = open.socket.socket;
         let Some(Seen { boot_ns, .. }) = seen.get(&socket) else { continue };
-        let found = found(open, *boot_ns, roles.role(open), owners.of(open));
+        let found = found(open, *boot_ns, sides.role(open), owners.of(open));
         told.insert(socket, Plain(found), 0)
             .map_err(|error| format!("{count} of those open are told, then: {error}"))?;
         count += 1;

@@ -85,18 +85,24 @@ fn listening(layout: &TablesLayout, address: u64, memory: &[u8]) -> Option<Table
             (word_at(memory, at as usize)?, half_at(memory, mask as usize)?.checked_add(1)?)
         }
     };
-    table(array, layout.bucket_head, layout.bucket_size, buckets, LISTENING_MARK, 0)
+    let base = array.checked_add(layout.bucket_head.into())?;
+    let table = Table { base, stride: layout.bucket_size, buckets, mark: LISTENING_MARK, mask: 0 };
+    (array != 0).then_some(table).filter(Table::is_one)
 }
 
 /// The buckets of connections are heads and nothing else.
 fn connected(layout: &TablesLayout, memory: &[u8]) -> Option<Table> {
+    let base = word_at(memory, layout.connections as usize)?;
     let mask = half_at(memory, layout.connections_mask as usize)?;
-    table(word_at(memory, layout.connections as usize)?, 0, 8, mask.checked_add(1)?, 0, mask)
+    let table = Table { base, stride: 8, buckets: mask.checked_add(1)?, mark: 0, mask };
+    (base != 0).then_some(table).filter(Table::is_one)
 }
 
-fn table(array: u64, head: u32, stride: u32, buckets: u32, mark: u32, mask: u32) -> Option<Table> {
-    let is_one = array != 0 && buckets.is_power_of_two() && buckets <= MOST_BUCKETS;
-    is_one.then(|| Table { base: array + u64::from(head), stride, buckets, mark, mask })
+impl Table {
+    /// Memory that is another's by now says all kinds of things.
+    fn is_one(&self) -> bool {
+        self.buckets.is_power_of_two() && self.buckets <= MOST_BUCKETS
+    }
 }
 
 fn word_at(memory: &[u8], at: usize) -> Option<u64> {
@@ -105,4 +111,48 @@ fn word_at(memory: &[u8], at: usize) -> Option<u64> {
 
 fn half_at(memory: &[u8], at: usize) -> Option<u32> {
     memory.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: TablesLayout = TablesLayout {
+        size: 32,
+        connections: 0,
+        connections_mask: 8,
+        listeners: Listeners::Table { at: 16, mask: 24 },
+        bucket_size: 16,
+        bucket_head: 8,
+    };
+
+    fn memory(connections: u64, connections_mask: u32, listeners: u64, listeners_mask: u32) -> Vec<u8> {
+        let words = [connections, connections_mask.into(), listeners, listeners_mask.into()];
+        words.into_iter().flat_map(u64::to_ne_bytes).collect()
+    }
+
+    #[test]
+    fn both_tables_are_read_from_their_description() {
+        let memory = memory(0x1000, 7, 0x2000, 3);
+        let connections = Table { base: 0x1000, stride: 8, buckets: 8, mark: 0, mask: 7 };
+        assert_eq!(connected(&LAYOUT, &memory), Some(connections));
+        let listeners = Table { base: 0x2008, stride: 16, buckets: 4, mark: LISTENING_MARK, mask: 0 };
+        assert_eq!(listening(&LAYOUT, 0x9000, &memory), Some(listeners));
+    }
+
+    #[test]
+    fn before_5_19_listeners_are_in_the_description_itself() {
+        let layout = TablesLayout { listeners: Listeners::Inside { at: 64 }, ..LAYOUT };
+        let listeners = Table { base: 0x9048, stride: 16, buckets: 32, mark: LISTENING_MARK, mask: 0 };
+        assert_eq!(listening(&layout, 0x9000, &[]), Some(listeners));
+    }
+
+    #[test]
+    fn what_is_no_description_has_no_tables() {
+        for (address, mask) in [(0, 7), (0x1000, 6), (0x1000, u32::MAX), (0x1000, (1 << 27) - 1)] {
+            let memory = memory(address, mask, address, mask);
+            assert_eq!((connected(&LAYOUT, &memory), listening(&LAYOUT, 1, &memory)), (None, None));
+        }
+        assert_eq!(connected(&LAYOUT, &[0; 4]), None);
+    }
 }
