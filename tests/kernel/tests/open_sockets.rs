@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates_kernel_tests::line::Event;
@@ -18,8 +19,13 @@ const NAMESPACES: usize = 10;
 const CONNECTIONS: usize = 200;
 /// Ten times what a start may take on an idle machine.
 const STARTED: Duration = Duration::from_secs(10);
-/// The descriptors of a pod: its own pid and network namespace, and what manifests/base/agent.yaml grants.
-const POD: [&str; 13] = [
+/// A pod: its own pid and network namespace, and what manifests/base/agent.yaml grants.
+/// Before 5.11 whoever starts it must also let it lock memory.
+const POD: [&str; 17] = [
+    "sh",
+    "-ec",
+    "ulimit -l unlimited 2>/dev/null || :; exec \"$@\"",
+    "sh",
     "unshare",
     "--pid",
     "--fork",
@@ -44,7 +50,10 @@ struct Held {
 
 impl Held {
     fn of(connections: usize) -> Self {
-        let netns = Netns::new();
+        Self::within(Netns::new(), connections)
+    }
+
+    fn within(netns: Netns, connections: usize) -> Self {
         let mut puppet = Puppet::start(&Place::default().netns(&netns));
         let to = puppet.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
         for number in 0..connections {
@@ -128,6 +137,22 @@ fn every_socket_of_every_namespace_is_found_once() {
     assert_each_once(&transitions(tracer), &held);
 }
 
+/// One chain, longer than one slice of the walk, in a hash table that no other namespace has.
+#[test]
+fn a_namespace_with_a_hash_table_of_its_own_is_walked_as_well() {
+    require(&[]);
+    if !Path::new("/proc/sys/net/ipv4/tcp_child_ehash_entries").exists() {
+        println!("before 6.1 all namespaces share one");
+        return;
+    }
+    let maker = Netns::new();
+    maker.set("net/ipv4/tcp_child_ehash_entries", "1");
+    let mut held = [Held::within(Netns::made_in(&maker), 2 * CONNECTIONS)];
+    let tracer = Setup::json(options([&held[0].netns])).start_ready();
+    held[0].end();
+    assert_each_once(&transitions(tracer), &held);
+}
+
 /// What stays open is neither missed nor found twice because of what does not.
 #[test]
 fn what_stays_open_is_found_while_connections_come_and_go() {
@@ -168,7 +193,7 @@ fn a_pod_finds_what_is_open_on_its_node() {
     assert_each_once(&finished.transitions(), &held);
 }
 
-fn readable_copy(folder: &std::path::Path) -> std::path::PathBuf {
+fn readable_copy(folder: &Path) -> std::path::PathBuf {
     use std::fs::{Permissions, copy, set_permissions};
     use std::os::unix::fs::PermissionsExt as _;
     let to = folder.join("kube-tcpstates");
@@ -183,6 +208,10 @@ fn readable_copy(folder: &std::path::Path) -> std::path::PathBuf {
 #[test]
 fn an_mptcp_listeners_old_connections_are_its_process_servers() {
     require(&[]);
+    if !Path::new("/proc/sys/net/mptcp").exists() {
+        println!("this kernel was built without MPTCP");
+        return;
+    }
     let (netns, at) = (Netns::new(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     netns.set("net/mptcp/enabled", "1");
     let mut program = Puppet::start(&Place::default().netns(&netns));
