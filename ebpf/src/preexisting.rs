@@ -51,7 +51,7 @@ fn fill(record: &mut SocketRecord, found: &Found, step: Step) {
     record.birth_ns = found.since_ns;
     record.state = step.old;
     record.role = found.role;
-    record.flags = SINCE_ATTACH | BIRTH_UNKNOWN | moved * SINCE_UNKNOWN;
+    record.flags = SINCE_ATTACH | BIRTH_UNKNOWN | (moved * SINCE_UNKNOWN);
     record.owner_source = found.owner_source;
     record.owner_pid = found.owner_pid;
     copy_comm(&mut record.owner_comm, &found.owner_comm);
