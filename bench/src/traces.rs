@@ -30,12 +30,7 @@ pub fn run(count: usize, constrained: bool, cgroup: u64) -> Result<()> {
 
 /// Our programs, attached, with their ring.
 pub fn attach(count: usize, constrained: bool, cgroup: u64) -> Result<(Loaded, EventRing)> {
-    let mut kernel = kernel::load(Options {
-        hook: None,
-        ring_bytes: RING_BYTES,
-        want_on_cpu: false,
-        follow_cgroups: true,
-    })?;
+    let mut kernel = kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false })?;
     let filters = (0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?;
     kernel.rules.swap(&compile(filters.iter().enumerate())?)?;
     let matched = [u64::MAX >> (64 - count.clamp(1, 64)); 2];
@@ -57,7 +52,7 @@ fn filter(number: usize, constrained: bool) -> Result<TraceFilter> {
         leaves.into_iter().chain([State::FIN_WAIT2, State::CLOSE_WAIT, State::LAST_ACK, State::LISTEN]);
     Ok(TraceFilter {
         cgroups: CgroupChoice::Selected,
-        family: Some(kube_tcpstates::decode::Family::V4),
+        family: Some(kube_tcpstates::decode::NetworkType::Ipv4),
         local_ports: ports.clone(),
         peer_ports: ports,
         peer_cidrs: vec![Cidr::new([127, 0, 0, 0].into(), 8)?, Cidr::new([10, number, 0, 0].into(), 16)?],

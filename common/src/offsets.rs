@@ -35,10 +35,18 @@ pub struct Offsets {
     pub protocol: u32,
     /// `sock.sk_err`, int.
     pub error: u32,
+    /// `sock.sk_shutdown`, u8.
+    pub shutdown: u32,
+    /// `tcp_sock.segs_out`, u32.
+    pub segments_out: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub write_seq: u32,
     /// `inet_sock.inet_sport`, u16, network order; kept at -> CLOSE.
     pub inet_sport: u32,
     /// `tcp_sock.is_mptcp`, bool.
     pub is_mptcp: u32,
+    /// `tcp_sock.tsorted_sent_queue`, a list head (since 4.15).
+    pub sent_queue: u32,
     /// `sock.sk_cgrp_data.cgroup`, pointer (since 5.15).
     pub cgroup: u32,
     /// `sock.sk_cgrp_data.val`, u64 (before 5.15): a pointer unless its two low bits are set.
@@ -82,8 +90,12 @@ impl Offsets {
         net: ABSENT,
         protocol: ABSENT,
         error: ABSENT,
+        shutdown: ABSENT,
+        segments_out: ABSENT,
+        write_seq: ABSENT,
         inet_sport: ABSENT,
         is_mptcp: ABSENT,
+        sent_queue: ABSENT,
         cgroup: ABSENT,
         cgroup_val: ABSENT,
         cgroup_kn: ABSENT,
@@ -220,8 +232,4 @@ pub struct Settings {
     pub want_on_cpu: u32,
     /// Size of the main ring buffer in bytes.
     pub ring_bytes: u32,
-    /// Not 0: cgroup entries of the filter follow cgroup creation.
-    pub follow_cgroups: u32,
-    /// Zero.
-    pub padding: u32,
 }

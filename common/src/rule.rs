@@ -18,6 +18,9 @@ pub const PORT_CLASSES: usize = 4104;
 pub const PORTS: usize = 65_536;
 /// Entries in each longest-prefix map: 64 traces of 64 prefixes and the default.
 pub const MAX_PREFIXES: u32 = 4_097;
+/// What hash maps carry in the object in place of their flags. User space puts `BPF_F_NO_PREALLOC` there, or 0 where the
+/// programs must not allocate. No number that an object would have for another reason, and no flag that aya refuses.
+pub const HASH_FLAGS: u32 = 0x4f1a_95e1;
 /// Entries in the cgroup map.
 pub const MAX_CGROUPS: u32 = 65_536;
 /// Entries in the network namespace map.
@@ -99,6 +102,17 @@ pub struct CgroupSets {
     /// Not 0: a cgroup made below it starts with the same sets. Otherwise a new child has none, which leaves it to
     /// user space: below `kubepods` nobody knows what the next pod will be.
     pub inherited: u64,
+}
+
+/// A cgroup's entry in the filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CgroupEntry {
+    /// Its traces.
+    pub sets: CgroupSets,
+    /// Another one each time that user space writes the sets. A socket under another epoch than at its transition before
+    /// may have been nobody's in between.
+    pub epoch: u64,
 }
 
 /// Index of a port table: `half * 2 + side`, side 0 local, 1 peer.

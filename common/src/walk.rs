@@ -22,6 +22,11 @@ pub const HOLDINGS: usize = 2_048;
 /// Most hash tables that one slice tells of.
 pub const TABLES: usize = 1_024;
 
+/// Most open connections that the program is told of.
+pub const MAX_FOUND: u32 = 262_144;
+/// The same where the map is allocated as a whole: 7 MiB.
+pub const MAX_FOUND_AT_ONCE: u32 = 65_536;
+
 /// Nodes, buckets, namespaces, tasks or descriptors that one slice looks at: 50 to 400 us.
 pub const STEPS: u32 = 512;
 /// How often a slice begins the same chain anew before it gives the chain up.
@@ -178,16 +183,6 @@ pub struct Found {
     pub state: u8,
     /// Zero.
     pub padding: u8,
-}
-
-/// Who listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Listener {
-    /// See [`crate::record::TransitionRecord::owner_pid`].
-    pub owner_pid: u32,
-    /// Name of the owner.
-    pub owner_comm: [u8; COMM_LEN],
 }
 
 const _: () = assert!(

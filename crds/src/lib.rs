@@ -13,6 +13,7 @@
 
 pub mod cluster_trace;
 pub mod definition;
+pub mod duration;
 pub mod node;
 pub mod selector;
 pub mod status;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::duration;
+
 /// Longest name of a label prefix, in characters (a DNS subdomain).
 const PREFIX_MAX: usize = 253;
 /// Longest name of a label behind its prefix, longest label value, longest container name.
@@ -259,30 +261,15 @@ pub fn parse_ttl(text: &str) -> Result<Duration, TextError> {
 
 const LONGEST: Duration = Duration::from_hours(720);
 
-/// Whole numbers with units, one behind the other: the part of Go's durations that everybody reads alike.
-/// As many groups as there are units, at most five digits each, so that nothing overflows.
+/// The part of Go's durations that everybody reads alike: whole numbers, these units, as many groups as there are units,
+/// at most five digits each, so that nothing overflows.
 fn parse_duration(text: &str, units: &[&str]) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    let mut groups = 0;
-    while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
-        groups += 1;
-        if number.is_empty() || number.len() > 5 || groups > units.len() || !units.contains(&unit) {
-            return None;
-        }
-        let number: u64 = number.parse().ok()?;
-        total += match unit {
-            "h" => Duration::from_secs(number * 3600),
-            "m" => Duration::from_secs(number * 60),
-            "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            _ => Duration::from_micros(number),
-        };
-        rest = tail;
-    }
-    (groups > 0).then_some(total)
+    let is_plain = |group: Option<(&str, &str)>| {
+        group
+            .is_some_and(|(number, unit)| number.len() <= 5 && !number.contains('.') && units.contains(&unit))
+    };
+    let is_ours = duration::groups(text).all(is_plain) && duration::groups(text).count() <= units.len();
+    is_ours.then(|| duration::parse(text).ok()).flatten()
 }
 
 #[cfg(test)]

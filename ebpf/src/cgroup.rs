@@ -13,7 +13,7 @@ use kube_tcpstates_common::{
 
 use crate::{
     counters::Counters,
-    globals::{offset, setting},
+    globals::offset,
     maps::{CGROUP_EVENTS, CGROUP_SETS},
     memory::{Memory, Probed, Typed},
 };
@@ -25,9 +25,7 @@ const UNIFIED: u32 = 0;
 pub(crate) fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
     let cgroup: *const u8 = context.arg(0);
     if let Some(id) = unified_id(cgroup) {
-        if setting!(follow_cgroups) != 0 {
-            inherit_sets(cgroup, id);
-        }
+        inherit_sets(cgroup, id);
         tell(id, context.arg(1), false);
     }
     0
@@ -62,12 +60,12 @@ fn inherit_sets(cgroup: *const u8, id: u64) {
     let node = Probed::pointer(parent, offset!(cgroup_kn));
     let parent_id: u64 = Probed::field(node, offset!(kernfs_id));
     // SAFETY: an entry is replaced whole and freed after a grace period.
-    let Some(sets) = (unsafe { CGROUP_SETS.get(parent_id) }) else { return };
-    if sets.inherited == 0 {
+    let Some(entry) = (unsafe { CGROUP_SETS.get(parent_id) }) else { return };
+    if entry.sets.inherited == 0 {
         return;
     }
-    let sets = *sets;
-    if CGROUP_SETS.insert(id, sets, 0).is_err()
+    let entry = *entry;
+    if CGROUP_SETS.insert(id, entry, 0).is_err()
         && let Some(counters) = Counters::get()
     {
         counters.add(Counter::CgroupEntryFailed, 1);

@@ -1,7 +1,7 @@
 //! Every map, by what it is for.
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
     macros::btf_map,
 };
@@ -9,15 +9,17 @@ use kube_tcpstates_common::{
     counter::{CpuBlock, LOST_SETS},
     record::{CgroupRecord, TransitionRecord},
     rule::{
-        CgroupSets, Control, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet, RuleTable,
-        TraceSet,
+        CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
+        RuleTable, TraceSet,
     },
-    walk::{Found, Listener, Walk},
+    walk::{Found, MAX_FOUND, Walk},
 };
 
 use crate::socket::SocketRecord;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// Of every hash: see there.
+const HASH: usize = HASH_FLAGS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const CGROUPS: usize = MAX_CGROUPS as usize;
 const NETNS: usize = MAX_NETNS as usize;
@@ -55,7 +57,7 @@ pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
 /// Transitions that had no room, by the set of traces that wanted them. User space adds up for each trace: 64 additions
 /// in the program would be 64 for the verifier on each path that leads there.
 #[btf_map]
-pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, NO_PREALLOC> = HashMap::new();
+pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, HASH> = HashMap::new();
 
 /// One element for each half.
 #[btf_map]
@@ -67,7 +69,7 @@ pub(crate) static PORT_CLASSES: Array<PortClasses, 4> = Array::new();
 
 /// cgroup id -> traces.
 #[btf_map]
-pub(crate) static CGROUP_SETS: HashMap<u64, CgroupSets, CGROUPS, NO_PREALLOC> = HashMap::new();
+pub(crate) static CGROUP_SETS: HashMap<u64, CgroupEntry, CGROUPS, HASH> = HashMap::new();
 
 /// (network namespace inode, half) -> traces.
 #[btf_map]
@@ -89,17 +91,18 @@ pub(crate) fn prefix_key<const N: usize>(address: [u8; N]) -> Key<[u8; N]> {
     Key::new(N as u32 * 8, address)
 }
 
-/// Socket records where the kernel has socket storage for this program type.
+/// Records of connections where the kernel has socket storage for this program type. Never on a listener: see
+/// `docs/security.md`.
 ///
 /// aya-ebpf's own `SkStorage` has no flags and takes another kind of context. The kernel accepts the map only with
-/// `BPF_F_NO_PREALLOC`; `BPF_F_CLONE` lets a child inherit its listener's record.
+/// `BPF_F_NO_PREALLOC`.
 #[repr(C)]
 pub(crate) struct SocketStorageMap {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
     value: *const SocketRecord,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+    map_flags: *const [i32; NO_PREALLOC],
 }
 
 // SAFETY: a definition for the loader; nothing reads through its pointers.
@@ -114,23 +117,23 @@ pub(crate) static SOCKET_STORAGE: SocketStorageMap = SocketStorageMap {
     map_flags: core::ptr::null(),
 };
 
-/// Socket records elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
+/// Records of connections elsewhere, keyed by the socket's address. Never an LRU: that forgets in silence.
 #[btf_map]
-pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, NO_PREALLOC> = HashMap::new();
+pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, HASH> = HashMap::new();
 
-/// Listeners by (network namespace inode, port): those that were open before the start, and where records are in the hash
-/// all of them, because there a child does not inherit its listener's record.
+/// Records of listeners, keyed by the socket's address, wherever those of connections are.
 #[btf_map]
-pub(crate) static LISTENERS: HashMap<[u32; 2], Listener, 65_536, NO_PREALLOC> = HashMap::new();
+pub(crate) static LISTENERS: HashMap<u64, SocketRecord, 65_536, HASH> = HashMap::new();
 
-/// Sockets that were open before the programs were attached, keyed by their address, until their first transition.
+/// Connections that were open before the programs were attached, keyed by their socket's address, until their first
+/// transition. Listeners are put into `LISTENERS` at once.
 #[btf_map]
-pub(crate) static FOUND: HashMap<u64, Found, 262_144, NO_PREALLOC> = HashMap::new();
+pub(crate) static FOUND: HashMap<u64, Found, { MAX_FOUND as usize }, HASH> = HashMap::new();
 
 /// Shared with user space, which maps it: one slice of a walk.
 #[btf_map]
 pub(crate) static WALK: Array<Walk, 1, MMAPABLE> = Array::new();
 
-/// Slot 0: socket records found by the last count; half 1: those of closed sockets among them.
+/// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
 #[btf_map]
 pub(crate) static RECORD_COUNT: Array<u64, 2> = Array::new();

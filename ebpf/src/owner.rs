@@ -5,15 +5,14 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_comm, bpf_get_current_task},
 };
 use kube_tcpstates_common::{
+    offsets::ABSENT,
     record::{COMM_LEN, owner},
-    walk::Listener,
 };
 
 use crate::{
     globals::offset,
-    maps::LISTENERS,
     memory::{Memory, Probed, copy_comm},
-    socket::SocketRecord,
+    socket::{Listeners, Records, SocketRecord},
 };
 
 /// `PF_KTHREAD`, `include/linux/sched.h`, the same since 2.6.27.
@@ -40,34 +39,22 @@ pub(crate) fn set_current(record: &mut SocketRecord, source: u8) {
     unsafe { bpf_get_current_comm(record.owner_comm.as_mut_ptr().cast(), COMM_LEN as u32) };
 }
 
-/// Keeps a listener's owner for its children.
+/// Gives a child the owner of its listener. At LISTEN -> SYN_RECV `tsorted_sent_queue` is still the listener's, bit by
+/// bit (`sk_clone`, `net/core/sock.c`), and there it is empty: its first member points to the listener's own list head
+/// (since 4.15). `tcp_create_openreq_child` makes it anew right after.
 #[inline(always)]
-pub(crate) fn listen(record: &SocketRecord, netns: u32, port: u16) {
-    if netns == 0 || port == 0 {
+pub(crate) fn inherit(record: &mut SocketRecord, child: *const u8) {
+    let offset = offset!(sent_queue);
+    if offset == ABSENT {
         return;
     }
-    let listener = Listener { owner_pid: record.owner_pid, owner_comm: record.owner_comm };
-    // Without room the children have no owner until they close.
-    let _ = LISTENERS.insert([netns, port.into()], listener, 0);
-}
-
-/// Gives a child the owner of the listener on its port. Of several listeners (SO_REUSEPORT) the last one counts.
-#[inline(always)]
-pub(crate) fn inherit(record: &mut SocketRecord, netns: u32, port: u16) {
-    // SAFETY: an entry is replaced whole and freed after a grace period.
-    if let Some(listener) = unsafe { LISTENERS.get([netns, port.into()]) } {
+    let first: u64 = Probed::read(child, offset);
+    // What is no listener's address is not in the map.
+    if let Some(listener) = Listeners::get(first.wrapping_sub(offset.into()) as *const u8)
+        && listener.owner_source != owner::NONE
+    {
         record.owner_pid = listener.owner_pid;
         copy_comm(&mut record.owner_comm, &listener.owner_comm);
         record.owner_source = owner::LISTEN;
-    }
-}
-
-/// Forgets a listener, unless the port is another process's by now.
-#[inline(always)]
-pub(crate) fn forget_listener(record: &SocketRecord, netns: u32, port: u16) {
-    let key = [netns, port.into()];
-    // SAFETY: an entry is replaced whole and freed after a grace period.
-    if unsafe { LISTENERS.get(key) }.is_some_and(|listener| listener.owner_pid == record.owner_pid) {
-        let _ = LISTENERS.remove(key);
     }
 }

@@ -18,16 +18,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Reads the cgroup that made the socket and its network namespace. Right in every context, softirq too. `zero` is
-    /// that of [`forget`].
+    /// Reads the socket's network namespace, where the cgroup that made it has been read. Right in every context,
+    /// softirq too.
     ///
     /// No pointer is compared with null: what is read through a null pointer is 0, in both ways of reading.
-    #[inline(always)]
-    pub(crate) fn of<M: Memory>(socket: *const u8, zero: u64) -> Self {
-        Self::beside::<M>(cgroup_id::<M>(socket, zero), socket)
-    }
-
-    /// The same where the cgroup has been read.
     #[inline(always)]
     pub(crate) fn beside<M: Memory>(cgroup_id: u64, socket: *const u8) -> Self {
         let (mut netns, mut netns_cookie) = (0, 0);

@@ -1,5 +1,5 @@
-//! Sockets that were open before the programs were attached: user space has found them by a walk and says here what
-//! they are. A socket's first transition takes that over into its record.
+//! Connections that were open before the programs were attached: user space has found them by a walk and says here what
+//! they are. A connection's first transition takes that over into its record.
 
 use kube_tcpstates_common::{counter::Counter, walk::Found};
 
@@ -54,5 +54,6 @@ fn fill(record: &mut SocketRecord, found: &Found, step: Step) {
     record.flags = SINCE_ATTACH | BIRTH_UNKNOWN | (moved * SINCE_UNKNOWN);
     record.owner_source = found.owner_source;
     record.owner_pid = found.owner_pid;
+    record.birth_error = 0;
     copy_comm(&mut record.owner_comm, &found.owner_comm);
 }

@@ -2,52 +2,16 @@
 
 use core::ptr;
 
-use aya_ebpf::{bindings::BPF_SK_STORAGE_GET_F_CREATE, helpers::generated::bpf_sk_storage_get};
+use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE,
+    helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
+};
 use kube_tcpstates_common::record::COMM_LEN;
+pub(crate) use kube_tcpstates_common::socket::{
+    BIRTH_UNKNOWN, PENDING, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
+};
 
-use crate::maps::{SOCKET_HASH, SOCKET_STORAGE};
-
-/// A transition waits in this record for the next one.
-pub(crate) const PENDING: u8 = 1 << 0;
-/// `tuple` is the whole answer for this generation.
-pub(crate) const TUPLE_JUDGED: u8 = 1 << 1;
-/// `since_ns` is when the tracer found the socket, not when it entered the state.
-pub(crate) const SINCE_ATTACH: u8 = 1 << 2;
-/// The birth was not seen.
-pub(crate) const BIRTH_UNKNOWN: u8 = 1 << 3;
-
-/// `since_ns` is not that of the present state.
-pub(crate) const SINCE_UNKNOWN: u8 = 1 << 4;
-
-/// One socket's record. Changes of a socket's state are made under its lock, so nothing here needs one.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(crate) struct SocketRecord {
-    /// When it entered `state`, boot time ns.
-    pub(crate) since_ns: u64,
-    /// When the connection was born or first seen, boot time ns.
-    pub(crate) birth_ns: u64,
-    /// The pending transition's time and duration, ns.
-    pub(crate) pending_boot_ns: u64,
-    pub(crate) pending_duration_ns: u64,
-    /// Traces that may want the pending transition; all bits where it has not been emitted.
-    pub(crate) pending_for: u64,
-    /// Traces that accept the tuple.
-    pub(crate) tuple: u64,
-    /// Generation that `tuple` belongs to.
-    pub(crate) generation: u32,
-    pub(crate) owner_pid: u32,
-    pub(crate) owner_comm: [u8; COMM_LEN],
-    pub(crate) owner_source: u8,
-    pub(crate) role: u8,
-    pub(crate) state: u8,
-    pub(crate) flags: u8,
-    pub(crate) pending_old_state: u8,
-    pub(crate) pending_new_state: u8,
-    /// 1 where the pending transition has been emitted for those traces that were certain, else 0.
-    pub(crate) pending_shown: u8,
-    pub(crate) padding: u8,
-}
+use crate::maps::{LISTENERS, SOCKET_HASH, SOCKET_STORAGE};
 
 /// A record of zeros, in read-only data: on the stack it would take a fifth of what a program has.
 static EMPTY: SocketRecord = SocketRecord {
@@ -68,29 +32,33 @@ static EMPTY: SocketRecord = SocketRecord {
     pending_new_state: 0,
     pending_shown: 0,
     padding: 0,
+    epoch: 0,
+    birth_error: 0,
+    used_before: 0,
+    birth_port: 0,
 };
 
 /// Where socket records live.
 pub(crate) trait Records {
-    /// Whether the kernel copies a listener's record to its children.
-    const INHERITED: bool;
+    /// Whether a record goes by itself when its socket does.
+    const FREED_WITH_SOCKET: bool;
 
     /// The record of a socket, if it has one.
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord>;
     /// Makes a record of zeros, or returns the one that is there.
     fn create(socket: *const u8) -> Option<&'static mut SocketRecord>;
-    /// Forgets a closed socket. Returns whether there was a record.
-    fn closed(socket: *const u8) -> bool;
+    /// Forgets a socket. Returns whether there was a record.
+    fn forget(socket: *const u8) -> bool;
 }
 
-/// `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket, inherited by a listener's children.
+/// `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket.
 pub(crate) struct InStorage;
 
 impl InStorage {
     #[inline(always)]
     fn lookup(socket: *const u8, flags: u32) -> Option<&'static mut SocketRecord> {
         // SAFETY: the verifier checks that `socket` is a socket; the value lives
-        // until the socket is freed, which cannot happen while the program runs.
+        // until the socket is freed or listens, and neither can happen while the program runs.
         unsafe {
             bpf_sk_storage_get(
                 (&raw const SOCKET_STORAGE).cast_mut().cast(),
@@ -105,7 +73,7 @@ impl InStorage {
 }
 
 impl Records for InStorage {
-    const INHERITED: bool = true;
+    const FREED_WITH_SOCKET: bool = true;
 
     #[inline(always)]
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
@@ -117,37 +85,54 @@ impl Records for InStorage {
         Self::lookup(socket, BPF_SK_STORAGE_GET_F_CREATE)
     }
 
-    /// The kernel frees the record with the socket.
     #[inline(always)]
-    fn closed(_: *const u8) -> bool {
-        false
+    fn forget(socket: *const u8) -> bool {
+        // SAFETY: the verifier checks that `socket` is a socket.
+        unsafe {
+            bpf_sk_storage_delete((&raw const SOCKET_STORAGE).cast_mut().cast(), socket.cast_mut().cast())
+                == 0
+        }
     }
 }
 
-/// A hash keyed by the socket's address, where there is no socket storage.
-pub(crate) struct InHash;
+/// A hash keyed by the socket's address.
+macro_rules! in_hash {
+    ($(#[$doc:meta])* $name:ident, $map:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
 
-impl Records for InHash {
-    const INHERITED: bool = false;
+        impl Records for $name {
+            const FREED_WITH_SOCKET: bool = false;
 
-    #[inline(always)]
-    fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        // SAFETY: an element is only freed after a grace period, and only this socket's own -> CLOSE deletes it.
-        SOCKET_HASH.get_ptr_mut(socket as u64).and_then(|record| unsafe { record.as_mut() })
-    }
+            #[inline(always)]
+            fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
+                // SAFETY: an element is only freed after a grace period, and only this socket's own end deletes it.
+                $map.get_ptr_mut(socket as u64).and_then(|record| unsafe { record.as_mut() })
+            }
 
-    #[expect(
-        clippy::needless_borrows_for_generic_args,
-        reason = "by value the record would be copied to the stack"
-    )]
-    #[inline(always)]
-    fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        SOCKET_HASH.insert(socket as u64, &EMPTY, 0).ok()?;
-        Self::get(socket)
-    }
+            #[expect(
+                clippy::needless_borrows_for_generic_args,
+                reason = "by value the record would be copied to the stack"
+            )]
+            #[inline(always)]
+            fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
+                $map.insert(socket as u64, &EMPTY, 0).ok()?;
+                Self::get(socket)
+            }
 
-    #[inline(always)]
-    fn closed(socket: *const u8) -> bool {
-        SOCKET_HASH.remove(socket as u64).is_ok()
-    }
+            #[inline(always)]
+            fn forget(socket: *const u8) -> bool {
+                $map.remove(socket as u64).is_ok()
+            }
+        }
+    };
 }
+
+in_hash!(
+    /// Connections, where there is no socket storage.
+    InHash, SOCKET_HASH
+);
+in_hash!(
+    /// Listeners, everywhere.
+    Listeners, LISTENERS
+);

@@ -129,6 +129,18 @@ impl Step {
         self.kind & kind::CLOSE != 0
     }
 
+    /// Nothing changed: the kernel sets some states a second time, as at `shutdown` and then `close`.
+    #[inline(always)]
+    pub(crate) fn stays(self) -> bool {
+        self.old == self.new
+    }
+
+    /// A `connect` that came to nothing.
+    #[inline(always)]
+    pub(crate) fn is_failed_connect(self) -> bool {
+        self.old == SYN_SENT && self.new == CLOSE
+    }
+
     /// All ones where the socket is, or was, a listener, else 0.
     #[inline(always)]
     pub(crate) fn listener(self) -> u64 {
@@ -139,8 +151,10 @@ impl Step {
     #[inline(always)]
     pub(crate) fn role(self, record: Option<&SocketRecord>) -> u8 {
         let told = u64::from(self.kind >> kind::ROLE_SHIFT);
-        let remembered = record.map_or(role::UNKNOWN, |record| record.role);
-        select(any_bit_everywhere(told), told, remembered.into()) as u8
+        // A closed socket's record is of the connection before. Out of CLOSE without a SYN comes what TCP_REPAIR restores.
+        let fresh = bit_everywhere::<5>(self.kind.into());
+        let remembered = u64::from(record.map_or(role::UNKNOWN, |record| record.role)) & !fresh;
+        select(any_bit_everywhere(told), told, remembered) as u8
     }
 
     /// The record's flag for a birth that was not seen, as it stands before the record is asked.
@@ -150,4 +164,6 @@ impl Step {
     }
 }
 
-const _: () = assert!(kind::BIRTH as u16 == flag::BIRTH_UNKNOWN && kind::LISTENER == 1 << 2);
+const _: () = assert!(
+    kind::BIRTH as u16 == flag::BIRTH_UNKNOWN && kind::LISTENER == 1 << 2 && kind::FROM_CLOSE == 1 << 5
+);

@@ -1,5 +1,7 @@
 //! The filter's tables as maps.
 
+use core::cell::Cell;
+
 use kube_tcpstates_common::{
     classify::{Address, Tables, half_sets},
     rule::{PORTS, TraceSet, port_table_index, prefix_traces},
@@ -14,13 +16,18 @@ use crate::maps::{
 /// One half of every table.
 pub(crate) struct MapTables {
     pub(crate) half: u32,
+    /// Of the cgroup's entry that was looked up, 0 where there was none.
+    pub(crate) epoch: Cell<u64>,
 }
 
 impl Tables for MapTables {
     #[inline(always)]
     fn cgroup(&self, id: u64) -> Option<(TraceSet, TraceSet)> {
         // SAFETY: user space only ever writes a whole entry, and never a set that is in use.
-        unsafe { CGROUP_SETS.get(id) }.map(|sets| half_sets(sets, self.half))
+        unsafe { CGROUP_SETS.get(id) }.map(|entry| {
+            self.epoch.set(entry.epoch);
+            half_sets(&entry.sets, self.half)
+        })
     }
 
     #[inline(always)]

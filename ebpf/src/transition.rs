@@ -1,28 +1,33 @@
 //! The program body that every hook shares.
 
+use core::cell::Cell;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use kube_tcpstates_common::{
     classify::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
+    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
-    verifier::{any_bit_everywhere, forget, highest_bit},
+    verifier::{any_bit_everywhere, bit_everywhere, forget, highest_bit, select},
 };
 
 use crate::{
     counters::Counters,
     emit::{self, Emission, Pending},
-    globals::offset,
+    globals::{offset, setting},
     hook::{Hook, Tuple},
     maps::{RULES, in_force},
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
     preexisting,
-    socket::{BIRTH_UNKNOWN, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED},
+    socket::{
+        BIRTH_UNKNOWN, Listeners, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
+    },
     step::Step,
     tables::MapTables,
 };
@@ -30,6 +35,9 @@ use crate::{
 const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
+
+/// `include/uapi/asm-generic/errno.h`.
+const EADDRNOTAVAIL: u64 = 99;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -45,25 +53,37 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     let Some((generation, attached_ns)) = in_force() else { return };
     let half = generation & 1;
     let Some(rules) = RULES.get(half) else { return };
-    let tables = MapTables { half };
+    let tables = MapTables { half, epoch: Cell::new(rules.none) };
 
     let socket = hook.socket();
     let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
     let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
     if identity.0 == 0 {
-        leave::<H::Records>(counters, rules, socket, hook.new_state());
+        leave::<H::Records>(counters, rules, socket, hook.old_state(), hook.new_state());
         return;
     }
     counters.add(Counter::Seen, 1);
     let place = Place::beside::<H::Memory>(cgroup_id, socket);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
+    // No transition. Its time goes on; only the table of text shows it, as BCC's does.
+    if step.stays() && setting!(want_on_cpu) == 0 {
+        counters.add(Counter::Filtered, 1);
+        forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+        return;
+    }
     judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
 /// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
 #[inline(always)]
-fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, new_state: u32) {
+fn leave<R: Records>(
+    counters: Counters,
+    rules: &RuleTable,
+    socket: *const u8,
+    old_state: u32,
+    new_state: u32,
+) {
     counters.add(Counter::Unwanted, 1);
     let may_hold = rules.constrained[dimension::FAMILY_ROLE]
         | rules.constrained[dimension::LOCAL_PORT]
@@ -74,13 +94,20 @@ fn leave<R: Records>(counters: Counters, rules: &RuleTable, socket: *const u8, n
     {
         drop_pending(record, counters);
     }
-    forget_closed::<R>(counters, socket, new_state == State::CLOSE.0.into());
+    forget_ended::<R>(counters, socket, old_state, new_state);
 }
 
+/// A record ends with what it is about. At -> LISTEN that is a connection's: on a listener there must be none, see
+/// `docs/security.md`.
 #[inline(always)]
-fn forget_closed<R: Records>(counters: Counters, socket: *const u8, is_closed: bool) {
-    if is_closed && R::closed(socket) {
+fn forget_ended<R: Records>(counters: Counters, socket: *const u8, old_state: u32, new_state: u32) {
+    let (listens, closes) = (new_state == LISTEN.into(), new_state == State::CLOSE.0.into());
+    if (listens || closes && !R::FREED_WITH_SOCKET) && R::forget(socket) {
         counters.add(Counter::StorageDeleted, 1);
+    }
+    // A listener that was killed is closed a second time.
+    if closes && (old_state == LISTEN.into() || old_state == new_state) {
+        Listeners::forget(socket);
     }
 }
 
@@ -102,7 +129,7 @@ fn judged<H: Hook>(
     let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;
-    let mut record = H::Records::get(socket);
+    let mut record = if step.is_listener() { Listeners::get(socket) } else { H::Records::get(socket) };
     let mut is_known = false;
     if let Some(record) = record.as_deref_mut() {
         is_known = record.since_ns >= attached_ns;
@@ -112,36 +139,46 @@ fn judged<H: Hook>(
     }
     if !is_known
         && !step.is_birth()
+        && !step.is_listener()
         && let Some(found) =
             preexisting::take_over::<H::Records>(socket, &tuple, place.netns, step, attached_ns, counters)
     {
         record = Some(found);
     }
     let role = step.role(record.as_deref());
-    // Under other rules the socket may have been nobody's for a while.
-    let not_followed = record.as_ref().map_or(1, |record| record.generation ^ generation);
+    // Under other rules, or when its cgroup was told anew, the socket may have been nobody's for a while.
+    let epoch = tables.epoch.get();
+    let not_followed = record
+        .as_ref()
+        .map_or(1, |record| u64::from(record.generation ^ generation) | (record.epoch ^ epoch));
+    if let Some(record) = record.as_deref_mut() {
+        record.epoch = epoch;
+    }
+    let no_port = no_port::<H::Memory>(socket, record.as_deref(), step, rules.none);
+    // What is there is the port of the connection before.
+    tuple.local_port = select(
+        no_port,
+        record.as_deref().map_or(0, |record| record.birth_port).into(),
+        tuple.local_port.into(),
+    ) as u16;
     let interest =
         judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
         if let Some(record) = record {
             drop_pending(record, counters);
-            // Followed on, in case its cgroup comes to be wanted. A child's copy of its listener's record stays known
-            // as one.
-            if record.state != LISTEN || step.is_listener() {
-                record.state = step.new;
-                record.flags |= SINCE_UNKNOWN;
-            }
+            // Followed on, in case its cgroup comes to be wanted.
+            record.state = step.new;
+            record.flags |= SINCE_UNKNOWN;
         }
         counters.add(Counter::Filtered, 1);
-        forget_closed::<H::Records>(counters, socket, step.is_close());
+        forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
         return;
     }
     if record.is_none() && !step.is_close() {
-        record = H::Records::create(socket);
-        let made = if record.is_some() { Counter::StorageCreated } else { Counter::StorageFailed };
-        counters.add(made, 1);
+        record = create::<H::Records>(counters, socket, step);
         if let Some(record) = record.as_deref_mut() {
             record.generation = generation;
+            record.epoch = epoch;
         }
     }
 
@@ -161,29 +198,72 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
-        emission.duration_ns = arrive::<H::Records>(
+        if step.is_birth() && !step.is_child() {
+            remember_left_over::<H::Memory>(record, socket, &emission);
+        }
+        let changed = any_bit_everywhere((emission.error ^ record.birth_error).into());
+        let error = select(no_port, EADDRNOTAVAIL, emission.error.into());
+        emission.error = forget(error & (changed | no_port), rules.none) as u32;
+        emission.duration_ns = arrive(
             record,
-            forget(not_followed.into(), rules.none) == 0,
+            forget(not_followed, rules.none) == 0,
             role,
             step,
             now,
             counters,
-            place,
-            &tuple,
+            socket,
             &mut emission.flags,
         );
     }
     emission.duration_ns = forget(emission.duration_ns, rules.none);
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record.as_deref_mut(), rules, &interest, &emission, counters);
-    if !H::Records::INHERITED
-        && step.is_listener()
-        && step.is_close()
-        && let Some(record) = record
-    {
-        socket_owner::forget_listener(record, place.netns, tuple.local_port);
+    forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+}
+
+/// Keeps what an earlier connection has left in the socket, and what tells whether there was one.
+#[inline(always)]
+fn remember_left_over<M: Memory>(record: &mut SocketRecord, socket: *const u8, birth: &Emission<'_>) {
+    record.birth_error = birth.error;
+    record.birth_port = birth.tuple.local_port;
+    record.used_before = any_bit_everywhere(M::beyond::<u32>(socket, offset!(write_seq)).into()) as u16;
+}
+
+/// All ones where a connect failed because no local port was free (`EADDRNOTAVAIL`), else 0: nothing was sent, and the
+/// first sequence number was not chosen yet. In a socket that was used before that number is an old one; there a
+/// connect that was put off (`TCP_FASTOPEN_CONNECT`) is told by its shutdown. `zero` is that of [`forget`].
+#[inline(always)]
+fn no_port<M: Memory>(socket: *const u8, record: Option<&SocketRecord>, step: Step, zero: u64) -> u64 {
+    if offset!(segments_out) == ABSENT || offset!(write_seq) == ABSENT || offset!(shutdown) == ABSENT {
+        return zero;
     }
-    forget_closed::<H::Records>(counters, socket, step.is_close());
+    let Some(record) = record else { return zero };
+    if !step.is_failed_connect() || record.flags & BIRTH_UNKNOWN != 0 {
+        return zero;
+    }
+    let sent = u64::from(M::beyond::<u32>(socket, offset!(segments_out)));
+    let chosen = u64::from(M::beyond::<u32>(socket, offset!(write_seq)));
+    let shut = u64::from(M::field::<u8>(socket, offset!(shutdown)));
+    let tells = select(bit_everywhere::<0>(record.used_before.into()), shut, chosen);
+    forget(!any_bit_everywhere(sent | tells), zero)
+}
+
+/// Makes the socket's record, a listener's among the listeners.
+#[inline(always)]
+fn create<R: Records>(
+    counters: Counters,
+    socket: *const u8,
+    step: Step,
+) -> Option<&'static mut SocketRecord> {
+    let record = if step.is_listener() {
+        Listeners::create(socket)
+    } else {
+        let record = R::create(socket);
+        counters.add(Counter::StorageCreated, record.is_some().into());
+        record
+    };
+    counters.add(Counter::StorageFailed, record.is_none().into());
+    record
 }
 
 #[inline(always)]
@@ -255,22 +335,20 @@ fn judge(
 /// Brings the record up to the new state. Returns the time spent in the old one.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all of it is inlined")]
-fn arrive<R: Records>(
+fn arrive(
     record: &mut SocketRecord,
     followed: bool,
     role: u8,
     step: Step,
     now: u64,
     counters: Counters,
-    place: &Place,
-    tuple: &Tuple,
+    socket: *const u8,
     flags: &mut u16,
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
-        born::<R>(record, step, now, counters, place, tuple);
-    } else if record.state == NEW || (record.state == LISTEN && step.old != LISTEN) {
-        // New, or copied from the listener's at a birth that nobody wanted to know of: then owner and role hold.
+        born(record, step, now, counters, socket);
+    } else if record.state == NEW {
         record.birth_ns = now;
         record.flags = BIRTH_UNKNOWN | (record.flags & TUPLE_JUDGED);
     } else {
@@ -301,35 +379,17 @@ fn arrive<R: Records>(
 
 /// A connection or listener begins, perhaps on a socket that had another before.
 #[inline(always)]
-fn born<R: Records>(
-    record: &mut SocketRecord,
-    step: Step,
-    now: u64,
-    counters: Counters,
-    place: &Place,
-    tuple: &Tuple,
-) {
-    record.birth_ns = now;
-    if step.is_child() {
-        if R::INHERITED && record.state == LISTEN {
-            // The kernel copied the listener's record: this is where the owner comes from.
-            counters.add(Counter::StorageCreated, 1);
-        } else {
-            record.owner_source = owner::NONE;
-            record.owner_pid = 0;
-            // A listener that is older than the programs has no record, and where records are in the hash no child
-            // inherits one.
-            socket_owner::inherit(record, place.netns, tuple.local_port);
-        }
-        record.flags &= TUPLE_JUDGED;
-        return;
-    }
+fn born(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, socket: *const u8) {
     drop_pending(record, counters);
+    record.birth_ns = now;
     record.flags &= TUPLE_JUDGED;
-    let listens = step.is_listener();
-    socket_owner::set_current(record, if listens { owner::LISTEN } else { owner::CONNECT });
-    if !R::INHERITED && listens {
-        socket_owner::listen(record, place.netns, tuple.local_port);
+    if step.is_child() {
+        record.owner_source = owner::NONE;
+        record.owner_pid = 0;
+        socket_owner::inherit(record, socket);
+    } else {
+        let source = if step.is_listener() { owner::LISTEN } else { owner::CONNECT };
+        socket_owner::set_current(record, source);
     }
 }
 

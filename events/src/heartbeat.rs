@@ -1,8 +1,11 @@
-//! `type: heartbeat`: no lines because nothing happened, or because nothing works? This line tells.
+//! `tcpstates.type` `heartbeat`: no lines because nothing happened, or because nothing works? This line tells.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::{K8s, SchemaId, is_false};
 
 /// The tracer is alive; totals of the run so far.
@@ -10,19 +13,31 @@ use crate::{K8s, SchemaId, is_false};
 pub struct Heartbeat {
     /// Wall-clock time the line was made, RFC 3339 in UTC with nanoseconds.
     pub time: String,
+    /// What has a name of our own.
+    pub tcpstates: HeartbeatAttributes,
+    /// The cluster and the node that are traced; absent without Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Box<K8s>>,
+}
+
+/// The attributes of a heartbeat that are our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "heartbeat")]
+#[schemars(rename = "HeartbeatAttributes", transform = Kind("heartbeat"))]
+pub struct HeartbeatAttributes {
     /// Name and version of the format.
     pub schema: SchemaId,
     /// 8 hex digits, new for each process.
     pub run: String,
     /// Number of the line within the run, without a gap; lines of type `log` are not counted.
     pub seq: u64,
-    /// The cluster and the node that are traced; absent without Kubernetes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub k8s: Option<Box<K8s>>,
     /// Time since the run started, seconds.
     pub uptime_s: u64,
     /// What became of the transitions so far.
     pub totals: Totals,
+    /// Lost on the way to an outlet beside stdout, by its name. Only outlets that lost something.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost_by_outlet: BTreeMap<String, u64>,
     /// How far the wall clock was stepped since the last heartbeat, nanoseconds, negative when it went back; absent
     /// for steps of 1 ms and less. `time` of later lines follows the new clock, durations are not affected.
     #[serde(skip_serializing_if = "Option::is_none")]

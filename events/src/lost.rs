@@ -1,10 +1,11 @@
-//! `type: lost`: how much is missing from the stream, where it went missing and whose it was.
+//! `tcpstates.type` `lost`: how much is missing from the stream, where it went missing and whose it was.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::{K8s, SchemaId};
 
 /// Events were lost. A reader of the whole stream needs only the last line of this type: its counts are those of the
@@ -13,15 +14,24 @@ use crate::{K8s, SchemaId};
 pub struct Lost {
     /// Wall-clock time the line was made, RFC 3339 in UTC with nanoseconds.
     pub time: String,
+    /// What has a name of our own.
+    pub tcpstates: LostAttributes,
+    /// The cluster and the node that are traced; absent without Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Box<K8s>>,
+}
+
+/// The attributes of a `lost` line that are our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "lost")]
+#[schemars(rename = "LostAttributes", transform = Kind("lost"))]
+pub struct LostAttributes {
     /// Name and version of the format.
     pub schema: SchemaId,
     /// 8 hex digits, new for each process.
     pub run: String,
     /// Number of the line within the run, without a gap; lines of type `log` are not counted.
     pub seq: u64,
-    /// The cluster and the node that are traced; absent without Kubernetes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub k8s: Option<Box<K8s>>,
     /// The counts, in transitions.
     pub lost: Loss,
     /// The counts are exact. False under the classic hook, which cannot know what it missed, and when connections show
@@ -38,6 +48,10 @@ pub struct Loss {
     pub total: u64,
     /// `total`, by the place where the transitions went missing.
     pub by_place: ByPlace,
+    /// Lost on the way to an outlet beside stdout, by its name, this run so far; no part of `total`. Only outlets that
+    /// lost something.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_outlet: BTreeMap<String, u64>,
     /// Lost in this run so far, by the trace that wanted the transition (transitions; one can count for several
     /// traces). A line names only traces whose count has changed: the count of a trace is the one in the latest line
     /// that names it, 0 when none does.

@@ -1,10 +1,10 @@
 //! The name of the format, and its JSON Schema.
 
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform as _};
+use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Line;
 
@@ -19,6 +19,22 @@ pub enum SchemaId {
     #[default]
     #[serde(rename = "tcpstates.dev/events/v1")]
     V1,
+}
+
+/// The kind of a line, `tcpstates.type`, in the schema of its attributes: schemars does not read it from serde's `tag`
+/// on a struct.
+pub(crate) struct Kind(pub(crate) &'static str);
+
+impl Transform for Kind {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties
+                .insert("type".to_owned(), json!({"description": "Kind of the line.", "const": self.0}));
+        }
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.push("type".into());
+        }
+    }
 }
 
 /// JSON Schema (draft 2020-12) of every line, as a reader of the output should use it.
@@ -90,8 +106,7 @@ mod tests {
             let Some(object) = value.as_object() else { return };
             if let Some(properties) = object.get("properties").and_then(|p| p.as_object()) {
                 for (name, property) in properties {
-                    // `type` is the tag; its meaning stands at the kind.
-                    if name != "type" && property.get("description").is_none() {
+                    if property.get("description").is_none() {
                         found.push(format!("{path}.{name}"));
                     }
                 }

@@ -1,15 +1,28 @@
-//! `type: start`: what traces, and how. Once a run, the first line with a `seq`.
+//! `tcpstates.type` `start`: what traces, and how. Once a run, the first line with a `seq`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{K8s, SchemaId};
+use crate::schema::Kind;
+use crate::{Hook, K8s, SchemaId};
 
 /// What traces, and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Start {
     /// Wall-clock time the line was made, RFC 3339 in UTC with nanoseconds.
     pub time: String,
+    /// What has a name of our own.
+    pub tcpstates: StartAttributes,
+    /// The cluster and the node that are traced; absent without Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Box<K8s>>,
+}
+
+/// The attributes of a `start` line that are our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "start")]
+#[schemars(rename = "StartAttributes", transform = Kind("start"))]
+pub struct StartAttributes {
     /// Name and version of the format.
     pub schema: SchemaId,
     /// 8 hex digits, new for each process.
@@ -18,9 +31,6 @@ pub struct Start {
     pub seq: u64,
     /// Version of kube-tcpstates.
     pub version: String,
-    /// The cluster and the node that are traced; absent without Kubernetes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub k8s: Option<Box<K8s>>,
     /// The kernel that is traced.
     pub kernel: Kernel,
     /// Where in the kernel transitions are observed.
@@ -47,21 +57,6 @@ pub struct Start {
 pub struct Kernel {
     /// Release as `uname -r` prints it.
     pub release: String,
-}
-
-/// Where in the kernel transitions are observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// BTF-enabled raw tracepoint `inet_sock_set_state`.
-    #[default]
-    TpBtf,
-    /// Raw tracepoint `inet_sock_set_state`.
-    RawTp,
-    /// Classic tracepoint `sock:inet_sock_set_state`: addresses, ports and states only, loss not exact.
-    Tracepoint,
-    /// Kprobe on `tcp_set_state`, which a listener does not always pass.
-    Kprobe,
 }
 
 /// How this machine mounts cgroups.

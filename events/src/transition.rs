@@ -1,10 +1,11 @@
-//! `type: transition`: one TCP state transition of one socket, with its owner.
+//! `tcpstates.type` `transition`: one TCP state transition of one socket, with its owner.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Kind;
 use crate::{SchemaId, is_false};
 
 /// One TCP state transition of one socket.
@@ -13,16 +14,10 @@ pub struct Transition {
     /// Wall-clock time of the transition, RFC 3339 in UTC with nanoseconds. The order of a connection's lines is that
     /// of `seq`, not of `time`.
     pub time: String,
-    /// Name and version of the format.
-    pub schema: SchemaId,
-    /// 8 hex digits, new for each process.
-    pub run: String,
-    /// Number of the line within the run, without a gap; lines of type `log` are not counted.
-    pub seq: u64,
+    /// What has a name of our own.
+    pub tcpstates: TransitionAttributes,
     /// Both ends and the connection.
     pub network: Network,
-    /// What happened.
-    pub tcp: Tcp,
     /// The error the socket closed with; absent when there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -32,15 +27,65 @@ pub struct Transition {
     /// The container that owns the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
-    /// The systemd unit that owns the socket, for a process of the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Host>,
     /// The process that owns the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// The thread that owns the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<Thread>,
+}
+
+/// The attributes of a transition that are our own: what happened to the TCP state, and what has no name elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "transition")]
+#[schemars(rename = "TransitionAttributes", transform = Kind("transition"))]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each absent unless true")]
+pub struct TransitionAttributes {
+    /// Name and version of the format.
+    pub schema: SchemaId,
+    /// 8 hex digits, new for each process.
+    pub run: String,
+    /// Number of the line within the run, without a gap; lines of type `log` are not counted.
+    pub seq: u64,
+    /// State left, by the kernel's name (`SYN_SENT`); a number the tracer does not know, as the number.
+    pub old_state: String,
+    /// State entered, by the kernel's name (`ESTABLISHED`); a number the tracer does not know, as the number.
+    pub new_state: String,
+    /// Time spent in the state left, microseconds, rounded down; absent when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_duration_us: Option<u64>,
+    /// `state_duration_us` counts from the tracer's start, so it is a lower bound: the socket is older.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub state_duration_since_attach: bool,
+    /// Side of the connection; absent when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The state left is not the one the tracer last saw this socket enter: a transition in between is missing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gap: bool,
+    /// A subflow of an MPTCP connection.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mptcp: bool,
+    /// The socket is `AF_INET6` and speaks IPv4; its addresses are shown as IPv4.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dual_stack: bool,
+    /// The connection.
+    pub connection: Connection,
+    /// How the owning process was learned; absent when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Quality of service class of the pod, as the cgroup path tells it: `Guaranteed`, `Burstable` or `BestEffort`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qos: Option<String>,
+    /// How many labels were asked for but left out: the line would become too long, or two keys became the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_omitted: Option<u32>,
+    /// What runs the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRuntime>,
+    /// The systemd unit that owns the socket, for a process of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// The cgroup that made the socket; absent where the kernel or the hook does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
@@ -75,8 +120,9 @@ pub struct Network {
     /// listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Endpoint>,
-    /// The connection.
-    pub connection: Connection,
+    /// The connection; absent when the state entered has no OpenTelemetry name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionState>,
 }
 
 /// Always `tcp`.
@@ -89,10 +135,10 @@ pub enum Transport {
 }
 
 /// IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkType {
-    /// IPv4, also on an `AF_INET6` socket (then `tcp.dual_stack` is true).
+    /// IPv4, also on an `AF_INET6` socket (then `tcpstates.dual_stack` is true).
     Ipv4,
     /// IPv6.
     Ipv6,
@@ -109,15 +155,19 @@ pub struct Endpoint {
     pub port: Option<u16>,
 }
 
+/// The state of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionState {
+    /// The state entered, by its OpenTelemetry name: `closed listen syn_sent syn_received established fin_wait_1
+    /// fin_wait_2 close_wait closing last_ack time_wait`.
+    pub state: String,
+}
+
 /// The connection a transition belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// 16 hex digits, the same on every line of one connection and on no line of another.
     pub id: String,
-    /// The state entered, by its OpenTelemetry name: `closed listen syn_sent syn_received established fin_wait_1
-    /// fin_wait_2 close_wait closing last_ack time_wait`. Absent for a state that has no such name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
     /// The kernel's socket cookie (`SO_COOKIE`), decimal; absent while the kernel has given none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
@@ -126,36 +176,8 @@ pub struct Connection {
     pub partial: bool,
 }
 
-/// What happened to the TCP state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each absent unless true")]
-pub struct Tcp {
-    /// State left, by the kernel's name (`SYN_SENT`); a number the tracer does not know, as the number.
-    pub old_state: String,
-    /// State entered, by the kernel's name (`ESTABLISHED`); a number the tracer does not know, as the number.
-    pub new_state: String,
-    /// Time spent in the state left, microseconds, rounded down; absent when not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_duration_us: Option<u64>,
-    /// `state_duration_us` counts from the tracer's start, so it is a lower bound: the socket is older.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub state_duration_since_attach: bool,
-    /// Side of the connection; absent when not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
-    /// The state left is not the one the tracer last saw this socket enter: a transition in between is missing.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub gap: bool,
-    /// A subflow of an MPTCP connection.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub mptcp: bool,
-    /// The socket is `AF_INET6` and speaks IPv4; its addresses are shown as IPv4.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub dual_stack: bool,
-}
-
 /// Side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It sent the first SYN.
@@ -179,7 +201,7 @@ pub struct Named {
     pub name: String,
 }
 
-/// The Kubernetes objects that own the socket. Without the API server only `pod.uid` and `pod.qos` are known.
+/// The Kubernetes objects that own the socket. Without the API server only `pod.uid` is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct K8s {
     /// Cluster, as the agent was told its name.
@@ -238,26 +260,23 @@ pub struct Pod {
     /// UID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Quality of service class as the cgroup path tells it: `guaranteed`, `burstable` or `besteffort`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qos: Option<String>,
     /// The labels that the traces ask for, `.` in a key written as `_`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub label: BTreeMap<String, String>,
-    /// How many labels were asked for but left out: the line would become too long, or two keys became the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels_omitted: Option<u32>,
 }
 
 /// The container that owns the socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Container {
     /// Id, 64 hex digits for every common runtime.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: String,
+}
+
+/// What runs the container that owns the socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerRuntime {
     /// Container runtime as the cgroup path tells it, for example `containerd`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<String>,
+    pub runtime: String,
 }
 
 /// Where a process of the host belongs.
@@ -276,14 +295,19 @@ pub struct Host {
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// How the owner was learned.
-    pub source: ProcessSource,
+}
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Owner {
+    /// How the owning process was learned.
+    pub source: OwnerSource,
 }
 
 /// How the owning process was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum ProcessSource {
+pub enum OwnerSource {
     /// It called `connect()`.
     Connect,
     /// It called `listen()`; sockets accepted from the listener carry it too.
@@ -360,7 +384,7 @@ pub enum AttributionStatus {
     Unknown,
 }
 
-impl ProcessSource {
+impl OwnerSource {
     /// As it stands on a line.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -3,15 +3,27 @@
 //! ```text
 //!  kernel                                          node agent (this crate)
 //! ┌────────────────────────────────────┐        ┌─────────────────────────────────────────────────────────────┐
-//! │ hook ─► classify ─► socket record ─│─ ring ─│─► decode ─► connection ─► identity ─► serialise ─► output ──│─► stdout
+//! │ hook ─► classify ─► socket record ─│─ ring ─│─► decode ─► connection ─► identity ─► limit ─► outlets ─────│─► stdout
 //! └────────────────────────────────────┘        └─────────────────────────────────────────────────────────────┘
 //!            ▲ rules, swapped as a whole                                  ▲ cgroups, /proc
-//!            └───────────── filter ───────────────────────────────────────┴ cgroupfs
+//!            └──── filter ◄── plan ◄── options, cluster ──────────────────┴ cgroupfs
 //! ```
 //!
-//! The stations in order: [`kernel`], [`decode`], [`connection`], [`identity`], [`filter`], [`serialise`],
-//! [`output`]; [`pipeline`] joins them. `decode`, `connection`, `identity`, `filter` and `serialise` are core: they
-//! do no I/O and take time as an argument. The others are edges.
+//! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
+//! [`decode`], [`connection`], [`identity`], [`filter`], [`roster`], [`plan`] and [`limit`] are core: no I/O, and time is
+//! an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge. [`pipeline`] joins
+//! them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
+
+/// The product's version, the workspace's, as a literal.
+macro_rules! version {
+    () => {
+        env!("CARGO_PKG_VERSION")
+    };
+}
+pub(crate) use version;
+
+/// The product's version.
+pub const VERSION: &str = version!();
 
 pub mod cgroupfs;
 #[cfg(feature = "cluster")]

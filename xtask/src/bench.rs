@@ -1,28 +1,28 @@
 //! `./x bench`: builds what is measured, as it is shipped unless it must be quick, and the programs that measure it, and
 //! runs them.
 
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::image::Profile;
+use crate::programs::{self, IP, Program, STRIP, TCPSTATES, UNSHARE};
 use crate::workspace::{AGENT_PACKAGE, BENCH_PACKAGE, Workspace};
 use crate::{bpf, step};
 
-/// What runs beside our own programs, and the packages that bring it.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("/usr/bin/bpftrace", "bpftrace"),
-    ("/usr/sbin/tcpstates", "libbpf-tools"),
-    ("/usr/bin/taskset", "util-linux"),
-    ("/usr/bin/strip", "binutils"),
+/// What runs beside our own programs.
+const PROGRAMS: &[Program] = &[
+    IP,
+    UNSHARE,
+    TCPSTATES,
+    STRIP,
+    (&["/usr/bin/bpftrace"], "bpftrace"),
+    (&["/usr/bin/taskset"], "util-linux"),
 ];
 
 /// Builds and measures. `options` are passed on.
 pub(crate) fn run(workspace: &Workspace, profile: Profile, options: &[&str]) -> Result<()> {
-    for (program, package) in PROGRAMS {
-        ensure!(Path::new(program).exists(), "{program} is missing: install {package}");
-    }
+    programs::are_there(PROGRAMS)?;
     bpf::build(workspace)?;
     let object = bpf::build_for_bench(workspace)?;
     step::say("building what is measured, and what measures it");

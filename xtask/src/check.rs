@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::tool::Tool;
 use crate::workspace::{self, Workspace};
-use crate::{bpf, lint, manifests, step};
+use crate::{bpf, layers, lint, manifests, step};
 
 /// One check: what is said before it, and what does it.
 type Check = (&'static str, fn(&Workspace) -> Result<()>);
@@ -14,6 +14,7 @@ type Check = (&'static str, fn(&Workspace) -> Result<()>);
 const CHECKS: &[Check] = &[
     ("formatting", formatting),
     ("length of files", |workspace| lint::file_lengths(&workspace.root)),
+    ("order of the agent's folders", |workspace| layers::check(&workspace.root)),
     ("shell scripts", |workspace| lint::shell_scripts(&workspace.root)),
     ("manifests", manifests::check),
     // The agent's crate does not compile without the kernel side.

@@ -14,9 +14,15 @@ use crate::workspace::{AGENT_PACKAGE, Workspace};
 use crate::{bpf, elf, step};
 use archive::Image;
 
+/// The workspace's version, as a tag.
+macro_rules! tag {
+    () => {
+        concat!("v", env!("CARGO_PKG_VERSION"))
+    };
+}
+
 /// What the image is called, in its own archive and in the manifests.
-pub(crate) const REFERENCE: &str =
-    concat!("ghcr.io/kube-tcpstates/kube-tcpstates:v", env!("CARGO_PKG_VERSION"));
+pub(crate) const REFERENCE: &str = concat!("ghcr.io/kube-tcpstates/kube-tcpstates:", tag!());
 /// Every node of a cluster pulls it.
 const BYTES_AT_MOST: u64 = 40_000_000;
 const LABELS: [(&str, &str); 4] = [
@@ -25,7 +31,7 @@ const LABELS: [(&str, &str); 4] = [
         "org.opencontainers.image.description",
         "Every TCP state transition of a node, with the pod it belongs to",
     ),
-    ("org.opencontainers.image.version", concat!("v", env!("CARGO_PKG_VERSION"))),
+    ("org.opencontainers.image.version", tag!()),
     ("org.opencontainers.image.licenses", "Apache-2.0 OR GPL-2.0-only"),
 ];
 

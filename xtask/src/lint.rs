@@ -36,7 +36,7 @@ pub(crate) fn shell_scripts(root: &Path) -> Result<()> {
 }
 
 /// Every `.rs` file below a directory, but for cargo's target directories and what starts with a dot.
-fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+pub(crate) fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("list {}", directory.display()))?;

@@ -10,7 +10,7 @@
 //!          ├─────► schema ──► manifests
 //!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
-//! Everything goes through [`workspace`] (where things are) and [`step`] (saying and running).
+//! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
 mod agent;
 mod bench;
@@ -21,8 +21,10 @@ mod elf;
 mod image;
 mod kernels;
 mod kubernetes;
+mod layers;
 mod lint;
 mod manifests;
+mod programs;
 mod schema;
 mod step;
 mod test;

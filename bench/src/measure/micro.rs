@@ -9,10 +9,9 @@ use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::decode::{self, Transition};
 use kube_tcpstates::filter::{TraceFilter, UserTables, compile};
 use kube_tcpstates::identity::{Index, Limits};
-use kube_tcpstates::names::TraceName;
+use kube_tcpstates::names::{Numbered, Owner, TraceName};
 use kube_tcpstates::render::{
-    Attributed, Attribution, AttributionSource, AttributionStatus, Csv, Ecs, Json, LabelFields, Labels,
-    Serialiser, Table, TextOptions, Traces,
+    Attribution, AttributionSource, AttributionStatus, Event, FORMATS, FormatOptions,
 };
 use kube_tcpstates_common::classify::{Connection, judge_connection, judge_transition};
 use kube_tcpstates_common::record::TransitionRecord;
@@ -59,7 +58,7 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         }),
     );
     classify(&records, report)?;
-    serialise(&transitions, report);
+    render(&transitions, report);
     Ok(())
 }
 
@@ -106,8 +105,8 @@ fn classify(records: &[TransitionRecord], report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn serialise(transitions: &[Transition], report: &mut Report) {
-    let labels = Labels::new(LabelFields {
+fn render(transitions: &[Transition], report: &mut Report) {
+    let owner = Numbered::new(Owner {
         container_id: Some("c0ffee".repeat(11)),
         pod_uid: Some("6f9d1c2e-0b1a-4c3d-8e5f-0123456789ab".to_owned()),
         qos: Some("burstable"),
@@ -115,23 +114,17 @@ fn serialise(transitions: &[Transition], report: &mut Report) {
         namespace: Some("shop".to_owned()),
         container_name: Some("client".to_owned()),
         node: Some("node-1".to_owned()),
-        ..LabelFields::default()
+        ..Owner::default()
     });
-    let traces = Traces::new([&TraceName::Namespaced("client-resets".to_owned())]);
-    let text = TextOptions::default();
-    let formats = [
-        ("json", Serialiser::Json(Json::new(1))),
-        ("ecs", Serialiser::Ecs(Ecs::new(1))),
-        ("table", Serialiser::Table(Table::new(&text))),
-        ("csv", Serialiser::Csv(Csv::new(&text))),
-    ];
-    for (name, mut serialiser) in formats {
+    let traces = Numbered::new(vec![TraceName::Namespaced("client-resets".to_owned())]);
+    for entry in FORMATS {
+        let mut format = (entry.make)(&FormatOptions::default());
         let mut out = Vec::with_capacity(1 << 16);
         let runs = per_item(transitions, |transition| {
             if out.len() > 60_000 {
                 out.clear();
             }
-            let event = Attributed {
+            let event = Event {
                 transition,
                 unix_ns: 1_800_000_000_000_000_000 + transition.boot_ns,
                 connection_id: transition.socket,
@@ -139,12 +132,12 @@ fn serialise(transitions: &[Transition], report: &mut Report) {
                     source: AttributionSource::SocketCgroup,
                     status: AttributionStatus::Resolved,
                 },
-                labels: Some(&labels),
+                owner: Some(&owner),
                 traces: &traces,
             };
-            serialiser.transition(&mut out, 1, &event);
+            format.transition(&mut out, 1, &event);
         });
-        report.add(GROUP, format!("serialise, {name}"), "ns", runs);
+        report.add(GROUP, format!("render, {}", entry.name), "ns", runs);
     }
 }
 

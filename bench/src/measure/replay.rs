@@ -1,18 +1,21 @@
 //! Recorded records through the whole user space: from the ring's bytes to the bytes of lines written to /dev/null.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates::cgroupfs::Mount;
 use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{TraceFilter, compile};
 use kube_tcpstates::kernel::{self, Options};
-use kube_tcpstates::outlet::Queue;
-use kube_tcpstates::pipeline::{Replay, Selection, Setup, Target, Whereabouts};
-use kube_tcpstates::render::{Json, Serialiser};
+use kube_tcpstates::outlet::{Outlets, Queue, Stdout};
+use kube_tcpstates::pipeline::{Replay, Setup, Whereabouts};
+use kube_tcpstates::plan::{IdScope, Plan, View};
+use kube_tcpstates::render::{FormatOptions, format};
 use kube_tcpstates_common::record::TransitionRecord;
+use kube_tcpstates_events::Line;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{records, stage::Stage};
@@ -53,28 +56,32 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 }
 
 fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
-    let mut kernel = kernel::load(Options {
-        hook: None,
-        ring_bytes: RING_BYTES,
-        want_on_cpu: false,
-        follow_cgroups: false,
-    })?;
+    let mut kernel = kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false })?;
     kernel.rules.swap(&compile([(0, &TraceFilter::default())])?)?;
     let null = File::options().write(true).open("/dev/null").context("open /dev/null")?;
-    let replay = Replay::new(Setup {
+    let json = format("json").context("there is no format json")?;
+    let stdout = Stdout::new(
+        Queue::start(null.into(), 8 << 20, |_| {})?,
+        (json.make)(&FormatOptions::default()),
+        json.columns,
+    );
+    let setup = Setup {
         kernel,
         mount: Some(Mount::find(None)?),
         proc_root: "/proc".into(),
-        target: Target::Machine(Selection::default()),
         whereabouts: Whereabouts::default(),
-        serialiser: Serialiser::Json(Json::new(1)),
-        queue: Queue::start(null.into(), 8 << 20, |_| {})?,
-        journal: None,
+        outlets: Outlets::new(Box::new(stdout)),
+        start_line: Box::new(|_| Line::Start(Box::default())),
         diagnostics: None,
+        summary: |_| {},
         ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
         run: "00000001".to_owned(),
+        identity_wait: Duration::ZERO,
+        lines_per_second: 0,
         count: None,
-    })?;
+    };
+    let plan = Plan::of_command_line(TraceFilter::default(), IdScope::default());
+    let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;
     for record in records {
         record.generation = replay.generation();
     }

@@ -38,8 +38,8 @@ fn every_example_says_how_its_lines_are_read() {
         let metadata = &object["metadata"];
         let name = metadata["name"].as_str().unwrap();
         let selected = match metadata["namespace"].as_str() {
-            Some(namespace) => format!("select(.traces | index(\"{namespace}/{name}\"))"),
-            None => format!("select(.cluster_traces | index(\"{name}\"))"),
+            Some(namespace) => format!("select(.tcpstates.traces | index(\"{namespace}/{name}\"))"),
+            None => format!("select(.tcpstates.cluster_traces | index(\"{name}\"))"),
         };
         assert!(text.contains(&selected), "{name} lacks {selected}");
         assert!(text.contains("logs -l app.kubernetes.io/component=agent -c agent --tail=-1"), "{name}");

@@ -16,7 +16,7 @@ use crate::{
     globals::{offset, walk_offset},
     hook::{Tuple, tuple_of_socket},
     memory::{Memory, Probed},
-    place::Place,
+    place::{self, Place},
 };
 
 /// `IPPROTO_TCP`.
@@ -109,7 +109,7 @@ fn tell(socket: *const u8, told: &mut OpenSocket) -> bool {
     let state: u8 = Probed::field(socket, offset!(state));
     let net = pointer(socket as u64, offset!(net));
     let tuple = tuple_of_socket::<Probed>(socket, false);
-    let place = Place::of::<Probed>(socket, 0);
+    let place = Place::beside::<Probed>(place::cgroup_id::<Probed>(socket, 0), socket);
     let protocol: u16 = Probed::field(socket, offset!(protocol));
     told.socket = socket as u64;
     told.mptcp = mptcp(socket);

@@ -1,24 +1,13 @@
-//! What the watches tell the state.
+//! What the watches tell the driver.
 
 use std::collections::BTreeMap;
 
+use kube_tcpstates_client::{Broken, Delta, Resource};
 use kube_tcpstates_crds::TraceKind;
 
-use super::patience::Trouble;
-use super::resource::Resource;
+use super::resources::{self, NAMESPACES, NODES, PODS};
 use crate::plan::TraceObject;
 use crate::roster::PodInfo;
-
-/// What became of the objects of one resource.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Told<T> {
-    /// These are all. What is not among them does not exist any more.
-    All(Vec<T>),
-    /// It was added or changed.
-    Applied(T),
-    /// It was deleted.
-    Deleted(T),
-}
 
 /// The node's object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,15 +31,35 @@ pub struct NamespaceObject {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Of pods.
-    Pods(Told<PodInfo>),
+    Pods(Delta<PodInfo>),
     /// Of the node.
-    Nodes(Told<NodeObject>),
+    Nodes(Delta<NodeObject>),
     /// Of namespaces.
-    Namespaces(Told<NamespaceObject>),
+    Namespaces(Delta<NamespaceObject>),
     /// Of traces of a kind.
-    Traces(TraceKind, Box<Told<TraceObject>>),
+    Traces(TraceKind, Box<Delta<TraceObject>>),
     /// A list or watch does not work, and why.
-    Broken(Resource, Trouble, String),
+    Broken(Broken),
     /// It works (again).
     Works(Resource),
+}
+
+impl Change {
+    /// What it is about.
+    pub const fn resource(&self) -> Resource {
+        match self {
+            Self::Pods(_) => PODS,
+            Self::Nodes(_) => NODES,
+            Self::Namespaces(_) => NAMESPACES,
+            Self::Traces(kind, _) => resources::of_traces(*kind),
+            Self::Broken(broken) => broken.resource,
+            Self::Works(resource) => *resource,
+        }
+    }
+}
+
+impl From<Broken> for Change {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
 }

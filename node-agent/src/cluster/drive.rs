@@ -1,22 +1,21 @@
-//! The loop around [`State`]: takes what the watches tell, hands views to the pipeline, tells the status writer and
-//! the metrics.
+//! The loop around [`Knowledge`]: takes what the watches tell, hands views to the pipeline, tells the report and the
+//! observer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube_tcpstates_client::{AbortOnDrop, Resource, Teller};
 use kube_tcpstates_crds::node::TraceState;
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
 use super::change::{Change, NodeObject};
-use super::resource::Resource;
-use super::state::{Now, State};
-use super::teller::Teller;
+use super::knowledge::{Knowledge, Now};
+use super::observer::Observer;
 use crate::kernel::boot_ns;
 use crate::pipeline::{Account, Handle};
 use crate::plan::{TraceStanding, View};
-use crate::telemetry::Telemetry;
 
-/// Whoever traces by views. A trait, so that the state can be driven without a kernel.
+/// Whoever traces by views. A trait, so that the cluster can be followed without a kernel.
 pub trait Sink: Send + Sync + 'static {
     /// Trace by this from now on.
     fn view(&self, view: View);
@@ -34,7 +33,7 @@ impl Sink for Handle {
     }
 }
 
-/// What the status writer reports of.
+/// What is reported of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// The node, while it exists.
@@ -47,64 +46,48 @@ pub struct Snapshot {
     pub missing: Vec<Resource>,
 }
 
-/// Ends a task when it is dropped.
-pub struct Task(tokio::task::AbortHandle);
-
-impl Task {
-    /// Starts it.
-    pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(task).abort_handle())
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Drives a state.
+/// Drives what is known.
 pub struct Driver<S, F> {
     /// What is known.
-    pub state: State,
+    pub knowledge: Knowledge,
     /// What the watches tell.
     pub changes: UnboundedReceiver<Change>,
     /// Who traces; `None` when nothing can be traced here.
     pub sink: Option<Arc<S>>,
     /// Starts to watch namespaces.
     pub watch_namespaces: F,
-    /// For the status writer.
+    /// For the report.
     pub snapshots: watch::Sender<Snapshot>,
-    /// For metrics and probes.
-    pub telemetry: Arc<Telemetry>,
+    /// Told of every turn of the loop.
+    pub observer: Arc<dyn Observer>,
 }
 
-impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
+impl<S: Sink, F: Fn() -> AbortOnDrop + Send> Driver<S, F> {
     /// Until nobody can tell anything any more.
     pub async fn run(mut self) {
         let mut namespaces = None;
         let mut refused = Refused::default();
-        let mut teller = Teller::default();
+        let mut teller = Teller::new("agent");
         loop {
             let now = now();
-            let turn = self.state.turn(now);
-            if let Some(view) = turn.view {
-                self.telemetry.view_changed();
+            let due = self.knowledge.due(now);
+            if let Some(view) = due.view {
+                self.observer.view_changed();
                 if let Some(sink) = &self.sink {
                     sink.view(view);
                 }
             }
-            if turn.planned {
-                refused.log(&self.state.planned().standings);
-                let needed = self.state.planned().needs_namespaces;
+            if due.planned {
+                refused.log(&self.knowledge.planned().standings);
+                let needed = self.knowledge.planned().needs_namespaces;
                 if needed && namespaces.is_none() {
                     namespaces = Some((self.watch_namespaces)());
                 } else if !needed && namespaces.take().is_some() {
-                    self.state.forget_namespaces(now);
+                    self.knowledge.forget_namespaces(now);
                 }
             }
-            self.publish(turn.planned);
-            let wake = Duration::from_nanos(self.state.wake_ns(now).saturating_sub(boot_ns()));
+            self.publish(due.planned);
+            let wake = Duration::from_nanos(self.knowledge.wake_ns(now).saturating_sub(boot_ns()));
             let Ok(told) = tokio::time::timeout(wake, self.changes.recv()).await else { continue };
             let Some(change) = told else { return };
             self.take(change, &mut teller);
@@ -116,23 +99,26 @@ impl<S: Sink, F: Fn() -> Task + Send> Driver<S, F> {
         let now = now();
         let mut next = Some(change);
         while let Some(change) = next {
-            teller.note(&change, Instant::now());
-            self.state.take(change, now);
+            match &change {
+                Change::Broken(broken) => teller.broken(broken, Instant::now()),
+                works => teller.works(works.resource(), Instant::now()),
+            }
+            self.knowledge.take(change, now);
             next = self.changes.try_recv().ok();
         }
     }
 
     fn publish(&self, planned: bool) {
-        let state = &self.state;
-        self.telemetry.cluster_turned(state, planned);
+        let knowledge = &self.knowledge;
+        self.observer.turned(knowledge, planned);
         self.snapshots.send_if_modified(|last| {
-            let missing: Vec<Resource> = state.missing().collect();
-            if !planned && last.node.as_ref() == state.node() && last.missing == missing {
+            let missing: Vec<Resource> = knowledge.missing().collect();
+            if !planned && last.node.as_ref() == knowledge.node() && last.missing == missing {
                 return false;
             }
-            let standings = Arc::new(state.planned().standings.clone());
-            let loaded = state.planned().plan.active().count();
-            let next = Snapshot { node: state.node().cloned(), standings, loaded, missing };
+            let standings = Arc::new(knowledge.planned().standings.clone());
+            let loaded = knowledge.planned().plan.active().count();
+            let next = Snapshot { node: knowledge.node().cloned(), standings, loaded, missing };
             let changed = *last != next;
             *last = next;
             changed

@@ -1,13 +1,15 @@
-//! The agent's edge to the Kubernetes API: what is asked for, who runs here, and the report of how tracing does.
+//! What the agent asks of the Kubernetes API, who runs here, and the report of how tracing does.
 //!
 //! ```text
-//!  API server ─► client, gate ─► watch (objects, patience) ─ Change ─► drive ─► state ─► View ─► pipeline
-//!                     ▲                                                  └─ Snapshot ─┐
-//!                     └──────────────────────────── report ◄─────────────────────────┘
+//!  API server ─► objects, watched ─ Change ─► drive ◄─► knowledge
+//!      ▲                                       │ └─ View ──► pipeline
+//!      │                              Snapshot │               │ Account, every two seconds
+//!      └──── TcpStateNode ──── report ◄────────┴───────────────┘
 //! ```
 //!
-//! `gate`, `patience`, `state` and the report's text are core: no I/O, time is an argument. While the API server is
-//! away everything goes on with what is known.
+//! `knowledge` and the report's text and schedule are core: no I/O, time is an argument. While the API server is away
+//! everything goes on with what is known. What speaks with the server is `kube_tcpstates_client`; metrics and probes see
+//! all this as an [`Observer`].
 //!
 //! How the agent's command uses it:
 //!
@@ -18,39 +20,37 @@
 //! tokio::select! { () = cluster.run(sink) => {}, () = server => {}, () = signal => {} }
 //! ```
 //! `sink` is `Some(Arc::new(handle))` of the pipeline, `None` when the preflight failed. Dropping the future of
-//! [`Cluster::run`] ends every watch. kube logs of its own accord: keep `kube_client` at `off` and `kube_runtime` at
-//! `error`.
+//! [`Cluster::run`] ends every watch.
 
 mod change;
-mod client;
 mod drive;
-mod gate;
-mod layer;
+mod knowledge;
 mod objects;
-mod patience;
+mod observer;
 mod report;
-mod resource;
-mod state;
-mod teller;
-mod watch;
+pub mod resources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
+use kube_tcpstates_client::{AbortOnDrop, ClientConfig, ClientError, OnAnswer};
 use kube_tcpstates_crds::TraceKind;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
-pub use change::{Change, NamespaceObject, NodeObject, Told};
-pub use client::ClientError;
-pub use drive::{Driver, Sink, Snapshot, Task};
-pub use layer::{Answer, Outcome};
-pub use patience::Trouble;
+pub use change::{Change, NamespaceObject, NodeObject};
+pub use drive::{Driver, Sink, Snapshot};
+pub use knowledge::{Due, Knowledge, Now, SyncStatus};
+pub use observer::Observer;
 pub use report::NodeFacts;
-pub use resource::Resource;
-pub use state::{Now, State, Sync, Turn};
 
-use crate::telemetry::Telemetry;
+use self::report::Report;
+use crate::pipeline::Account;
+
+/// The pipeline is asked for its counts so often.
+const COUNT_EVERY: Duration = Duration::from_secs(2);
 
 /// What the command line says of the cluster.
 #[derive(Clone, Debug)]
@@ -69,63 +69,129 @@ pub struct ClusterConfig {
 pub struct Cluster {
     config: ClusterConfig,
     client: Client,
-    changes: (UnboundedSender<Change>, tokio::sync::mpsc::UnboundedReceiver<Change>),
-    telemetry: Arc<Telemetry>,
+    changes: (UnboundedSender<Change>, UnboundedReceiver<Change>),
+    observer: Arc<dyn Observer>,
 }
 
 impl Cluster {
     /// Reads the configuration. The server may be away.
-    pub async fn connect(config: ClusterConfig, telemetry: Arc<Telemetry>) -> Result<Self, ClientError> {
+    pub async fn connect(config: ClusterConfig, observer: Arc<impl Observer>) -> Result<Self, ClientError> {
+        let observer: Arc<dyn Observer> = observer;
         let changes = unbounded_channel();
-        let on_answer = on_answer(changes.0.clone(), Arc::clone(&telemetry));
-        let client = client::client(config.kubeconfig.as_deref(), on_answer).await?;
-        Ok(Self { config, client, changes, telemetry })
+        let client = ClientConfig {
+            user_agent: concat!("kube-tcpstates/", crate::version!()),
+            kubeconfig: config.kubeconfig.as_deref(),
+            resources: &resources::ALL,
+            on_answer: on_answer(changes.0.clone(), Arc::clone(&observer)),
+        };
+        let client = client.client().await?;
+        Ok(Self { config, client, changes, observer })
     }
 
     /// Follows the cluster for ever.
     pub async fn run<S: Sink>(self, sink: Option<Arc<S>>) {
-        let Self { config, client, changes: (sender, receiver), telemetry } = self;
+        let Self { config, client, changes: (sender, receiver), observer } = self;
         let node = config.node.clone();
         let mut tasks = vec![
-            Task::spawn(objects::pods(&client, &node).follow(sender.clone())),
-            Task::spawn(objects::node(&client, &node).follow(sender.clone())),
+            AbortOnDrop::spawn(objects::pods(&client, &node).follow(sender.clone())),
+            AbortOnDrop::spawn(objects::node(&client, &node).follow(sender.clone())),
         ];
         for kind in [TraceKind::Namespaced, TraceKind::Cluster] {
-            tasks.push(Task::spawn(objects::traces(&client, kind).follow(sender.clone())));
+            tasks.push(AbortOnDrop::spawn(objects::traces(&client, kind).follow(sender.clone())));
         }
+        let (accounts, counted) = watch::channel(None);
         if let Some(sink) = &sink {
-            tasks.push(Task::spawn(Arc::clone(&telemetry).look_at(Arc::clone(sink))));
+            tasks.push(AbortOnDrop::spawn(count(Arc::clone(sink), accounts, Arc::clone(&observer))));
         }
-        let (snapshots, reported) = tokio::sync::watch::channel(Snapshot::default());
-        tasks.push(Task::spawn(report::write(
-            client.clone(),
-            config.node,
-            config.facts,
-            reported,
-            Arc::clone(&telemetry),
-        )));
-        let watch_namespaces = move || Task::spawn(objects::namespaces(&client).follow(sender.clone()));
-        let state = State::new(config.max_traces_per_namespace);
-        Driver { state, changes: receiver, sink, watch_namespaces, snapshots, telemetry }.run().await;
+        let (snapshots, reported) = watch::channel(Snapshot::default());
+        let report =
+            Report { node: config.node, facts: config.facts, snapshots: reported, accounts: counted };
+        tasks.push(AbortOnDrop::spawn(report.write(client.clone(), Arc::clone(&observer))));
+        let watch_namespaces =
+            move || AbortOnDrop::spawn(objects::namespaces(&client).follow(sender.clone()));
+        let knowledge = Knowledge::new(config.max_traces_per_namespace);
+        Driver { knowledge, changes: receiver, sink, watch_namespaces, snapshots, observer }.run().await;
         drop(tasks);
     }
 }
 
-/// A watch that was broken works again as soon as it is started: nothing may happen on it for hours.
-fn on_answer(changes: UnboundedSender<Change>, telemetry: Arc<Telemetry>) -> layer::OnAnswer {
-    Arc::new(move |answer: Answer| {
-        telemetry.answered(answer);
-        if let (true, Some(resource), Outcome::Status(status)) =
-            (answer.watch, answer.resource, answer.outcome)
-            && status.is_success()
-        {
+fn on_answer(changes: UnboundedSender<Change>, observer: Arc<dyn Observer>) -> OnAnswer {
+    Arc::new(move |answer| {
+        observer.answered(answer);
+        if let Some(resource) = answer.started_watch() {
             // Nobody listens any more when the agent is about to end.
             let _ = changes.send(Change::Works(resource));
         }
     })
 }
 
-/// Wall clock, seconds since the Unix epoch.
-pub(crate) fn unix_now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
+/// Asks the pipeline for its counts every now and then, for ever. One that hangs leaves this waiting, and the time of
+/// its last answer grows old.
+async fn count(sink: Arc<impl Sink>, accounts: watch::Sender<Option<Account>>, observer: Arc<dyn Observer>) {
+    loop {
+        if let Ok(account) = sink.account().await {
+            observer.counted(&account);
+            accounts.send_replace(Some(account));
+        }
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use kube_tcpstates_client::Answer;
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::plan::View;
+
+    /// A pipeline that answers twice and then never again.
+    #[derive(Default)]
+    struct Twice {
+        asked: AtomicU64,
+        hangs: Mutex<Vec<oneshot::Sender<Account>>>,
+    }
+
+    impl Sink for Twice {
+        fn view(&self, _: View) {}
+
+        fn account(&self) -> oneshot::Receiver<Account> {
+            let (sender, receiver) = oneshot::channel();
+            match self.asked.fetch_add(1, Ordering::Relaxed) + 1 {
+                held @ 1..=2 => sender.send(Account { held, ..Account::default() }).unwrap(),
+                _ => self.hangs.lock().unwrap().push(sender),
+            }
+            receiver
+        }
+    }
+
+    /// When counts came, and which.
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<(Instant, u64)>>);
+
+    impl Observer for Seen {
+        fn answered(&self, _: Answer) {}
+        fn view_changed(&self) {}
+        fn turned(&self, _: &Knowledge, _: bool) {}
+        fn counted(&self, account: &Account) {
+            self.0.lock().unwrap().push((Instant::now(), account.held));
+        }
+        fn reported(&self, _: bool) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_reach_report_and_observer_every_two_seconds_until_the_pipeline_hangs() {
+        let (pipeline, seen, start) = (Arc::new(Twice::default()), Arc::new(Seen::default()), Instant::now());
+        let (accounts, counted) = watch::channel(None);
+        let observer: Arc<dyn Observer> = Arc::clone(&seen) as _;
+        let _task = AbortOnDrop::spawn(count(Arc::clone(&pipeline), accounts, observer));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(*seen.0.lock().unwrap(), [(start, 1), (start + COUNT_EVERY, 2)]);
+        assert_eq!(counted.borrow().as_ref().map(|account| account.held), Some(2), "the last stands");
+        assert_eq!(pipeline.asked.load(Ordering::Relaxed), 3, "nobody asks again before there is an answer");
+    }
 }

@@ -8,45 +8,37 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kube_tcpstates_events::{K8s, Level};
-use tokio::sync::Notify;
+use kube_tcpstates_events::Level;
 
 use super::{
-    args::{AgentArguments, StreamFormat},
-    ending::ending,
-    signals::{Signals, Told},
-    start_line::{StartFacts, cgroup_mode, start_line},
-    trace::connection_ids,
+    args::AgentArguments,
+    session::{Run, Session, SessionOptions},
+    start_line::cgroup_mode,
     tuning::Tuning,
 };
 use crate::{
     cgroupfs::{self, Mount},
     cluster::{Cluster, ClusterConfig, NodeFacts},
     filter::duration::parse_duration,
-    kernel::{self, Hook, Loaded, Options},
-    outlet::{self, Diagnostics, Queue, RunId},
-    pipeline::{self, Handle, Running, Setup, Target, Whereabouts},
+    kernel::{self, Hook, Loaded},
+    outlet::{Diagnostics, RunId},
+    pipeline::{Tally, Whereabouts},
     preflight,
-    render::{Ecs, Json, Serialiser},
+    render::TextOptions,
     telemetry::{self, Facts, Telemetry},
 };
 
 /// A run of `agent`.
 #[derive(Debug)]
 pub(super) struct AgentConfig {
-    whereabouts: Whereabouts,
+    session: SessionOptions,
     node: String,
     kubeconfig: Option<PathBuf>,
     metrics_addr: std::net::SocketAddr,
-    format: StreamFormat,
     cgroup_root: Option<PathBuf>,
-    proc_root: PathBuf,
-    hook: Option<Hook>,
     identity_wait: Duration,
     max_traces_per_namespace: usize,
     max_lines_per_second: u32,
-    tuning: Tuning,
-    command_line: String,
 }
 
 impl AgentConfig {
@@ -57,26 +49,25 @@ impl AgentConfig {
         }
         let cluster = raw.cluster_name.clone().filter(|name| !name.is_empty());
         Ok(Self {
-            whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()) },
+            session: SessionOptions {
+                hook: raw.hook.as_deref().map(str::parse).transpose()?,
+                format: raw.output,
+                text: TextOptions::default(),
+                journal: false,
+                tuning: Tuning::check(&raw.tuning)?,
+                command_line: super::command_line(),
+                proc_root: raw.proc_root.clone(),
+                whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()) },
+            },
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),
             metrics_addr: raw.metrics_addr,
-            format: raw.output,
             cgroup_root: raw.cgroup_root.clone(),
-            proc_root: raw.proc_root.clone(),
-            hook: raw.hook.as_deref().map(str::parse).transpose()?,
             identity_wait: parse_duration("--identity-wait", &raw.identity_wait)
                 .map_err(|error| error.to_string())?,
             max_traces_per_namespace: raw.max_traces_per_namespace,
             max_lines_per_second: raw.max_lines_per_second,
-            tuning: Tuning::check(&raw.tuning)?,
-            command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         })
-    }
-
-    /// Whether diagnostics are to be ECS documents.
-    pub(super) fn is_ecs(&self) -> bool {
-        self.format == StreamFormat::Ecs
     }
 }
 
@@ -91,20 +82,15 @@ pub(super) fn run(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) ->
 }
 
 async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> anyhow::Result<bool> {
-    let mut signals = Signals::new()?;
-    let ended = Arc::new(Notify::new());
-    let mount = find_mount(&config);
-    let loaded = kernel::load(Options {
-        hook: config.hook,
-        ring_bytes: config.tuning.ring_bytes,
-        want_on_cpu: false,
-        follow_cgroups: true,
-    })
-    .map_err(anyhow::Error::from)
-    .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.proc_root).map(|()| kernel));
-    let facts = node_facts(&config, mount.as_ref(), loaded.as_ref());
+    let mut session = Session::begin(config.session.clone())?;
+    let mount = Session::find_mount(config.cgroup_root.as_deref());
+    let loaded = session
+        .load()
+        .map_err(anyhow::Error::from)
+        .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
+    let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
     let trouble = loaded.as_ref().err().map(|error| format!("{error:#}"));
-    let telemetry = Telemetry::new(board_facts(&facts), trouble.clone());
+    let telemetry = Telemetry::new(board_facts(&facts), trouble);
     let cluster_config = ClusterConfig {
         node: config.node.clone(),
         kubeconfig: config.kubeconfig.clone(),
@@ -112,53 +98,47 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         facts,
     };
     let cluster = Cluster::connect(cluster_config, Arc::clone(&telemetry)).await?;
-    let running = match loaded {
-        Ok(kernel) => Some(start(&config, run, kernel, mount, diagnostics, &ended)?),
+    let handle = match loaded {
+        Ok(kernel) => Some(session.start(kernel, mount, run_of(&config, run, diagnostics))?),
         Err(error) => {
             tracing::error!("nothing can be traced on this node: {error:#}");
             None
         }
     };
-    let handle = running.as_ref().map(|running| running.handle.clone());
-    let sink = handle.clone().map(Arc::new);
+    let sink = handle.map(Arc::new);
     let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry), sink.clone()).await?;
-    tokio::select! {
-        () = cluster.run(sink) => {}
-        () = server => {}
-        () = beat(config.tuning.heartbeat, handle.as_ref()) => {}
-        () = end_asked(&mut signals, handle.as_ref()) => {}
-        () = ended.notified() => {}
-    }
-    let Some(running) = running else { return Ok(false) };
-    running.handle.stop();
-    let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
-    diagnostics.straight();
-    ending(outcome, |tally| diagnostics.say(Level::Info, tally.to_string()))
+    session
+        .until_end(async {
+            tokio::select! {
+                () = cluster.run(sink) => {}
+                () = server => {}
+            }
+        })
+        .await;
+    // The pipeline's queue takes no more diagnostics once it has ended.
+    let outcome = session.end(|tally| {
+        diagnostics.straight();
+        diagnostics.say(Level::Info, tally.to_string());
+    });
+    outcome.await
 }
 
-/// Comes back when a signal asks for the end.
-async fn end_asked(signals: &mut Signals, handle: Option<&Handle>) {
-    loop {
-        match signals.next().await {
-            Told::End => return,
-            Told::Summary => handle.into_iter().for_each(Handle::summary),
-        }
-    }
-}
-
-/// Has a heartbeat written from time to time. Never comes back.
-async fn beat(pause: Option<Duration>, handle: Option<&Handle>) {
-    let (Some(pause), Some(handle)) = (pause, handle) else { return std::future::pending().await };
-    loop {
-        tokio::time::sleep(pause).await;
-        handle.heartbeat();
+/// It waits for what the cluster asks.
+fn run_of<'a>(config: &AgentConfig, id: RunId, diagnostics: &'a Diagnostics) -> Run<'a> {
+    Run {
+        id,
+        view: None,
+        filters: None,
+        diagnostics: Some(diagnostics),
+        summary: log_counts,
+        identity_wait: config.identity_wait,
+        lines_per_second: config.max_lines_per_second,
+        count: None,
     }
 }
 
-fn find_mount(config: &AgentConfig) -> Option<Mount> {
-    Mount::find(config.cgroup_root.as_deref())
-        .inspect_err(|error| tracing::warn!("{error}; containers cannot be named by cgroup"))
-        .ok()
+fn log_counts(tally: &Tally) {
+    tracing::info!("{tally}");
 }
 
 /// Whoever cannot tell one pod's sockets from another's must not trace for tenants.
@@ -181,12 +161,12 @@ fn refuse_blind(kernel: &Loaded, mount: Option<&Mount>, proc_root: &Path) -> any
 }
 
 fn node_facts(
-    config: &AgentConfig,
+    hook: Option<Hook>,
     mount: Option<&Mount>,
     loaded: Result<&Loaded, &anyhow::Error>,
 ) -> NodeFacts {
     let mode = cgroup_mode(mount.map(|mount| mount.layout));
-    let mut checks: Vec<_> = preflight::findings(config.hook);
+    let mut checks: Vec<_> = preflight::findings(hook);
     match loaded {
         Ok(kernel) => checks.extend(preflight::loaded(kernel)),
         Err(error) => checks.push(preflight::Finding {
@@ -197,7 +177,7 @@ fn node_facts(
         }),
     }
     NodeFacts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         kernel: kernel::kernel_release(),
         hook: loaded.ok().map(|kernel| kernel.hook.to_string()),
         cgroup_mode: mode.as_str().to_owned(),
@@ -214,49 +194,4 @@ fn board_facts(facts: &NodeFacts) -> Facts {
         hook: facts.hook.clone(),
         cgroup_mode: facts.cgroup_mode.clone(),
     }
-}
-
-fn start(
-    config: &AgentConfig,
-    run: RunId,
-    kernel: Loaded,
-    mount: Option<Mount>,
-    diagnostics: &Diagnostics,
-    ended: &Arc<Notify>,
-) -> anyhow::Result<Running> {
-    let facts = StartFacts {
-        run,
-        command_line: config.command_line.clone(),
-        filters: None,
-        ring_bytes: config.tuning.ring_bytes,
-        layout: mount.as_ref().map(|mount| mount.layout),
-        k8s: K8s::at(config.whereabouts.cluster.clone(), config.whereabouts.node.clone()),
-    };
-    let told = Arc::clone(ended);
-    let queue = Queue::start(outlet::stdout()?, config.tuning.queue_bytes, move |_| told.notify_one())?;
-    let setup = Setup {
-        kernel,
-        mount,
-        proc_root: config.proc_root.clone(),
-        target: Target::Cluster {
-            identity_wait: config.identity_wait,
-            lines_per_second: config.max_lines_per_second,
-        },
-        whereabouts: config.whereabouts.clone(),
-        serialiser: match config.format {
-            StreamFormat::Json => Serialiser::Json(Json::new(run.number())),
-            StreamFormat::Ecs => Serialiser::Ecs(Ecs::new(run.number())),
-        },
-        queue,
-        journal: None,
-        diagnostics: Some(diagnostics.through_queue()),
-        ids: connection_ids()?,
-        run: run.to_string(),
-        count: None,
-    };
-    let told = Arc::clone(ended);
-    let running = pipeline::serve(setup, start_line(facts), move || told.notify_one())?;
-    let handle = running.handle.clone();
-    diagnostics.wake_by(move || handle.wake());
-    Ok(running)
 }

@@ -1,6 +1,13 @@
 //! The command line as it is given. What the options mean together is the business of `config`.
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+
+use crate::render::{FORMATS, FormatEntry, format};
+
+use crate::kernel::Hook;
 
 /// Every TCP state transition, attributed to the container and pod that own the socket.
 #[derive(Debug, Parser)]
@@ -45,19 +52,6 @@ examples:
 
 exit status: 0 done, 1 failed with a message, 2 wrong usage";
 
-/// Formats of standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// One JSON document a line, OpenTelemetry names
-    Json,
-    /// One JSON document a line, Elastic Common Schema names
-    Ecs,
-    /// Comma-separated values, as `-s`
-    Csv,
-    /// BCC's table
-    Table,
-}
-
 /// `--role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RoleArgument {
@@ -100,10 +94,10 @@ pub struct TraceArguments {
     pub journal: bool,
 
     /// Format [default: table on a terminal and with BCC's options, else json]
-    #[arg(short = 'o', long = "output", value_enum)]
-    pub output: Option<Output>,
+    #[arg(short = 'o', long = "output", value_parser = formats(true))]
+    pub output: Option<&'static FormatEntry>,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
     /// End after this long: 10s, 5m
     #[arg(long, value_name = "DURATION")]
@@ -157,15 +151,6 @@ pub struct TuningArguments {
     pub heartbeat: String,
 }
 
-/// Formats of the agent's stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StreamFormat {
-    /// One JSON document a line, OpenTelemetry names
-    Json,
-    /// One JSON document a line, Elastic Common Schema names
-    Ecs,
-}
-
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct AgentArguments {
@@ -182,8 +167,8 @@ pub struct AgentArguments {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
     pub metrics_addr: std::net::SocketAddr,
     /// Format of the lines
-    #[arg(short = 'o', long = "output", value_enum, default_value = "json")]
-    pub output: StreamFormat,
+    #[arg(short = 'o', long = "output", value_parser = formats(false), default_value = "json")]
+    pub output: &'static FormatEntry,
     /// Where the host's /sys/fs/cgroup is mounted [default: where this process sees cgroups]
     #[arg(long, value_name = "PATH")]
     pub cgroup_root: Option<std::path::PathBuf>,
@@ -191,7 +176,7 @@ pub struct AgentArguments {
     #[arg(long, value_name = "PATH", default_value = "/proc")]
     pub proc_root: std::path::PathBuf,
     /// Where to attach [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 
     /// How long a transition waits for its pod and container to become known
@@ -213,6 +198,14 @@ pub struct AgentArguments {
 #[derive(Debug, Args)]
 pub struct CheckArguments {
     /// Check for this hook [default: the best this kernel has]
-    #[arg(long, value_name = "tp_btf|raw_tp|tracepoint|kprobe")]
+    #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
+}
+
+/// The names of formats; an agent's lines are documents, so it has none of columns.
+fn formats(with_columns: bool) -> impl TypedValueParser<Value = &'static FormatEntry> {
+    let listed = FORMATS.iter().filter(move |format| with_columns || !format.columns);
+    PossibleValuesParser::new(listed.map(|format| PossibleValue::new(format.name).help(format.about)))
+        // Whatever passed is one of them.
+        .try_map(|name| format(&name).ok_or("no such format"))
 }

@@ -43,8 +43,7 @@ pub(super) fn run(raw: &CheckArguments) -> anyhow::Result<bool> {
 
 /// Loads and attaches for a moment, with rules that want nothing.
 fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
-    let mut kernel =
-        kernel::load(Options { hook, ring_bytes: RING_BYTES, want_on_cpu: false, follow_cgroups: false })?;
+    let mut kernel = kernel::load(Options { hook, ring_bytes: RING_BYTES, want_on_cpu: false })?;
     kernel.attach_cgroups();
     kernel.attach()?;
     Ok(preflight::attached(&kernel))

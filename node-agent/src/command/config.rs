@@ -3,45 +3,40 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use super::{
-    args::{Output, RoleArgument, TraceArguments},
+    args::{RoleArgument, TraceArguments},
+    session::SessionOptions,
     tuning::Tuning,
 };
 use crate::{
-    decode::{Family, Role},
+    decode::{NetworkType, Role},
     filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
-    kernel::Hook,
-    pipeline::Selection,
-    render::TextOptions,
+    pipeline::Whereabouts,
+    plan::IdScope,
+    render::{FormatEntry, TextOptions, format},
 };
 
 /// A run of `trace`.
 #[derive(Debug)]
 pub(super) struct TraceConfig {
-    pub(super) output: Output,
-    pub(super) text: TextOptions,
-    pub(super) journal: bool,
+    pub(super) session: SessionOptions,
     pub(super) filter: TraceFilter,
-    pub(super) selection: Selection,
-    pub(super) hook: Option<Hook>,
+    pub(super) scope: IdScope,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
-    pub(super) tuning: Tuning,
-    /// The arguments, for the `start` line.
-    pub(super) command_line: String,
 }
 
 impl TraceConfig {
     /// Checks the arguments.
     pub(super) fn check(raw: &TraceArguments) -> Result<Self, String> {
-        let output = output(raw, std::io::stdout().is_terminal())?;
+        let format = format_of(raw, std::io::stdout().is_terminal())?;
         let text = TextOptions {
             wide: raw.wide,
             time_of_day: raw.time.then(jiff::tz::TimeZone::system),
             since_first: raw.timestamp,
             kernel_addresses: raw.kernel_addresses,
         };
-        let selection = selection(raw)?;
-        let filter = filter(raw, &selection).map_err(|error| error.to_string())?;
+        let scope = scope(raw)?;
+        let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
             text.as_deref()
                 .map(|text| duration::parse_duration(field, text))
@@ -56,42 +51,48 @@ impl TraceConfig {
             return Err("--count 0: give at least 1".to_owned());
         }
         Ok(Self {
-            output,
-            text,
-            journal: raw.journal,
+            session: SessionOptions {
+                hook: raw.hook.as_deref().map(str::parse).transpose()?,
+                format,
+                text,
+                journal: raw.journal,
+                tuning: Tuning::check(&raw.tuning)?,
+                command_line: super::command_line(),
+                proc_root: "/proc".into(),
+                whereabouts: Whereabouts::default(),
+            },
             filter,
-            selection,
-            hook: raw.hook.as_deref().map(str::parse).transpose()?,
+            scope,
             duration,
             count: raw.count,
-            tuning: Tuning::check(&raw.tuning)?,
-            command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         })
     }
 }
 
 /// The format: as asked; else the table for a terminal and for whoever uses BCC's options.
-fn output(raw: &TraceArguments, is_terminal: bool) -> Result<Output, String> {
+fn format_of(raw: &TraceArguments, is_terminal: bool) -> Result<&'static FormatEntry, String> {
+    let named = |name| format(name).ok_or_else(|| format!("there is no format {name}"));
     let columns = [(raw.time, "-T"), (raw.timestamp, "-t"), (raw.wide, "-w")];
     let shaped = columns.iter().find(|(given, _)| *given).map(|(_, flag)| *flag);
     match (raw.output, raw.csv, shaped) {
-        (Some(Output::Json | Output::Ecs), false, Some(flag)) => {
-            Err(format!("{flag} shapes the table and CSV; it means nothing with -o json and -o ecs"))
+        (Some(format), _, Some(flag)) if !format.columns => {
+            let name = format.name;
+            Err(format!("{flag} shapes the table and CSV; it means nothing with -o {name}"))
         }
-        (Some(Output::Json | Output::Ecs | Output::Table), true, _) => {
+        (Some(format), true, _) if format.name != "csv" => {
             Err("-s asks for CSV and -o for another format: give one of them".to_owned())
         }
-        (_, true, _) => Ok(Output::Csv),
-        (Some(output), false, _) => Ok(output),
+        (_, true, _) => named("csv"),
+        (Some(format), false, _) => Ok(format),
         (None, false, _) => {
             let filters = raw.local_ports.is_some() || raw.remote_ports.is_some() || raw.ipv4 || raw.ipv6;
             let bcc = shaped.is_some() || filters || raw.journal || raw.kernel_addresses;
-            Ok(if bcc || is_terminal { Output::Table } else { Output::Json })
+            named(if bcc || is_terminal { "table" } else { "json" })
         }
     }
 }
 
-fn selection(raw: &TraceArguments) -> Result<Selection, String> {
+fn scope(raw: &TraceArguments) -> Result<IdScope, String> {
     for (flag, value) in [("--container", &raw.container), ("--pod-uid", &raw.pod_uid)] {
         if value.as_deref().is_some_and(str::is_empty) {
             return Err(format!("{flag}: give an id"));
@@ -101,10 +102,10 @@ fn selection(raw: &TraceArguments) -> Result<Selection, String> {
         // As the Kubernetes API writes it: containerd://<id>.
         id.split_once("://").map_or(id, |(_, id)| id).to_owned()
     });
-    Ok(Selection { container, pod_uid: raw.pod_uid.clone() })
+    Ok(IdScope { container, pod_uid: raw.pod_uid.clone() })
 }
 
-fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, FilterError> {
+fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
     let ports = |field, text: &Option<String>| {
         text.as_deref().map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text))
     };
@@ -113,10 +114,10 @@ fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, Fi
         transitions.extend(states::parse_transitions("--transition", text)?);
     }
     Ok(TraceFilter {
-        cgroups: if selection.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
+        cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
         family: match (raw.ipv4, raw.ipv6) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
+            (true, _) => Some(NetworkType::Ipv4),
+            (_, true) => Some(NetworkType::Ipv6),
             _ => None,
         },
         role: raw.role.map(|role| match role {
@@ -143,8 +144,8 @@ fn filter(raw: &TraceArguments, selection: &Selection) -> Result<TraceFilter, Fi
 mod tests {
     use clap::Parser as _;
 
-    use super::{TraceConfig, output};
-    use crate::command::args::{Arguments, Command, Output, TraceArguments};
+    use super::{TraceConfig, format_of};
+    use crate::command::args::{Arguments, Command, TraceArguments};
 
     fn parse(arguments: &[&str]) -> TraceArguments {
         let all = ["kube-tcpstates", "trace"].iter().chain(arguments);
@@ -156,13 +157,14 @@ mod tests {
 
     #[test]
     fn the_format_follows_the_options_and_the_terminal() {
-        let of = |arguments: &[&str], terminal| output(&parse(arguments), terminal);
-        assert_eq!(of(&[], false), Ok(Output::Json));
-        assert_eq!(of(&[], true), Ok(Output::Table));
-        assert_eq!(of(&["-L", "80"], false), Ok(Output::Table));
-        assert_eq!(of(&["-L", "80", "-o", "json"], true), Ok(Output::Json));
-        assert_eq!(of(&["-s", "-T", "-t"], true), Ok(Output::Csv));
-        assert_eq!(of(&["--container", "ab"], false), Ok(Output::Json));
+        let of =
+            |arguments: &[&str], terminal| format_of(&parse(arguments), terminal).map(|format| format.name);
+        assert_eq!(of(&[], false), Ok("json"));
+        assert_eq!(of(&[], true), Ok("table"));
+        assert_eq!(of(&["-L", "80"], false), Ok("table"));
+        assert_eq!(of(&["-L", "80", "-o", "json"], true), Ok("json"));
+        assert_eq!(of(&["-s", "-T", "-t"], true), Ok("csv"));
+        assert_eq!(of(&["--container", "ab"], false), Ok("json"));
         assert!(of(&["-w", "-o", "ecs"], false).unwrap_err().contains("-w"));
         assert!(of(&["-s", "-o", "json"], false).is_err());
     }

@@ -6,6 +6,7 @@ pub mod args;
 mod check;
 mod config;
 mod ending;
+mod session;
 mod signals;
 mod start_line;
 mod trace;
@@ -57,21 +58,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::from(DONE),
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => {
-            crate::pipeline::say(&format_args!("kube-tcpstates: {error:#}"));
+            crate::outlet::say(&format_args!("kube-tcpstates: {error:#}"));
             ExitCode::from(FAILED)
         }
     }
 }
 
+/// The arguments, for a reader of the `start` line.
+fn command_line() -> String {
+    std::env::args().skip(1).collect::<Vec<_>>().join(" ")
+}
+
 /// The agent says everything as lines of its stream, start-up errors and panics too.
 #[cfg(feature = "cluster")]
 fn run_agent(raw: &args::AgentArguments) -> ExitCode {
+    use crate::render::{FormatOptions, TextOptions};
     use kube_tcpstates_events::Level;
+    use std::sync::Arc;
 
     let run = crate::outlet::RunId::random().unwrap_or_else(|_| crate::outlet::RunId::from(0));
     let config = agent::AgentConfig::check(raw);
-    let is_ecs = config.as_ref().is_ok_and(agent::AgentConfig::is_ecs);
-    let diagnostics = crate::outlet::Diagnostics::new(run.to_string(), is_ecs);
+    let format = (raw.output.make)(&FormatOptions { run: run.number(), text: TextOptions::default() });
+    let diagnostics = crate::outlet::Diagnostics::new(run.to_string(), Arc::from(format));
     log_to_stream(&diagnostics);
     let result = match config {
         Ok(config) => agent::run(config, run, &diagnostics),

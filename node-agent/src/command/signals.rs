@@ -1,19 +1,21 @@
 //! What signals ask of a run.
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What a signal asks for.
-pub(super) enum Told {
+pub(super) enum Signal {
+    /// To end cleanly: SIGINT, SIGTERM.
     End,
+    /// To say the counts: SIGUSR1.
     Summary,
 }
 
 /// Ways to be told from outside.
 pub(super) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    user: tokio::signal::unix::Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    user: unix::Signal,
 }
 
 impl Signals {
@@ -27,11 +29,11 @@ impl Signals {
     }
 
     /// The next of them.
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.terminate.recv() => Told::End,
-            _ = self.user.recv() => Told::Summary,
+            _ = self.interrupt.recv() => Signal::End,
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.user.recv() => Signal::Summary,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The first line of a run, of `trace` and `agent` alike.
 
-use kube_tcpstates_events::{CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, Storage};
+use kube_tcpstates_events::{
+    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, StartAttributes,
+};
 
 use crate::{
     cgroupfs::Layout,
-    kernel::{self, Clock, Hook, Loaded, StorageKind, boot_ns},
+    kernel::{self, Clock, Loaded, boot_ns},
     outlet::RunId,
-    pipeline::StartLine,
+    pipeline::{StartLine, Whereabouts},
     preflight,
     render::time::rfc3339,
 };
@@ -21,45 +23,33 @@ pub(super) struct StartFacts {
     pub(super) ring_bytes: u32,
     /// How cgroups are mounted, where they are.
     pub(super) layout: Option<Layout>,
-    pub(super) k8s: Option<K8s>,
+    pub(super) whereabouts: Whereabouts,
 }
 
-/// Writes the line, with a header above it where the format has one.
+/// Makes the line.
 pub(super) fn start_line(facts: StartFacts) -> StartLine {
-    Box::new(move |kernel, queue, serialiser| {
-        // Nothing but diagnostics is in the queue yet, so there is room.
-        let _ = queue.control(|out, seq| {
-            serialiser.header(out);
-            serialiser.line(out, &Line::Start(Box::new(of(&facts, kernel, seq))));
-        });
-    })
+    Box::new(move |kernel| Line::Start(Box::new(of(&facts, kernel))))
 }
 
-fn of(facts: &StartFacts, kernel: &Loaded, seq: u64) -> Start {
-    Start {
-        time: rfc3339(Clock::new().unix_ns(boot_ns())),
+fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
+    let Whereabouts { cluster, node } = facts.whereabouts.clone();
+    let tcpstates = StartAttributes {
         schema: SchemaId::V1,
         run: facts.run.to_string(),
-        seq,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        k8s: facts.k8s.clone().map(Box::new),
+        // The outlet numbers it.
+        seq: 0,
+        version: crate::VERSION.to_owned(),
         kernel: Kernel { release: kernel::kernel_release() },
-        hook: match kernel.hook {
-            Hook::TpBtf => kube_tcpstates_events::Hook::TpBtf,
-            Hook::RawTp => kube_tcpstates_events::Hook::RawTp,
-            Hook::Tracepoint => kube_tcpstates_events::Hook::Tracepoint,
-            Hook::Kprobe => kube_tcpstates_events::Hook::Kprobe,
-        },
+        hook: kernel.hook,
         cgroup: CgroupSetup { mode: cgroup_mode(facts.layout) },
         ring: Ring { bytes: facts.ring_bytes.into() },
-        storage: match kernel.storage {
-            StorageKind::SocketStorage => Storage::SocketStorage,
-            StorageKind::Hash => Storage::Hash,
-        },
+        storage: kernel.storage,
         options: Some(facts.command_line.clone()),
         filters: facts.filters.clone(),
         preflight: preflight::of_run(kernel),
-    }
+    };
+    let time = rfc3339(Clock::new().unix_ns(boot_ns()));
+    Start { time, tcpstates, k8s: K8s::at(cluster, node).map(Box::new) }
 }
 
 /// How cgroups are mounted, as lines say it.

@@ -4,5 +4,6 @@
 mod record;
 mod transition;
 
+pub use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
 pub use record::{decided, decides, for_each_transition, is_undecided, transitions};
-pub use transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+pub use transition::{Endpoint, OnCpu, Process, Transition};

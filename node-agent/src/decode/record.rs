@@ -7,7 +7,9 @@ use kube_tcpstates_common::{
     state::State,
 };
 
-use super::transition::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
+
+use super::transition::{Endpoint, OnCpu, Process, Transition};
 
 /// Hands over the transitions of a record, in their order: the pending one first, where there is one. A part that no trace
 /// wants (only the other part was) is left out.
@@ -62,7 +64,7 @@ fn earlier(record: &TransitionRecord) -> Transition {
 
 fn transition(record: &TransitionRecord) -> Transition {
     let has = |bit: u16| record.flags & bit != 0;
-    let family = if record.family == 6 { Family::V6 } else { Family::V4 };
+    let family = if record.family == 6 { NetworkType::Ipv6 } else { NetworkType::Ipv4 };
     Transition {
         boot_ns: record.boot_ns,
         duration_ns: known(record.duration_ns),
@@ -89,7 +91,7 @@ fn transition(record: &TransitionRecord) -> Transition {
         cgroup_id: Some(record.cgroup_id).filter(|id| *id != 0),
         netns: Some(record.netns).filter(|inode| *inode != 0),
         netns_cookie: Some(record.netns_cookie).filter(|cookie| *cookie != 0),
-        owner: owner_of(record),
+        process: process_of(record),
         on_cpu: OnCpu { pid: record.on_cpu_pid, comm: record.on_cpu_comm },
         traces: record.traces,
         maybe: record.maybe,
@@ -111,10 +113,10 @@ fn known(duration_ns: u64) -> Option<u64> {
     Some(duration_ns).filter(|duration| *duration != UNKNOWN_NS)
 }
 
-fn address(family: Family, words: [u32; 4]) -> IpAddr {
+fn address(family: NetworkType, words: [u32; 4]) -> IpAddr {
     match family {
-        Family::V4 => Ipv4Addr::from(words[0].to_ne_bytes()).into(),
-        Family::V6 => {
+        NetworkType::Ipv4 => Ipv4Addr::from(words[0].to_ne_bytes()).into(),
+        NetworkType::Ipv6 => {
             let mut bytes = [0; 16];
             for (four, word) in bytes.chunks_exact_mut(4).zip(words) {
                 four.copy_from_slice(&word.to_ne_bytes());
@@ -124,7 +126,7 @@ fn address(family: Family, words: [u32; 4]) -> IpAddr {
     }
 }
 
-fn owner_of(record: &TransitionRecord) -> Option<Owner> {
+fn process_of(record: &TransitionRecord) -> Option<Process> {
     let source = match record.owner_source {
         owner::CONNECT => OwnerSource::Connect,
         owner::LISTEN => OwnerSource::Listen,
@@ -134,7 +136,7 @@ fn owner_of(record: &TransitionRecord) -> Option<Owner> {
         owner::DESCRIPTOR => OwnerSource::Descriptor,
         _ => return None,
     };
-    Some(Owner { pid: record.owner_pid, comm: record.owner_comm, source })
+    Some(Process { pid: record.owner_pid, comm: record.owner_comm, source })
 }
 
 #[cfg(test)]
@@ -174,7 +176,7 @@ mod tests {
         assert_eq!((only.duration_ns, only.peer, only.cgroup_id, only.cookie), (None, None, None, None));
         assert_eq!(only.local.to_string_for_test(), "127.0.0.1:40000");
         assert_eq!(
-            (only.role, only.owner.map(|owner| owner.source)),
+            (only.role, only.process.map(|process| process.source)),
             (Some(Role::Client), Some(OwnerSource::Connect))
         );
     }

@@ -3,24 +3,7 @@
 use std::net::IpAddr;
 
 use kube_tcpstates_common::state::State;
-
-/// Address family after IPv4-mapped addresses became IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// `AF_INET`, or `AF_INET6` with IPv4-mapped addresses.
-    V4,
-    /// `AF_INET6`.
-    V6,
-}
-
-/// Which side of the connection this socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It sent the first SYN.
-    Client,
-    /// A listener, or a socket that came out of one.
-    Server,
-}
+use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,26 +14,9 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// How the owner was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OwnerSource {
-    /// Called `connect()`.
-    Connect,
-    /// Called `listen()`; inherited by accepted sockets.
-    Listen,
-    /// Called `accept()`.
-    Accept,
-    /// Closed the socket, and nothing earlier was seen.
-    Close,
-    /// A kernel thread.
-    Kernel,
-    /// Held the descriptor when the tracer started.
-    Descriptor,
-}
-
-/// The task that owns the socket.
+/// The process that owns the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Name of its thread, NUL-padded, any bytes.
@@ -82,8 +48,8 @@ pub struct Transition {
     pub old_state: State,
     /// State entered.
     pub new_state: State,
-    /// Family of both ends.
-    pub family: Family,
+    /// IP version of both ends, after IPv4-mapped addresses became IPv4.
+    pub family: NetworkType,
     /// The socket is `AF_INET6` and speaks IPv4.
     pub v4_mapped: bool,
     /// A subflow of an MPTCP connection.
@@ -112,8 +78,8 @@ pub struct Transition {
     pub netns: Option<u32>,
     /// Cookie of the network namespace; unlike the inode number it is never used again.
     pub netns_cookie: Option<u64>,
-    /// Owner, when known.
-    pub owner: Option<Owner>,
+    /// The process that owns the socket, when known.
+    pub process: Option<Process>,
     /// Task on the CPU, when asked for.
     pub on_cpu: OnCpu,
     /// Bits of the traces that want the line.

@@ -14,7 +14,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 use super::linear::Event;
 use super::{CgroupChoice, Cidr, PortRange, Reason, StateSet, TraceFilter, TransitionFilter};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 pub(super) type Cgroups = HashMap<u64, (TraceSet, TraceSet)>;
 
@@ -66,7 +66,7 @@ pub(super) fn trace() -> impl Strategy<Value = TraceFilter> {
     let sometimes = |items| prop_oneof![2 => Just(0..1), 1 => Just(items)];
     (
         prop_oneof![Just(CgroupChoice::Any), Just(CgroupChoice::Selected)],
-        prop_oneof![2 => Just(None), 1 => Just(Some(Family::V4)), 1 => Just(Some(Family::V6))],
+        prop_oneof![2 => Just(None), 1 => Just(Some(NetworkType::Ipv4)), 1 => Just(Some(NetworkType::Ipv6))],
         prop_oneof![2 => Just(None), 1 => Just(Some(Role::Client)), 1 => Just(Some(Role::Server))],
         sometimes(1..6).prop_flat_map(|size| vec(port_range(), size)),
         sometimes(1..6).prop_flat_map(|size| vec(port_range(), size)),

@@ -14,7 +14,7 @@ use super::cidr::prefix_sets;
 use super::duration::thresholds;
 use super::ports::classify_ports;
 use super::{CgroupChoice, Cidr, PortRange, TraceFilter};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 /// The tables of one half. What the cgroup map holds is not among them: it changes with the pods.
 pub struct Compiled {
@@ -130,7 +130,7 @@ fn fill_transitions(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
 
 /// A role that is not known (or is no role) is in no trace that asks for one.
 fn fill_family_role(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
-    for (number, family) in [(4, Family::V4), (6, Family::V6)] {
+    for (number, family) in [(4, NetworkType::Ipv4), (6, NetworkType::Ipv6)] {
         for (index, side) in [
             (role::UNKNOWN, None),
             (role::CLIENT, Some(Role::Client)),
@@ -331,7 +331,7 @@ mod tests {
     fn a_trace_of_everything_at_once_fills_every_dimension() {
         let trace = TraceFilter {
             cgroups: crate::filter::CgroupChoice::Selected,
-            family: Some(crate::decode::Family::V4),
+            family: Some(crate::decode::NetworkType::Ipv4),
             role: None,
             local_ports: parse_ports("f", "80").unwrap(),
             peer_ports: parse_ports("f", "443").unwrap(),

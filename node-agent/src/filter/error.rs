@@ -1,5 +1,7 @@
 //! What can be wrong with one value of a filter.
 
+use kube_tcpstates_crds::duration::DurationError;
+
 /// A value that cannot be used, and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value:?}: {reason}")]
@@ -49,12 +51,9 @@ pub enum Reason {
     /// A state that no full socket ever has.
     #[error("{0} never appears in a transition: {1}")]
     NeverSeen(&'static str, &'static str),
-    /// Not a duration.
-    #[error("is not a duration such as 100ms, 1.5s or 1m30s (units h, m, s, ms, us, ns)")]
-    Duration,
-    /// More than 2^64 ns, or finer than 1 ns.
-    #[error("is too long or too fine: durations are whole nanoseconds, at most 584 years")]
-    DurationRange,
+    /// Not a duration, or one that cannot be counted.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
 }
 
 impl Reason {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::duration::format_duration;
+use kube_tcpstates_crds::duration;
+
 use super::{CgroupChoice, TraceFilter};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 /// Items joined by commas.
 struct Joined<'a, T>(&'a [T]);
@@ -33,8 +34,8 @@ impl fmt::Display for TraceFilter {
         } = self;
         let netns = netns.as_ref().map(|set| set.iter().copied().collect::<Vec<_>>());
         let family = family.map(|family| match family {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
+            NetworkType::Ipv4 => "IPv4",
+            NetworkType::Ipv6 => "IPv6",
         });
         let role = role.map(|role| match role {
             Role::Client => "client",
@@ -54,7 +55,7 @@ impl fmt::Display for TraceFilter {
                     if inodes.is_empty() { "none".to_owned() } else { Joined(&inodes).to_string() }
                 )
             }),
-            self.minimum().map(|minimum| format!("min-duration={}", format_duration(minimum))),
+            self.minimum().map(|minimum| format!("min-duration={}", duration::format(minimum))),
         ];
         let mut separator = "";
         for part in parts.iter().flatten() {
@@ -67,7 +68,7 @@ impl fmt::Display for TraceFilter {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::{Family, Role};
+    use crate::decode::{NetworkType, Role};
     use crate::filter::cidr::parse_cidrs;
     use crate::filter::ports::parse_ports;
     use crate::filter::states::parse_transitions;
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(TraceFilter::default().to_string(), "every transition");
         let trace = TraceFilter {
             cgroups: CgroupChoice::Selected,
-            family: Some(Family::V4),
+            family: Some(NetworkType::Ipv4),
             role: Some(Role::Client),
             local_ports: parse_ports("f", "80,8000-8100").unwrap(),
             peer_ports: parse_ports("f", "443").unwrap(),

@@ -10,7 +10,7 @@ use kube_tcpstates_common::record::{UNKNOWN_NS, role};
 use kube_tcpstates_common::rule::TraceSet;
 
 use super::{CgroupChoice, PortRange, TraceFilter};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 /// One transition of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +130,8 @@ fn family(trace: &TraceFilter, connection: &Connection) -> Answer {
         None => Answer::Yes,
         // It may turn out IPv4-mapped.
         Some(_) if connection.family == 6 && peer_to_come(connection) => Answer::Later,
-        Some(Family::V4) => (connection.family != 6).into(),
-        Some(Family::V6) => (connection.family == 6).into(),
+        Some(NetworkType::Ipv4) => (connection.family != 6).into(),
+        Some(NetworkType::Ipv6) => (connection.family == 6).into(),
     }
 }
 

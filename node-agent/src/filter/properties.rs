@@ -20,7 +20,7 @@ use super::arbitrary::{
 };
 use super::linear::{Event, Verdict, judge};
 use super::{Compiled, TraceFilter, UserTables, compile};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 fn classify(rules: &Compiled, cgroups: &Cgroups, event: &Event) -> (Interest, Wanted) {
     let tables = UserTables { rules, cgroups };
@@ -244,8 +244,11 @@ fn a_mapped_peer_is_ipv4_to_prefix_and_family() {
     assert!(accepts(&peers("10.0.0.0/8"), &connection));
     assert!(accepts(&peers("::ffff:10.0.0.0/104"), &connection));
     assert!(!accepts(&peers("::/0"), &connection));
-    assert!(accepts(&TraceFilter { family: Some(Family::V4), ..TraceFilter::default() }, &connection));
-    assert!(!accepts(&TraceFilter { family: Some(Family::V6), ..TraceFilter::default() }, &connection));
+    assert!(accepts(&TraceFilter { family: Some(NetworkType::Ipv4), ..TraceFilter::default() }, &connection));
+    assert!(!accepts(
+        &TraceFilter { family: Some(NetworkType::Ipv6), ..TraceFilter::default() },
+        &connection
+    ));
     assert_eq!(local, words("10.0.0.2".parse().unwrap()));
     assert_eq!(peer, words("10.0.0.1".parse().unwrap()));
 }
@@ -291,8 +294,8 @@ fn a_child_without_its_peer_is_already_known_by_role_and_by_plain_ipv4() {
     let v6 = Connection { family: 6, ..child };
     assert_eq!(judged(&trace(None, Some(Role::Client)), &v6), (0, 0));
     assert_eq!(judged(&trace(None, Some(Role::Server)), &v6), (1, 0));
-    assert_eq!(judged(&trace(Some(Family::V4), Some(Role::Server)), &v6), (1, 1));
-    assert_eq!(judged(&trace(Some(Family::V6), Some(Role::Client)), &v6), (0, 0));
-    assert_eq!(judged(&trace(Some(Family::V6), None), &child), (0, 0));
-    assert_eq!(judged(&trace(Some(Family::V4), None), &child), (1, 0));
+    assert_eq!(judged(&trace(Some(NetworkType::Ipv4), Some(Role::Server)), &v6), (1, 1));
+    assert_eq!(judged(&trace(Some(NetworkType::Ipv6), Some(Role::Client)), &v6), (0, 0));
+    assert_eq!(judged(&trace(Some(NetworkType::Ipv6), None), &child), (0, 0));
+    assert_eq!(judged(&trace(Some(NetworkType::Ipv4), None), &child), (1, 0));
 }

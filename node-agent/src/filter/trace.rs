@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Cidr, PortRange, TransitionFilter};
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 
 /// Which sockets' cgroups a trace takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub struct TraceFilter {
     /// The sockets' cgroups.
     pub cgroups: CgroupChoice,
     /// Address family after IPv4-mapped became IPv4; `None` is any.
-    pub family: Option<Family>,
+    pub family: Option<NetworkType>,
     /// Side of the connection; `None` is any, and the only choice that takes a socket of unknown role.
     pub role: Option<Role>,
     /// Local ports; empty is any.

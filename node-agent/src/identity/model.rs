@@ -136,16 +136,4 @@ impl Identity {
     pub fn is_contained(&self) -> bool {
         !self.containers.is_empty() || !self.pods.is_empty()
     }
-
-    /// The container that the Kubernetes API knows. In an honest tree at most one is: a node's containers do not hold
-    /// other containers of the same cluster. So when several are, the inner ones were made up, by a container that may
-    /// write to its own part of the cgroup tree and wants to pass for another: the outermost is the true one.
-    pub fn known_container(&self, is_known: impl Fn(&str) -> bool) -> Option<&Container> {
-        self.containers.iter().rev().find(|container| is_known(&container.id))
-    }
-
-    /// The pod that the Kubernetes API knows; the outermost, for the reason given at [`Self::known_container`].
-    pub fn known_pod(&self, is_known: impl Fn(&str) -> bool) -> Option<&Pod> {
-        self.pods.iter().rev().find(|pod| is_known(&pod.uid))
-    }
 }

@@ -158,13 +158,6 @@ impl Namespaces {
         self.entries.get(&inode).map_or(&[], |entry| &entry.witnesses)
     }
 
-    /// A witness was seen to hold the namespace still, at `at_ns`.
-    pub fn confirmed(&mut self, inode: u32, witness: Witness, at_ns: u64) {
-        if let Some(entry) = self.entries.get_mut(&inode).filter(|entry| entry.witnesses.contains(&witness)) {
-            entry.checked_ns = entry.checked_ns.max(at_ns);
-        }
-    }
-
     /// Namespaces known.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -112,10 +112,6 @@ fn nothing_is_said_outside_the_time_the_namespace_is_known_to_have_lived() {
     assert_eq!(namespaces.find(NS, None, 101), Found::Stale, "it may have been replaced since");
     assert_eq!(namespaces.find(NS + 1, None, 50), Found::Unknown);
     assert_eq!(namespaces.find(NS + 1, None, 101), Found::Stale);
-    namespaces.confirmed(NS, Witness { pid: 1, started_ns: 11 }, 200);
-    assert_eq!(namespaces.find(NS, None, 150), Found::Stale, "another process with the same number");
-    namespaces.confirmed(NS, Witness { pid: 1, started_ns: 10 }, 200);
-    named(&namespaces.find(NS, None, 150));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use super::hook::Hook;
+use kube_tcpstates_events::Hook;
+
 use super::release::kernel_release;
 
 /// Any error of aya's or the system's.
@@ -36,7 +37,7 @@ pub enum LoadError {
         /// Its name in the object.
         program: &'static str,
         /// What it is for.
-        hint: &'static str,
+        hint: String,
         /// What the kernel said.
         reason: BoxError,
     },

@@ -12,6 +12,7 @@ use kube_tcpstates_common::{
     counter::Counter,
     offsets::{ABSENT, ClassicOffsets, Offsets, Settings, WalkOffsets},
 };
+use kube_tcpstates_events::{Hook, Storage};
 
 use super::{
     btf::Btf,
@@ -20,9 +21,7 @@ use super::{
     control::ControlPage,
     counters::Counters,
     error::{BoxError, LoadError, told},
-    heap,
-    hook::{Hook, StorageKind},
-    offsets,
+    heap, listeners, object, offsets,
     pod::Plain,
     preexisting, records,
     ring::Rings,
@@ -30,8 +29,6 @@ use super::{
     walk::Layout,
 };
 
-/// The object that `cargo xtask bpf` built, aligned as an ELF file must be.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KUBE_TCPSTATES_BPF_OBJECT"));
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const NO_TYPES: &str = "the kernel shows no type information (BTF)";
@@ -45,8 +42,6 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Record the task on the CPU as well.
     pub want_on_cpu: bool,
-    /// Cgroup entries of the filter follow cgroup creation in the kernel.
-    pub follow_cgroups: bool,
 }
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
@@ -55,7 +50,7 @@ pub struct Loaded {
     /// Which hook is in use.
     pub hook: Hook,
     /// Where socket records are.
-    pub storage: StorageKind,
+    pub storage: Storage,
     /// Whether accepted sockets get the accepting task as owner.
     pub accept_owner: bool,
     /// Whether cgroups are followed as they come and go.
@@ -112,7 +107,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let classic = match hook {
         Hook::Tracepoint => classic::read().map_err(|source| LoadError::Program {
             program: "classic",
-            hint: "hook tracepoint",
+            hint: hint(hook),
             reason: source.into(),
         })?,
         _ => ClassicOffsets::zeroed(),
@@ -122,12 +117,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Err(_) => Err(NO_TYPES.to_owned()),
     };
     let walk_offsets = layout.as_ref().map_or(WalkOffsets::NONE, |layout| layout.offsets);
-    let settings = Settings {
-        want_on_cpu: options.want_on_cpu.into(),
-        padding: 0,
-        ring_bytes: options.ring_bytes,
-        follow_cgroups: options.follow_cgroups.into(),
-    };
+    let settings = Settings { want_on_cpu: options.want_on_cpu.into(), ring_bytes: options.ring_bytes };
     let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
@@ -136,7 +126,8 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("CLASSIC", &Plain(classic), true)
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .load(OBJECT)
+        .map_max_entries("FOUND", object::max_found(hook))
+        .load(bytemuck::cast_slice(&object::for_hook(hook)))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let second = second_of(program).filter(|second| {
@@ -181,18 +172,18 @@ fn load_hook(
     ebpf: &mut Ebpf,
     hook: Hook,
     btf: Option<&AyaBtf>,
-) -> Result<(&'static str, StorageKind), LoadError> {
+) -> Result<(&'static str, Storage), LoadError> {
     let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
             let Err(refused) = load_program(ebpf, "tp_btf_storage", btf) else {
-                return Ok(("tp_btf_storage", StorageKind::SocketStorage));
+                return Ok(("tp_btf_storage", Storage::SocketStorage));
             };
             let program = "tp_btf_hash";
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
             // Before 5.11 this is the ordinary case.
             tracing::warn!("socket records go into a hash: {}", told(&refused));
-            Ok((program, StorageKind::Hash))
+            Ok((program, Storage::Hash))
         }
         Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
             let program = match hook {
@@ -201,18 +192,13 @@ fn load_hook(
                 Hook::TpBtf | Hook::Tracepoint => "classic",
             };
             load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
-            Ok((program, StorageKind::Hash))
+            Ok((program, Storage::Hash))
         }
     }
 }
 
-const fn hint(hook: Hook) -> &'static str {
-    match hook {
-        Hook::TpBtf => "hook tp_btf",
-        Hook::RawTp => "hook raw_tp",
-        Hook::Tracepoint => "hook tracepoint",
-        Hook::Kprobe => "hook kprobe",
-    }
+fn hint(hook: Hook) -> String {
+    format!("hook {hook}")
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
@@ -243,7 +229,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
 
 fn assemble(
     mut ebpf: Ebpf,
-    (hook, storage, program): (Hook, StorageKind, &'static str),
+    (hook, storage, program): (Hook, Storage, &'static str),
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
@@ -270,6 +256,7 @@ fn assemble(
         tables: map::<Array<_, _>>(&mut ebpf, "RULES")?,
         ports: map::<Array<_, _>>(&mut ebpf, "PORT_CLASSES")?,
         cgroups: map::<HashMap<_, _, _>>(&mut ebpf, "CGROUP_SETS")?,
+        epoch: 0,
         netns: map::<HashMap<_, _, _>>(&mut ebpf, "NETNS_SETS")?,
         prefixes_v4: [
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V4_A")?,
@@ -331,11 +318,9 @@ impl Loaded {
         let program = self.program;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
-        let link = attach_program(&mut self.ebpf, program).map_err(|reason| LoadError::Program {
-            program,
-            hint: hint(self.hook),
-            reason,
-        })?;
+        let fail = |reason| LoadError::Program { program, hint: hint(self.hook), reason };
+        listeners::clear(&mut self.ebpf).map_err(fail)?;
+        let link = attach_program(&mut self.ebpf, program).map_err(fail)?;
         self.links.push(link);
         if let Some(second) = self.second {
             match attach_program(&mut self.ebpf, second) {
@@ -354,7 +339,7 @@ impl Loaded {
     /// Finds the sockets that were open before, and loads what needs types.
     fn look_back(&mut self, btf: Option<&AyaBtf>) {
         if let Some(btf) = btf
-            && self.storage == StorageKind::SocketStorage
+            && self.storage == Storage::SocketStorage
         {
             if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
                 self.links.push(link);
@@ -389,16 +374,18 @@ impl Loaded {
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
+        let listeners = listeners::count(&self.ebpf).ok()?;
         let counters = self.counters.snapshot();
-        let (all, closed) = match self.storage {
-            StorageKind::SocketStorage => records::count_records(&mut self.ebpf).ok()?,
-            StorageKind::Hash => {
-                let made = counters.get(Counter::StorageCreated) + counters.get(Counter::TakenOver);
+        let taken_over = counters.get(Counter::TakenOver);
+        let (connections, closed) = match self.storage {
+            Storage::SocketStorage => records::count_records(&mut self.ebpf).ok()?,
+            Storage::Hash => {
+                let made = counters.get(Counter::StorageCreated) + taken_over;
                 (made.saturating_sub(counters.get(Counter::StorageDeleted)), 0)
             }
         };
         // What waits for a first transition is a record as well.
-        Some((all + self.found.saturating_sub(counters.get(Counter::TakenOver)), closed))
+        Some((listeners + connections + self.found.saturating_sub(taken_over), closed))
     }
 
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and

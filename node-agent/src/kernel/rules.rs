@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use kube_tcpstates_common::rule::{
-    CgroupSets, PortClasses, PrefixSet, RuleTable, TraceSet, port_table_index, prefix_set,
+    CgroupEntry, CgroupSets, PortClasses, PrefixSet, RuleTable, TraceSet, port_table_index, prefix_set,
 };
 
 use super::{control::ControlPage, pod::Plain};
@@ -29,7 +29,8 @@ pub struct Rules {
     pub(super) control: Arc<ControlPage>,
     pub(super) tables: Array<MapData, Plain<RuleTable>>,
     pub(super) ports: Array<MapData, Plain<PortClasses>>,
-    pub(super) cgroups: HashMap<MapData, u64, Plain<CgroupSets>>,
+    pub(super) cgroups: HashMap<MapData, u64, Plain<CgroupEntry>>,
+    pub(super) epoch: u64,
     pub(super) netns: HashMap<MapData, [u32; 2], TraceSet>,
     pub(super) prefixes_v4: [Trie<4>; 2],
     pub(super) prefixes_v6: [Trie<16>; 2],
@@ -95,7 +96,9 @@ impl Rules {
 
     /// Says which traces select a cgroup. Takes effect at once, in both halves.
     pub fn set_cgroup(&mut self, id: u64, sets: CgroupSets) -> Result<(), RulesError> {
-        self.cgroups.insert(id, Plain(sets), 0).map_err(writing("cgroups"))
+        self.epoch += 1;
+        let entry = CgroupEntry { sets, epoch: self.epoch };
+        self.cgroups.insert(id, Plain(entry), 0).map_err(writing("cgroups"))
     }
 
     /// Forgets every cgroup.

@@ -1,13 +1,10 @@
-use std::collections::BTreeSet;
-
-use kube_tcpstates_crds::LabelSelector;
 use proptest::collection::vec;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::filter::TraceFilter;
 use crate::names::TraceName;
-use crate::plan::TraceKey;
+use crate::plan::{PodScope, Scope, TraceKey};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -15,12 +12,9 @@ fn trace(uid: &str, lines_per_second: u32, burst: u32) -> ActiveTrace {
     ActiveTrace {
         uid: uid.to_owned(),
         key: TraceKey { namespace: None, name: uid.to_owned() },
-        name: TraceName::Cluster(uid.to_owned()),
+        name: Some(TraceName::Cluster(uid.to_owned())),
         filter: TraceFilter::default(),
-        pods: LabelSelector::default(),
-        namespaces: BTreeSet::new(),
-        containers: BTreeSet::new(),
-        everything: false,
+        scope: Scope::Pods(PodScope::default()),
         lines_per_second,
         burst,
         pod_labels: Vec::new(),
@@ -104,7 +98,7 @@ fn a_trace_keeps_its_bucket_unless_its_limits_change() {
     let mut limiter = limiter(0, [trace("a", 1, 5), trace("b", 1, 5)]);
     assert_eq!(written(&mut limiter, 0b01, 0), 5);
     assert_eq!(written(&mut limiter, 0b10, 0), 5);
-    let edited = ActiveTrace { everything: true, ..trace("a", 1, 5) };
+    let edited = ActiveTrace { pod_labels: vec!["app".to_owned()], ..trace("a", 1, 5) };
     limiter.follow(&plan([edited, trace("b", 2, 5)]), 0);
     assert_eq!(written(&mut limiter, 0b01, 0), 0);
     assert_eq!(written(&mut limiter, 0b10, 0), 5);

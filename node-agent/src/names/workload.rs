@@ -1,7 +1,7 @@
 //! What owns a pod, by the names that OpenTelemetry has for it.
 
 /// The workload that owns a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     /// Which kind of resource.
     pub kind: WorkloadKind,
@@ -10,7 +10,7 @@ pub struct Workload {
 }
 
 /// Kinds of workload that OpenTelemetry has a name for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WorkloadKind {
     /// `Deployment`
     Deployment,

@@ -46,7 +46,7 @@ impl Mark {
     }
 }
 
-/// The serialiser broke its contract: whole lines, as many as announced, none longer than [`MAX_LINE`].
+/// The format broke its contract: whole lines, as many as announced, none longer than [`MAX_LINE`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -97,10 +97,7 @@ impl Chunk {
         self.drop_unfinished();
         let (start, marks) = (self.bytes.len(), self.marks.len());
         write(&mut self.bytes);
-        assert!(
-            self.bytes.len() >= start,
-            "a serialiser appends; it must not shorten the lines before its own"
-        );
+        assert!(self.bytes.len() >= start, "a format appends; it must not shorten the lines before its own");
         if self.mark(start, lines, kind).is_err() {
             self.marks.truncate(marks);
             self.bytes.truncate(start);
@@ -117,7 +114,7 @@ impl Chunk {
             return Err(Malformed);
         }
         if lines == 1 {
-            // The common case is not searched for newlines: keeping them out of a line is the serialiser's work.
+            // The common case is not searched for newlines: keeping them out of a line is the format's work.
             if added.len() > MAX_LINE {
                 return Err(Malformed);
             }
@@ -137,7 +134,7 @@ impl Chunk {
         if found == lines { Ok(()) } else { Err(Malformed) }
     }
 
-    /// Drops bytes behind the last whole line: a serialiser that panicked left them.
+    /// Drops bytes behind the last whole line: a format that panicked left them.
     pub(super) fn drop_unfinished(&mut self) {
         let end = self.marks.last().map_or(0, |mark| mark.end());
         self.bytes.truncate(end);

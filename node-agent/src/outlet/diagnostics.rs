@@ -12,11 +12,11 @@ use std::{
     },
 };
 
-use kube_tcpstates_events::{Level, Line, Log, SchemaId};
+use kube_tcpstates_events::{Level, Line, Log, LogAttributes, SchemaId};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{Layer, layer::Context};
 
-use crate::render::{line, time::rfc3339};
+use crate::render::{Format, time::rfc3339};
 
 /// Diagnostics that may wait for the pipeline. What finds no room is dropped: events matter more.
 const WAITING: usize = 1_024;
@@ -25,7 +25,7 @@ const WAITING: usize = 1_024;
 #[derive(Clone)]
 pub struct Diagnostics {
     run: String,
-    ecs: bool,
+    format: Arc<dyn Format>,
     route: Arc<Mutex<Route>>,
 }
 
@@ -34,26 +34,26 @@ type Wake = Box<dyn Fn() + Send>;
 enum Route {
     /// Nobody else writes to stdout.
     Straight,
-    /// Through the pipeline's queue.
-    Queue(SyncSender<Vec<u8>>, Option<Wake>),
+    /// To the pipeline, which gives them to the outlets.
+    Pipeline(SyncSender<Log>, Option<Wake>),
 }
 
 impl Diagnostics {
-    /// `ecs` is for `-o ecs`.
-    pub fn new(run: String, ecs: bool) -> Self {
-        Self { run, ecs, route: Arc::new(Mutex::new(Route::Straight)) }
+    /// In the format of the lines.
+    pub fn new(run: String, format: Arc<dyn Format>) -> Self {
+        Self { run, format, route: Arc::new(Mutex::new(Route::Straight)) }
     }
 
     /// From here on they wait for a pipeline, which takes them from the receiver.
-    pub fn through_queue(&self) -> Receiver<Vec<u8>> {
+    pub fn through_pipeline(&self) -> Receiver<Log> {
         let (sender, receiver) = sync_channel(WAITING);
-        *self.lock() = Route::Queue(sender, None);
+        *self.lock() = Route::Pipeline(sender, None);
         receiver
     }
 
     /// How to tell the pipeline that something waits.
     pub fn wake_by(&self, wake: impl Fn() + Send + 'static) {
-        if let Route::Queue(_, waker) = &mut *self.lock() {
+        if let Route::Pipeline(_, waker) = &mut *self.lock() {
             *waker = Some(Box::new(wake));
         }
     }
@@ -65,11 +65,11 @@ impl Diagnostics {
 
     /// Says something.
     pub fn say(&self, level: Level, text: String) {
-        let line = self.line(level, text);
+        let log = self.log(level, text);
         match &*self.lock() {
-            Route::Straight => write_straight(&line),
-            Route::Queue(sender, wake) => {
-                if sender.try_send(line).is_ok()
+            Route::Straight => self.write_straight(log),
+            Route::Pipeline(sender, wake) => {
+                if sender.try_send(log).is_ok()
                     && let Some(wake) = wake
                 {
                     wake();
@@ -80,18 +80,21 @@ impl Diagnostics {
 
     /// Says it at once, whoever else may be writing: for a panic, after which nobody may come to write it.
     pub fn say_at_once(&self, level: Level, text: String) {
-        write_straight(&self.line(level, text));
+        self.write_straight(self.log(level, text));
     }
 
-    fn line(&self, level: Level, text: String) -> Vec<u8> {
-        let log = Log { time: now(), schema: SchemaId::V1, run: self.run.clone(), level, text };
-        let mut out = Vec::new();
-        if self.ecs {
-            line::ecs(&mut out, &Line::Log(log));
-        } else {
-            line::json(&mut out, &Line::Log(log));
-        }
-        out
+    fn log(&self, level: Level, text: String) -> Log {
+        let tcpstates = LogAttributes { schema: SchemaId::V1, run: self.run.clone(), level, text };
+        Log { time: now(), tcpstates }
+    }
+
+    /// A line is at most as long as a pipe takes whole.
+    fn write_straight(&self, log: Log) {
+        let mut line = Vec::new();
+        self.format.line(&mut line, &Line::Log(log));
+        let stdout = io::stdout();
+        // Nobody to tell if it fails.
+        let _ = rustix::io::write(stdout.as_fd(), &line);
     }
 
     /// A thread that panicked with the lock left the route whole.
@@ -103,13 +106,6 @@ impl Diagnostics {
 fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     rfc3339(since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0)))
-}
-
-/// A line is at most as long as a pipe takes whole.
-fn write_straight(line: &[u8]) {
-    let stdout = io::stdout();
-    // Nobody to tell if it fails.
-    let _ = rustix::io::write(stdout.as_fd(), line);
 }
 
 impl<S: tracing::Subscriber> Layer<S> for Diagnostics {
@@ -146,30 +142,36 @@ impl Visit for Text {
 
 #[cfg(test)]
 mod tests {
-    use kube_tcpstates_events::{Level, Line};
+    use std::sync::Arc;
+
+    use kube_tcpstates_events::Level;
     use tracing_subscriber::prelude::*;
 
     use super::Diagnostics;
+    use crate::render::{FormatOptions, format};
+
+    fn diagnostics() -> Diagnostics {
+        let json = format("json").unwrap();
+        Diagnostics::new("5f0c2a91".to_owned(), Arc::from((json.make)(&FormatOptions::default())))
+    }
 
     #[test]
     fn what_is_said_is_a_line_of_the_stream_with_its_fields() {
-        let diagnostics = Diagnostics::new("5f0c2a91".to_owned(), false);
-        let waiting = diagnostics.through_queue();
+        let diagnostics = diagnostics();
+        let waiting = diagnostics.through_pipeline();
         let subscriber = tracing_subscriber::registry().with(diagnostics);
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(code = 403, "the watch is \"broken\"");
         });
-        let line = waiting.try_recv().unwrap();
-        assert_eq!(line.last(), Some(&b'\n'));
-        let Line::Log(log) = serde_json::from_slice(&line).unwrap() else { panic!("another kind") };
+        let log = waiting.try_recv().unwrap().tcpstates;
         assert_eq!((log.level, log.text.as_str()), (Level::Warn, "the watch is \"broken\" code=403"));
         assert_eq!(log.run, "5f0c2a91");
     }
 
     #[test]
     fn whoever_waits_for_it_is_woken_and_nobody_waits_for_room() {
-        let diagnostics = Diagnostics::new("5f0c2a91".to_owned(), false);
-        let waiting = diagnostics.through_queue();
+        let diagnostics = diagnostics();
+        let waiting = diagnostics.through_pipeline();
         let (sender, woken) = std::sync::mpsc::channel();
         diagnostics.wake_by(move || {
             let _ = sender.send(());

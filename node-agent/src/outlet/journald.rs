@@ -5,6 +5,8 @@
 //! burst must wait somewhere: in a queue of bounded length, from which a thread of its own sends. Whoever hands an
 //! entry in never waits; an entry that finds no room is counted as lost.
 //!
+//! Only transitions become entries: what the tracer says of itself stands on stdout and stderr.
+//!
 //! The socket is left unconnected and addressed by its path each time, so a journal that starts late or is started
 //! again is found without further ado.
 
@@ -17,7 +19,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use kube_tcpstates_events::Line;
 use rustix::io::Errno;
+
+use super::writer::End;
+use super::{Asked, Finished, Offer, OnEnd, Outlet, Totals};
+use crate::render::{Event, JournalEntries, MAX_LINE};
 
 /// Where systemd-journald listens.
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -27,11 +35,72 @@ const WAITING: usize = 8_192;
 /// A journal that takes nothing for so long has lost the entry.
 const SEND_WITHIN: Duration = Duration::from_millis(500);
 
+/// Makes entries of transitions.
+struct Journald {
+    entries: JournalEntries,
+    socket: JournalSocket,
+    scratch: Vec<u8>,
+}
+
+/// Asked for with `-Y`.
+pub(super) fn open(asked: &Asked, _: OnEnd) -> anyhow::Result<Option<Box<dyn Outlet>>> {
+    if !asked.journal {
+        return Ok(None);
+    }
+    let socket = JournalSocket::open(JOURNAL_SOCKET.as_ref()).context("making a socket for the journal")?;
+    let root = rustix::process::geteuid().is_root();
+    let scratch = Vec::with_capacity(MAX_LINE);
+    Ok(Some(Box::new(Journald { entries: JournalEntries::new(root), socket, scratch })))
+}
+
+impl Outlet for Journald {
+    fn name(&self) -> &'static str {
+        "journal"
+    }
+
+    fn transition(&mut self, event: &Event<'_>) -> Offer {
+        self.scratch.clear();
+        self.entries.datagram(&mut self.scratch, event);
+        self.socket.send(&self.scratch)
+    }
+
+    fn line(&mut self, _: &Line) -> Offer {
+        Offer::Accepted
+    }
+
+    fn flush(&mut self) {}
+
+    fn totals(&self) -> Totals {
+        self.socket.totals().into()
+    }
+
+    fn is_over(&self) -> bool {
+        // A journal that is away may come back.
+        false
+    }
+
+    fn finish(self: Box<Self>, within: Duration) -> Finished {
+        Finished { totals: self.socket.finish(within).into(), end: End::Drained }
+    }
+}
+
+impl From<JournalTotals> for Totals {
+    fn from(journal: JournalTotals) -> Self {
+        Self {
+            event_lines_accepted: journal.sent + journal.lost() - journal.lost_full,
+            event_lines_written: journal.sent,
+            lost_queue: journal.lost_full,
+            lost_write: journal.lost() - journal.lost_full,
+            ..Self::default()
+        }
+    }
+}
+
 /// What became of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum Sent {
     /// The journal's socket has taken it.
-    Sent,
+    Taken,
     /// Nobody listens on the path.
     Absent,
     /// The journal does not keep up.
@@ -66,7 +135,7 @@ impl JournalTotals {
 
 /// Takes entries for the journal.
 #[derive(Debug)]
-pub struct Journal {
+pub struct JournalSocket {
     waiting: SyncSender<Vec<u8>>,
     shared: Arc<Shared>,
     /// Hangs up when the sending thread ends.
@@ -77,13 +146,13 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    /// By [`Outcome`], in its order.
+    /// By [`Sent`], in its order.
     counts: [AtomicU64; 5],
     /// What still waits is given up.
     abandoned: AtomicBool,
 }
 
-impl Journal {
+impl JournalSocket {
     /// Makes the socket and starts the thread. The journal itself need not be there yet.
     ///
     /// # Errors
@@ -113,10 +182,17 @@ impl Journal {
     }
 
     /// Hands in one entry without waiting. The first loss is told as a warning, all are counted.
-    pub fn send(&self, entry: &[u8]) {
-        if self.waiting.try_send(entry.to_owned()).is_err() {
-            self.shared.count(Outcome::Full, &"it does not keep up");
+    pub fn send(&self, entry: &[u8]) -> Offer {
+        if self.waiting.try_send(entry.to_owned()).is_ok() {
+            return Offer::Accepted;
         }
+        self.shared.count(Sent::Full, &"it does not keep up");
+        Offer::Full
+    }
+
+    /// What became of the entries so far.
+    pub fn totals(&self) -> JournalTotals {
+        self.shared.totals()
     }
 
     /// Lets what waits go out, for so long; then gives it up. The totals are final.
@@ -135,7 +211,7 @@ impl Journal {
 impl Shared {
     fn send(&self, socket: &UnixDatagram, entry: &[u8]) {
         if self.abandoned.load(Ordering::Relaxed) {
-            return self.count(Outcome::Full, &"it does not keep up");
+            return self.count(Sent::Full, &"it does not keep up");
         }
         let result = loop {
             match socket.send_to(entry, &self.path) {
@@ -145,14 +221,14 @@ impl Shared {
         };
         match result {
             // A datagram goes whole or not at all.
-            Ok(_) => self.count(Outcome::Sent, &""),
+            Ok(_) => self.count(Sent::Taken, &""),
             Err(error) => self.count(loss(&error), &error),
         }
     }
 
-    fn count(&self, outcome: Outcome, why: &dyn std::fmt::Display) {
-        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        if outcome != Outcome::Sent && self.totals().lost() == 1 {
+    fn count(&self, sent: Sent, why: &dyn std::fmt::Display) {
+        self.counts[sent as usize].fetch_add(1, Ordering::Relaxed);
+        if sent != Sent::Taken && self.totals().lost() == 1 {
             let path = self.path.display();
             tracing::warn!(
                 "cannot send an entry to the journal at {path}: {why}; further losses are only counted"
@@ -161,23 +237,23 @@ impl Shared {
     }
 
     fn totals(&self) -> JournalTotals {
-        let count = |outcome: Outcome| self.counts[outcome as usize].load(Ordering::Relaxed);
+        let count = |sent: Sent| self.counts[sent as usize].load(Ordering::Relaxed);
         JournalTotals {
-            sent: count(Outcome::Sent),
-            lost_absent: count(Outcome::Absent),
-            lost_full: count(Outcome::Full),
-            lost_too_large: count(Outcome::TooLarge),
-            lost_refused: count(Outcome::Refused),
+            sent: count(Sent::Taken),
+            lost_absent: count(Sent::Absent),
+            lost_full: count(Sent::Full),
+            lost_too_large: count(Sent::TooLarge),
+            lost_refused: count(Sent::Refused),
         }
     }
 }
 
-fn loss(error: &io::Error) -> Outcome {
+fn loss(error: &io::Error) -> Sent {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::CONNREFUSED) => Outcome::Absent,
-        Some(Errno::AGAIN | Errno::NOBUFS) => Outcome::Full,
-        Some(Errno::MSGSIZE) => Outcome::TooLarge,
-        _ => Outcome::Refused,
+        Some(Errno::NOENT | Errno::CONNREFUSED) => Sent::Absent,
+        Some(Errno::AGAIN | Errno::NOBUFS) => Sent::Full,
+        Some(Errno::MSGSIZE) => Sent::TooLarge,
+        _ => Sent::Refused,
     }
 }
 
@@ -196,15 +272,15 @@ mod tests {
         listener
     }
 
-    fn journal(room: usize) -> (tempfile::TempDir, UnixDatagram, Journal) {
+    fn journal(room: usize) -> (tempfile::TempDir, UnixDatagram, JournalSocket) {
         let directory = tempfile::tempdir().unwrap();
         let listener = listener(&directory);
-        let journal = Journal::with_room(&directory.path().join("socket"), room).unwrap();
+        let journal = JournalSocket::with_room(&directory.path().join("socket"), room).unwrap();
         (directory, listener, journal)
     }
 
     /// Waits until the sending thread is done with so many entries.
-    fn wait_for(journal: &Journal, entries: u64) {
+    fn wait_for(journal: &JournalSocket, entries: u64) {
         let deadline = std::time::Instant::now() + PATIENCE;
         while journal.shared.totals().sent + journal.shared.totals().lost() < entries {
             assert!(std::time::Instant::now() < deadline, "{:?}", journal.shared.totals());
@@ -215,8 +291,8 @@ mod tests {
     #[test]
     fn one_datagram_is_one_entry() {
         let (_directory, listener, journal) = journal(8);
-        journal.send(b"MESSAGE=a\n");
-        journal.send(b"MESSAGE=bb\n");
+        let _ = journal.send(b"MESSAGE=a\n");
+        let _ = journal.send(b"MESSAGE=bb\n");
 
         let mut buffer = [0; 64];
         assert_eq!(listener.recv(&mut buffer).unwrap(), 10);
@@ -230,7 +306,7 @@ mod tests {
     fn a_burst_waits_for_a_journal_that_reads_slowly() {
         let (_directory, listener, journal) = journal(2_000);
         for _ in 0..2_000 {
-            journal.send(b"MESSAGE=x\n");
+            let _ = journal.send(b"MESSAGE=x\n");
         }
         let reader = thread::spawn(move || {
             for _ in 0..2_000 {
@@ -246,7 +322,7 @@ mod tests {
         let (_directory, _listener, journal) = journal(10);
         let begun = std::time::Instant::now();
         for _ in 0..100_000 {
-            journal.send(b"MESSAGE=x\n");
+            let _ = journal.send(b"MESSAGE=x\n");
         }
         assert!(begun.elapsed() < SEND_WITHIN * 10, "{:?}", begun.elapsed());
         let totals = journal.finish(Duration::ZERO);
@@ -257,18 +333,18 @@ mod tests {
     #[test]
     fn a_journal_that_comes_late_or_again_is_found() {
         let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&directory.path().join("socket")).unwrap();
-        journal.send(b"MESSAGE=early\n");
+        let journal = JournalSocket::open(&directory.path().join("socket")).unwrap();
+        let _ = journal.send(b"MESSAGE=early\n");
         wait_for(&journal, 1);
 
         let first = listener(&directory);
-        journal.send(b"MESSAGE=a\n");
+        let _ = journal.send(b"MESSAGE=a\n");
         wait_for(&journal, 2);
         drop(first);
-        journal.send(b"MESSAGE=stopped\n");
+        let _ = journal.send(b"MESSAGE=stopped\n");
         wait_for(&journal, 3);
         let _again = listener(&directory);
-        journal.send(b"MESSAGE=b\n");
+        let _ = journal.send(b"MESSAGE=b\n");
         let totals = journal.finish(PATIENCE);
         assert_eq!(totals, JournalTotals { sent: 2, lost_absent: 2, ..JournalTotals::default() });
     }
@@ -276,7 +352,7 @@ mod tests {
     #[test]
     fn an_entry_above_the_datagram_limit_is_counted() {
         let (_directory, _listener, journal) = journal(1);
-        journal.send(&vec![b'x'; 16 << 20]);
+        let _ = journal.send(&vec![b'x'; 16 << 20]);
         assert_eq!(journal.finish(PATIENCE), JournalTotals { lost_too_large: 1, ..JournalTotals::default() });
     }
 }

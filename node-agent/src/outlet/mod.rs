@@ -1,19 +1,22 @@
-//! Station 7, an edge: where finished lines leave the process.
+//! Station 7: where finished events leave the process.
 //!
 //! ```text
-//!  pipeline thread                                     writer thread
-//!  line()/control() ─► current chunk ─► queued chunks ─► chunk being written ─► stdout
-//!                        ▲   full, or flush()                     │
-//!                        └───────────── recycled chunks ◄─────────┘
+//!                  ┌─► stdout: format (render/) ─► current chunk ─► queued chunks ─► writer thread ─► stdout
+//! event ─► Outlets ┼─► journal: datagram (render/) ─► queue ─► sending thread ─► journald
+//!                  └─► ...
 //! ```
 //!
-//! The pipeline never waits for stdout. The chunks together never pass a byte bound; a line without room is
-//! refused before it is serialised, and counted. What the lines say is the business of `render/`.
+//! The pipeline hands every event to every [`Outlet`] and never waits for one: each renders what it needs of the event,
+//! has a bounded queue and a thread of its own, and counts what it loses. So a slow or dead one holds up none of the
+//! others. Another exporter is one more file here and one line in `list`; another format is a file in `render/` and a
+//! line there.
 //!
-//! - `queue`: the pipeline's end: bounded, counts, numbers the event lines.
+//! - `list`: which outlets there are, and what the command line asks of them.
+//! - `stdout`: the run's own, in one of the formats of `render/`.
+//! - `queue`, `chunk`: the pipeline's end of it: bounded, counts, numbers the event lines.
 //! - `writer`: the thread that owns the file descriptor, and the only place that blocks on it.
 //! - `totals`: what was accepted, written and lost, readable from any thread.
-//! - `journald`: entries for the journal's socket, beside stdout, with a bounded queue and a thread of their own.
+//! - `journald`: entries for the journal's socket.
 //! - `sequence`: the run's id and the numbers of its event lines.
 //! - `stderr`: diagnostics of `trace`, which nobody waits for.
 //! - `diagnostics`: those of the agent, as lines of the stream.
@@ -21,19 +24,70 @@
 mod chunk;
 mod diagnostics;
 mod journald;
+mod list;
+mod outlets;
 mod queue;
 mod sequence;
 mod stderr;
+mod stdout;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod writer;
 
+use std::time::Duration;
+
+use kube_tcpstates_events::Line;
+
 pub use chunk::MAX_LINE;
 pub use diagnostics::Diagnostics;
-pub use journald::{JOURNAL_SOCKET, Journal, JournalTotals};
-pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Monitor, Offer, Queue, StartError, stdout};
+pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
+pub use list::{Asked, OnEnd, open};
+pub use outlets::Outlets;
+pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};
 pub use sequence::RunId;
-pub use stderr::Stderr;
+pub use stderr::{Stderr, say};
+pub use stdout::Stdout;
 pub use totals::Totals;
 pub use writer::{End, WriteError};
+
+use crate::render::Event;
+
+/// Takes finished events, on the pipeline's thread. No call waits.
+pub trait Outlet: Send {
+    /// Its name in counts of losses.
+    fn name(&self) -> &'static str;
+
+    /// A transition. What is not accepted is lost here, and counted in [`Totals`].
+    fn transition(&mut self, event: &Event<'_>) -> Offer;
+
+    /// Any other line: how the run starts, what was lost, that all is well, a diagnostic. The outlet numbers it, if it
+    /// numbers lines.
+    fn line(&mut self, line: &Line) -> Offer;
+
+    /// What has been accepted shall go out. Called whenever there is nothing more to take for now.
+    fn flush(&mut self);
+
+    /// What became of the events so far.
+    fn totals(&self) -> Totals;
+
+    /// Whoever reads it is gone: it never takes anything again. If it is the run's own, the run is over.
+    fn is_over(&self) -> bool;
+
+    /// The run has ended: lets go out what waits, for so long at most. The totals are final then.
+    fn finish(self: Box<Self>, within: Duration) -> Finished;
+}
+
+/// What became of an offered event or line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Offer {
+    /// It will go out, or be counted as lost at `write`.
+    Accepted,
+    /// No room: not rendered, no sequence number used; an event is counted as lost at `queue`.
+    Full,
+    /// Nobody takes anything any more: an event is counted as lost at `write`.
+    Closed,
+    /// The rendering did not make the whole lines announced; an event is counted as lost at `queue`.
+    Malformed,
+}

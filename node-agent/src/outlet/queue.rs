@@ -10,12 +10,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Offer;
 use super::chunk::{Chunk, Kind, MAX_LINE};
 use super::sequence::Sequence;
 use super::totals::{Offered, Totals, Written, totals};
@@ -40,20 +41,6 @@ const WAKE_AT: usize = 4;
 const SPARE: usize = 16;
 /// How long a writer that was told to give up has to do so. It needs longer only when write(2) itself hangs.
 const GIVE_UP: Duration = Duration::from_millis(200);
-
-/// What became of an offered line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Offer {
-    /// It will be written, or be counted as lost at `write`.
-    Accepted,
-    /// No room: not serialised, no sequence number used; an event is counted as lost at `queue`.
-    Full,
-    /// The writer has ended (stdout closed or failed): an event is counted as lost at `write`.
-    Closed,
-    /// The serialiser did not make the whole lines announced; an event is counted as lost at `queue`.
-    Malformed,
-}
 
 /// The output could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +69,7 @@ pub struct Finished {
 ///
 /// # Errors
 /// The descriptor could not be duplicated (too many open files).
-pub fn stdout() -> Result<OwnedFd, StartError> {
+pub fn stdout_of_process() -> Result<OwnedFd, StartError> {
     io::stdout()
         .as_fd()
         .try_clone_to_owned()
@@ -106,7 +93,6 @@ pub(super) struct Shared {
     pub(super) give_up_fd: OwnedFd,
     offered: Offered,
     pub(super) written: Written,
-    frozen: OnceLock<Totals>,
 }
 
 #[derive(Default)]
@@ -221,29 +207,8 @@ impl Shared {
     }
 
     fn totals(&self) -> Totals {
-        if let Some(totals) = self.frozen.get() {
-            return *totals;
-        }
         let ended = self.ended();
         totals(&self.offered, &self.written, ended)
-    }
-}
-
-/// Reads the totals from any thread.
-#[derive(Clone)]
-pub struct Monitor {
-    shared: Arc<Shared>,
-}
-
-impl Monitor {
-    /// A snapshot. Exact after [`Queue::finish`].
-    pub fn totals(&self) -> Totals {
-        self.shared.totals()
-    }
-
-    /// Whether the writer has ended, by itself or because it was told to.
-    pub fn ended(&self) -> bool {
-        self.shared.ended()
     }
 }
 
@@ -289,7 +254,6 @@ impl Queue {
             give_up_fd,
             offered: Offered::default(),
             written: Written::default(),
-            frozen: OnceLock::new(),
         });
         let its = Arc::clone(&shared);
         let writer = thread::Builder::new()
@@ -348,9 +312,9 @@ impl Queue {
         self.hand_over(HandOver::Flush);
     }
 
-    /// Totals for other threads.
-    pub fn monitor(&self) -> Monitor {
-        Monitor { shared: Arc::clone(&self.shared) }
+    /// Whether the writer has ended, by itself or because it was told to.
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended()
     }
 
     /// A snapshot of the totals.
@@ -374,8 +338,7 @@ impl Queue {
             // It has nothing left to do. Had it panicked, `end` would say so.
             let _ = writer.join();
         }
-        let totals = *shared.frozen.get_or_init(|| totals(&shared.offered, &shared.written, true));
-        shared.ended.store(true, Ordering::Release);
+        let totals = totals(&shared.offered, &shared.written, true);
         Finished { totals, end: end.unwrap_or(End::Deadline) }
     }
 

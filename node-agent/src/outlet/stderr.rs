@@ -15,6 +15,11 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stderr;
 
+/// Says one line on stderr. Nobody may be listening there; that must not stop anything.
+pub fn say(what: &impl std::fmt::Display) {
+    let _ = io::Write::write_all(&mut Stderr, format!("{what}\n").as_bytes());
+}
+
 impl io::Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let stderr = io::stderr();

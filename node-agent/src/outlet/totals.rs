@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Lines and bytes since the start. While lines flow the numbers are of slightly different moments; after
 /// [`super::Queue::finish`] these hold exactly:
 ///
-/// - `event_lines_offered() == event_lines_accepted + lost_queue`
+/// - event lines offered `== event_lines_accepted + lost_queue`
 /// - `event_lines_accepted == event_lines_written + lost_write`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -13,7 +13,7 @@ pub struct Totals {
     pub event_lines_accepted: u64,
     /// Event lines of which the kernel took every byte.
     pub event_lines_written: u64,
-    /// Event lines refused for want of room (place `queue`), or because the serialiser made no valid line.
+    /// Event lines refused for want of room (place `queue`), or because the format made no valid line.
     pub lost_queue: u64,
     /// Event lines accepted that will never be written (place `write`). Grows only once the writer has ended.
     pub lost_write: u64,
@@ -30,9 +30,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Event lines that the pipeline has offered.
-    pub fn event_lines_offered(&self) -> u64 {
-        self.event_lines_accepted + self.lost_queue
+    /// Event lines lost on the way out.
+    pub fn lost(&self) -> u64 {
+        self.lost_queue + self.lost_write
     }
 }
 

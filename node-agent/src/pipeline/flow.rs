@@ -1,86 +1,69 @@
-//! What every transition passes through between the ring and the output's queue.
-
-use std::{collections::HashMap, sync::Arc};
+//! What every transition passes through between the ring and the outlets.
 
 use kube_tcpstates_common::{record::TransitionRecord, rule::TraceSet};
-use kube_tcpstates_events::AttributionStatus;
 
 use super::{
-    chooser::{Chooser, Standing},
-    holding::{Holding, Place},
+    held::HeldForOwner,
     ledger::Ledger,
-    resolver::{Owner, Resolver},
-    settling::{Settled, Settling},
+    owner::{Owners, Resolved},
+    undecided::{Decided, Undecided},
 };
 use crate::{
     connection::ConnectionIds,
     decode::{self, Transition},
-    kernel::{Clock, Rules, boot_ns},
+    kernel::{Clock, boot_ns},
     limit::{Admission, RateLimiter},
-    outlet::{Journal, Offer, Queue},
-    render::{self, Attributed, Labels, Serialiser},
+    outlet::{Offer, Outlets},
+    plan::View,
+    render::Event,
 };
 
-/// Renderings with pod labels that are kept. Above this all are made again.
-const LABELLED: usize = 16_384;
-
-/// The stations from decoding to the queue; apart from the ring the records come from.
+/// The stations from decoding to the outlets; apart from the ring the records come from.
 pub(super) struct Flow {
-    pub(super) resolver: Resolver,
+    pub(super) owners: Owners,
     pub(super) ids: ConnectionIds,
     pub(super) clock: Clock,
-    pub(super) serialiser: Serialiser,
     pub(super) ledger: Ledger,
-    settling: Settling,
-    holding: Holding,
-    pub(super) queue: Queue,
-    pub(super) journal: Option<(render::Journal, Journal)>,
-    pub(super) scratch: Vec<u8>,
+    undecided: Undecided,
+    held: HeldForOwner,
+    pub(super) outlets: Outlets,
     pub(super) filtered_user: u64,
     pub(super) lost_identity: u64,
     pub(super) lost_rate: u64,
-    /// Absent where nothing is limited.
-    pub(super) limiter: Option<RateLimiter>,
+    limiter: RateLimiter,
     /// Traces whose lines show labels of the pod.
     asks_labels: TraceSet,
-    labelled: HashMap<(Place, TraceSet), Arc<Labels>>,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
 
 /// What a flow is made of.
 pub(super) struct Parts {
-    pub(super) resolver: Resolver,
+    pub(super) owners: Owners,
     pub(super) ids: ConnectionIds,
-    pub(super) serialiser: Serialiser,
-    pub(super) queue: Queue,
-    pub(super) journal: Option<(render::Journal, Journal)>,
+    pub(super) outlets: Outlets,
     pub(super) count: Option<u64>,
-    pub(super) limiter: Option<RateLimiter>,
+    pub(super) limiter: RateLimiter,
     /// How long a transition waits for its owner's name, ns.
     pub(super) wait_ns: u64,
 }
 
 impl Flow {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { resolver, ids, serialiser, queue, journal, count, limiter, wait_ns } = parts;
+        let Parts { owners, ids, outlets, count, limiter, wait_ns } = parts;
         Self {
-            resolver,
+            owners,
             ids,
             clock: Clock::new(),
-            serialiser,
             ledger: Ledger::new(),
-            settling: Settling::new(),
-            holding: Holding::new(wait_ns),
-            queue,
-            journal,
-            scratch: Vec::with_capacity(render::MAX_LINE),
+            undecided: Undecided::new(),
+            held: HeldForOwner::new(wait_ns),
+            outlets,
             filtered_user: 0,
             lost_identity: 0,
             lost_rate: 0,
             limiter,
             asks_labels: 0,
-            labelled: HashMap::new(),
             offered: 0,
             count,
         }
@@ -88,114 +71,129 @@ impl Flow {
 
     /// As many lines as were asked for are out, or nobody takes any more.
     pub(super) fn is_done(&self) -> bool {
-        self.count.is_some_and(|count| self.offered >= count) || self.queue.monitor().ended()
+        self.count.is_some_and(|count| self.offered >= count) || self.outlets.is_over()
     }
 
     /// One ring record.
-    pub(super) fn take(&mut self, record: &TransitionRecord, rules: &mut Rules) {
-        if self.settling.concerns(record) {
-            self.take_earlier(record, rules);
+    pub(super) fn take(&mut self, record: &TransitionRecord) {
+        if self.undecided.concerns(record) {
+            self.take_earlier(record);
         }
         let kept = self.ledger.kept(record.generation);
         decode::for_each_transition(record, |transition| {
             transition.traces &= kept;
             transition.maybe &= kept;
             if decode::is_undecided(record) {
-                self.settling.hold(*transition, boot_ns());
+                self.undecided.hold(*transition, boot_ns());
             } else {
-                self.arrive(transition, rules);
+                self.arrive(transition);
             }
         });
     }
 
     /// The transition that waited for this record.
-    fn take_earlier(&mut self, record: &TransitionRecord, rules: &mut Rules) {
-        let Settled { ready, late } = self.settling.next(record, |generation| self.ledger.kept(generation));
+    fn take_earlier(&mut self, record: &TransitionRecord) {
+        let Decided { ready, late } = self.undecided.next(record, |generation| self.ledger.kept(generation));
         if let Some(transition) = ready {
-            self.arrive(&transition, rules);
+            self.arrive(&transition);
         }
         if let Some(transition) = late {
-            let owner = self.resolver.owner(&transition, rules);
-            self.ledger.lost(transition.traces | transition.maybe & owner.sets.matched);
+            let resolved = self.owners.resolve(&transition);
+            self.ledger.lost(transition.traces | transition.maybe & resolved.sets.matched);
         }
     }
 
     /// Transitions that wait for something.
     pub(super) fn held(&self) -> usize {
-        self.settling.len() + self.holding.len()
+        self.undecided.len() + self.held.len()
     }
 
     /// When the next wait ends, boot time ns.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.settling.next_deadline().into_iter().chain(self.holding.next_deadline()).min()
+        self.undecided.next_deadline().into_iter().chain(self.held.next_deadline()).min()
     }
 
-    /// Traces whose bits are not in `kept` want nothing any more of what waits.
-    pub(super) fn keep_bits(&mut self, kept: TraceSet) {
-        self.settling.keep_bits(kept);
-        self.holding.keep_bits(kept);
-    }
-
-    fn arrive(&mut self, transition: &Transition, rules: &mut Rules) {
+    fn arrive(&mut self, transition: &Transition) {
         if transition.traces | transition.maybe == 0 {
             self.filtered_user += 1;
             return;
         }
-        let place = Place::of(transition);
-        if self.holding.holds(place) {
-            self.holding.hold(place, *transition, boot_ns());
-            return;
+        let resolved = match self.held.awaited_by(transition.socket).cloned() {
+            Some(awaited) => return self.hold(awaited, transition),
+            None => self.owners.resolve(transition),
+        };
+        let wanted = transition.traces | transition.maybe & (resolved.sets.matched | resolved.sets.maybe);
+        match resolved.standing.awaited() {
+            Some(awaited) if wanted != 0 => self.hold(awaited, transition),
+            _ => self.settle(transition, &resolved),
         }
-        let owner = self.resolver.owner(transition, rules);
-        if owner.is_awaited()
-            && transition.traces | transition.maybe & (owner.sets.matched | owner.sets.maybe) != 0
-        {
-            self.holding.hold(place, *transition, boot_ns());
-            return;
-        }
-        self.settle(transition, &owner);
     }
 
-    /// What waited may be known by now.
-    pub(super) fn look_again(&mut self, rules: &mut Rules) {
-        for place in self.holding.places() {
-            let Some(sample) = self.holding.sample(place).copied() else { continue };
-            let owner = self.resolver.owner(&sample, rules);
-            if !owner.is_awaited() {
-                self.release(place, &owner);
+    /// Has a transition wait for its owner. Where too many wait, somebody goes without a name.
+    fn hold(&mut self, awaited: super::standing::Awaited, transition: &Transition) {
+        self.held.hold(awaited, *transition, boot_ns());
+        for transition in self.held.overflow() {
+            let resolved = self.owners.resolve(&transition);
+            self.settle(&transition, &resolved);
+        }
+    }
+
+    /// What waited may be known by now. Each is looked at for itself: not all that waited for one thing need be one
+    /// owner's.
+    fn look_again(&mut self) {
+        for awaited in self.held.awaited() {
+            let Some(first) = self.held.first(&awaited).copied() else { continue };
+            if self.owners.resolve(&first).standing.awaited().as_ref() == Some(&awaited) {
+                continue;
+            }
+            for transition in self.held.release(&awaited) {
+                self.arrive(&transition);
             }
         }
     }
 
     /// Ends the waits that have lasted long enough; at the end of the run all of them.
-    pub(super) fn end_waits(&mut self, now_ns: u64, rules: &mut Rules) {
-        while let Some(transition) = self.settling.due(now_ns) {
-            self.arrive(&transition, rules);
+    pub(super) fn end_waits(&mut self, now_ns: u64) {
+        while let Some(transition) = self.undecided.due(now_ns) {
+            self.arrive(&transition);
         }
-        while let Some(place) = self.holding.due(now_ns) {
-            let Some(sample) = self.holding.sample(place).copied() else { continue };
-            let mut owner = self.resolver.owner(&sample, rules);
-            if owner.is_awaited() {
-                self.resolver.give_up(place, &owner, rules);
-                owner = self.resolver.owner(&sample, rules);
+        while let Some(awaited) = self.held.due(now_ns) {
+            for transition in self.held.release(&awaited) {
+                let resolved = self.owners.resolve_at_last(&transition);
+                self.settle(&transition, &resolved);
             }
-            self.release(place, &owner);
         }
     }
 
-    fn release(&mut self, place: Place, owner: &Owner) {
-        for transition in self.holding.release(place) {
-            self.settle(&transition, owner);
-        }
+    /// Works by another view from here on.
+    pub(super) fn look_through(&mut self, view: View) {
+        self.asks_labels = view.plan.asks_labels();
+        self.owners.look_through(view);
+    }
+
+    /// From a generation on bits mean what they mean in the plan in force. What waits under a bit that means another
+    /// trace now is not wanted by that one.
+    pub(super) fn turn_over(&mut self, generation: u32) {
+        let plan = &self.owners.standings.view().plan;
+        let kept = self.ledger.turn_over(plan, generation);
+        self.limiter.follow(plan, boot_ns());
+        self.undecided.keep_bits(kept);
+        self.held.keep_bits(kept);
+    }
+
+    /// The view is in force: who waited for it may be known by it.
+    pub(super) fn in_force(&mut self) {
+        self.look_again();
     }
 
     /// Decides what the kernel could not, as far as that can be decided, and writes the line.
-    fn settle(&mut self, transition: &Transition, owner: &Owner) {
+    fn settle(&mut self, transition: &Transition, resolved: &Resolved) {
+        let maybe = resolved.sets.maybe;
         // Nobody can say whose it is: only a trace that takes everybody may have it.
-        let nameless = owner.sets.maybe & self.everything();
-        let wanted = transition.traces | transition.maybe & (owner.sets.matched | nameless);
+        let nameless = maybe & self.owners.standings.everything();
+        let wanted = transition.traces | transition.maybe & (resolved.sets.matched | nameless);
         if wanted == 0 {
-            let undecided = transition.maybe & owner.sets.maybe;
+            let undecided = transition.maybe & maybe;
             if undecided == 0 {
                 self.filtered_user += 1;
             } else {
@@ -205,21 +203,16 @@ impl Flow {
             return;
         }
         // Those that may have wanted it and do not take what nobody can name.
-        self.ledger.lost(transition.maybe & owner.sets.maybe & !nameless);
-        if self.admit(transition.boot_ns, owner, wanted) {
-            self.write(transition, owner, wanted);
+        self.ledger.lost(transition.maybe & maybe & !nameless);
+        if self.admit(transition.boot_ns, resolved, wanted) {
+            self.write(transition, resolved, wanted);
         }
     }
 
     /// Whether the limits of rate let a line through, by when its transition happened: what waited for a name, or for
     /// this process to get the CPU, comes in a burst, and was none.
-    fn admit(&mut self, boot_ns: u64, owner: &Owner, wanted: TraceSet) -> bool {
-        let Some(limiter) = &mut self.limiter else { return true };
-        let namespace = match &owner.standing {
-            Some(Standing::Pod { pod, .. }) => Some(pod.namespace.as_str()),
-            _ => None,
-        };
-        let Admission { admitted, .. } = limiter.admit(wanted, namespace, boot_ns);
+    fn admit(&mut self, boot_ns: u64, resolved: &Resolved, wanted: TraceSet) -> bool {
+        let Admission { admitted, .. } = self.limiter.admit(wanted, resolved.standing.namespace(), boot_ns);
         self.ledger.limited(wanted & !admitted);
         if admitted == 0 {
             self.lost_rate += 1;
@@ -227,75 +220,22 @@ impl Flow {
         admitted != 0
     }
 
-    /// What the line shows of the owner; with labels of the pod, where a trace asks for some.
-    fn labels(&mut self, transition: &Transition, owner: &Owner, wanted: TraceSet) -> Option<Arc<Labels>> {
-        let asking = wanted & self.asks_labels;
-        let Chooser::View(viewed) = &self.resolver.chooser else { return owner.labels.clone() };
-        if asking == 0 {
-            return owner.labels.clone();
-        }
-        let key = (Place::of(transition), asking);
-        if let Some(labels) = self.labelled.get(&key) {
-            return Some(Arc::clone(labels));
-        }
-        let plan = Arc::clone(&viewed.view.plan);
-        let mut keys: Vec<&str> = Vec::new();
-        for (_, trace) in plan.active().filter(|(bit, _)| asking >> bit & 1 == 1) {
-            keys.extend(trace.pod_labels.iter().map(String::as_str));
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        let labels = Arc::new(self.resolver.labelled(owner, &keys)?);
-        if self.labelled.len() >= LABELLED {
-            self.labelled.clear();
-        }
-        self.labelled.insert(key, Arc::clone(&labels));
-        Some(labels)
-    }
-
-    /// Owners, pods or traces have changed.
-    pub(super) fn renew(&mut self) {
-        self.resolver.renew();
-        self.labelled.clear();
-        if let Chooser::View(viewed) = &self.resolver.chooser {
-            let asking = viewed.view.plan.active().filter(|(_, trace)| !trace.pod_labels.is_empty());
-            self.asks_labels = asking.fold(0, |set, (bit, _)| set | 1 << bit);
-        }
-    }
-
-    fn everything(&self) -> TraceSet {
-        match &self.resolver.chooser {
-            Chooser::View(viewed) => viewed.view.plan.everything(),
-            Chooser::Selection(_) => 0,
-        }
-    }
-
-    fn write(&mut self, transition: &Transition, owner: &Owner, wanted: TraceSet) {
+    fn write(&mut self, transition: &Transition, resolved: &Resolved, wanted: TraceSet) {
         if self.count.is_some_and(|count| self.offered >= count) {
             self.filtered_user += 1;
             return;
         }
-        let mut attribution = owner.attribution;
-        if owner.standing.as_ref().is_some_and(Standing::is_nobody) {
-            attribution.status = AttributionStatus::PendingExpired;
-        }
-        let labels = self.labels(transition, owner, wanted);
-        let event = Attributed {
+        let asking = wanted & self.asks_labels;
+        let labelled = if asking == 0 { None } else { self.owners.labelled(resolved, asking) };
+        let event = Event {
             transition,
             unix_ns: self.clock.unix_ns(transition.boot_ns),
             connection_id: self.ids.id(transition),
-            attribution,
-            labels: labels.as_deref(),
+            attribution: resolved.attribution,
+            owner: labelled.as_deref().or(resolved.owner.as_deref()),
             traces: self.ledger.names().of(wanted),
         };
-        let serialiser = &mut self.serialiser;
-        let offer = self.queue.line(1, |out, seq| serialiser.transition(out, seq, &event));
-        if let Some((encoder, journal)) = &self.journal {
-            self.scratch.clear();
-            encoder.datagram(&mut self.scratch, &event);
-            journal.send(&self.scratch);
-        }
-        if offer == Offer::Accepted {
+        if self.outlets.transition(&event) == Offer::Accepted {
             self.offered += 1;
             self.ledger.written(wanted);
         } else {

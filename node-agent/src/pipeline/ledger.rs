@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
 use super::account::TraceCounts;
-use crate::{names::TraceName, plan::Plan, render::TraceTable};
+use crate::{names::TraceTable, plan::Plan};
 
 /// Traces that are gone whose counts are kept.
 const KEPT: usize = 1_024;
@@ -27,7 +27,8 @@ struct Earlier {
 /// The counts of a trace, and what it is called.
 #[derive(Clone, Debug)]
 struct Entry {
-    name: String,
+    /// The command line's own trace has none, and its losses are those of the run.
+    name: Option<String>,
     counts: TraceCounts,
     told_lost: u64,
     /// The turn in which it was last active.
@@ -63,11 +64,6 @@ impl Ledger {
         }
     }
 
-    /// One generation for the whole run: the command line's one trace has no plan.
-    pub(super) fn begin(&mut self, generation: u32) {
-        self.generation = generation;
-    }
-
     /// Another plan is in force under a generation. Returns the bits that mean what they meant before.
     pub(super) fn turn_over(&mut self, plan: &Arc<Plan>, generation: u32) -> TraceSet {
         self.settle();
@@ -86,10 +82,10 @@ impl Ledger {
             self.names.set(bit, None);
         }
         for (bit, trace) in plan.active() {
-            self.names.set(bit, Some(trace.name.clone()));
+            self.names.set(bit, trace.name.clone());
             let turn = self.turn;
             let entry = self.by_uid.entry(trace.uid.clone()).or_insert_with(|| Entry {
-                name: shown(&trace.name),
+                name: trace.name.as_ref().map(|name| name.as_str().to_owned()),
                 counts: TraceCounts::default(),
                 told_lost: 0,
                 turn,
@@ -163,10 +159,12 @@ impl Ledger {
             .by_uid
             .values()
             .filter(|entry| entry.counts.lost != entry.told_lost)
-            .map(|entry| entry.name.clone())
+            .filter_map(|entry| entry.name.clone())
             .collect();
-        for entry in self.by_uid.values().filter(|entry| news.contains(&entry.name)) {
-            *changed.entry(entry.name.clone()).or_default() += entry.counts.lost;
+        for entry in self.by_uid.values() {
+            if let Some(name) = entry.name.as_ref().filter(|name| news.contains(name)) {
+                *changed.entry(name.clone()).or_default() += entry.counts.lost;
+            }
         }
         changed
     }
@@ -197,13 +195,6 @@ impl Ledger {
             let Some(uid) = oldest.map(|(uid, _)| uid.clone()) else { return };
             self.by_uid.remove(&uid);
         }
-    }
-}
-
-/// As `lost.by_trace` names it: a cluster trace's name has no slash.
-fn shown(name: &TraceName) -> String {
-    match name {
-        TraceName::Namespaced(text) | TraceName::Cluster(text) => text.clone(),
     }
 }
 

@@ -1,27 +1,31 @@
-//! Joins the stations: the thread on which a transition goes from the ring to the output's queue.
+//! Joins the stations: the thread on which a transition goes from the ring to the outlets, of `trace` and of `agent`.
 //!
 //! ```text
-//! kernel ─► decode ─► connection ─► identity (resolver) ─► settle ─► serialise ─► output
-//!              ▲                        │    ▲               │
-//!              ├─ ledger (bits)         │    └─ chooser      ├─ holding: who is not known yet
-//!              └─ settling: who else    ▼       (View)       └─ rate
-//!                       force: the kernel's rules and cgroup sets
+//! kernel ─► decode ─► connection ─► owner ─► settle ─► limit ─► outlets (each renders what it needs)
+//!              ▲                     ▲  │       ▲
+//!              ├─ ledger (bits)      │  │       └─ held: who is not known yet
+//!              └─ undecided:         │  └─ describe: the owner's names
+//!                 who else wants it  ├─ cgroups ─────────┐
+//!                                    └─ standing (View) ─┴─► membership ─► the kernel's cgroup sets
+//!                                             ▲
+//!                            force: the kernel's rules, attach, detach
 //! ```
 
 mod account;
-mod chooser;
+mod cgroups;
+mod describe;
 mod flow;
 mod force;
 mod handle;
-mod holding;
+mod held;
 mod ledger;
-mod rendered;
+mod membership;
+mod owner;
 mod replay;
 mod report;
-mod resolver;
-mod selection;
-mod settling;
+mod standing;
 mod tally;
+mod undecided;
 
 use std::{
     path::PathBuf,
@@ -30,33 +34,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_tcpstates_events::K8s;
+use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
+pub use describe::Whereabouts;
 pub use handle::Handle;
-pub use rendered::Whereabouts;
 pub use replay::Replay;
-pub use report::say;
-pub use selection::Selection;
 pub use tally::Tally;
 
 use self::{
-    chooser::{Chooser, Viewed},
+    cgroups::Cgroups,
     flow::{Flow, Parts},
     handle::Request,
+    membership::Membership,
+    owner::Owners,
     report::{InCluster, Reporter},
-    resolver::Resolver,
 };
 use crate::{
-    cgroupfs::Mount,
+    cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
     kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
     limit::RateLimiter,
-    outlet::{End, Journal, Queue},
-    render::{self, Serialiser},
+    outlet::{End, Outlets},
+    plan::View,
 };
 
-/// How long stdout, and the journal after it, may stay blocked at the end.
+/// How long an outlet may stay blocked at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks for room for the last lines.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
@@ -69,41 +72,30 @@ pub struct Setup {
     pub mount: Option<Mount>,
     /// Where the host's processes are to be seen, if they are.
     pub proc_root: PathBuf,
-    /// What is traced.
-    pub target: Target,
     /// Where this runs, for every line.
     pub whereabouts: Whereabouts,
-    /// The format.
-    pub serialiser: Serialiser,
     /// Where lines go.
-    pub queue: Queue,
-    /// The journal, with `-Y`.
-    pub journal: Option<(render::Journal, Journal)>,
-    /// Diagnostics to write between the lines, newline included, where they do not go to stderr.
-    pub diagnostics: Option<Receiver<Vec<u8>>>,
+    pub outlets: Outlets,
+    /// Writes the first line of the run, once tracing is as the first view wants it.
+    pub start_line: StartLine,
+    /// Diagnostics to write between the lines, where they do not go to stderr.
+    pub diagnostics: Option<Receiver<Log>>,
+    /// Says the counts when somebody asks for them.
+    pub summary: fn(&Tally),
     /// Names connections.
     pub ids: ConnectionIds,
     /// Names the run in lines, 8 hex digits.
     pub run: String,
+    /// How long a transition waits for its owner's name.
+    pub identity_wait: Duration,
+    /// Lines a second for all traces together; 0 is no limit.
+    pub lines_per_second: u32,
     /// End after so many transitions.
     pub count: Option<u64>,
 }
 
-/// What is traced.
-pub enum Target {
-    /// This machine, or some containers of it.
-    Machine(Selection),
-    /// What the [`crate::plan::View`] says that comes through [`Handle::view`].
-    Cluster {
-        /// How long a transition waits for its owner's name.
-        identity_wait: Duration,
-        /// Lines a second for all traces together; 0 is no limit.
-        lines_per_second: u32,
-    },
-}
-
-/// Writes the first line of the run.
-pub type StartLine = Box<dyn FnOnce(&Loaded, &mut Queue, &Serialiser) + Send>;
+/// Makes the first line of the run.
+pub type StartLine = Box<dyn FnOnce(&Loaded) -> Line + Send>;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -136,9 +128,11 @@ struct Pipeline {
     mount: Option<Mount>,
     events: EventRing,
     flow: Flow,
+    membership: Membership,
     reporter: Reporter,
     requests: Receiver<Request>,
-    diagnostics: Option<Receiver<Vec<u8>>>,
+    diagnostics: Option<Receiver<Log>>,
+    summary: fn(&Tally),
     start_line: Option<StartLine>,
     /// Revision of the plan in force.
     in_force: Option<u64>,
@@ -146,61 +140,51 @@ struct Pipeline {
     failure: Option<String>,
 }
 
-/// Attaches the programs by `attach` and starts the thread; the first line is written once tracing runs. `on_end` is
-/// called on the pipeline's thread when it has ended.
+/// Starts the thread. It traces by the view given, which is in force when this comes back; without one nothing is
+/// attached until a view comes through the [`Handle`]. `on_end` is called on the pipeline's thread when it has ended.
 pub fn start(
     setup: Setup,
-    attach: impl FnOnce(&mut Loaded) -> anyhow::Result<()>,
-    start_line: StartLine,
+    view: Option<View>,
     on_end: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<Running> {
-    let (mut pipeline, handle, sleeper) = assemble(setup, start_line)?;
-    pipeline.kernel.attach_cgroups();
-    pipeline.walk();
-    attach(&mut pipeline.kernel)?;
-    pipeline.flow.ledger.begin(pipeline.kernel.rules.generation());
-    pipeline.say_start();
-    spawn(pipeline, handle, sleeper, on_end)
+    let (mut pipeline, handle, sleeper) = assemble(setup)?;
+    if let Some(view) = view {
+        pipeline.put_in_force(view)?;
+    }
+    let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
+        // Also when the thread panics: nobody else would tell whoever waits for its end.
+        let _told = OnDrop(Some(on_end));
+        pipeline.run(sleeper)
+    })?;
+    Ok(Running { handle, thread })
 }
 
-/// Starts the thread with nothing attached: it waits for a view. The first line is written when that is in force.
-pub fn serve(
-    setup: Setup,
-    start_line: StartLine,
-    on_end: impl FnOnce() + Send + 'static,
-) -> anyhow::Result<Running> {
-    let (pipeline, handle, sleeper) = assemble(setup, start_line)?;
-    spawn(pipeline, handle, sleeper, on_end)
-}
-
-fn assemble(setup: Setup, start_line: StartLine) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
+fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let Setup {
         mut kernel,
         mount,
         proc_root,
-        target,
         whereabouts,
-        serialiser,
-        queue,
-        journal,
+        outlets,
+        start_line,
         diagnostics,
+        summary,
         ids,
         run,
+        identity_wait,
+        lines_per_second,
         count,
     } = setup;
     let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
     let Rings { events, cgroups, sleeper } = rings;
-    let (chooser, limiter, wait) = match target {
-        Target::Machine(selection) => (Chooser::Selection(selection), None, Duration::ZERO),
-        Target::Cluster { identity_wait, lines_per_second } => {
-            let viewed = Chooser::View(Box::<Viewed>::default());
-            (viewed, Some(RateLimiter::new(lines_per_second)), identity_wait)
-        }
-    };
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
-    let resolver = Resolver::new(cgroups, mount.as_ref(), proc_root, chooser, whereabouts);
-    let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-    let flow = Flow::new(Parts { resolver, ids, serialiser, queue, journal, count, limiter, wait_ns });
+    let unified = mount.as_ref().is_some_and(|mount| mount.layout == Layout::Unified);
+    let cgroups = Cgroups::new(cgroups, mount.as_ref());
+    let owners = Owners::new(cgroups, proc_root, unified, whereabouts);
+    let membership = Membership::new(owners.layout());
+    let limiter = RateLimiter::new(lines_per_second);
+    let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
+    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, wait_ns });
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
     let pipeline = Pipeline {
@@ -208,28 +192,16 @@ fn assemble(setup: Setup, start_line: StartLine) -> anyhow::Result<(Pipeline, Ha
         mount,
         events,
         flow,
+        membership,
         reporter: Reporter::new(run, k8s),
         requests,
         diagnostics,
+        summary,
         start_line: Some(start_line),
         in_force: None,
         failure: None,
     };
     Ok((pipeline, handle, sleeper))
-}
-
-fn spawn(
-    pipeline: Pipeline,
-    handle: Handle,
-    sleeper: Sleeper,
-    on_end: impl FnOnce() + Send + 'static,
-) -> anyhow::Result<Running> {
-    let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
-        // Also when the thread panics: nobody else would tell whoever waits for its end.
-        let _told = OnDrop(Some(on_end));
-        pipeline.run(sleeper)
-    })?;
-    Ok(Running { handle, thread })
 }
 
 /// Does something when it is dropped.
@@ -263,32 +235,42 @@ impl Pipeline {
 
     /// Everything that waits in the rings. Returns whether there was any.
     fn turn(&mut self) -> bool {
-        let Self { kernel, events, flow, .. } = self;
         let now_ns = boot_ns();
-        flow.clock.refresh(now_ns);
-        flow.resolver.follow(&mut kernel.rules);
-        let found = events.drain(|record| flow.take(record, &mut kernel.rules));
-        flow.end_waits(now_ns, &mut kernel.rules);
+        self.flow.clock.refresh(now_ns);
+        self.flow.owners.cgroups.follow();
+        self.tell_rules();
+        let Self { events, flow, .. } = self;
+        let found = events.drain(|record| flow.take(record));
+        flow.end_waits(now_ns);
+        // Also of those that only a look-up found, and of whom was given up.
+        self.tell_rules();
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
-        self.flow.queue.flush();
+        self.flow.outlets.flush();
         found > 0
+    }
+
+    /// What is new of cgroups goes into the kernel's rules.
+    fn tell_rules(&mut self) {
+        let owners = &mut self.flow.owners;
+        self.membership.catch_up(&mut owners.cgroups, &owners.standings, &mut self.kernel.rules);
     }
 
     /// What has been said lately.
     fn write_diagnostics(&mut self) {
         let Some(diagnostics) = &self.diagnostics else { return };
-        while let Ok(line) = diagnostics.try_recv() {
+        while let Ok(log) = diagnostics.try_recv() {
             // Without room it is dropped: events matter more.
-            let _ = self.flow.queue.note(|out| out.extend_from_slice(&line));
+            let _ = self.flow.outlets.line(&Line::Log(log));
         }
     }
 
     /// Writes the first line of the run, once.
     fn say_start(&mut self) {
         if let Some(start_line) = self.start_line.take() {
-            start_line(&self.kernel, &mut self.flow.queue, &self.flow.serialiser);
-            self.flow.queue.flush();
+            // Nothing but diagnostics is waiting yet, so there is room.
+            let _ = self.flow.outlets.line(&start_line(&self.kernel));
+            self.flow.outlets.flush();
         }
     }
 
@@ -316,11 +298,7 @@ impl Pipeline {
                 Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Ok(Request::Summary) => {
                     let tally = self.tally(true);
-                    if self.diagnostics.is_some() {
-                        tracing::info!("{tally}");
-                    } else {
-                        say(&tally);
-                    }
+                    (self.summary)(&tally);
                 }
                 Ok(Request::Heartbeat) => {
                     self.try_again();
@@ -328,8 +306,8 @@ impl Pipeline {
                     self.heartbeat(false);
                 }
                 Ok(Request::View(view)) => {
-                    self.put_in_force(*view);
-                    self.flow.queue.flush();
+                    self.try_to_put_in_force(*view);
+                    self.flow.outlets.flush();
                 }
                 Ok(Request::Account(answer)) => {
                     // Whoever asked may have given up.
@@ -345,19 +323,12 @@ impl Pipeline {
         self.kernel.detach();
         while self.turn() {}
         // Nobody has the time to wait for names any more.
-        self.flow.end_waits(u64::MAX, &mut self.kernel.rules);
+        self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
         self.last_lines(deadline);
         let mut tally = self.tally(true);
-        let flow = self.flow;
-        let finished = flow.queue.finish(deadline.saturating_duration_since(Instant::now()));
+        let finished = self.flow.outlets.finish(deadline.saturating_duration_since(Instant::now()));
         tally.output = finished.totals;
-        if let Some((_, journal)) = flow.journal {
-            let lost = journal.finish(FINISH_WITHIN).lost();
-            if lost > 0 {
-                tracing::warn!("{lost} entries did not reach the journal");
-            }
-        }
         Outcome { tally, end: finished.end, failure }
     }
 
@@ -381,7 +352,8 @@ impl Pipeline {
         let flow = &self.flow;
         Tally {
             kernel: self.kernel.counters.snapshot(),
-            output: flow.queue.totals(),
+            output: flow.outlets.totals(),
+            lost_beside: flow.outlets.lost_beside(),
             filtered_user: flow.filtered_user,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
@@ -400,7 +372,7 @@ impl Pipeline {
             failure: self.failure.clone(),
             traces: self.flow.ledger.counts(),
             held: tally.held,
-            cgroups: self.flow.resolver.cgroups(),
+            cgroups: self.flow.owners.cgroups.len(),
             tally,
         }
     }
@@ -418,7 +390,7 @@ impl Pipeline {
     fn tell(&mut self, tally: &Tally) -> bool {
         let flow = &mut self.flow;
         flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
-        self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &flow.serialiser, &mut flow.queue)
+        self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &mut flow.outlets)
     }
 
     /// False when stdout has no room for it.
@@ -430,16 +402,17 @@ impl Pipeline {
         let tally = self.tally(false);
         let cluster = self.in_cluster();
         let flow = &mut self.flow;
-        self.reporter.heartbeat(&tally, cluster, &mut flow.clock, &flow.serialiser, &mut flow.queue, last)
+        self.reporter.heartbeat(&tally, cluster, &mut flow.clock, &mut flow.outlets, last)
     }
 
     /// What a heartbeat says of the cluster.
     fn in_cluster(&self) -> Option<InCluster> {
-        let Chooser::View(viewed) = &self.flow.resolver.chooser else { return None };
+        let view = self.flow.owners.standings.view();
+        let roster = view.roster.as_ref()?;
         Some(InCluster {
-            traces_loaded: u32::try_from(viewed.view.plan.active().count()).unwrap_or(u32::MAX),
-            traces_refused: viewed.view.refused,
-            api_in_sync: viewed.view.roster.in_sync(),
+            traces_loaded: u32::try_from(view.plan.active().count()).unwrap_or(u32::MAX),
+            traces_refused: view.refused,
+            api_in_sync: roster.in_sync(),
         })
     }
 }

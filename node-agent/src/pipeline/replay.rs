@@ -3,34 +3,37 @@
 use kube_tcpstates_common::record::TransitionRecord;
 
 use super::{Outcome, Pipeline, Setup, assemble};
-use crate::{kernel::boot_ns, outlet::Totals};
+use crate::{kernel::boot_ns, outlet::Totals, plan::View};
 
 /// A pipeline that is fed by hand, on the caller's thread. The kernel's programs are loaded and never attached.
 pub struct Replay(Pipeline);
 
 impl Replay {
     /// Sets it up as [`super::start`] does, without attaching anything.
-    pub fn new(setup: Setup) -> anyhow::Result<Self> {
-        let (mut pipeline, ..) = assemble(setup, Box::new(|_, _, _| {}))?;
+    pub fn new(setup: Setup, view: View) -> anyhow::Result<Self> {
+        let (mut pipeline, ..) = assemble(setup)?;
+        pipeline.flow.look_through(view);
         pipeline.walk();
-        pipeline.flow.ledger.begin(pipeline.kernel.rules.generation());
+        let generation = pipeline.kernel.rules.generation();
+        pipeline.flow.turn_over(generation);
         Ok(Self(pipeline))
     }
 
-    /// Takes records as one turn takes them from the ring, and hands their lines to the output.
+    /// Takes records as one turn takes them from the ring, and hands their lines to the outlets.
     pub fn feed(&mut self, records: &[TransitionRecord]) {
-        let Pipeline { kernel, flow, .. } = &mut self.0;
-        flow.clock.refresh(boot_ns());
-        flow.resolver.follow(&mut kernel.rules);
+        let pipeline = &mut self.0;
+        pipeline.flow.clock.refresh(boot_ns());
+        pipeline.flow.owners.cgroups.follow();
+        pipeline.tell_rules();
         for record in records {
-            flow.take(record, &mut kernel.rules);
+            pipeline.flow.take(record);
         }
-        flow.queue.flush();
+        pipeline.flow.outlets.flush();
     }
 
     /// What the output has taken and written so far. Whoever feeds faster than it writes loses lines.
     pub fn totals(&self) -> Totals {
-        self.0.flow.queue.totals()
+        self.0.flow.outlets.totals()
     }
 
     /// The generation that records must have to be taken for this run's.
@@ -38,7 +41,7 @@ impl Replay {
         self.0.kernel.rules.generation()
     }
 
-    /// Waits for the output, as at the end of a run.
+    /// Waits for the outlets, as at the end of a run.
     pub fn finish(self) -> Outcome {
         self.0.finish(None)
     }

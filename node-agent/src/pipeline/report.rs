@@ -1,22 +1,19 @@
 //! The lines that are not transitions: what was lost, and that all is well.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
 
-use kube_tcpstates_events::{Heartbeat, K8s, Line, Loss, Lost, SchemaId};
+use kube_tcpstates_events::{
+    Heartbeat, HeartbeatAttributes, K8s, Line, Loss, Lost, LostAttributes, SchemaId,
+};
 
 use super::{ledger::Ledger, tally::Tally};
 use crate::{
     kernel::{Clock, boot_ns},
-    outlet::{Offer, Queue, Stderr},
-    render::{Serialiser, line::split_lost, time::rfc3339},
+    outlet::{Offer, Outlets},
+    render::time::rfc3339,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// Says one line on stderr. Nobody may be listening there; that must not stop anything.
-pub fn say(what: &impl std::fmt::Display) {
-    let _ = Stderr.write_all(format!("{what}\n").as_bytes());
-}
 
 /// What a heartbeat says of the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +29,20 @@ pub(super) struct Reporter {
     k8s: Option<Box<K8s>>,
     started_ns: u64,
     told: u64,
+    told_beside: BTreeMap<&'static str, u64>,
     told_ns: u64,
 }
 
 impl Reporter {
     pub(super) fn new(run: String, k8s: Option<K8s>) -> Self {
-        Self { run, k8s: k8s.map(Box::new), started_ns: boot_ns(), told: 0, told_ns: 0 }
+        Self {
+            run,
+            k8s: k8s.map(Box::new),
+            started_ns: boot_ns(),
+            told: 0,
+            told_beside: BTreeMap::new(),
+            told_ns: 0,
+        }
     }
 
     /// Losses are told at most once a second.
@@ -52,7 +57,7 @@ impl Reporter {
 
     /// Whether there is any to tell.
     pub(super) fn is_untold(&self, tally: &Tally) -> bool {
-        tally.lost().total() > self.told
+        tally.lost().total() > self.told || tally.lost_beside != self.told_beside
     }
 
     /// The next look at losses is due at once.
@@ -66,49 +71,38 @@ impl Reporter {
         tally: &Tally,
         ledger: &mut Ledger,
         clock: &Clock,
-        serialiser: &Serialiser,
-        queue: &mut Queue,
+        outlets: &mut Outlets,
     ) -> bool {
         self.told_ns = boot_ns();
         let by_place = tally.lost();
         let total = by_place.total();
         // Less than before: what the kernel skipped cannot be read just now.
-        if total <= self.told {
+        let since_last = total.saturating_sub(self.told);
+        if since_last == 0 && tally.lost_beside == self.told_beside {
             return true;
         }
-        let since_last = total - self.told;
-        if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
-            say(&format_args!(
-                "lost {since_last} transitions (ring {}, recursion {}, queue {}, write {} since the start)",
-                by_place.ring, by_place.recursion, by_place.queue, by_place.write
-            ));
-            self.told = total;
-            return true;
-        }
-        let whole = Lost {
-            time: rfc3339(clock.unix_ns(boot_ns())),
+        let tcpstates = LostAttributes {
             schema: SchemaId::V1,
             run: self.run.clone(),
             seq: 0,
-            k8s: self.k8s.clone(),
-            lost: Loss { since_last, total, by_place, by_trace: ledger.losses() },
+            lost: Loss {
+                since_last,
+                total: total.max(self.told),
+                by_place,
+                by_outlet: by_name(&tally.lost_beside),
+                by_trace: ledger.losses(),
+            },
             exact: tally.exact(),
         };
-        let mut offer = Offer::Accepted;
-        for part in split_lost(whole) {
-            offer = queue.control(|out, seq| {
-                serialiser.line(out, &Line::Lost(Box::new(Lost { seq, ..part.clone() })));
-            });
-            // Told again as a whole: a count by trace is the one in the latest line.
-            if offer != Offer::Accepted {
-                break;
-            }
-        }
+        let lost = Lost { time: rfc3339(clock.unix_ns(boot_ns())), tcpstates, k8s: self.k8s.clone() };
+        let offer = outlets.line(&Line::Lost(Box::new(lost)));
+        // Else it is told again as a whole: a count by trace is the one in the latest line.
         if offer == Offer::Accepted {
-            self.told = total;
+            self.told = total.max(self.told);
+            self.told_beside.clone_from(&tally.lost_beside);
             ledger.losses_told();
         }
-        queue.flush();
+        outlets.flush();
         matches!(offer, Offer::Accepted | Offer::Closed)
     }
 
@@ -118,33 +112,31 @@ impl Reporter {
         tally: &Tally,
         cluster: Option<InCluster>,
         clock: &mut Clock,
-        serialiser: &Serialiser,
-        queue: &mut Queue,
+        outlets: &mut Outlets,
         last: bool,
     ) -> bool {
-        if matches!(serialiser, Serialiser::Table(_) | Serialiser::Csv(_)) {
-            return true;
-        }
         let now_ns = boot_ns();
         clock.refresh(now_ns);
-        let heartbeat = Heartbeat {
-            time: rfc3339(clock.unix_ns(now_ns)),
+        let tcpstates = HeartbeatAttributes {
             schema: SchemaId::V1,
             run: self.run.clone(),
             seq: 0,
-            k8s: self.k8s.clone(),
             uptime_s: now_ns.saturating_sub(self.started_ns) / SECOND_NS,
             totals: tally.totals(),
+            lost_by_outlet: by_name(&tally.lost_beside),
             clock_step_ns: clock.take_step(),
             traces_loaded: cluster.map(|cluster| cluster.traces_loaded),
             traces_refused: cluster.map(|cluster| cluster.traces_refused),
             api_in_sync: cluster.map(|cluster| cluster.api_in_sync),
             last,
         };
-        let offer = queue.control(|out, seq| {
-            serialiser.line(out, &Line::Heartbeat(Box::new(Heartbeat { seq, ..heartbeat.clone() })));
-        });
-        queue.flush();
+        let heartbeat = Heartbeat { time: rfc3339(clock.unix_ns(now_ns)), tcpstates, k8s: self.k8s.clone() };
+        let offer = outlets.line(&Line::Heartbeat(Box::new(heartbeat)));
+        outlets.flush();
         matches!(offer, Offer::Accepted | Offer::Closed)
     }
+}
+
+fn by_name(lost: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    lost.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }

@@ -1,6 +1,6 @@
 //! What became of the transitions, from the kernel's counters and our own.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{ByPlace, Totals};
@@ -12,8 +12,10 @@ use crate::{kernel::CounterSnapshot, outlet};
 pub struct Tally {
     /// The kernel's part.
     pub kernel: CounterSnapshot,
-    /// The output's part.
+    /// The part of the run's own outlet.
     pub output: outlet::Totals,
+    /// What outlets beside it lost, by their names; only those that lost something.
+    pub lost_beside: BTreeMap<&'static str, u64>,
     /// Emitted by the kernel, wanted by nobody after all.
     pub filtered_user: u64,
     /// Nobody could say in time whose they are, and no trace may have them without.

@@ -1,13 +1,12 @@
 //! The traces that are active, each under its bit.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
-use kube_tcpstates_crds::LabelSelector;
 
-use super::TraceKey;
-use crate::filter::TraceFilter;
+use super::{IdScope, PodScope, Scope, TraceKey};
+use crate::filter::{CgroupChoice, TraceFilter};
+use crate::identity::Identity;
 use crate::names::TraceName;
 use crate::roster::PodInfo;
 
@@ -18,18 +17,12 @@ pub struct ActiveTrace {
     pub uid: String,
     /// Its name.
     pub key: TraceKey,
-    /// As lines name it.
-    pub name: TraceName,
+    /// As lines name it; the command line's own trace has no name.
+    pub name: Option<TraceName>,
     /// What the kernel judges.
     pub filter: TraceFilter,
-    /// Which pods, within `namespaces`.
-    pub pods: LabelSelector,
-    /// Names of the namespaces whose pods it may show: its own, or those that its selector selects now.
-    pub namespaces: BTreeSet<String>,
-    /// Names of containers; empty is all.
-    pub containers: BTreeSet<String>,
-    /// A cluster trace whose selectors are all empty: it takes what nobody can name, too.
-    pub everything: bool,
+    /// Whose sockets.
+    pub scope: Scope,
     /// Lines a second on this node; 0 is no limit.
     pub lines_per_second: u32,
     /// Lines at once after a quiet time.
@@ -49,12 +42,23 @@ pub enum Container<'a> {
     Nameless,
 }
 
+/// What the cluster says of whoever owns a socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// No pod of it, or one that nobody could name in time.
+    NoPod,
+    /// It may yet turn out to be any pod.
+    Unknown,
+    /// A container of a pod.
+    Pod(&'a PodInfo, Container<'a>),
+}
+
 /// Sets of traces for one cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sets {
     /// Traces that select it.
     pub matched: TraceSet,
-    /// Traces that could yet select it.
+    /// Traces that select it if it turns out to be theirs.
     pub maybe: TraceSet,
 }
 
@@ -73,6 +77,21 @@ impl Plan {
         Self { slots, revision }
     }
 
+    /// The command line's one trace, under bit 0.
+    pub fn of_command_line(filter: TraceFilter, scope: IdScope) -> Self {
+        let trace = ActiveTrace {
+            uid: String::new(),
+            key: TraceKey { namespace: None, name: String::new() },
+            name: None,
+            filter,
+            scope: Scope::Ids(scope),
+            lines_per_second: 0,
+            burst: 0,
+            pod_labels: Vec::new(),
+        };
+        Self::new(vec![Some(Arc::new(trace))], 1)
+    }
+
     /// The active traces with their bits.
     pub fn active(&self) -> impl Iterator<Item = (usize, &Arc<ActiveTrace>)> {
         self.slots.iter().take(MAX_TRACES).enumerate().filter_map(|(bit, slot)| Some((bit, slot.as_ref()?)))
@@ -88,23 +107,34 @@ impl Plan {
         self.active().fold(0, |set, (bit, _)| set | 1 << bit)
     }
 
-    /// Bits of the traces that take what nobody can name.
-    pub fn everything(&self) -> TraceSet {
-        self.active().filter(|(_, trace)| trace.everything).fold(0, |set, (bit, _)| set | 1 << bit)
+    /// Bits of the traces that select by owner.
+    pub fn by_owner(&self) -> TraceSet {
+        self.bits(|trace| trace.filter.cgroups == CgroupChoice::Selected)
     }
 
-    /// The traces that select a container of a pod.
-    pub fn sets(&self, pod: &PodInfo, container: Container<'_>) -> Sets {
+    /// Bits of the traces that take what nobody can name.
+    pub fn everything(&self) -> TraceSet {
+        self.bits(|trace| trace.pods().is_some_and(|scope| scope.everything))
+    }
+
+    /// Bits of the traces whose lines show labels of the pod.
+    pub fn asks_labels(&self) -> TraceSet {
+        self.bits(|trace| !trace.pod_labels.is_empty())
+    }
+
+    fn bits(&self, is: impl Fn(&ActiveTrace) -> bool) -> TraceSet {
+        self.active().filter(|(_, trace)| is(trace)).fold(0, |set, (bit, _)| set | 1 << bit)
+    }
+
+    /// The traces that select an owner, of which the path says `identity` and the cluster `subject`.
+    pub fn sets(&self, identity: Option<&Identity>, subject: Subject<'_>) -> Sets {
         let mut sets = Sets::default();
-        for (bit, trace) in self.active().filter(|(_, trace)| trace.selects(pod)) {
-            if trace.containers.is_empty() {
-                sets.matched |= 1 << bit;
-                continue;
-            }
-            match container {
-                Container::Named(name) if trace.containers.contains(name) => sets.matched |= 1 << bit,
-                Container::Pending => sets.maybe |= 1 << bit,
-                Container::Named(_) | Container::Nameless => {}
+        for (bit, trace) in self.active().filter(|(_, trace)| trace.filter.cgroups == CgroupChoice::Selected)
+        {
+            match trace.takes(identity, subject) {
+                Some(true) => sets.matched |= 1 << bit,
+                Some(false) => {}
+                None => sets.maybe |= 1 << bit,
             }
         }
         sets
@@ -112,9 +142,28 @@ impl Plan {
 }
 
 impl ActiveTrace {
-    /// Whether it selects a pod, some container of it at least.
-    pub fn selects(&self, pod: &PodInfo) -> bool {
-        self.namespaces.contains(&pod.namespace) && self.pods.matches(&pod.labels)
+    /// Which pods it selects, if it selects by pod.
+    pub fn pods(&self) -> Option<&PodScope> {
+        match &self.scope {
+            Scope::Pods(scope) => Some(scope),
+            Scope::Ids(_) => None,
+        }
+    }
+
+    /// Whether it selects an owner; `None` while nobody can say.
+    fn takes(&self, identity: Option<&Identity>, subject: Subject<'_>) -> Option<bool> {
+        match (&self.scope, subject) {
+            (Scope::Ids(scope), _) => Some(identity.is_some_and(|identity| scope.takes(identity))),
+            (Scope::Pods(_), Subject::Unknown) => None,
+            (Scope::Pods(_), Subject::NoPod) => Some(false),
+            (Scope::Pods(scope), Subject::Pod(pod, container)) => {
+                if scope.selects(pod) {
+                    scope.takes(container)
+                } else {
+                    Some(false)
+                }
+            }
+        }
     }
 }
 
@@ -127,7 +176,7 @@ pub(crate) mod support {
     use crate::{
         filter::{CgroupChoice, TraceFilter},
         names::TraceName,
-        plan::TraceKey,
+        plan::{PodScope, Scope, TraceKey},
     };
 
     /// A plan of traces that select every pod of namespace `ns`, by their UIDs, one for each bit; an empty one leaves
@@ -138,12 +187,12 @@ pub(crate) mod support {
                 Arc::new(ActiveTrace {
                     uid: (*uid).to_owned(),
                     key: TraceKey { namespace: Some("ns".to_owned()), name: (*uid).to_owned() },
-                    name: TraceName::Namespaced(format!("ns/{uid}")),
+                    name: Some(TraceName::Namespaced(format!("ns/{uid}"))),
                     filter: TraceFilter { cgroups: CgroupChoice::Selected, ..TraceFilter::default() },
-                    pods: kube_tcpstates_crds::LabelSelector::default(),
-                    namespaces: ["ns".to_owned()].into(),
-                    containers: std::collections::BTreeSet::new(),
-                    everything: false,
+                    scope: Scope::Pods(PodScope {
+                        namespaces: ["ns".to_owned()].into(),
+                        ..PodScope::default()
+                    }),
                     lines_per_second: 0,
                     burst: 0,
                     pod_labels: Vec::new(),

@@ -1,10 +1,11 @@
 //! From a checked spec to what the kernel judges.
 
 use kube_tcpstates_common::state::State;
+use kube_tcpstates_crds::duration::DurationError;
 use kube_tcpstates_crds::text::parse_min_state_duration;
 use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
 
-use crate::decode::{Family, Role};
+use crate::decode::{NetworkType, Role};
 use crate::filter::{CgroupChoice, Cidr, FilterError, PortRange, StateSet, TraceFilter, TransitionFilter};
 
 /// The filter of a spec. Every field is named here once, so that a new one is not forgotten. A spec that was checked
@@ -33,8 +34,8 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         cgroups: CgroupChoice::Selected,
         family: match family {
             spec::Family::Any => None,
-            spec::Family::V4 => Some(Family::V4),
-            spec::Family::V6 => Some(Family::V6),
+            spec::Family::V4 => Some(NetworkType::Ipv4),
+            spec::Family::V6 => Some(NetworkType::Ipv6),
         },
         role: match role {
             spec::Role::Any => None,
@@ -50,10 +51,9 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         netns: None,
         min_duration: match min_state_duration {
             None => None,
-            Some(text) => Some(
-                parse_min_state_duration(text)
-                    .map_err(|_| crate::filter::Reason::Duration.of("spec.minStateDuration", text))?,
-            ),
+            Some(text) => Some(parse_min_state_duration(text).map_err(|_| {
+                crate::filter::Reason::from(DurationError::Form).of("spec.minStateDuration", text)
+            })?),
         },
     })
 }
@@ -127,7 +127,7 @@ mod tests {
         let range = |first, last| PortRange::new(first, last).unwrap();
         let expected = TraceFilter {
             cgroups: CgroupChoice::Selected,
-            family: Some(Family::V6),
+            family: Some(NetworkType::Ipv6),
             role: Some(Role::Server),
             local_ports: vec![range(8080, 8080), range(30000, 32767)],
             peer_ports: vec![range(443, 443)],
@@ -139,7 +139,7 @@ mod tests {
             min_duration: Some(Duration::from_secs(90)),
         };
         assert_eq!(filter, expected);
-        assert_eq!(filter_of(&json!({"podSelector": {}, "family": "IPv4"})).family, Some(Family::V4));
+        assert_eq!(filter_of(&json!({"podSelector": {}, "family": "IPv4"})).family, Some(NetworkType::Ipv4));
         assert_eq!(filter_of(&json!({"podSelector": {}, "role": "Client"})).role, Some(Role::Client));
     }
 

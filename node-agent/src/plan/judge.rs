@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube_tcpstates_crds::text::parse_ttl;
 use kube_tcpstates_crds::{CheckedTrace, LabelSelector, Refusal};
 
-use super::{ActiveTrace, Inputs, State, TraceObject, convert};
+use super::{ActiveTrace, Inputs, PodScope, Scope, State, TraceObject, convert};
 use crate::filter::FilterError;
 use crate::names::TraceName;
 use crate::roster::PodInfo;
@@ -51,10 +51,10 @@ impl<'a> Pods<'a> {
     }
 
     /// Pods that a trace selects and that run; and when the last of those that ran until lately stops to count.
-    fn selected(&self, trace: &ActiveTrace) -> (u32, Option<u64>) {
+    fn selected(&self, scope: &PodScope) -> (u32, Option<u64>) {
         let (mut running, mut until_ns) = (0, None);
-        let namespaces = trace.namespaces.iter().filter_map(|name| self.by_namespace.get(name.as_str()));
-        for (_, stopped_ns) in namespaces.flatten().filter(|(pod, _)| has_container(trace, pod)) {
+        let namespaces = scope.namespaces.iter().filter_map(|name| self.by_namespace.get(name.as_str()));
+        for (_, stopped_ns) in namespaces.flatten().filter(|(pod, _)| has_container(scope, pod)) {
             match stopped_ns {
                 None => running += 1,
                 Some(stopped_ns) => until_ns = until_ns.max(Some(stopped_ns.saturating_add(LINGER_NS))),
@@ -66,9 +66,9 @@ impl<'a> Pods<'a> {
 
 /// Whether it selects the pod and, where it names containers, one that the pod has: a trace of containers that are
 /// nowhere here would hold a bit for nothing.
-fn has_container(trace: &ActiveTrace, pod: &PodInfo) -> bool {
-    let named = || pod.containers.iter().any(|container| trace.containers.contains(&container.name));
-    trace.selects(pod) && (trace.containers.is_empty() || named())
+fn has_container(scope: &PodScope, pod: &PodInfo) -> bool {
+    let named = || pod.containers.iter().any(|container| scope.containers.contains(&container.name));
+    scope.selects(pod) && (scope.containers.is_empty() || named())
 }
 
 /// When a trace ends by itself, seconds since the Unix epoch.
@@ -96,8 +96,10 @@ pub(super) fn judge(
     }
     judge_node(checked, inputs)?;
     let namespaces = namespaces(trace, checked, inputs)?;
-    let active = active(trace, checked, namespaces).map_err(|error| unconverted(&error))?;
-    match pods.selected(&active) {
+    let scope = pod_scope(trace, checked, namespaces);
+    let selected = pods.selected(&scope);
+    let active = active(trace, checked, scope).map_err(|error| unconverted(&error))?;
+    match selected {
         (0, None) => {
             let message = "it selects no pod that runs on this node".to_owned();
             Err(hindrance(State::Idle, "NoMatchingPods", message))
@@ -145,21 +147,10 @@ fn namespaces(
     Ok(here.filter(selected).map(str::to_owned).collect())
 }
 
-fn active(
-    trace: &TraceObject,
-    checked: &CheckedTrace,
-    namespaces: BTreeSet<String>,
-) -> Result<ActiveTrace, FilterError> {
+fn pod_scope(trace: &TraceObject, checked: &CheckedTrace, namespaces: BTreeSet<String>) -> PodScope {
     let CheckedTrace { namespace_selector, spec } = checked;
     let all_namespaces = namespace_selector.as_ref().is_some_and(LabelSelector::is_empty);
-    Ok(ActiveTrace {
-        uid: trace.uid.clone(),
-        key: trace.key.clone(),
-        name: match &trace.key.namespace {
-            Some(namespace) => TraceName::Namespaced(format!("{namespace}/{}", trace.key.name)),
-            None => TraceName::Cluster(trace.key.name.clone()),
-        },
-        filter: convert::filter(spec)?,
+    PodScope {
         pods: spec.pod_selector.clone(),
         namespaces,
         containers: spec.containers.iter().cloned().collect(),
@@ -167,6 +158,20 @@ fn active(
             && all_namespaces
             && spec.pod_selector.is_empty()
             && spec.containers.is_empty(),
+    }
+}
+
+fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Result<ActiveTrace, FilterError> {
+    let spec = &checked.spec;
+    Ok(ActiveTrace {
+        uid: trace.uid.clone(),
+        key: trace.key.clone(),
+        name: Some(match &trace.key.namespace {
+            Some(namespace) => TraceName::Namespaced(format!("{namespace}/{}", trace.key.name)),
+            None => TraceName::Cluster(trace.key.name.clone()),
+        }),
+        filter: convert::filter(spec)?,
+        scope: Scope::Pods(scope),
         lines_per_second: spec.rate_limit.lines_per_second_per_node,
         burst: spec.rate_limit.burst,
         pod_labels: spec.pod_labels.clone(),

@@ -13,6 +13,7 @@ mod convert;
 mod input;
 mod judge;
 mod planner;
+mod scope;
 
 #[cfg(test)]
 mod properties;
@@ -23,9 +24,10 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use active::support as tests_support;
-pub use active::{ActiveTrace, Container, Plan, Sets};
+pub use active::{ActiveTrace, Container, Plan, Sets, Subject};
 pub use input::{Inputs, NamespaceLabels, TraceKey, TraceObject};
 pub use planner::{Planned, Planner, State, TraceStanding};
+pub use scope::{IdScope, PodScope, Scope};
 
 use crate::roster::Roster;
 
@@ -34,8 +36,8 @@ use crate::roster::Roster;
 pub struct View {
     /// The active traces.
     pub plan: Arc<Plan>,
-    /// The pods.
-    pub roster: Arc<Roster>,
+    /// The pods; `None` where no cluster is asked.
+    pub roster: Option<Arc<Roster>>,
     /// Traces of this node that are refused, for the heartbeat.
     pub refused: u32,
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::world::{SECOND, World, labels, pod, trace};
-use super::super::{Container, NamespaceLabels, Sets};
+use super::super::{Container, NamespaceLabels, Sets, Subject};
 use super::*;
 use crate::roster::PodInfo;
 
@@ -131,9 +131,9 @@ fn a_namespaced_trace_shows_its_own_namespace_whatever_its_spec_says() {
     world.add(forged);
     let plan = world.plan(&mut Planner::default()).plan;
     let (_, active) = plan.active().next().unwrap();
-    assert!(!active.everything);
-    assert!(active.selects(&pod("shop", "other", &[])));
-    assert!(!active.selects(&pod("till", "cash", &[])));
+    assert!(!active.pods().unwrap().everything);
+    assert!(active.pods().unwrap().selects(&pod("shop", "other", &[])));
+    assert!(!active.pods().unwrap().selects(&pod("till", "cash", &[])));
 }
 
 #[test]
@@ -348,10 +348,11 @@ fn a_trace_of_a_container_takes_that_container_of_each_pod() {
     world.add(trace(Some("shop"), "t", 0, &json!({"podSelector": {}, "containers": ["app"]})));
     let plan = world.plan(&mut Planner::default()).plan;
     let cart = pod("shop", "cart", &[]);
-    assert_eq!(plan.sets(&cart, Container::Named("app")).matched, 1);
-    assert_eq!(plan.sets(&cart, Container::Named("init")).matched, 0);
-    assert_eq!(plan.sets(&cart, Container::Pending).maybe, 1);
-    assert_eq!(plan.sets(&cart, Container::Nameless), Sets::default());
+    let sets = |container| plan.sets(None, Subject::Pod(&cart, container));
+    assert_eq!(sets(Container::Named("app")).matched, 1);
+    assert_eq!(sets(Container::Named("init")).matched, 0);
+    assert_eq!(sets(Container::Pending).maybe, 1);
+    assert_eq!(sets(Container::Nameless), Sets::default());
 }
 
 #[test]

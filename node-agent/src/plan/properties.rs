@@ -9,7 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use super::world::{World, labels, pod, trace};
-use super::{Container, NamespaceLabels, Planned, Planner, Sets, State, TraceObject};
+use super::{Container, NamespaceLabels, Planned, Planner, Sets, State, Subject, TraceObject};
 use crate::roster::PodInfo;
 
 const NAMESPACES: [&str; 3] = ["red", "blue", "kube-system"];
@@ -100,7 +100,7 @@ proptest! {
         let plan = world.plan(&mut Planner::default()).plan;
         for pod in world.roster.live().filter(|pod| pod.namespace != own) {
             for container in [Container::Named("app"), Container::Pending, Container::Nameless] {
-                prop_assert_eq!(plan.sets(pod, container), Sets::default());
+                prop_assert_eq!(plan.sets(None, Subject::Pod(pod, container)), Sets::default());
             }
         }
         prop_assert_eq!(plan.everything(), 0);

@@ -6,11 +6,11 @@ mod system;
 
 use std::path::Path;
 
-use kube_tcpstates_events::Check;
+use kube_tcpstates_events::{Check, Hook, Storage};
 
 use crate::{
     cgroupfs::{ById, Layout, Mount},
-    kernel::{Capability, Hook, Loaded, StorageKind, effective_capabilities},
+    kernel::{Capability, Loaded, effective_capabilities},
 };
 
 /// One finding.
@@ -125,8 +125,8 @@ pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
         found("exact_loss", exact, "the kernel counts the hits on which it skipped the program"),
         found(
             "socket_storage",
-            kernel.storage == StorageKind::SocketStorage,
-            "records live and die with their socket, children inherit the owner (from 5.11); else a hash",
+            kernel.storage == Storage::SocketStorage,
+            "records of connections live and die with their socket (from 5.11); else in a hash",
         ),
         found(
             "cgroup_events",

@@ -9,6 +9,11 @@ use super::escape;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Text that needs no escaping.
+pub(super) fn literal(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// A decimal number.
 pub(super) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -117,6 +122,11 @@ pub(super) struct Object<'o> {
 }
 
 impl<'o> Object<'o> {
+    /// The members of an object whose braces the caller writes. Not to be closed.
+    pub(super) const fn inner(out: &'o mut Vec<u8>) -> Self {
+        Self { out, start: 0 }
+    }
+
     /// Opens an object as the next member of the one before it: `,"key":{`. `close` takes it back if it stays empty.
     pub(super) fn member(out: &'o mut Vec<u8>, key: &str) -> Self {
         let start = out.len();

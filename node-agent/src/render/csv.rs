@@ -1,14 +1,28 @@
 //! BCC's CSV, with the quotes of RFC 4180 where a value needs them.
 
+use kube_tcpstates_events::Line;
+
 use super::append::{address, decimal, hex16, milliseconds, state};
-use super::attributed::{Attributed, comm};
+use super::cache::Cache;
 use super::escape::terminal;
+use super::event::{Event, comm};
+use super::format::{Format, FormatEntry};
 use super::table::{peer, version};
-use super::text::{Prefix, TextOptions};
+use super::text::{Prefix, TextOptions, columns};
+use crate::names::Owner;
+
+/// `-o csv`
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "csv",
+    about: "Comma-separated values, as `-s`",
+    columns: true,
+    make: |options| Box::new(Csv::new(&options.text)),
+};
 
 /// Writes transitions as CSV records that end in a newline.
 #[derive(Debug)]
 pub struct Csv {
+    owners: Cache<Vec<u8>>,
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
@@ -20,15 +34,17 @@ impl Csv {
     /// CSV with these columns.
     pub fn new(options: &TextOptions) -> Self {
         Self {
+            owners: Cache::default(),
             prefix: Prefix::new(options),
             wide: options.wide,
             kernel_addresses: options.kernel_addresses,
             scratch: Vec::new(),
         }
     }
+}
 
-    /// Appends the record with the columns' names.
-    pub fn header(&self, out: &mut Vec<u8>) {
+impl Format for Csv {
+    fn header(&self, out: &mut Vec<u8>) {
         self.prefix.header(out, true);
         out.extend_from_slice(b"SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS");
         if self.wide {
@@ -37,8 +53,7 @@ impl Csv {
         out.push(b'\n');
     }
 
-    /// Appends one record, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>) {
+    fn transition(&mut self, out: &mut Vec<u8>, _: u64, event: &Event<'_>) {
         let transition = event.transition;
         self.prefix.values(out, event, b',', 0);
         hex16(out, if self.kernel_addresses { transition.socket } else { event.connection_id });
@@ -61,10 +76,29 @@ impl Csv {
         out.push(b',');
         milliseconds(out, transition.duration_ns.unwrap_or(0));
         if self.wide {
-            out.extend_from_slice(event.labels.map_or(b",,", |labels| &labels.csv));
+            match event.owner {
+                Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
+                None => out.extend_from_slice(b",,"),
+            }
         }
         out.push(b'\n');
     }
+
+    fn line(&self, _: &mut Vec<u8>, _: &Line) {}
+}
+
+/// Its two columns, with a comma in front of each.
+pub(super) fn owner(owner: &Owner) -> Vec<u8> {
+    let [container, pod] = columns(owner);
+    let mut out = Vec::new();
+    for column in [&container, &pod] {
+        out.push(b',');
+        // Nothing known is an empty field, as CSV readers expect it.
+        if column.as_slice() != b"-" {
+            field(&mut out, column);
+        }
+    }
+    out
 }
 
 /// One field; quoted if it holds what would end it. Line breaks are spelled out before they come here.
@@ -87,7 +121,7 @@ pub(super) fn field(out: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::{Csv, TextOptions};
+    use super::{Csv, Format as _, TextOptions};
     use crate::render::fixtures::{Fixture, comm};
 
     fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
@@ -95,7 +129,7 @@ mod tests {
         let mut out = Vec::new();
         csv.header(&mut out);
         for fixture in fixtures {
-            csv.transition(&mut out, &fixture.event());
+            csv.transition(&mut out, 0, &fixture.event());
         }
         String::from_utf8(out).unwrap()
     }

@@ -1,41 +1,53 @@
-//! The transition line of `-o ecs`: Elastic Common Schema 9 names, and under `tcpstates` what it has no names for.
+//! The transition line of `-o ecs`: Elastic Common Schema 9.4 names, and under `tcpstates` what it has no names for.
 //!
 //! `source` and `destination` are the side that opened the connection and the side that answered; where the role is
 //! not known, `source` is this machine's end, and `client` and `server` are absent.
 
 use kube_tcpstates_common::state::State;
-use kube_tcpstates_events::SCHEMA_ID;
+use kube_tcpstates_events::Line;
 
-use super::append::decimal;
-use super::attributed::{Attributed, comm};
+use super::append::{decimal, literal};
+use super::cache::Cache;
 use super::escape::json_bytes;
-use super::json::{
-    attribution, connection, endpoint, error, family, is_known, member, places, process_source, tcp,
-};
+use super::event::{Event, comm, otel_state};
+use super::format::{Format, FormatEntry};
+use super::json::{endpoint, error, family, is_known};
+use super::line;
+use super::own::{Extra, Own, members};
+use super::owner::InDocuments;
 use super::time::UtcClock;
 use crate::decode::{Role, Transition};
 
 /// Version of the Elastic Common Schema.
-pub(super) const ECS_VERSION: &str = "9.0.0";
+pub(super) const ECS_VERSION: &str = "9.4.0";
 
-/// Writes transitions as ECS documents.
+/// `-o ecs`
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "ecs",
+    about: "One JSON document a line, Elastic Common Schema names",
+    columns: false,
+    make: |options| Box::new(Ecs::new(options.run)),
+};
+
+/// Writes ECS documents.
 #[derive(Debug)]
 pub struct Ecs {
     clock: UtcClock,
-    /// The first members of `tcpstates`.
-    own: Vec<u8>,
+    own: Own,
+    owners: Cache<InDocuments>,
 }
 
 impl Ecs {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
-        let own = format!(r#","tcpstates":{{"schema":"{SCHEMA_ID}","type":"transition","run":"{run:08x}","#);
-        Self { clock: UtcClock::default(), own: own.into() }
+        Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run), owners: Cache::default() }
     }
+}
 
-    /// Appends one line, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>) {
+impl Format for Ecs {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
+        let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
         out.extend_from_slice(br#"{"@timestamp":""#);
         self.clock.append(out, event.unix_ns);
         out.extend_from_slice(br#"","ecs":{"version":""#);
@@ -44,34 +56,22 @@ impl Ecs {
         about(out, seq, transition);
         network(out, transition);
         error(out, transition);
-        if let Some(labels) = event.labels {
-            member(out, &labels.ecs);
-        }
+        members(out, owner.map_or(&[], |owner| &owner.ecs));
         process(out, transition);
-        out.extend_from_slice(OBSERVER.as_bytes());
-        out.extend_from_slice(&self.own);
-        connection(out, transition, event.connection_id);
-        out.push(b',');
-        tcp(out, transition);
-        if let Some(owner) = &transition.owner {
-            out.extend_from_slice(br#","process":{"source":""#);
-            out.extend_from_slice(process_source(owner.source).as_str().as_bytes());
-            out.extend_from_slice(br#""}"#);
-        }
-        if let Some(labels) = event.labels {
-            member(out, &labels.ecs_own);
-        }
-        places(out, transition);
-        attribution(out, event);
-        member(out, &event.traces.json);
-        out.extend_from_slice(b"}}\n");
+        let owner = owner.map_or([&[][..]; 2], |owner| [&owner.json.own, &owner.ecs_own]);
+        self.own.append(out, seq, event, Extra { state: otel_state(transition.new_state), owner });
+        literal(out, "}\n");
+    }
+
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        line::ecs(out, line);
     }
 }
 
 /// `observer` is what saw the event; `agent` would be the shipper's.
 const OBSERVER: &str = concat!(
     r#","observer":{"product":"kube-tcpstates","type":"tcpstates","version":""#,
-    env!("CARGO_PKG_VERSION"),
+    crate::version!(),
     r#""}"#
 );
 
@@ -133,10 +133,10 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
 /// `,"process":{"pid":4242,"thread":{"name":"checkout"}}`, if the owner is known. The comm is a thread's name, so it
 /// is not `process.name`.
 fn process(out: &mut Vec<u8>, transition: &Transition) {
-    let Some(owner) = &transition.owner else { return };
+    let Some(process) = &transition.process else { return };
     out.extend_from_slice(br#","process":{"pid":"#);
-    decimal(out, owner.pid);
-    let name = comm(&owner.comm);
+    decimal(out, process.pid);
+    let name = comm(&process.comm);
     if !name.is_empty() {
         out.extend_from_slice(br#","thread":{"name":""#);
         json_bytes(out, name);
@@ -147,20 +147,20 @@ fn process(out: &mut Vec<u8>, transition: &Transition) {
 
 #[cfg(test)]
 mod tests {
-    use super::Ecs;
-    use crate::render::fixtures::Fixture;
+    use super::{Ecs, Format as _};
+    use crate::render::fixtures::{Fixture, snapshot};
 
     fn render(fixture: &Fixture) -> String {
         let mut out = Vec::new();
         Ecs::new(0x5f0c_2a91).transition(&mut out, 123, &fixture.event());
-        String::from_utf8(out).unwrap()
+        snapshot(&String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn a_client_is_the_source_and_its_connection_goes_out() {
         assert_eq!(
             render(&Fixture::client()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","start"],"sequence":123,"duration":433871,"outcome":"success"},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"egress"},"source":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"client":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"destination":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"server":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","name":"app","runtime":"containerd"},"host":{"name":"n1"},"orchestrator":{"type":"kubernetes","cluster":{"name":"prod"},"namespace":"shop","resource":{"type":"pod","name":"checkout-7d4f","id":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"}},"process":{"pid":4242,"thread":{"name":"checkout"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"},"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client","process":{"source":"connect"},"pod":{"qos":"burstable","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"workload":{"kind":"deployment","name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","start"],"sequence":123,"duration":433871,"outcome":"success"},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"egress"},"source":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"client":{"address":"10.1.2.3","ip":"10.1.2.3","port":43512},"destination":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"server":{"address":"10.9.8.7","ip":"10.9.8.7","port":443},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","name":"app","runtime":"containerd"},"host":{"name":"n1"},"orchestrator":{"type":"kubernetes","cluster":{"name":"prod"},"namespace":"shop","resource":{"type":"pod","name":"checkout-7d4f","id":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"}},"process":{"pid":4242,"thread":{"name":"checkout"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client","connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"},"owner":{"source":"connect"},"qos":"burstable","container":{"runtime":"containerd"},"pod":{"label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"workload":{"kind":"deployment","name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}}"#
         );
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn a_listener_is_the_destination_and_has_no_source() {
         assert_eq!(
             render(&Fixture::listener()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","info"],"sequence":123},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"ingress"},"destination":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"server":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"process":{"pid":812,"thread":{"name":"nginx: master p"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"00000000000000a1","state":"listen"},"old_state":"CLOSE","new_state":"LISTEN","role":"server","process":{"source":"listen"},"host":{"slice":"system.slice","unit":"nginx.service"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","info"],"sequence":123},"network":{"transport":"tcp","iana_number":"6","type":"ipv4","direction":"ingress"},"destination":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"server":{"address":"0.0.0.0","ip":"0.0.0.0","port":8080},"process":{"pid":812,"thread":{"name":"nginx: master p"}},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"CLOSE","new_state":"LISTEN","role":"server","connection":{"id":"00000000000000a1","state":"listen"},"owner":{"source":"listen"},"host":{"slice":"system.slice","unit":"nginx.service"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}}"#
         );
     }
 
@@ -176,7 +176,7 @@ mod tests {
     fn a_refused_connection_is_an_end_and_a_failure() {
         assert_eq!(
             render(&Fixture::refused()).trim_end(),
-            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","end"],"sequence":123,"duration":1204567,"outcome":"failure"},"network":{"transport":"tcp","iana_number":"6","type":"ipv6","direction":"egress"},"source":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"client":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"destination":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"server":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"error":{"type":"ECONNREFUSED"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","connection":{"id":"00000000000000b2","state":"closed","partial":true},"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client","attribution":{"source":"none","status":"unknown"}}}"#
+            r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.transition","action":"tcp-state-transition","type":["connection","end"],"sequence":123,"duration":1204567,"outcome":"failure"},"network":{"transport":"tcp","iana_number":"6","type":"ipv6","direction":"egress"},"source":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"client":{"address":"fd00:1::3","ip":"fd00:1::3","port":51000},"destination":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"server":{"address":"fd00:1::7","ip":"fd00:1::7","port":81},"error":{"type":"ECONNREFUSED"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client","connection":{"id":"00000000000000b2","state":"closed","partial":true},"attribution":{"source":"none","status":"unknown"}}}"#
         );
     }
 }

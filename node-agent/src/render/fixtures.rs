@@ -4,23 +4,29 @@ use std::net::IpAddr;
 
 use kube_tcpstates_common::state::State;
 
-use crate::names::{TraceName, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, TraceName, TraceNames, Workload, WorkloadKind};
 
-use super::{Attributed, Attribution, AttributionSource, AttributionStatus, LabelFields, Labels, Traces};
-use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+use super::{Attribution, AttributionSource, AttributionStatus, Event};
+use crate::decode::{Endpoint, NetworkType, OnCpu, OwnerSource, Process, Role, Transition};
 
-/// What an [`Attributed`] borrows.
-pub(super) struct Fixture {
-    pub(super) transition: Transition,
-    pub(super) unix_ns: u64,
-    pub(super) connection_id: u64,
-    pub(super) attribution: Attribution,
-    pub(super) labels: Option<Labels>,
-    pub(super) traces: Traces,
+/// What an [`Event`] borrows.
+pub(crate) struct Fixture {
+    pub(crate) transition: Transition,
+    pub(crate) unix_ns: u64,
+    pub(crate) connection_id: u64,
+    pub(crate) attribution: Attribution,
+    pub(crate) owner: Option<Numbered<Owner>>,
+    pub(crate) traces: TraceNames,
+}
+
+/// A line as the expected ones have it: they keep a version of their own when the product's is raised.
+pub(super) fn snapshot(line: &str) -> String {
+    let version = |version: &str| format!(r#""type":"tcpstates","version":"{version}""#);
+    line.replace(&version(crate::VERSION), &version("0.1.0"))
 }
 
 /// A comm as the kernel holds it; at most 16 bytes count.
-pub(super) fn comm(name: &[u8]) -> [u8; 16] {
+pub(crate) fn comm(name: &[u8]) -> [u8; 16] {
     let mut bytes = [0; 16];
     for (byte, &given) in bytes.iter_mut().zip(name) {
         *byte = given;
@@ -33,14 +39,14 @@ fn endpoint(address: &str, port: u16) -> Endpoint {
 }
 
 /// A transition of which as little as possible is known.
-pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Transition {
+pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Transition {
     Transition {
         boot_ns: 1_000_000_000_000,
         duration_ns: None,
         since_attach: false,
         old_state,
         new_state,
-        family: if matches!(local.address, IpAddr::V4(_)) { Family::V4 } else { Family::V6 },
+        family: if matches!(local.address, IpAddr::V4(_)) { NetworkType::Ipv4 } else { NetworkType::Ipv6 },
         v4_mapped: false,
         mptcp: false,
         local,
@@ -55,7 +61,7 @@ pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         cgroup_id: None,
         netns: None,
         netns_cookie: None,
-        owner: None,
+        process: None,
         on_cpu: OnCpu { pid: 0, comm: comm(b"swapper/1") },
         traces: 0,
         maybe: 0,
@@ -64,13 +70,13 @@ pub(super) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
 }
 
 impl Fixture {
-    pub(super) fn event(&self) -> Attributed<'_> {
-        Attributed {
+    pub(crate) fn event(&self) -> Event<'_> {
+        Event {
             transition: &self.transition,
             unix_ns: self.unix_ns,
             connection_id: self.connection_id,
             attribution: self.attribution,
-            labels: self.labels.as_ref(),
+            owner: self.owner.as_ref(),
             traces: &self.traces,
         }
     }
@@ -81,13 +87,13 @@ impl Fixture {
             unix_ns: 1_795_361_101_123_456_789,
             connection_id,
             attribution: Attribution { source: AttributionSource::None, status: AttributionStatus::Unknown },
-            labels: None,
-            traces: Traces::default(),
+            owner: None,
+            traces: Numbered::new(Vec::new()),
         }
     }
 
     /// A pod's client whose SYN was answered; everything is known.
-    pub(super) fn client() -> Self {
+    pub(crate) fn client() -> Self {
         let transition = Transition {
             duration_ns: Some(433_871),
             peer: Some(endpoint("10.9.8.7", 443)),
@@ -95,7 +101,7 @@ impl Fixture {
             cookie: Some(16_386),
             cgroup_id: Some(7421),
             netns: Some(4_026_532_281),
-            owner: Some(Owner { pid: 4242, comm: comm(b"checkout"), source: OwnerSource::Connect }),
+            process: Some(Process { pid: 4242, comm: comm(b"checkout"), source: OwnerSource::Connect }),
             ..bare(State::SYN_SENT, State::ESTABLISHED, endpoint("10.1.2.3", 43_512))
         };
         Self {
@@ -103,8 +109,8 @@ impl Fixture {
                 source: AttributionSource::SocketCgroup,
                 status: AttributionStatus::Resolved,
             },
-            labels: Some(Labels::new(pod())),
-            traces: Traces::new(&[
+            owner: Some(Numbered::new(pod())),
+            traces: Numbered::new(vec![
                 TraceName::Namespaced("shop/checkout-egress".to_owned()),
                 TraceName::Cluster("all-https".to_owned()),
             ]),
@@ -113,31 +119,31 @@ impl Fixture {
     }
 
     /// A unit of the host begins to listen on every address.
-    pub(super) fn listener() -> Self {
+    pub(crate) fn listener() -> Self {
         let transition = Transition {
             role: Some(Role::Server),
             cgroup_id: Some(2210),
-            owner: Some(Owner { pid: 812, comm: comm(b"nginx: master p"), source: OwnerSource::Listen }),
+            process: Some(Process { pid: 812, comm: comm(b"nginx: master p"), source: OwnerSource::Listen }),
             on_cpu: OnCpu { pid: 812, comm: comm(b"nginx: master p") },
             ..bare(State::CLOSE, State::LISTEN, endpoint("0.0.0.0", 8080))
         };
-        let fields = LabelFields {
+        let owner = Owner {
             host_slice: Some("system.slice".to_owned()),
             host_unit: Some("nginx.service".to_owned()),
-            ..LabelFields::default()
+            ..Owner::default()
         };
         Self {
             attribution: Attribution {
                 source: AttributionSource::SocketCgroup,
                 status: AttributionStatus::Host,
             },
-            labels: Some(Labels::new(fields)),
+            owner: Some(Numbered::new(owner)),
             ..Self::unowned(transition, 0xa1)
         }
     }
 
     /// A refused connection of which the classic hook told all it could.
-    pub(super) fn refused() -> Self {
+    pub(crate) fn refused() -> Self {
         let transition = Transition {
             duration_ns: Some(1_204_567),
             peer: Some(endpoint("fd00:1::7", 81)),
@@ -152,9 +158,9 @@ impl Fixture {
 }
 
 /// A pod's container with every name known.
-pub(super) fn pod() -> LabelFields {
+pub(crate) fn pod() -> Owner {
     let some = |text: &str| Some(text.to_owned());
-    LabelFields {
+    Owner {
         container_id: Some("4f1e0c9a7b21d653".repeat(4)),
         runtime: Some("containerd"),
         pod_uid: some("0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a"),

@@ -1,5 +1,5 @@
 //! An entry of the systemd journal, as the datagram its native protocol takes. Only the bytes: the socket is
-//! `output`'s.
+//! `outlet`'s.
 //!
 //! A value without control characters is written `NAME=value\n`; any other, as the protocol wants for values with a
 //! newline, as `NAME\n`, the length in 8 bytes little-endian, the value, `\n`.
@@ -7,32 +7,38 @@
 use kube_tcpstates_common::state::State;
 
 use super::append::{address, decimal, hex16, state};
-use super::attributed::{Attributed, comm};
+use super::cache::Cache;
 use super::errno;
 use super::escape::terminal;
-use super::json::{is_known, process_source};
-use super::labels::LabelFields;
-use crate::decode::{Endpoint, Family, Owner, Role};
+use super::event::{Event, comm};
+use super::json::is_known;
+use crate::decode::{Endpoint, NetworkType, Process, Role};
+use crate::names::Owner;
 
 /// Encodes transitions for the journal.
-#[derive(Clone, Copy, Debug)]
-pub struct Journal {
-    /// This process is root: journald then fills in `OBJECT_COMM` itself, and from a source that cannot lie.
-    pub root: bool,
+#[derive(Debug)]
+pub struct JournalEntries {
+    root: bool,
+    owners: Cache<Vec<u8>>,
 }
 
-impl Journal {
+impl JournalEntries {
+    /// `root`: this process is root. journald then fills in `OBJECT_COMM` itself, and from a source that cannot lie.
+    pub fn new(root: bool) -> Self {
+        Self { root, owners: Cache::default() }
+    }
+
     /// Appends the datagram of one entry.
-    pub fn datagram(self, out: &mut Vec<u8>, event: &Attributed<'_>) {
+    pub fn datagram(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         let transition = event.transition;
         out.extend_from_slice(b"SYSLOG_IDENTIFIER=tcpstates\nPRIORITY=5\n");
-        if let Some(owner) = &transition.owner {
-            field(out, "OBJECT_PID", |out| decimal(out, owner.pid));
+        if let Some(process) = &transition.process {
+            field(out, "OBJECT_PID", |out| decimal(out, process.pid));
             if !self.root {
-                value(out, "OBJECT_COMM", comm(&owner.comm));
+                value(out, "OBJECT_COMM", comm(&process.comm));
             }
             field(out, "TCPSTATES_PROCESS_SOURCE", |out| {
-                out.extend_from_slice(process_source(owner.source).as_str().as_bytes());
+                out.extend_from_slice(process.source.as_str().as_bytes());
             });
         }
         let peer = transition.peer.filter(is_known);
@@ -60,18 +66,18 @@ impl Journal {
             field(out, "OBJECT_TCP_SPAN_TIME", |out| decimal(out, ns / 1000));
         }
         own(out, event);
-        if let Some(labels) = event.labels {
-            out.extend_from_slice(&labels.journal);
+        if let Some(known) = event.owner {
+            out.extend_from_slice(self.owners.of(known, owner));
         }
         field(out, "MESSAGE", |out| message(out, event));
     }
 }
 
-fn end(out: &mut Vec<u8>, family: Family, [v4, v6]: [&str; 2], end: Option<Endpoint>) {
+fn end(out: &mut Vec<u8>, family: NetworkType, [v4, v6]: [&str; 2], end: Option<Endpoint>) {
     if let Some(end) = end {
         let name = match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
+            NetworkType::Ipv4 => v4,
+            NetworkType::Ipv6 => v6,
         };
         field(out, name, |out| address(out, end.address));
     }
@@ -84,7 +90,7 @@ fn port(out: &mut Vec<u8>, name: &str, end: Option<Endpoint>) {
 }
 
 /// What BCC's entry does not have and no container does either.
-fn own(out: &mut Vec<u8>, event: &Attributed<'_>) {
+fn own(out: &mut Vec<u8>, event: &Event<'_>) {
     field(out, "TCPSTATES_CONNECTION_ID", |out| {
         hex16(out, event.connection_id);
     });
@@ -111,9 +117,9 @@ fn own(out: &mut Vec<u8>, event: &Attributed<'_>) {
 
 /// `comm local port → peer port OLD → NEW`, and the error by its name. For a terminal, so control characters are
 /// spelled out.
-fn message(out: &mut Vec<u8>, event: &Attributed<'_>) {
+fn message(out: &mut Vec<u8>, event: &Event<'_>) {
     let transition = event.transition;
-    let name = transition.owner.as_ref().map_or(b"-".as_slice(), owner_name);
+    let name = transition.process.as_ref().map_or(b"-".as_slice(), process_name);
     terminal(out, name, usize::MAX);
     for (before, end) in [(" ", transition.local), (" → ", super::table::peer(event))] {
         out.extend_from_slice(before.as_bytes());
@@ -132,33 +138,33 @@ fn message(out: &mut Vec<u8>, event: &Attributed<'_>) {
     }
 }
 
-fn owner_name(owner: &Owner) -> &[u8] {
-    match comm(&owner.comm) {
+fn process_name(process: &Process) -> &[u8] {
+    match comm(&process.comm) {
         b"" => b"-",
         name => name,
     }
 }
 
-/// The fields of an owner, rendered once for each container.
-pub(super) fn labels(fields: &LabelFields) -> Vec<u8> {
+/// The fields of an owner.
+fn owner(owner: &Owner) -> Vec<u8> {
     let mut out = Vec::new();
     // The names that Docker's and Podman's journal drivers use: CONTAINER_ID has 12 digits.
-    let id = fields.container_id.as_deref();
+    let id = owner.container_id.as_deref();
     let short = id.map(|id| id.char_indices().nth(12).map_or(id, |(end, _)| &id[..end]));
     for (name, text) in [
         ("CONTAINER_ID", short),
         ("CONTAINER_ID_FULL", id),
-        ("CONTAINER_RUNTIME", fields.runtime),
-        ("K8S_CLUSTER_NAME", fields.cluster.as_deref()),
-        ("K8S_NODE_NAME", fields.node.as_deref()),
-        ("K8S_NAMESPACE_NAME", fields.namespace.as_deref()),
-        ("K8S_POD_NAME", fields.pod_name.as_deref()),
-        ("K8S_POD_UID", fields.pod_uid.as_deref()),
-        ("K8S_CONTAINER_NAME", fields.container_name.as_deref()),
-        ("K8S_WORKLOAD_KIND", fields.workload.as_ref().map(|workload| workload.kind.as_str())),
-        ("K8S_WORKLOAD_NAME", fields.workload.as_ref().map(|workload| workload.name.as_str())),
-        ("TCPSTATES_HOST_SLICE", fields.host_slice.as_deref()),
-        ("TCPSTATES_HOST_UNIT", fields.host_unit.as_deref()),
+        ("CONTAINER_RUNTIME", owner.runtime),
+        ("K8S_CLUSTER_NAME", owner.cluster.as_deref()),
+        ("K8S_NODE_NAME", owner.node.as_deref()),
+        ("K8S_NAMESPACE_NAME", owner.namespace.as_deref()),
+        ("K8S_POD_NAME", owner.pod_name.as_deref()),
+        ("K8S_POD_UID", owner.pod_uid.as_deref()),
+        ("K8S_CONTAINER_NAME", owner.container_name.as_deref()),
+        ("K8S_WORKLOAD_KIND", owner.workload.as_ref().map(|workload| workload.kind.as_str())),
+        ("K8S_WORKLOAD_NAME", owner.workload.as_ref().map(|workload| workload.name.as_str())),
+        ("TCPSTATES_HOST_SLICE", owner.host_slice.as_deref()),
+        ("TCPSTATES_HOST_UNIT", owner.host_unit.as_deref()),
     ] {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             value(&mut out, name, text.as_bytes());
@@ -191,12 +197,12 @@ fn value(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::Journal;
+    use super::JournalEntries;
     use crate::render::fixtures::{Fixture, comm};
 
     fn render(root: bool, fixture: &Fixture) -> Vec<u8> {
         let mut out = Vec::new();
-        Journal { root }.datagram(&mut out, &fixture.event());
+        JournalEntries::new(root).datagram(&mut out, &fixture.event());
         out
     }
 
@@ -266,8 +272,8 @@ MESSAGE=- fd00:1::3 51000 → fd00:1::7 81 SYN_SENT → CLOSE ECONNREFUSED
     #[test]
     fn a_comm_with_a_newline_cannot_forge_a_field() {
         let mut fixture = Fixture::client();
-        if let Some(owner) = &mut fixture.transition.owner {
-            owner.comm = comm(b"a\nPRIORITY=0");
+        if let Some(process) = &mut fixture.transition.process {
+            process.comm = comm(b"a\nPRIORITY=0");
         }
         let datagram = render(false, &fixture);
         let expected = b"OBJECT_COMM\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\nTCPSTATES_";

@@ -1,62 +1,63 @@
 //! The transition line of `-o json`, exactly what `kube_tcpstates_events::Transition` serialises to.
 
-use kube_tcpstates_events::SCHEMA_ID;
+use kube_tcpstates_events::Line;
 
-use super::append::{address, decimal, hex16, state};
-use super::attributed::{Attributed, comm, otel_state};
+use super::append::{address, decimal, literal};
+use super::cache::Cache;
 use super::errno;
 use super::escape::json_bytes;
+use super::event::{Event, comm, otel_state};
+use super::format::{Format, FormatEntry};
+use super::line;
+use super::own::{Extra, Own, members};
+use super::owner::{InDocuments, JsonOwner};
 use super::time::UtcClock;
-use crate::decode::{Endpoint, Family, OwnerSource, Role, Transition};
-use kube_tcpstates_events::ProcessSource;
+use crate::decode::{Endpoint, NetworkType, Transition};
 
-/// Writes transitions as JSON lines.
+/// `-o json`
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "json",
+    about: "One JSON document a line, OpenTelemetry names",
+    columns: false,
+    make: |options| Box::new(Json::new(options.run)),
+};
+
+/// Writes JSON lines.
 #[derive(Debug)]
 pub struct Json {
     clock: UtcClock,
-    /// From behind the time to the value of `seq`.
-    head: Vec<u8>,
+    own: Own,
+    owners: Cache<JsonOwner>,
 }
 
 impl Json {
     /// A writer for one run, which lines name by 8 hex digits.
     pub fn new(run: u32) -> Self {
-        let head = format!(r#"","schema":"{SCHEMA_ID}","type":"transition","run":"{run:08x}","seq":"#);
-        Self { clock: UtcClock::default(), head: head.into() }
+        Self { clock: UtcClock::default(), own: Own::new("\"", run), owners: Cache::default() }
     }
+}
 
-    /// Appends one line, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Attributed<'_>) {
+impl Format for Json {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
-        out.extend_from_slice(br#"{"time":""#);
+        let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
+        let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
+        literal(out, r#"{"time":""#);
         self.clock.append(out, event.unix_ns);
-        out.extend_from_slice(&self.head);
-        decimal(out, seq);
-        network(out, transition, event.connection_id);
-        out.extend_from_slice(br#","tcp":{"#);
-        tcp(out, transition);
-        out.push(b'}');
+        self.own.append(out, seq, event, Extra { state: None, owner: [own, &[]] });
+        network(out, transition);
         error(out, transition);
-        if let Some(labels) = event.labels {
-            member(out, &labels.json);
-        }
-        owner(out, transition);
-        places(out, transition);
-        attribution(out, event);
-        member(out, &event.traces.json);
-        out.extend_from_slice(b"}\n");
+        members(out, outside);
+        process(out, transition);
+        literal(out, "}\n");
+    }
+
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        line::json(out, line);
     }
 }
 
-/// Members that were rendered before, with a comma in front, if there are any.
-pub(super) fn member(out: &mut Vec<u8>, rendered: &[u8]) {
-    if !rendered.is_empty() {
-        out.push(b',');
-        out.extend_from_slice(rendered);
-    }
-}
-
-fn network(out: &mut Vec<u8>, transition: &Transition, connection_id: u64) {
+fn network(out: &mut Vec<u8>, transition: &Transition) {
     out.extend_from_slice(br#","network":{"transport":"tcp","type":"#);
     out.extend_from_slice(family(transition.family));
     out.extend_from_slice(br#","local":{"#);
@@ -67,16 +68,19 @@ fn network(out: &mut Vec<u8>, transition: &Transition, connection_id: u64) {
         endpoint(out, peer, false, false);
         out.push(b'}');
     }
-    out.push(b',');
-    connection(out, transition, connection_id);
+    if let Some(state) = otel_state(transition.new_state) {
+        literal(out, r#","connection":{"state":""#);
+        literal(out, state);
+        literal(out, "\"}");
+    }
     out.push(b'}');
 }
 
 /// `"ipv4"` or `"ipv6"`, quoted.
-pub(super) const fn family(family: Family) -> &'static [u8] {
+pub(super) const fn family(family: NetworkType) -> &'static [u8] {
     match family {
-        Family::V4 => br#""ipv4""#,
-        Family::V6 => br#""ipv6""#,
+        NetworkType::Ipv4 => br#""ipv4""#,
+        NetworkType::Ipv6 => br#""ipv6""#,
     }
 }
 
@@ -105,55 +109,6 @@ pub(super) fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint, any_address: bool
     }
 }
 
-/// `"connection":{...}`
-pub(super) fn connection(out: &mut Vec<u8>, transition: &Transition, connection_id: u64) {
-    out.extend_from_slice(br#""connection":{"id":""#);
-    hex16(out, connection_id);
-    if let Some(state) = otel_state(transition.new_state) {
-        out.extend_from_slice(br#"","state":""#);
-        out.extend_from_slice(state.as_bytes());
-    }
-    if let Some(cookie) = transition.cookie {
-        out.extend_from_slice(br#"","cookie":""#);
-        decimal(out, cookie);
-    }
-    out.push(b'"');
-    if !transition.birth_known {
-        out.extend_from_slice(br#","partial":true"#);
-    }
-    out.push(b'}');
-}
-
-/// The members of `tcp`.
-pub(super) fn tcp(out: &mut Vec<u8>, transition: &Transition) {
-    out.extend_from_slice(br#""old_state":""#);
-    state(out, transition.old_state);
-    out.extend_from_slice(br#"","new_state":""#);
-    state(out, transition.new_state);
-    out.push(b'"');
-    if let Some(ns) = transition.duration_ns {
-        out.extend_from_slice(br#","state_duration_us":"#);
-        decimal(out, ns / 1000);
-        if transition.since_attach {
-            out.extend_from_slice(br#","state_duration_since_attach":true"#);
-        }
-    }
-    out.extend_from_slice(match transition.role {
-        Some(Role::Client) => br#","role":"client""#,
-        Some(Role::Server) => br#","role":"server""#,
-        None => b"",
-    });
-    for (set, member) in [
-        (transition.gap, br#","gap":true"#.as_slice()),
-        (transition.mptcp, br#","mptcp":true"#),
-        (transition.v4_mapped, br#","dual_stack":true"#),
-    ] {
-        if set {
-            out.extend_from_slice(member);
-        }
-    }
-}
-
 /// `,"error":{"type":"ECONNREFUSED"}`, if there was one.
 pub(super) fn error(out: &mut Vec<u8>, transition: &Transition) {
     if let Some(number) = transition.error.filter(|&number| number != 0) {
@@ -167,14 +122,12 @@ pub(super) fn error(out: &mut Vec<u8>, transition: &Transition) {
 }
 
 /// `,"process":{...},"thread":{...}`, if the owner is known.
-fn owner(out: &mut Vec<u8>, transition: &Transition) {
-    let Some(owner) = &transition.owner else { return };
+fn process(out: &mut Vec<u8>, transition: &Transition) {
+    let Some(process) = &transition.process else { return };
     out.extend_from_slice(br#","process":{"pid":"#);
-    decimal(out, owner.pid);
-    out.extend_from_slice(br#","source":""#);
-    out.extend_from_slice(process_source(owner.source).as_str().as_bytes());
-    out.extend_from_slice(br#""}"#);
-    let name = comm(&owner.comm);
+    decimal(out, process.pid);
+    out.push(b'}');
+    let name = comm(&process.comm);
     if !name.is_empty() {
         out.extend_from_slice(br#","thread":{"name":""#);
         json_bytes(out, name);
@@ -182,55 +135,9 @@ fn owner(out: &mut Vec<u8>, transition: &Transition) {
     }
 }
 
-/// How the owner was learned, in the line's words.
-pub(super) const fn process_source(source: OwnerSource) -> ProcessSource {
-    match source {
-        OwnerSource::Connect => ProcessSource::Connect,
-        OwnerSource::Listen => ProcessSource::Listen,
-        OwnerSource::Accept => ProcessSource::Accept,
-        OwnerSource::Close => ProcessSource::Close,
-        OwnerSource::Kernel => ProcessSource::Kernel,
-        OwnerSource::Descriptor => ProcessSource::Descriptor,
-    }
-}
-
-/// `,"cgroup":{"id":"7421"},"netns":{"inode":4026532281,"cookie":"12"}`, what is known of it.
-pub(super) fn places(out: &mut Vec<u8>, transition: &Transition) {
-    if let Some(id) = transition.cgroup_id {
-        out.extend_from_slice(br#","cgroup":{"id":""#);
-        decimal(out, id);
-        out.extend_from_slice(br#""}"#);
-    }
-    let (inode, cookie) = (transition.netns, transition.netns_cookie);
-    if inode.is_none() && cookie.is_none() {
-        return;
-    }
-    out.extend_from_slice(br#","netns":{"#);
-    if let Some(inode) = inode {
-        out.extend_from_slice(br#""inode":"#);
-        decimal(out, inode);
-    }
-    if let Some(cookie) = cookie {
-        let key = if inode.is_some() { br#","cookie":""#.as_slice() } else { br#""cookie":""# };
-        out.extend_from_slice(key);
-        decimal(out, cookie);
-        out.push(b'"');
-    }
-    out.push(b'}');
-}
-
-/// `,"attribution":{"source":"socket_cgroup","status":"resolved"}`
-pub(super) fn attribution(out: &mut Vec<u8>, event: &Attributed<'_>) {
-    out.extend_from_slice(br#","attribution":{"source":""#);
-    out.extend_from_slice(event.attribution.source.as_str().as_bytes());
-    out.extend_from_slice(br#"","status":""#);
-    out.extend_from_slice(event.attribution.status.as_str().as_bytes());
-    out.extend_from_slice(br#""}"#);
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Json;
+    use super::{Format as _, Json};
     use crate::render::fixtures::Fixture;
 
     fn render(fixture: &Fixture) -> String {
@@ -243,7 +150,7 @@ mod tests {
     fn a_line_of_which_everything_is_known() {
         assert_eq!(
             render(&Fixture::client()).trim_end(),
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv4","local":{"address":"10.1.2.3","port":43512},"peer":{"address":"10.9.8.7","port":443},"connection":{"id":"9f2c41d07be6a835","state":"established","cookie":"16386"}},"tcp":{"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client"},"k8s":{"cluster":{"name":"prod"},"node":{"name":"n1"},"namespace":{"name":"shop"},"pod":{"name":"checkout-7d4f","uid":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a","qos":"burstable","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"container":{"name":"app"},"deployment":{"name":"checkout"}},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653","runtime":"containerd"},"process":{"pid":4242,"source":"connect"},"thread":{"name":"checkout"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]}"#
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"ESTABLISHED","state_duration_us":433,"role":"client","connection":{"id":"9f2c41d07be6a835","cookie":"16386"},"owner":{"source":"connect"},"qos":"burstable","container":{"runtime":"containerd"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]},"network":{"transport":"tcp","type":"ipv4","local":{"address":"10.1.2.3","port":43512},"peer":{"address":"10.9.8.7","port":443},"connection":{"state":"established"}},"k8s":{"cluster":{"name":"prod"},"node":{"name":"n1"},"namespace":{"name":"shop"},"pod":{"name":"checkout-7d4f","uid":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"container":{"name":"app"},"deployment":{"name":"checkout"}},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653"},"process":{"pid":4242},"thread":{"name":"checkout"}}"#
         );
     }
 
@@ -251,7 +158,7 @@ mod tests {
     fn a_listener_of_the_host_shows_its_unspecified_address() {
         assert_eq!(
             render(&Fixture::listener()).trim_end(),
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv4","local":{"address":"0.0.0.0","port":8080},"connection":{"id":"00000000000000a1","state":"listen"}},"tcp":{"old_state":"CLOSE","new_state":"LISTEN","role":"server"},"host":{"slice":"system.slice","unit":"nginx.service"},"process":{"pid":812,"source":"listen"},"thread":{"name":"nginx: master p"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}}"#
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"CLOSE","new_state":"LISTEN","role":"server","connection":{"id":"00000000000000a1"},"owner":{"source":"listen"},"host":{"slice":"system.slice","unit":"nginx.service"},"cgroup":{"id":"2210"},"attribution":{"source":"socket_cgroup","status":"host"}},"network":{"transport":"tcp","type":"ipv4","local":{"address":"0.0.0.0","port":8080},"connection":{"state":"listen"}},"process":{"pid":812},"thread":{"name":"nginx: master p"}}"#
         );
     }
 
@@ -259,7 +166,7 @@ mod tests {
     fn a_line_of_which_little_is_known_is_short() {
         assert_eq!(
             render(&Fixture::refused()).trim_end(),
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","type":"transition","run":"5f0c2a91","seq":123,"network":{"transport":"tcp","type":"ipv6","local":{"address":"fd00:1::3","port":51000},"peer":{"address":"fd00:1::7","port":81},"connection":{"id":"00000000000000b2","state":"closed","partial":true}},"tcp":{"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client"},"error":{"type":"ECONNREFUSED"},"attribution":{"source":"none","status":"unknown"}}"#
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":123,"old_state":"SYN_SENT","new_state":"CLOSE","state_duration_us":1204,"role":"client","connection":{"id":"00000000000000b2","partial":true},"attribution":{"source":"none","status":"unknown"}},"network":{"transport":"tcp","type":"ipv6","local":{"address":"fd00:1::3","port":51000},"peer":{"address":"fd00:1::7","port":81},"connection":{"state":"closed"}},"error":{"type":"ECONNREFUSED"}}"#
         );
     }
 
@@ -280,7 +187,11 @@ mod tests {
             assert_eq!(validator.iter_errors(&line).map(|error| error.to_string()).next(), None);
         }
         // The schema can say no.
-        let nulled = render(&Fixture::client()).replace(r#""run":"5f0c2a91""#, r#""run":null"#);
-        assert!(!validator.is_valid(&serde_json::from_str(&nulled).unwrap()));
+        for (right, wrong) in
+            [(r#""run":"5f0c2a91""#, r#""run":null"#), (r#""type":"transition""#, r#""type":"lost""#)]
+        {
+            let line = render(&Fixture::client()).replace(right, wrong);
+            assert!(!validator.is_valid(&serde_json::from_str(&line).unwrap()), "{wrong}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::MAX_LINE;
 use super::ecs::ECS_VERSION;
 use super::escape;
+use super::names::name;
 
 /// Escaped bytes that texts are cut to, until the line fits.
 const CUTS: [usize; 8] = [3_400, 2_600, 1_800, 1_200, 800, 400, 200, 50];
@@ -24,8 +25,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line) {
     bounded(out, line, to_writer);
 }
 
-/// Appends a line as `-o ecs` has it, newline included: the whole line under `tcpstates`, and beside it what ECS has
-/// names for.
+/// Appends a line as `-o ecs` has it, newline included: `tcpstates` as in JSON, and beside it what ECS has names for.
 pub fn ecs(out: &mut Vec<u8>, line: &Line) {
     bounded(out, line, |out, line| to_writer(out, &document(line)));
 }
@@ -36,7 +36,7 @@ pub fn split_lost(mut lost: Lost) -> Vec<Lost> {
     let mut parts = Vec::new();
     let mut part = BTreeMap::new();
     let mut used = 0;
-    for (name, count) in std::mem::take(&mut lost.lost.by_trace) {
+    for (name, count) in std::mem::take(&mut lost.tcpstates.lost.by_trace) {
         let mut escaped = Vec::new();
         escape::json(&mut escaped, &name);
         // Quotes, colon, comma and a number of up to 20 digits.
@@ -49,10 +49,12 @@ pub fn split_lost(mut lost: Lost) -> Vec<Lost> {
         part.insert(name, count);
     }
     parts.push(part);
-    let whole = lost.lost.since_last;
+    let whole = lost.tcpstates.lost.since_last;
     let line = |(index, by_trace)| {
+        let mut line = lost.clone();
         let since_last = if index == 0 { whole } else { 0 };
-        Lost { lost: Loss { since_last, by_trace, ..lost.lost.clone() }, ..lost.clone() }
+        line.tcpstates.lost = Loss { since_last, by_trace, ..line.tcpstates.lost };
+        line
     };
     parts.into_iter().enumerate().map(line).collect()
 }
@@ -98,14 +100,15 @@ fn shortened(line: &Line, max: usize) -> Line {
     let mut line = line.clone();
     let cut = |text: &mut String, max: usize| *text = escape::clip(text, max).into_owned();
     match &mut line {
-        Line::Log(log) => cut(&mut log.text, max),
+        Line::Log(log) => cut(&mut log.tcpstates.text, max),
         Line::Start(start) => {
-            for text in [&mut start.options, &mut start.filters].into_iter().flatten() {
+            let own = &mut start.tcpstates;
+            for text in [&mut own.options, &mut own.filters].into_iter().flatten() {
                 cut(text, max / 3);
             }
-            cut(&mut start.kernel.release, max.min(100));
-            start.preflight.truncate(max / 25);
-            for check in &mut start.preflight {
+            cut(&mut own.kernel.release, max.min(100));
+            own.preflight.truncate(max / 25);
+            for check in &mut own.preflight {
                 cut(&mut check.name, 50);
                 check.detail.iter_mut().for_each(|detail| cut(detail, max / 10));
             }
@@ -137,19 +140,22 @@ fn document(line: &Line) -> Value {
     };
     let node = k8s.and_then(|k8s| k8s.node.as_ref()).map(|node| node.name.clone());
     let cluster = k8s.and_then(|k8s| k8s.cluster.as_ref()).map(|cluster| cluster.name.clone());
-    let mut own = serde_json::to_value(line).unwrap_or_default();
-    let mut take = |key: &str| own.as_object_mut().and_then(|own| own.remove(key));
-    let (time, seq, _) = (take("time"), take("seq"), take("k8s"));
+    let json = serde_json::to_value(line).unwrap_or_default();
+    let own = &json[name!(own)];
     let kind = if matches!(line, Line::Heartbeat(_)) { "metric" } else { "event" };
     let mut document = json!({
-        "@timestamp": time,
+        "@timestamp": json["time"],
         "ecs": {"version": ECS_VERSION},
         "event": {"kind": kind, "module": "tcpstates", "dataset": format!("tcpstates.{dataset}")},
-        "observer": {"product": "kube-tcpstates", "type": "tcpstates", "version": env!("CARGO_PKG_VERSION")},
-        "tcpstates": own,
+        "observer": {"product": "kube-tcpstates", "type": "tcpstates", "version": crate::VERSION},
+        name!(own): own,
     });
-    if let Some(seq) = seq {
-        document["event"]["sequence"] = seq;
+    if let Some(seq) = own.get(name!(seq)) {
+        document["event"]["sequence"] = seq.clone();
+    }
+    if let Line::Log(log) = line {
+        document["log"]["level"] = json!(log.tcpstates.level);
+        document["message"] = log.tcpstates.text.as_str().into();
     }
     if let Some(node) = node {
         document["host"]["name"] = node.into();
@@ -163,12 +169,14 @@ fn document(line: &Line) -> Value {
 #[cfg(test)]
 mod tests {
     use kube_tcpstates_events::{
-        ByPlace, CgroupMode, CgroupSetup, Check, Heartbeat, Hook, K8s, Kernel, Level, Line, Log, Loss, Lost,
-        Named, Ring, SchemaId, Start, Storage, Totals,
+        ByPlace, CgroupMode, CgroupSetup, Check, Heartbeat, HeartbeatAttributes, Hook, K8s, Kernel, Level,
+        Line, Log, LogAttributes, Loss, Lost, LostAttributes, Named, Ring, SchemaId, Start, StartAttributes,
+        Storage, Totals,
     };
+    use serde_json::Value;
 
     use super::{MAX_LINE, ecs, json, split_lost};
-    use crate::render::time::rfc3339;
+    use crate::render::{fixtures::snapshot, time::rfc3339};
 
     const NOW: u64 = 1_795_361_101_123_456_789;
 
@@ -179,8 +187,7 @@ mod tests {
     }
 
     fn start() -> Start {
-        Start {
-            time: rfc3339(NOW),
+        let tcpstates = StartAttributes {
             run: "5f0c2a91".to_owned(),
             version: "0.1.0".to_owned(),
             kernel: Kernel { release: "6.18.5".to_owned() },
@@ -191,13 +198,13 @@ mod tests {
             options: Some("trace -L 8080 -o json".to_owned()),
             filters: Some("local port 8080".to_owned()),
             preflight: vec![Check { name: "CAP_BPF".to_owned(), ok: true, detail: None }],
-            ..Start::default()
-        }
+            ..StartAttributes::default()
+        };
+        Start { time: rfc3339(NOW), tcpstates, k8s: None }
     }
 
     fn lost() -> Lost {
-        Lost {
-            time: rfc3339(NOW),
+        let tcpstates = LostAttributes {
             run: "5f0c2a91".to_owned(),
             seq: 4711,
             lost: Loss {
@@ -205,15 +212,16 @@ mod tests {
                 total: 120,
                 by_place: ByPlace { ring: 100, queue: 20, ..ByPlace::default() },
                 by_trace: [("shop/checkout-egress".to_owned(), 97)].into(),
+                ..Loss::default()
             },
             exact: true,
-            ..Lost::default()
-        }
+            ..LostAttributes::default()
+        };
+        Lost { time: rfc3339(NOW), tcpstates, k8s: None }
     }
 
     fn heartbeat() -> Heartbeat {
-        Heartbeat {
-            time: rfc3339(NOW),
+        let tcpstates = HeartbeatAttributes {
             run: "5f0c2a91".to_owned(),
             seq: 4712,
             uptime_s: 60,
@@ -229,30 +237,34 @@ mod tests {
             },
             clock_step_ns: Some(-2_000_000),
             last: true,
-            ..Heartbeat::default()
-        }
+            ..HeartbeatAttributes::default()
+        };
+        Heartbeat { time: rfc3339(NOW), tcpstates, k8s: None }
+    }
+
+    fn log(text: &str) -> Log {
+        let tcpstates = LogAttributes {
+            schema: SchemaId::V1,
+            run: "5f0c2a91".to_owned(),
+            level: Level::Warn,
+            text: text.to_owned(),
+        };
+        Log { time: rfc3339(NOW), tcpstates }
     }
 
     #[test]
     fn each_kind_of_line_in_json() {
-        let log = Log {
-            time: rfc3339(NOW),
-            schema: SchemaId::V1,
-            run: "5f0c2a91".to_owned(),
-            level: Level::Warn,
-            text: "cannot read \"/proc/1\u{1b}\u{9b}\u{202e}\"".to_owned(),
-        };
         let lines = [
             Line::Start(Box::new(start())),
             Line::Lost(Box::new(lost())),
             Line::Heartbeat(Box::new(heartbeat())),
-            Line::Log(log),
+            Line::Log(log("cannot read \"/proc/1\u{1b}\u{9b}\u{202e}\"")),
         ];
         let expected = [
-            r#"{"type":"start","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}"#,
-            r#"{"type":"lost","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}"#,
-            r#"{"type":"heartbeat","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}"#,
-            r#"{"type":"log","time":"2026-11-22T15:25:01.123456789Z","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"start","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"lost","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"log","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}}"#,
         ];
         for (line, expected) in lines.iter().zip(expected) {
             let text = render(json, line);
@@ -262,28 +274,44 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_ecs_stands_whole_under_tcpstates() {
+    fn a_line_in_ecs_has_the_same_under_tcpstates_as_in_json() {
         let name = |name: &str| Some(Named { name: name.to_owned() });
         let k8s = K8s { cluster: name("prod"), node: name("n1"), ..K8s::default() };
         let lost = Lost { k8s: Some(Box::new(k8s)), ..lost() };
         assert_eq!(
-            render(ecs, &Line::Lost(Box::new(lost))),
+            snapshot(&render(ecs, &Line::Lost(Box::new(lost)))),
             concat!(
-                r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.0.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","type":"lost"}}"#,
+                r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","seq":4711,"type":"lost"}}"#,
                 "\n"
             )
         );
+        for line in [
+            Line::Start(Box::new(start())),
+            Line::Heartbeat(Box::new(heartbeat())),
+            Line::Log(log("the watch is broken")),
+        ] {
+            let [json, ecs]: [Value; 2] =
+                [json, ecs].map(|write| serde_json::from_str(&render(write, &line)).unwrap());
+            assert_eq!(json["tcpstates"], ecs["tcpstates"]);
+        }
+    }
+
+    #[test]
+    fn a_diagnostic_in_ecs_is_a_log_message_too() {
+        let ecs: Value = serde_json::from_str(&render(ecs, &Line::Log(log("the watch is broken")))).unwrap();
+        assert_eq!((&ecs["log"]["level"], &ecs["message"]), (&"warn".into(), &"the watch is broken".into()));
     }
 
     #[test]
     fn texts_without_end_are_cut_and_the_line_stays_under_its_bound() {
         let endless = "\u{1b}\"é".repeat(10_000);
-        let log = Log { text: endless.clone(), ..Log::default() };
         let check = Check { name: endless.clone(), ok: false, detail: Some(endless.clone()) };
         let mut start = start();
-        (start.options, start.filters) = (Some(endless.clone()), Some(endless.clone()));
-        start.kernel.release.clone_from(&endless);
-        start.preflight = vec![check; 200];
+        let own = &mut start.tcpstates;
+        (own.options, own.filters) = (Some(endless.clone()), Some(endless.clone()));
+        own.kernel.release.clone_from(&endless);
+        own.preflight = vec![check; 200];
+        let log = log(&endless);
         let named = Some(Named { name: endless });
         start.k8s = Some(Box::new(K8s { cluster: named.clone(), node: named, ..K8s::default() }));
         let heartbeat = Heartbeat { k8s: start.k8s.clone(), ..heartbeat() };
@@ -292,7 +320,7 @@ mod tests {
                 let text = render(write, &line);
                 assert!(text.len() < MAX_LINE, "{} bytes", text.len());
                 assert!(text.contains('…'));
-                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+                assert!(serde_json::from_str::<Value>(&text).is_ok());
             }
         }
     }
@@ -301,15 +329,16 @@ mod tests {
     fn a_lost_line_of_many_traces_becomes_several_that_add_up() {
         let by_trace = (0..64).map(|n| (format!("{}/{n:0>250}", "n".repeat(63)), u64::MAX - n)).collect();
         let mut whole = lost();
-        whole.lost.by_trace = by_trace;
+        whole.tcpstates.lost.by_trace = by_trace;
         let parts = split_lost(whole.clone());
         assert!(parts.len() > 1);
-        assert_eq!(parts.iter().map(|part| part.lost.since_last).sum::<u64>(), 20);
+        let losses = || parts.iter().map(|part| &part.tcpstates.lost);
+        assert_eq!(losses().map(|lost| lost.since_last).sum::<u64>(), 20);
         let together: std::collections::BTreeMap<_, _> =
-            parts.iter().flat_map(|part| part.lost.by_trace.clone()).collect();
-        assert_eq!(together, whole.lost.by_trace);
+            losses().flat_map(|lost| lost.by_trace.clone()).collect();
+        assert_eq!(together, whole.tcpstates.lost.by_trace);
         for part in parts {
-            assert_eq!(part.lost.total, 120);
+            assert_eq!(part.tcpstates.lost.total, 120);
             let line = Line::Lost(Box::new(part));
             assert!(render(json, &line).len() < MAX_LINE);
             assert!(render(ecs, &line).len() < MAX_LINE);

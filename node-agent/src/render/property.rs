@@ -6,16 +6,16 @@ use kube_tcpstates_common::state::State;
 use kube_tcpstates_events as events;
 use proptest::option;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fixtures::{Fixture, bare, pod};
-use crate::names::{TraceName, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, TraceName, Workload, WorkloadKind};
 
 use super::{
-    AttributionSource, AttributionStatus, Csv, Ecs, Errno, Json, LabelFields, Labels, MAX_LINE, Serialiser,
-    Table, TextOptions, Traces, escape, json, time,
+    AttributionSource, AttributionStatus, Ecs, Errno, FORMATS, Format as _, FormatOptions, Json, MAX_LINE,
+    TextOptions, escape, time,
 };
-use crate::decode::{Endpoint, Family, OnCpu, Owner, OwnerSource, Role, Transition};
+use crate::decode::{Endpoint, OnCpu, OwnerSource, Process, Role, Transition};
 
 /// An event and what its owner and its traces were rendered from.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Sample {
     unix_ns: u64,
     connection_id: u64,
     attribution: events::Attribution,
-    fields: Option<LabelFields>,
+    owner: Option<Owner>,
     traces: Vec<TraceName>,
 }
 
@@ -35,13 +35,13 @@ impl Sample {
             unix_ns: self.unix_ns,
             connection_id: self.connection_id,
             attribution: self.attribution,
-            labels: self.fields.clone().map(Labels::new),
-            traces: Traces::new(&self.traces),
+            owner: self.owner.clone().map(Numbered::new),
+            traces: Numbered::new(self.traces.clone()),
         }
     }
 
     /// The line by way of the types: plain, slow, and written apart from the code under test.
-    fn typed(&self, seq: u64) -> events::Line {
+    fn typed(&self, seq: u64) -> events::Transition {
         let transition = &self.transition;
         let listens = matches!((transition.old_state.0, transition.new_state.0), (_, 10) | (10, 0..=2 | 4..));
         let end = |end: &Endpoint, any: bool| events::Endpoint {
@@ -49,86 +49,84 @@ impl Sample {
             port: (end.port != 0).then_some(end.port),
         };
         let peer = transition.peer.as_ref().map(|peer| end(peer, false));
-        let owner = transition.owner.as_ref();
-        let name = |owner: &Owner| text_of(&owner.comm);
-        let (k8s, container, host) = self.fields.as_ref().map_or((None, None, None), typed_labels);
-        let (mut traces, mut cluster_traces) = (Vec::new(), Vec::new());
-        for trace in &self.traces {
-            match trace {
-                TraceName::Namespaced(name) => traces.push(name.clone()),
-                TraceName::Cluster(name) => cluster_traces.push(name.clone()),
-            }
-        }
-        let netns =
-            (transition.netns.is_some() || transition.netns_cookie.is_some()).then(|| events::Netns {
-                inode: transition.netns,
-                cookie: transition.netns_cookie.map(|cookie| cookie.to_string()),
-            });
-        events::Line::Transition(Box::new(events::Transition {
+        let process = transition.process.as_ref();
+        let name = |process: &Process| text_of(&process.comm);
+        let container_id = self.owner.as_ref().and_then(|fields| fields.container_id.clone());
+        events::Transition {
             time: time::rfc3339(self.unix_ns),
+            tcpstates: self.typed_own(seq),
+            network: events::Network {
+                transport: events::Transport::Tcp,
+                kind: transition.family,
+                local: end(&transition.local, listens),
+                peer: peer.filter(|peer| *peer != events::Endpoint::default()),
+                connection: super::event::otel_state(transition.new_state)
+                    .map(|state| events::ConnectionState { state: state.to_owned() }),
+            },
+            error: transition.error.map(|number| events::Failure { kind: Errno(number).to_string() }),
+            k8s: self.owner.as_ref().and_then(typed_k8s),
+            container: container_id.map(|id| events::Container { id }),
+            process: process.map(|process| events::Process { pid: process.pid }),
+            thread: process.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
+        }
+    }
+
+    fn typed_own(&self, seq: u64) -> events::TransitionAttributes {
+        let transition = &self.transition;
+        let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
+        let fields = self.owner.clone().unwrap_or_default();
+        let host = events::Host { slice: fields.host_slice, unit: fields.host_unit };
+        let netns = events::Netns {
+            inode: transition.netns,
+            cookie: transition.netns_cookie.map(|cookie| cookie.to_string()),
+        };
+        let named = |wanted: fn(&TraceName) -> Option<&String>| {
+            self.traces.iter().filter_map(wanted).cloned().collect()
+        };
+        events::TransitionAttributes {
             schema: events::SchemaId::V1,
             run: "5f0c2a91".to_owned(),
             seq,
-            network: events::Network {
-                transport: events::Transport::Tcp,
-                kind: match transition.family {
-                    Family::V4 => events::NetworkType::Ipv4,
-                    Family::V6 => events::NetworkType::Ipv6,
-                },
-                local: end(&transition.local, listens),
-                peer: peer.filter(|peer| *peer != events::Endpoint::default()),
-                connection: events::Connection {
-                    id: format!("{:016x}", self.connection_id),
-                    state: super::attributed::otel_state(transition.new_state).map(str::to_owned),
-                    cookie: transition.cookie.map(|cookie| cookie.to_string()),
-                    partial: !transition.birth_known,
-                },
+            old_state: state(transition.old_state),
+            new_state: state(transition.new_state),
+            state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
+            state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
+            role: transition.role,
+            gap: transition.gap,
+            mptcp: transition.mptcp,
+            dual_stack: transition.v4_mapped,
+            connection: events::Connection {
+                id: format!("{:016x}", self.connection_id),
+                cookie: transition.cookie.map(|cookie| cookie.to_string()),
+                partial: !transition.birth_known,
             },
-            tcp: typed_tcp(transition),
-            error: transition.error.map(|number| events::Failure { kind: Errno(number).to_string() }),
-            k8s,
-            container,
-            host,
-            process: owner
-                .map(|owner| events::Process { pid: owner.pid, source: json::process_source(owner.source) }),
-            thread: owner.map(name).filter(|name| !name.is_empty()).map(|name| events::Thread { name }),
+            owner: transition.process.map(|process| events::Owner { source: process.source }),
+            qos: fields.qos.map(str::to_owned),
+            labels_omitted: None,
+            container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
+            host: (host != events::Host::default()).then_some(host),
             cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
-            netns,
+            netns: (netns != events::Netns::default()).then_some(netns),
             attribution: self.attribution,
-            traces,
-            cluster_traces,
+            traces: named(|trace| match trace {
+                TraceName::Namespaced(name) => Some(name),
+                TraceName::Cluster(_) => None,
+            }),
+            cluster_traces: named(|trace| match trace {
+                TraceName::Cluster(name) => Some(name),
+                TraceName::Namespaced(_) => None,
+            }),
             traces_omitted: None,
-        }))
+        }
     }
 }
 
-fn typed_tcp(transition: &Transition) -> events::Tcp {
-    let state = |state: State| state.name().map_or_else(|| state.0.to_string(), str::to_owned);
-    events::Tcp {
-        old_state: state(transition.old_state),
-        new_state: state(transition.new_state),
-        state_duration_us: transition.duration_ns.map(|ns| ns / 1000),
-        state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
-        role: transition.role.map(|role| match role {
-            Role::Client => events::Role::Client,
-            Role::Server => events::Role::Server,
-        }),
-        gap: transition.gap,
-        mptcp: transition.mptcp,
-        dual_stack: transition.v4_mapped,
-    }
-}
-
-type TypedLabels = (Option<Box<events::K8s>>, Option<events::Container>, Option<events::Host>);
-
-fn typed_labels(fields: &LabelFields) -> TypedLabels {
+fn typed_k8s(fields: &Owner) -> Option<Box<events::K8s>> {
     let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
     let pod = events::Pod {
         name: fields.pod_name.clone(),
         uid: fields.pod_uid.clone(),
-        qos: fields.qos.map(str::to_owned),
         label: fields.pod_labels.iter().map(|(key, value)| (key.replace('.', "_"), value.clone())).collect(),
-        labels_omitted: None,
     };
     let mut k8s = events::K8s {
         cluster: named(&fields.cluster),
@@ -149,14 +147,7 @@ fn typed_labels(fields: &LabelFields) -> TypedLabels {
         };
         *slot = Some(events::Named { name: workload.name.clone() });
     }
-    let container =
-        events::Container { id: fields.container_id.clone(), runtime: fields.runtime.map(str::to_owned) };
-    let host = events::Host { slice: fields.host_slice.clone(), unit: fields.host_unit.clone() };
-    (
-        (k8s != events::K8s::default()).then(|| Box::new(k8s)),
-        (container != events::Container::default()).then_some(container),
-        (host != events::Host::default()).then_some(host),
-    )
+    (k8s != events::K8s::default()).then(|| Box::new(k8s))
 }
 
 /// A comm as text: up to the first NUL, bytes that are not UTF-8 spelled out.
@@ -190,15 +181,15 @@ fn ends() -> impl Strategy<Value = (Endpoint, Option<Endpoint>)> {
 }
 
 prop_compose! {
-    fn owner()(
+    fn process()(
         pid in any::<u32>(),
         comm in any::<[u8; 16]>(),
         source in prop::sample::select(vec![
             OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Accept, OwnerSource::Close, OwnerSource::Kernel,
             OwnerSource::Descriptor,
         ]),
-    ) -> Owner {
-        Owner { pid, comm, source }
+    ) -> Process {
+        Process { pid, comm, source }
     }
 }
 
@@ -212,13 +203,13 @@ prop_compose! {
         error in option::of(1_u32..600),
         ids in (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>())),
         netns in option::of(any::<u32>()),
-        owner in option::of(owner()),
+        process in option::of(process()),
         on_cpu in any::<(u32, [u8; 16])>(),
     ) -> Transition {
         let [since_attach, v4_mapped, mptcp, birth_known, gap] = flags;
         Transition {
             duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap,
-            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, owner,
+            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, process,
             on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
             ..bare(State(states.0), State(states.1), local)
         }
@@ -226,7 +217,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn fields()(
+    fn owner()(
         ids in (text(), text(), option::of(Just("cri-o")), option::of(Just("guaranteed"))),
         names in (text(), text(), text(), text(), text()),
         workload in option::of((
@@ -238,8 +229,8 @@ prop_compose! {
         )),
         pod_labels in prop::collection::btree_map("[a-z./\"]{1,20}", "[a-z\"\n]{0,9}", 0..3),
         host in (text(), text()),
-    ) -> LabelFields {
-        LabelFields {
+    ) -> Owner {
+        Owner {
             container_id: ids.0, pod_uid: ids.1, runtime: ids.2, qos: ids.3,
             pod_name: names.0, namespace: names.1, container_name: names.2, node: names.3, cluster: names.4,
             workload: workload.map(|(kind, name)| Workload { kind, name }),
@@ -262,7 +253,7 @@ prop_compose! {
             AttributionStatus::Resolved, AttributionStatus::PendingExpired, AttributionStatus::Host,
             AttributionStatus::Unknown,
         ]),
-        fields in option::of(fields()),
+        owner in option::of(owner()),
         traces in prop::collection::vec(
             prop_oneof![
                 "[a-z]{1,9}/[a-z\"]{1,9}".prop_map(TraceName::Namespaced),
@@ -272,7 +263,7 @@ prop_compose! {
         ),
     ) -> Sample {
         let attribution = events::Attribution { source, status };
-        Sample { transition, unix_ns, connection_id, attribution, fields, traces }
+        Sample { transition, unix_ns, connection_id, attribution, owner, traces }
     }
 }
 
@@ -290,76 +281,67 @@ proptest! {
         let mut out = Vec::new();
         Json::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
         let text = assert_sound(&out);
-        let parsed: events::Line = serde_json::from_str(&text).unwrap();
+        // By way of the kind's own type, which takes no name twice.
+        let parsed: events::Transition = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&parsed, &sample.typed(seq));
+        let line = events::Line::Transition(Box::new(parsed));
+        prop_assert_eq!(&serde_json::from_str::<events::Line>(&text).unwrap(), &line);
         // Nothing stands on the line that the types do not know.
-        let line: Value = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(serde_json::to_value(&parsed).unwrap(), line);
+        prop_assert_eq!(serde_json::to_value(&line).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
     }
 
     #[test]
     fn an_ecs_line_says_the_same_as_the_json_line(sample in sample(), seq in any::<u64>()) {
         let mut out = Vec::new();
         Ecs::new(0x5f0c_2a91).transition(&mut out, seq, &sample.fixture().event());
-        let ecs: Value = serde_json::from_str(&assert_sound(&out)).unwrap();
+        let mut ecs: Value = serde_json::from_str(&assert_sound(&out)).unwrap();
         let json = serde_json::to_value(sample.typed(seq)).unwrap();
         for (ours, theirs) in [
             ("/time", "/@timestamp"),
-            ("/seq", "/event/sequence"),
-            ("/run", "/tcpstates/run"),
-            ("/tcp/old_state", "/tcpstates/old_state"),
-            ("/tcp/new_state", "/tcpstates/new_state"),
-            ("/tcp/state_duration_us", "/tcpstates/state_duration_us"),
-            ("/tcp/role", "/tcpstates/role"),
+            ("/tcpstates/seq", "/event/sequence"),
             ("/network/type", "/network/type"),
-            ("/network/connection", "/tcpstates/connection"),
+            ("/network/connection/state", "/tcpstates/connection/state"),
             ("/error/type", "/error/type"),
-            ("/container", "/container"),
+            ("/container/id", "/container/id"),
+            ("/tcpstates/container/runtime", "/container/runtime"),
+            ("/k8s/container/name", "/container/name"),
             ("/k8s/pod/name", "/orchestrator/resource/name"),
             ("/k8s/pod/uid", "/orchestrator/resource/id"),
             ("/k8s/pod/label", "/tcpstates/pod/label"),
             ("/k8s/namespace/name", "/orchestrator/namespace"),
             ("/k8s/cluster/name", "/orchestrator/cluster/name"),
             ("/k8s/node/name", "/host/name"),
-            ("/host", "/tcpstates/host"),
             ("/process/pid", "/process/pid"),
-            ("/process/source", "/tcpstates/process/source"),
             ("/thread/name", "/process/thread/name"),
-            ("/cgroup", "/tcpstates/cgroup"),
-            ("/netns", "/tcpstates/netns"),
-            ("/attribution", "/tcpstates/attribution"),
-            ("/traces", "/tcpstates/traces"),
-            ("/cluster_traces", "/tcpstates/cluster_traces"),
         ] {
-            let mut theirs_value = ecs.pointer(theirs).cloned();
-            if theirs == "/container" {
-                // The container's name in the pod stands here in ECS.
-                theirs_value = without(theirs_value, "name");
-            }
-            prop_assert_eq!(json.pointer(ours), theirs_value.as_ref(), "{}", theirs);
+            prop_assert_eq!(json.pointer(ours), ecs.pointer(theirs), "{}", theirs);
         }
         let near = if sample.transition.role == Some(Role::Server) { "destination" } else { "source" };
         prop_assert_eq!(json.pointer("/network/local/address"), ecs.pointer(&format!("/{near}/ip")));
         prop_assert_eq!(json.pointer("/network/local/port"), ecs.pointer(&format!("/{near}/port")));
+        let workload = sample.owner.and_then(|owner| owner.workload);
+        let workload = workload.map(|it| json!({"kind": it.kind.as_str(), "name": it.name}));
+        prop_assert_eq!(ecs.pointer("/tcpstates/workload"), workload.as_ref());
+        // Without what ECS has no field for, the object is the one of the JSON line.
+        for (parent, only_in_ecs) in
+            [("/tcpstates/connection", "state"), ("/tcpstates", "workload"), ("/tcpstates", "pod")]
+        {
+            ecs.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(only_in_ecs);
+        }
+        prop_assert_eq!(&json["tcpstates"], &ecs["tcpstates"]);
     }
 
     #[test]
     fn a_table_and_csv_have_one_line_each_with_nothing_in_it_that_acts(sample in sample()) {
         let options = TextOptions { wide: true, ..TextOptions::default() };
         let fixture = sample.fixture();
-        for mut serialiser in [Serialiser::Table(Table::new(&options)), Serialiser::Csv(Csv::new(&options))] {
+        let options = FormatOptions { text: options, ..FormatOptions::default() };
+        for columns in FORMATS.iter().filter(|format| format.columns) {
             let mut out = Vec::new();
-            serialiser.transition(&mut out, 0, &fixture.event());
+            (columns.make)(&options).transition(&mut out, 0, &fixture.event());
             assert_sound(&out);
         }
     }
-}
-
-/// The object without a member; nothing when that was its only one.
-fn without(value: Option<Value>, key: &str) -> Option<Value> {
-    let mut value = value?;
-    value.as_object_mut()?.remove(key);
-    (value != Value::Object(serde_json::Map::new())).then_some(value)
 }
 
 /// Everything as long as it can be and longer.
@@ -381,10 +363,10 @@ fn worst() -> Fixture {
         cgroup_id: Some(u64::MAX),
         netns: Some(u32::MAX),
         netns_cookie: Some(u64::MAX),
-        owner: Some(Owner { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
+        process: Some(Process { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
         ..bare(State::NEW_SYN_RECV, State::ESTABLISHED, end)
     };
-    let fields = LabelFields {
+    let owner = Owner {
         container_id: long(),
         pod_uid: long(),
         pod_name: long(),
@@ -405,8 +387,8 @@ fn worst() -> Fixture {
     Fixture {
         transition,
         unix_ns: u64::MAX,
-        labels: Some(Labels::new(fields)),
-        traces: Traces::new(&names),
+        owner: Some(Numbered::new(owner)),
+        traces: Numbered::new(names),
         ..Fixture::client()
     }
 }
@@ -414,14 +396,10 @@ fn worst() -> Fixture {
 #[test]
 fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
     let options = TextOptions { wide: true, since_first: true, ..TextOptions::default() };
-    for mut serialiser in [
-        Serialiser::Json(Json::new(0)),
-        Serialiser::Ecs(Ecs::new(0)),
-        Serialiser::Table(Table::new(&options)),
-        Serialiser::Csv(Csv::new(&options)),
-    ] {
+    let options = FormatOptions { text: options, run: 0 };
+    for format in FORMATS {
         let mut out = Vec::new();
-        serialiser.transition(&mut out, u64::MAX, &worst().event());
+        (format.make)(&options).transition(&mut out, u64::MAX, &worst().event());
         let text = assert_sound(&out);
         if text.starts_with('{') {
             assert!(serde_json::from_str::<Value>(&text).is_ok());

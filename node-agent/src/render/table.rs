@@ -1,19 +1,32 @@
 //! The table of BCC's `tcpstates`, plain and wide, with the same columns at the same places. Behind the wide one
 //! stand container and pod.
 
+use kube_tcpstates_events::Line;
+
 use super::append::{address, decimal, hex16, milliseconds, pad, state};
-use super::attributed::{Attributed, comm};
+use super::cache::Cache;
 use super::escape::terminal;
-use super::labels::CONTAINER_COLUMN;
-use super::text::{Prefix, TextOptions};
-use crate::decode::{Endpoint, Family};
+use super::event::{Event, comm};
+use super::format::{Format, FormatEntry};
+use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, columns};
+use crate::decode::{Endpoint, NetworkType};
+use crate::names::Owner;
 
 /// Width of MS before the two columns of our own; BCC's last column has none.
 const MS_COLUMN: usize = 12;
 
+/// `-o table`, also wide
+pub(super) const FORMAT: FormatEntry = FormatEntry {
+    name: "table",
+    about: "BCC's table",
+    columns: true,
+    make: |options| Box::new(Table::new(&options.text)),
+};
+
 /// Writes transitions as lines of a table.
 #[derive(Debug)]
 pub struct Table {
+    owners: Cache<Vec<u8>>,
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
@@ -27,11 +40,17 @@ const fn widths(wide: bool) -> (usize, usize) {
 impl Table {
     /// A table with these columns.
     pub fn new(options: &TextOptions) -> Self {
-        Self { prefix: Prefix::new(options), wide: options.wide, kernel_addresses: options.kernel_addresses }
+        Self {
+            owners: Cache::default(),
+            prefix: Prefix::new(options),
+            wide: options.wide,
+            kernel_addresses: options.kernel_addresses,
+        }
     }
+}
 
-    /// Appends the line with the columns' names.
-    pub fn header(&self, out: &mut Vec<u8>) {
+impl Format for Table {
+    fn header(&self, out: &mut Vec<u8>) {
         let (comm, address) = widths(self.wide);
         self.prefix.header(out, false);
         cell(out, 16, |out| out.extend_from_slice(b"SKADDR"));
@@ -56,8 +75,7 @@ impl Table {
         }
     }
 
-    /// Appends one line, newline included.
-    pub fn transition(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>) {
+    fn transition(&mut self, out: &mut Vec<u8>, _: u64, event: &Event<'_>) {
         let (comm_width, address_width) = widths(self.wide);
         let transition = event.transition;
         self.prefix.values(out, event, b' ', 9);
@@ -80,12 +98,26 @@ impl Table {
         let ns = transition.duration_ns.unwrap_or(0);
         if self.wide {
             cell(out, MS_COLUMN, |out| milliseconds(out, ns));
-            out.extend_from_slice(event.labels.map_or(b"-            -", |labels| &labels.table));
+            match event.owner {
+                Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
+                None => out.extend_from_slice(b"-            -"),
+            }
         } else {
             milliseconds(out, ns);
         }
         out.push(b'\n');
     }
+
+    fn line(&self, _: &mut Vec<u8>, _: &Line) {}
+}
+
+/// The CONTAINER column, padded, one space, and the POD column.
+pub(super) fn owner(owner: &Owner) -> Vec<u8> {
+    let [mut out, pod] = columns(owner);
+    pad(&mut out, 0, CONTAINER_COLUMN);
+    out.push(b' ');
+    out.extend_from_slice(&pod);
+    out
 }
 
 /// A left-aligned column and the space behind it.
@@ -97,19 +129,19 @@ fn cell(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The IP column.
-pub(super) const fn version(family: Family) -> u8 {
+pub(super) const fn version(family: NetworkType) -> u8 {
     match family {
-        Family::V4 => b'4',
-        Family::V6 => b'6',
+        NetworkType::Ipv4 => b'4',
+        NetworkType::Ipv6 => b'6',
     }
 }
 
 /// BCC prints zeros for a peer that is not there.
-pub(super) fn peer(event: &Attributed<'_>) -> Endpoint {
+pub(super) fn peer(event: &Event<'_>) -> Endpoint {
     event.transition.peer.unwrap_or(Endpoint {
         address: match event.transition.family {
-            Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            NetworkType::Ipv4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            NetworkType::Ipv6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
         },
         port: 0,
     })
@@ -119,7 +151,7 @@ pub(super) fn peer(event: &Attributed<'_>) -> Endpoint {
 mod tests {
     use jiff::tz::{TimeZone, offset};
 
-    use super::{Table, TextOptions};
+    use super::{Format as _, Table, TextOptions};
     use crate::render::fixtures::{Fixture, comm};
 
     fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
@@ -127,7 +159,7 @@ mod tests {
         let mut out = Vec::new();
         table.header(&mut out);
         for fixture in fixtures {
-            table.transition(&mut out, &fixture.event());
+            table.transition(&mut out, 0, &fixture.event());
         }
         String::from_utf8(out).unwrap()
     }

@@ -3,8 +3,15 @@
 use jiff::tz::TimeZone;
 
 use super::append::{decimal, fraction};
-use super::attributed::Attributed;
+use super::escape::terminal;
+use super::event::Event;
 use super::time::LocalClock;
+use crate::names::Owner;
+
+/// Width of the table's CONTAINER column.
+pub(super) const CONTAINER_COLUMN: usize = 12;
+/// Characters of the table's POD column at most.
+const POD_COLUMN: usize = 80;
 
 /// Options of the table and of CSV.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +54,7 @@ impl Prefix {
     }
 
     /// The columns' values. Each is followed by `separator`; a `width` for the seconds pads them.
-    pub(super) fn values(&mut self, out: &mut Vec<u8>, event: &Attributed<'_>, separator: u8, width: usize) {
+    pub(super) fn values(&mut self, out: &mut Vec<u8>, event: &Event<'_>, separator: u8, width: usize) {
         if let Some(clock) = &mut self.time_of_day {
             clock.append(out, event.unix_ns);
             out.push(separator);
@@ -66,6 +73,73 @@ impl Prefix {
             fraction(out, us % 1_000_000, 6);
             super::append::pad(out, start, width);
             out.push(separator);
+        }
+    }
+}
+
+/// The two columns as text for a terminal, `-` where there is nothing to show.
+pub(super) fn columns(owner: &Owner) -> [Vec<u8>; 2] {
+    let container = owner.container_id.clone().unwrap_or_default();
+    [(container, CONTAINER_COLUMN), (pod_column(owner), POD_COLUMN)].map(|(text, max)| {
+        let mut out = Vec::new();
+        if terminal(&mut out, text.as_bytes(), max) == 0 {
+            out.push(b'-');
+        }
+        out
+    })
+}
+
+/// The POD column: `namespace/name`, else the UID; for a process of the host its unit, else its slice.
+fn pod_column(owner: &Owner) -> String {
+    match (&owner.namespace, &owner.pod_name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.clone(),
+        _ => {
+            let known = [&owner.pod_uid, &owner.host_unit, &owner.host_slice];
+            known.into_iter().find_map(Clone::clone).unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::names::Owner;
+    use crate::render::{csv, table};
+
+    #[test]
+    fn columns_show_the_best_name_there_is() {
+        let some = |text: &str| Some(text.to_owned());
+        let cases = [
+            (Owner::default(), "-            -", ",,"),
+            (
+                Owner { container_id: some("0123456789abcdef"), pod_uid: some("uid"), ..Owner::default() },
+                "0123456789ab uid",
+                ",0123456789ab,uid",
+            ),
+            (
+                Owner {
+                    pod_uid: some("uid"),
+                    namespace: some("shop"),
+                    pod_name: some("cart-0"),
+                    ..Owner::default()
+                },
+                "-            shop/cart-0",
+                ",,shop/cart-0",
+            ),
+            (
+                Owner { host_slice: some("system.slice"), ..Owner::default() },
+                "-            system.slice",
+                ",,system.slice",
+            ),
+            (
+                Owner { host_unit: some("a\x1b[31m,b"), ..Owner::default() },
+                r"-            a\x1b[31m,b",
+                r#",,"a\x1b[31m,b""#,
+            ),
+        ];
+        for (owner, in_table, in_csv) in cases {
+            assert_eq!(String::from_utf8(table::owner(&owner)).unwrap(), in_table);
+            assert_eq!(String::from_utf8(csv::owner(&owner)).unwrap(), in_csv);
         }
     }
 }

@@ -129,12 +129,6 @@ impl Roster {
         self.entries.values().filter(|entry| entry.deleted_ns.is_none()).map(|entry| &entry.pod)
     }
 
-    /// Pods that exist, and those deleted at `since_ns` or later.
-    pub fn live_since(&self, since_ns: u64) -> impl Iterator<Item = &Arc<PodInfo>> {
-        let kept = move |entry: &&Entry| entry.deleted_ns.is_none_or(|at| at >= since_ns);
-        self.entries.values().filter(kept).map(|entry| &entry.pod)
-    }
-
     /// Every pod that is known, with the time since which it runs no more: it ended (its object may still exist) or
     /// was deleted, whichever came first. `None` is a pod that exists and has not ended.
     pub fn with_stops(&self, now_ns: u64) -> impl Iterator<Item = (&Arc<PodInfo>, Option<u64>)> {

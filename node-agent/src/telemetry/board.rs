@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube_tcpstates_client::{Answer, Resource};
 use kube_tcpstates_crds::node::TraceState;
 
 use super::health::Health;
-use crate::cluster::{Answer, Resource, Sink, State, Sync, unix_now_s};
+use crate::cluster::{Knowledge, Observer, Sink, SyncStatus, resources};
 use crate::kernel::boot_ns;
 use crate::pipeline::Account;
 
-/// Between two looks at the pipeline.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A scrape waits no longer for the pipeline's counts; then it tells the last ones.
 const COUNTS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -39,7 +38,7 @@ pub struct Board {
     /// Requests to the API server by resource and how they ended.
     pub requests: BTreeMap<(&'static str, &'static str), u64>,
     /// How each watch does, and the wall clock of when it last brought something.
-    pub syncs: BTreeMap<Resource, (Sync, Option<i64>)>,
+    pub syncs: BTreeMap<Resource, (SyncStatus, Option<i64>)>,
     /// Pods that exist on the node.
     pub pods: usize,
     /// Traces by what became of them.
@@ -72,30 +71,31 @@ impl Telemetry {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The API server answered, or did not.
-    pub fn answered(&self, answer: Answer) {
-        let resource = answer.resource.map_or("other", Resource::plural);
-        *self.board().requests.entry((resource, answer.outcome.code())).or_default() += 1;
+    /// The newest counts there are.
+    pub(super) async fn refresh(&self, sink: &impl Sink) {
+        if let Ok(Ok(account)) = tokio::time::timeout(COUNTS_WITHIN, sink.account()).await {
+            self.counted(&account);
+        }
+    }
+}
+
+impl Observer for Telemetry {
+    fn answered(&self, answer: Answer) {
+        let labels = (answer.resource_label(), answer.ending.code());
+        *self.board().requests.entry(labels).or_default() += 1;
     }
 
-    /// A view went to the pipeline.
-    pub fn view_changed(&self) {
+    fn view_changed(&self) {
         self.board().view_changes += 1;
     }
 
-    /// The report was written, or not.
-    pub fn reported(&self, written: bool) {
-        *self.board().reports.entry(if written { "ok" } else { "failed" }).or_default() += 1;
-    }
-
-    /// The loop around the cluster's state has turned.
-    pub fn cluster_turned(&self, state: &State, planned: bool) {
+    fn turned(&self, knowledge: &Knowledge, planned: bool) {
         self.health.loop_turned(boot_ns());
-        self.health.synced(state.missing().map(Resource::plural));
+        self.health.synced(knowledge.missing().map(Resource::plural));
         let mut board = self.board();
-        for resource in Resource::WATCHED {
-            let sync = state.sync(resource);
-            if sync == Sync::default() && !Resource::REQUIRED.contains(&resource) {
+        for resource in resources::WATCHED {
+            let sync = knowledge.sync(resource);
+            if sync == SyncStatus::default() && !resources::REQUIRED.contains(&resource) {
                 // Not watched now: nobody should be alarmed that it is not in sync.
                 board.syncs.remove(&resource);
                 continue;
@@ -106,36 +106,29 @@ impl Telemetry {
             }
             *known = sync;
         }
-        board.pods = state.roster().live().count();
+        board.pods = knowledge.roster().live().count();
         if planned {
             board.plans += 1;
             board.traces = STATES.into_iter().map(|state| (name_of(state), 0)).collect();
-            for standing in &state.planned().standings {
+            for standing in &knowledge.planned().standings {
                 *board.traces.entry(name_of(standing.state)).or_default() += 1;
             }
         }
     }
 
-    /// Looks at the pipeline every now and then, for ever.
-    pub async fn look_at(self: Arc<Self>, sink: Arc<impl Sink>) {
-        loop {
-            // A pipeline that hangs leaves this waiting, and the time of its last answer grows old.
-            self.account_of(&*sink).await;
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    fn counted(&self, account: &Account) {
+        self.health.pipeline_turned(boot_ns());
+        self.board().account = Some(account.clone());
     }
 
-    /// The newest counts there are.
-    pub(super) async fn refresh(&self, sink: &impl Sink) {
-        let _ = tokio::time::timeout(COUNTS_WITHIN, self.account_of(sink)).await;
+    fn reported(&self, written: bool) {
+        *self.board().reports.entry(if written { "ok" } else { "failed" }).or_default() += 1;
     }
+}
 
-    async fn account_of(&self, sink: &impl Sink) {
-        if let Ok(account) = sink.account().await {
-            self.health.pipeline_turned(boot_ns());
-            self.board().account = Some(account);
-        }
-    }
+/// Wall clock, seconds since the Unix epoch.
+fn unix_now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 const STATES: [TraceState; 6] = [

@@ -168,6 +168,11 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         "Transitions lost, by place",
         places.map(|(place, number)| sample(&[("place", place)], number)),
     )?;
+    page.counters(
+        "outlet_lost",
+        "Transitions lost on the way to an outlet beside stdout",
+        tally.lost_beside.iter().map(|(outlet, number)| sample(&[("outlet", outlet)], *number)),
+    )?;
     let limited = account.traces.values().map(|counts| counts.limited).sum();
     page.counter(
         "transitions_limited",
@@ -232,7 +237,12 @@ fn u64_of(number: usize) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use http::StatusCode;
+    use kube_tcpstates_client::{Answer, Ending};
+
     use super::render;
+    use crate::cluster::{Knowledge, Observer as _, resources};
+    use crate::pipeline::Account;
     use crate::telemetry::{Facts, Telemetry};
 
     /// Names as they stand behind `# TYPE`.
@@ -243,7 +253,7 @@ mod tests {
     #[test]
     fn the_documentation_lists_the_metrics_that_there_are() {
         let telemetry = Telemetry::new(Facts::default(), None);
-        telemetry.board().account = Some(crate::pipeline::Account::default());
+        telemetry.board().account = Some(Account::default());
         let page = render(&telemetry).unwrap();
         let documentation = include_str!("../../../docs/metrics.md");
         let documented: BTreeSet<&str> = documentation
@@ -254,6 +264,37 @@ mod tests {
             names(&page).into_iter().filter_map(|name| name.strip_prefix("kube_")).collect();
         assert_eq!(served, documented);
         assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_happens_in_the_cluster_shows_in_the_metrics() {
+        let telemetry = Telemetry::new(Facts::default(), None);
+        for (resource, ending) in [
+            (Some(resources::PODS), Ending::Status(StatusCode::OK)),
+            (Some(resources::PODS), Ending::Status(StatusCode::OK)),
+            (None, Ending::Timeout),
+        ] {
+            telemetry.answered(Answer { resource, watch: false, ending });
+        }
+        telemetry.view_changed();
+        telemetry.turned(&Knowledge::new(0), true);
+        telemetry.reported(true);
+        telemetry.reported(false);
+        telemetry.counted(&Account { held: 7, ..Account::default() });
+        let page = render(&telemetry).unwrap();
+        for line in [
+            r#"kube_tcpstates_api_requests_total{resource="pods",code="2xx"} 2"#,
+            r#"kube_tcpstates_api_requests_total{resource="other",code="timeout"} 1"#,
+            "kube_tcpstates_view_changes_total 1",
+            "kube_tcpstates_plans_total 1",
+            r#"kube_tcpstates_api_in_sync{resource="tcpstatetraces"} 0"#,
+            r#"kube_tcpstates_report_writes_total{outcome="ok"} 1"#,
+            r#"kube_tcpstates_report_writes_total{outcome="failed"} 1"#,
+            "kube_tcpstates_transitions_held 7",
+        ] {
+            assert!(page.lines().any(|served| served == line), "no {line} in\n{page}");
+        }
+        assert!(!page.contains(r#"resource="namespaces""#), "what is not watched is not out of sync");
     }
 
     #[test]

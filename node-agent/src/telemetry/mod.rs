@@ -1,5 +1,5 @@
 //! What the agent tells of itself over HTTP: `/metrics` in the `OpenMetrics` format, `/livez`, `/readyz`. An edge; it
-//! decides nothing. `docs/metrics.md` explains every metric.
+//! decides nothing, and sees the cluster as its [`Observer`](crate::cluster::Observer). `docs/metrics.md` explains every metric.
 
 mod board;
 mod health;

@@ -138,7 +138,7 @@ impl<'a> Agents<'a> {
     /// An error if any agent has lost transitions of a trace.
     pub fn require_no_loss(&self, trace: &str) -> Result<()> {
         for line in self.new_lines("\"lost\"")?.iter().filter(|line| line.is("lost")) {
-            let lost = line.get("lost.by_trace").and_then(|by_trace| by_trace.get(trace));
+            let lost = line.get("tcpstates.lost.by_trace").and_then(|by_trace| by_trace.get(trace));
             ensure!(lost.is_none(), "transitions of {trace} were lost: {}", line.0);
         }
         Ok(())

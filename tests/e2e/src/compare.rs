@@ -101,7 +101,7 @@ pub fn by_place<'a>(lines: &[&'a Line], foreign: &mut Vec<String>) -> BTreeMap<P
     let mut places: BTreeMap<Place, Vec<&Line>> = BTreeMap::new();
     for birth in births {
         let mut of_one = connections.remove(&birth).unwrap_or_default();
-        of_one.sort_by_key(|line| line.number("seq"));
+        of_one.sort_by_key(|line| line.number("tcpstates.seq"));
         match of_one.iter().find_map(|line| line.place()) {
             Some(place) => places.entry(place).or_default().extend(of_one),
             None => foreign.extend(of_one.iter().map(|line| line.0.to_string())),
@@ -131,9 +131,12 @@ mod tests {
             local["port"] = json!(port);
         }
         Line(json!({
-            "type": "transition", "run": "1", "seq": seq,
-            "network": {"local": local, "peer": {"address": "10.0.0.2", "port": 9}, "connection": {"id": "a"}},
-            "tcp": {"old_state": states[0], "new_state": states[1]}, "k8s": {"pod": {"name": pod}},
+            "tcpstates": {
+                "type": "transition", "run": "1", "seq": seq, "old_state": states[0], "new_state": states[1],
+                "connection": {"id": "a"},
+            },
+            "network": {"local": local, "peer": {"address": "10.0.0.2", "port": 9}},
+            "k8s": {"pod": {"name": pod}},
         }))
     }
 

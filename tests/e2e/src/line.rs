@@ -33,18 +33,18 @@ impl Line {
 
     /// Whether it is one of `start`, `transition`, `lost`, `heartbeat`, `log`.
     pub fn is(&self, kind: &str) -> bool {
-        self.text("type") == Some(kind)
+        self.text("tcpstates.type") == Some(kind)
     }
 
     /// Whether a trace asked for it; `namespace/name`.
     pub fn is_of(&self, trace: &str) -> bool {
-        let traces = self.get("traces").and_then(Value::as_array);
+        let traces = self.get("tcpstates.traces").and_then(Value::as_array);
         traces.into_iter().flatten().any(|named| named == trace)
     }
 
     /// What is one connection's only: the run and the id in it.
     pub fn connection(&self) -> Option<(&str, &str)> {
-        Some((self.text("run")?, self.text("network.connection.id")?))
+        Some((self.text("tcpstates.run")?, self.text("tcpstates.connection.id")?))
     }
 
     /// Both addresses, the socket's own first, where both are known.
@@ -54,7 +54,7 @@ impl Line {
 
     /// From which state to which.
     pub fn step(&self) -> Option<(&str, &str)> {
-        Some((self.text("tcp.old_state")?, self.text("tcp.new_state")?))
+        Some((self.text("tcpstates.old_state")?, self.text("tcpstates.new_state")?))
     }
 
     /// When it happened: microseconds since 1970.
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_by_its_published_names() {
-        let text = r#"{"time":"1970-01-01T00:00:01.000002999Z","type":"transition","run":"ab","network":{"local":{"address":"10.0.0.1","port":1},"peer":{"address":"10.0.0.2"},"connection":{"id":"cd"}},"traces":["a/b"]}"#;
+        let text = r#"{"time":"1970-01-01T00:00:01.000002999Z","tcpstates":{"type":"transition","run":"ab","connection":{"id":"cd"},"traces":["a/b"]},"network":{"local":{"address":"10.0.0.1","port":1},"peer":{"address":"10.0.0.2"}}}"#;
         let lines = Line::parse_all(text).unwrap();
         assert_eq!(lines[0].time_us(), Some(1_000_002));
         assert_eq!(lines[0].connection(), Some(("ab", "cd")));

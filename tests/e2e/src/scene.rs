@@ -192,7 +192,7 @@ impl<'a> Scene<'a> {
             ("k8s.pod.uid", text(&object["metadata"]["uid"])),
             ("k8s.container.name", CONTAINER.to_owned()),
             (&format!("k8s.{}.name", workload.0), workload.1.to_owned()),
-            ("attribution.status", "resolved".to_owned()),
+            ("tcpstates.attribution.status", "resolved".to_owned()),
         ];
         Ok(Source { names: names.map(|(path, name)| (path.to_owned(), name)).into(), log })
     }

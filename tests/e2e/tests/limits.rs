@@ -58,7 +58,10 @@ fn rate(cluster: &Cluster) -> Result<()> {
     let verdict = judge(&of_all.iter().collect::<Vec<_>>(), &sources[1..]);
     assert!(verdict.is_clean(), "{verdict}");
     let both = json!(["rate/all", "rate/shared"]);
-    assert!(of_all.iter().all(|line| line.get("traces") == Some(&both)), "they are named for both traces");
+    assert!(
+        of_all.iter().all(|line| line.get("tcpstates.traces") == Some(&both)),
+        "they are named for both traces"
+    );
 
     let of_few = agents.of("rate/few")?;
     assert!(of_few.iter().all(|line| line.text("k8s.pod.name") == Some("one")));
@@ -119,7 +122,7 @@ fn allowed(lines: &[Line]) -> Result<usize> {
 /// Lines left out in the present run of the agent of the clients' node, as its newest `lost` line tells.
 fn lost_by_rate(lines: &[Line]) -> u64 {
     let of_node = lines.iter().filter(|line| line.text("k8s.node.name") == Some(NODE_A.name));
-    of_node.filter_map(|line| line.number("lost.by_place.rate")).next_back().unwrap_or(0)
+    of_node.filter_map(|line| line.number("tcpstates.lost.by_place.rate")).next_back().unwrap_or(0)
 }
 
 fn ttl(cluster: &Cluster) -> Result<()> {
@@ -215,9 +218,9 @@ fn later_version(cluster: &Cluster) -> Result<()> {
         "later/field is refused: UnsupportedByAgent: spec.onlyTls",
         "later/value is refused: UnsupportedByAgent: spec.mode",
     ] {
-        let told = lines
-            .iter()
-            .filter(|line| line.is("log") && line.text("text").is_some_and(|text| text.contains(field)));
+        let told = lines.iter().filter(|line| {
+            line.is("log") && line.text("tcpstates.text").is_some_and(|text| text.contains(field))
+        });
         assert_eq!(told.count(), 2, "each agent says once that {field}");
     }
     drop(definition);

@@ -54,7 +54,7 @@ fn refused_alone(cluster: &Cluster) -> Result<()> {
     let lines = agents.of("refused/clients")?;
     let verdict = judge(&lines.iter().collect::<Vec<_>>(), &sources);
     assert!(verdict.is_clean(), "{verdict}");
-    let widened = lines.iter().find(|line| line.get("cluster_traces").is_some());
+    let widened = lines.iter().find(|line| line.get("tcpstates.cluster_traces").is_some());
     assert_eq!(widened, None, "a trace whose namespaces are not known shows nothing");
     await_standing(kubectl, &|trace| trace["state"] == "Failed" && trace["reason"] == "NamespacesUnknown")?;
 

@@ -47,7 +47,8 @@ fn logs(cluster: &Cluster) -> Result<()> {
         let faults: Vec<String> = validator.iter_errors(&line.0).map(|fault| fault.to_string()).collect();
         assert_eq!(faults, [""; 0], "{}", line.0);
         // A log line has no node.
-        let kind = (line.text("k8s.node.name").unwrap_or_default(), line.text("type").unwrap_or_default());
+        let kind =
+            (line.text("k8s.node.name").unwrap_or_default(), line.text("tcpstates.type").unwrap_or_default());
         *kinds.entry(kind).or_default() += 1;
     }
     eprintln!("{} lines in {} ms: {kinds:?}", lines.len(), start.elapsed().as_millis());

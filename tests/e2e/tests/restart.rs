@@ -64,7 +64,7 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     for (((old_log, new), log), how) in old_logs.into_iter().zip(new).zip(&logs).zip(["ended", "killed"]) {
         let (before, after) = (old_log.lines()?, new.log()?.lines()?);
-        let is_final = before.iter().any(|line| line.get("final").is_some_and(|last| last == true));
+        let is_final = before.iter().any(|line| line.get("tcpstates.final").is_some_and(|last| last == true));
         assert_eq!(is_final, how == "ended", "a run that ends by SIGTERM says so, and no other does");
         for run in [&before, &after] {
             check_run(run)?;
@@ -101,10 +101,10 @@ fn await_successor<'a>(cluster: &'a Cluster, node: Identity, old: &AgentPod<'_>)
 
 /// A run's numbered lines are there without a gap, the first is `start`, and none tells of a loss of the trace.
 fn check_run(lines: &[Line]) -> Result<()> {
-    let numbered: Vec<_> = lines.iter().filter(|line| line.get("seq").is_some()).collect();
+    let numbered: Vec<_> = lines.iter().filter(|line| line.get("tcpstates.seq").is_some()).collect();
     ensure!(numbered.first().is_some_and(|line| line.is("start")), "the first line of a run is `start`");
     for (line, seq) in numbered.iter().zip(1..) {
-        ensure!(line.number("seq") == Some(seq), "{seq} is missing before {}", line.0);
+        ensure!(line.number("tcpstates.seq") == Some(seq), "{seq} is missing before {}", line.0);
     }
     let lost = lines.iter().find(|line| line.get(&format!("lost.by_trace.{TRACE}")).is_some());
     ensure!(lost.is_none(), "transitions of the trace were lost: {lost:?}");

@@ -83,6 +83,6 @@ fn check(agents: &Agents<'_>, sources: &[Source]) -> Result<()> {
     });
     let verdict = judge(&lines.iter().collect::<Vec<_>>(), sources);
     assert!(verdict.is_clean(), "{verdict}");
-    assert!(lines.iter().all(|line| line.get("traces") == Some(&Value::from(vec!["a/clients"]))));
+    assert!(lines.iter().all(|line| line.get("tcpstates.traces") == Some(&Value::from(vec!["a/clients"]))));
     Ok(())
 }

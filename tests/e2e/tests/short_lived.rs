@@ -44,7 +44,7 @@ fn a_job_of_moments(cluster: &Cluster) -> Result<()> {
     agents.await_lines("moments/all", 2 * expected)?;
     // The servers' side of the same connections is the servers' own.
     let mut lines = agents.of("moments/all")?;
-    lines.retain(|line| line.text("tcp.role") == Some("client"));
+    lines.retain(|line| line.text("tcpstates.role") == Some("client"));
     let verdict = judge(&lines.iter().collect::<Vec<_>>(), &sources);
     assert!(verdict.is_clean(), "{verdict}");
     Ok(())

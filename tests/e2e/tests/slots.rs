@@ -51,7 +51,12 @@ fn overlapping_traces(cluster: &Cluster) -> Result<()> {
         let both = line.number("network.peer.port") == Some(8081);
         let wanted: &[&str] =
             if both { &["overlap/by-label", "overlap/by-port"] } else { &["overlap/by-label"] };
-        assert_eq!(names(line, "traces"), wanted.iter().copied().map(str::to_owned).collect(), "{}", line.0);
+        assert_eq!(
+            names(line, "tcpstates.traces"),
+            wanted.iter().copied().map(str::to_owned).collect(),
+            "{}",
+            line.0
+        );
         shared += usize::from(both);
     }
     eprintln!("{expected} transitions, {shared} of them wanted by both traces");
@@ -203,7 +208,7 @@ fn await_names(agents: &Agents<'_>, active: &Names) -> Result<()> {
                 let Some(line) = lines.iter().rev().find(of_pod) else {
                     return Ok(Err(format!("no line of {}, {namespace}", node.name)));
                 };
-                let named = (names(line, "traces"), names(line, "cluster_traces"));
+                let named = (names(line, "tcpstates.traces"), names(line, "tcpstates.cluster_traces"));
                 if named != (expected(namespace, true), expected(namespace, false)) {
                     return Ok(Err(format!("{}", line.0)));
                 }

@@ -19,6 +19,7 @@
 
 pub mod cgroup;
 pub mod counts;
+pub mod kernel_log;
 pub mod line;
 pub mod netns;
 pub mod peer;

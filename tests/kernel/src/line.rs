@@ -55,7 +55,7 @@ impl Event {
     /// `start`, `transition`, `lost` ...
     #[track_caller]
     pub fn kind(&self) -> &str {
-        self.text("type").unwrap_or_else(|| panic!("a line without a type: {}", self.0))
+        self.text("tcpstates.type").unwrap_or_else(|| panic!("a line without a type: {}", self.0))
     }
 
     /// A text that every transition has.
@@ -70,8 +70,8 @@ impl Event {
         Tuple {
             local: self.end("network.local"),
             peer: self.end("network.peer"),
-            old: self.must("tcp.old_state").to_owned(),
-            new: self.must("tcp.new_state").to_owned(),
+            old: self.must("tcpstates.old_state").to_owned(),
+            new: self.must("tcpstates.new_state").to_owned(),
         }
     }
 

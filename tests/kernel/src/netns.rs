@@ -47,7 +47,7 @@ impl Netns {
         &self.name
     }
 
-    /// What `netns.inode` of a line says.
+    /// What `tcpstates.netns.inode` of a line says.
     pub fn inode(&self) -> u64 {
         let path = Path::new(NETNS_FOLDER).join(&self.name);
         fs::metadata(path).expect("the namespace is there").ino()

@@ -77,6 +77,19 @@ impl Puppet {
         self.ask(&Request::Listen { socket: socket.to_owned() }).map(drop)
     }
 
+    /// `listen` on a new socket that has no address; returns the port that the kernel chose.
+    #[track_caller]
+    pub fn listen_unbound(&mut self, socket: &str, like: SocketAddr) -> u16 {
+        let ends = self.must(&Request::ListenUnbound { socket: socket.to_owned(), like });
+        ends.expect("a listener has an address").local.port()
+    }
+
+    /// Ends a connection, but not its socket.
+    #[track_caller]
+    pub fn disconnect(&mut self, socket: &str) {
+        self.must(&Request::Disconnect { socket: socket.to_owned() });
+    }
+
     /// `bind` and `listen`; returns the local address.
     #[track_caller]
     pub fn listen(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::counts::Counts;
+use crate::kernel_log::KernelLog;
 use crate::line::{Event, Line};
 
 /// Longest time a tracer may take to start, or to end after a signal: in an emulated machine, three at once.
@@ -124,11 +125,12 @@ impl Setup {
             Stdout::Nowhere => Stdio::null(),
             Stdout::File(file) => file.into(),
         });
+        let kernel_log = KernelLog::from_now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let taken = Arc::new(Taken::default());
         let stdout = child.stdout.take().map(|pipe| spawn_reader(pipe, &taken));
         let stderr = child.stderr.take().map(|pipe| spawn_stderr_reader(pipe, &taken));
-        Tracer { child, taken, stdout, stderr, words }
+        Tracer { child, taken, stdout, stderr, words, kernel_log }
     }
 
     /// Starts it and waits until it traces.
@@ -228,6 +230,7 @@ pub struct Tracer {
     stdout: Option<JoinHandle<()>>,
     stderr: Option<JoinHandle<()>>,
     words: Vec<String>,
+    kernel_log: KernelLog,
 }
 
 impl Tracer {
@@ -367,6 +370,7 @@ impl Tracer {
         for reader in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
             reader.join().expect("the reading thread did not panic");
         }
+        self.kernel_log.assert_quiet();
         let mut state = self.taken.lock();
         Finished {
             status,
@@ -383,6 +387,9 @@ impl Drop for Tracer {
         // Both fail only when it has ended and been waited for already.
         drop(self.child.kill());
         drop(self.child.wait());
+        if !thread::panicking() {
+            self.kernel_log.assert_quiet();
+        }
     }
 }
 

@@ -17,11 +17,23 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it listens. With `list` its report names every connection.
     pub fn start(place: &Place, listen: &[SocketAddr], ending: Ending, list: bool) -> Self {
+        Self::start_with(place, listen, ending, list.then_some("--list"))
+    }
+
+    /// One of several on the same address (`SO_REUSEPORT`); its report names every connection.
+    pub fn start_beside(place: &Place, listen: SocketAddr, ending: Ending) -> Self {
+        Self::start_with(place, &[listen], ending, ["--list", "--reuse-port"])
+    }
+
+    fn start_with(
+        place: &Place,
+        listen: &[SocketAddr],
+        ending: Ending,
+        options: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
         let mut arguments = vec!["serve".to_owned(), format!("--ending={}", ending.as_arg())];
         arguments.extend(listen.iter().map(|address| format!("--listen={address}")));
-        if list {
-            arguments.push("--list".to_owned());
-        }
+        arguments.extend(options.into_iter().map(str::to_owned));
         let mut talker = Talker::start(place.workload(&arguments));
         let addresses = talker.hear();
         Self { talker, addresses }

@@ -83,7 +83,7 @@ fn a_reader_that_comes_back_at_the_end_learns_of_every_loss() {
     println!("{told} lines told of losses");
     assert_bounded_and_exact(&finished, scene.transitions());
     let last = finished.lines.last().expect("there are lines").json();
-    assert_eq!(last.get("final"), Some(&true.into()), "{:?}", last.0);
+    assert_eq!(last.get("tcpstates.final"), Some(&true.into()), "{:?}", last.0);
 }
 
 /// Nobody ever reads: the tracer gives up after some seconds, says so, and still accounts for everything.
@@ -139,7 +139,7 @@ fn assert_bounded_and_exact(finished: &Finished, happened: u64) {
     let lines = events.iter().filter(|event| event.kind() == "transition").count();
     assert_eq!(Ok(counts.get("written")), u64::try_from(lines), "lines on stdout");
     let last = events.iter().rfind(|event| event.kind() == "lost").expect("a line that tells the loss");
-    let told = last.number("lost.total").expect("a total");
+    let told = last.number("tcpstates.lost.total").expect("a total");
     let (accounted, skipped) = (counts.get("written") + told, counts.get("recursion"));
     assert!(
         (accounted - skipped..=accounted).contains(&happened),

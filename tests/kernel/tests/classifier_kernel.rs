@@ -13,7 +13,7 @@ use std::{
 };
 
 use kube_tcpstates::{
-    decode::{self, Family, Role, Transition},
+    decode::{self, NetworkType, Role, Transition},
     filter::{CgroupChoice, Cidr, PortRange, StateSet, TraceFilter, TransitionFilter, compile, linear},
     kernel::{Loaded, Options, Rings, load},
 };
@@ -35,7 +35,7 @@ const EVERYTHING: usize = MAX_TRACES - 1;
 
 fn loaded() -> (Loaded, Rings) {
     requirements::require(&[]);
-    let options = Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, follow_cgroups: false };
+    let options = Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false };
     let mut kernel = load(options).expect("loading the programs");
     let rings = kernel.rings.take().expect("fresh rings");
     (kernel, rings)
@@ -100,7 +100,7 @@ fn random_trace(random: &mut Random, ports: &[u16], netns: u32) -> TraceFilter {
         trace.cgroups = CgroupChoice::Selected;
     }
     if random.one_in(4) {
-        trace.family = Some(if random.one_in(2) { Family::V4 } else { Family::V6 });
+        trace.family = Some(if random.one_in(2) { NetworkType::Ipv4 } else { NetworkType::Ipv6 });
     }
     if random.one_in(4) {
         trace.role = Some(if random.one_in(2) { Role::Client } else { Role::Server });
@@ -154,7 +154,7 @@ fn event(transition: &Transition) -> linear::Event {
         connection: Connection {
             cgroup_id: transition.cgroup_id.unwrap_or(0),
             netns: transition.netns.unwrap_or(0),
-            family: if transition.family == Family::V4 { 4 } else { 6 },
+            family: if transition.family == NetworkType::Ipv4 { 4 } else { 6 },
             role: match transition.role {
                 Some(Role::Client) => role::CLIENT,
                 Some(Role::Server) => role::SERVER,
@@ -173,7 +173,7 @@ fn event(transition: &Transition) -> linear::Event {
 
 /// Other programs of this machine use TCP as well.
 fn is_ours(transition: &Transition) -> bool {
-    transition.owner.is_some_and(|owner| owner.pid == std::process::id())
+    transition.process.is_some_and(|process| process.pid == std::process::id())
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn everything_constrained(mask: TraceSet, netns: u32) -> Vec<(usize, TraceFilter
     let entered = StateSet::of(State::all().filter(|state| !never.contains(state))).unwrap();
     let trace = TraceFilter {
         cgroups: CgroupChoice::Selected,
-        family: Some(Family::V4),
+        family: Some(NetworkType::Ipv4),
         local_ports: vec![PortRange::new(1, 65_535).unwrap()],
         peer_ports: vec![PortRange::new(1, 65_535).unwrap()],
         peer_cidrs: vec!["127.0.0.0/8".parse().unwrap()],

@@ -175,8 +175,8 @@ fn a_stderr_that_takes_nothing_disturbs_nothing() {
         let finished = tracer.wait_end(Duration::from_secs(6));
         assert!(finished.status.success(), "stderr {name}: {}", finished.status);
         let last = finished.events().pop().expect("there are lines");
-        assert_eq!(last.get("final"), Some(&true.into()), "stderr {name}: {:?}", last.0);
-        let missing = last.number("totals.lost").expect("a total");
+        assert_eq!(last.get("tcpstates.final"), Some(&true.into()), "stderr {name}: {:?}", last.0);
+        let missing = last.number("tcpstates.totals.lost").expect("a total");
         assert_complete(&finished, scene.transitions(), missing);
     }
 }

@@ -41,13 +41,13 @@ fn without_btf_the_classic_tracepoint_traces_and_check_says_so() {
     let tree = CgroupTree::new();
     let mut stage = Stage::new(&tree);
     let (port, finished) = stage.trace(&script);
-    assert_eq!(finished.events()[0].text("hook"), Some("tracepoint"));
+    assert_eq!(finished.events()[0].text("tcpstates.hook"), Some("tracepoint"));
     let ours = Stage::events_of(port, &finished);
     assert_eq!(ours.len(), Stage::TRANSITIONS, "{ours:?}");
     for event in ours {
-        assert_eq!(event.get("cgroup"), None, "{}", event.0);
-        assert_eq!(event.number("netns.inode"), None, "{}", event.0);
-        assert!(matches!(event.must("attribution.source"), "task" | "none"), "{}", event.0);
+        assert_eq!(event.get("tcpstates.cgroup"), None, "{}", event.0);
+        assert_eq!(event.number("tcpstates.netns.inode"), None, "{}", event.0);
+        assert!(matches!(event.must("tcpstates.attribution.source"), "task" | "none"), "{}", event.0);
     }
 }
 
@@ -103,15 +103,15 @@ fn assert_named_by_namespace(hierarchy: &Pids, script: &str, mode: &str) {
     let tree = CgroupTree::below(hierarchy.folder.path());
     let mut stage = Stage::new(&tree);
     let (port, finished) = stage.trace(script);
-    assert_eq!(finished.events()[0].text("cgroup.mode"), Some(mode));
+    assert_eq!(finished.events()[0].text("tcpstates.cgroup.mode"), Some(mode));
     let ours = Stage::events_of(port, &finished);
     assert_eq!(ours.len(), Stage::TRANSITIONS, "{ours:?}");
     for event in ours {
         assert_eq!(event.text("container.id"), Some(stage.container.id.as_str()), "{}", event.0);
         // Namespaces have cookies since 5.12. Without one it is soon no longer sure whose the inode number is, and the
         // task has to do.
-        let source = event.must("attribution.source");
-        let by_task = event.get("netns.cookie").is_none() && source == "task";
+        let source = event.must("tcpstates.attribution.source");
+        let by_task = event.get("tcpstates.netns.cookie").is_none() && source == "task";
         assert!(source == "netns" || by_task, "{}", event.0);
     }
 }

@@ -119,7 +119,7 @@ fn a_family_is_what_the_connection_speaks() {
         });
         // Listeners come from the puppet too; what counts here are connections.
         let connected: Vec<&Event> =
-            lines.iter().filter(|line| line.text("tcp.new_state") == Some("ESTABLISHED")).collect();
+            lines.iter().filter(|line| line.text("tcpstates.new_state") == Some("ESTABLISHED")).collect();
         let wanted = if expected == "ipv4" { 4 } else { 2 };
         assert_eq!(connected.len(), wanted, "{option}: {connected:?}");
         assert!(lines.iter().all(|line| line.text("network.type") == Some(expected)), "{option}: {lines:?}");
@@ -207,7 +207,7 @@ fn a_minimum_duration_keeps_the_states_that_lasted() {
     found.sort_unstable();
     assert_eq!(found, [("ESTABLISHED", "CLOSE_WAIT"), ("ESTABLISHED", "FIN_WAIT1")]);
     for line in &lines {
-        let lasted = line.number("tcp.state_duration_us").expect("a duration");
+        let lasted = line.number("tcpstates.state_duration_us").expect("a duration");
         assert!((200_000..5_000_000).contains(&lasted), "{lasted} us");
     }
     assert_nothing_else_left_the_kernel(&counts, 2);
@@ -245,11 +245,11 @@ fn one_connection(client: &mut Puppet, scene: &mut Scene) {
 }
 
 fn states(lines: &[Event]) -> Vec<(&str, &str)> {
-    lines.iter().map(|line| (line.must("tcp.old_state"), line.must("tcp.new_state"))).collect()
+    lines.iter().map(|line| (line.must("tcpstates.old_state"), line.must("tcpstates.new_state"))).collect()
 }
 
 fn connections(lines: &[Event]) -> usize {
-    let mut ids: Vec<&str> = lines.iter().map(|line| line.must("network.connection.id")).collect();
+    let mut ids: Vec<&str> = lines.iter().map(|line| line.must("tcpstates.connection.id")).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.len()

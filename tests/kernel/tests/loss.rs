@@ -61,7 +61,7 @@ fn assert_accounts_for(events: &[Event], happened: u64, recursion: u64) {
     let lines = events.iter().filter(|event| event.kind() == "transition").count();
     let lines = u64::try_from(lines).expect("it fits");
     let telling = events.iter().rfind(|event| event.kind() == "lost");
-    let lost = telling.map_or(0, |event| event.number("lost.total").expect("a total"));
+    let lost = telling.map_or(0, |event| event.number("tcpstates.lost.total").expect("a total"));
     println!(
         "{happened} transitions happened: {lines} lines, {lost} lost by stdout, {recursion} of them skipped"
     );
@@ -72,20 +72,25 @@ fn assert_accounts_for(events: &[Event], happened: u64, recursion: u64) {
 /// The totals of the final heartbeat are those of stderr.
 fn assert_last_line_tells_the_same(events: &[Event], counts: &Counts) {
     let last = events.last().expect("there are lines");
-    assert_eq!(last.get("final"), Some(&true.into()), "the last line is not final: {:?}", last.0);
+    assert_eq!(last.get("tcpstates.final"), Some(&true.into()), "the last line is not final: {:?}", last.0);
     let kernel = ["seen", "other_protocol", "filtered", "pending", "ring_full", "emitted"];
     for name in kernel.into_iter().chain(["written", "filtered_user", "held"]) {
-        assert_eq!(last.number(&format!("totals.{name}")), Some(counts.get(name)), "{name}: {:?}", last.0);
+        assert_eq!(
+            last.number(&format!("tcpstates.totals.{name}")),
+            Some(counts.get(name)),
+            "{name}: {:?}",
+            last.0
+        );
     }
-    assert_eq!(last.number("totals.lost"), Some(counts.lost()), "{:?}", last.0);
+    assert_eq!(last.number("tcpstates.totals.lost"), Some(counts.lost()), "{:?}", last.0);
     let telling = events.iter().rfind(|event| event.kind() == "lost").expect("a line that tells the loss");
-    assert_eq!(telling.number("lost.total"), Some(counts.lost()), "{:?}", telling.0);
-    assert_eq!(telling.get("exact"), Some(&(counts.get("exact") == 1).into()), "{:?}", telling.0);
+    assert_eq!(telling.number("tcpstates.lost.total"), Some(counts.lost()), "{:?}", telling.0);
+    assert_eq!(telling.get("tcpstates.exact"), Some(&(counts.get("exact") == 1).into()), "{:?}", telling.0);
 }
 
 /// `seq` counts the event lines of a run without a gap.
 fn assert_sequence_has_no_gap(events: &[Event]) {
-    let numbers = events.iter().filter_map(|event| event.number("seq"));
+    let numbers = events.iter().filter_map(|event| event.number("tcpstates.seq"));
     let steps: Vec<u64> = numbers.collect();
     let broken = steps.windows(2).find(|pair| pair[1] != pair[0] + 1);
     assert_eq!(broken, None, "seq is not counted up by one");

@@ -100,8 +100,8 @@ fn assert_each_once(lines: &[Event], held: &[Held]) {
     for line in lines.iter().filter(|line| since_attach(line)) {
         let tuple = line.tuple();
         let role = if tuple.old == "LISTEN" || tuple.new == "CLOSE_WAIT" { "server" } else { "client" };
-        assert_eq!(line.text("tcp.role"), Some(role), "{line:?}");
-        assert_eq!(line.text("process.source"), Some("descriptor"), "{line:?}");
+        assert_eq!(line.text("tcpstates.role"), Some(role), "{line:?}");
+        assert_eq!(line.text("tcpstates.owner.source"), Some("descriptor"), "{line:?}");
         assert!(line.number("process.pid").is_some_and(|pid| pids.contains(&pid)), "{line:?}");
         assert!(seen.insert(line.must("network.connection.id").to_owned()), "twice: {line:?}");
     }
@@ -109,7 +109,7 @@ fn assert_each_once(lines: &[Event], held: &[Held]) {
 }
 
 fn since_attach(line: &Event) -> bool {
-    line.get("tcp.state_duration_since_attach").and_then(serde_json::Value::as_bool) == Some(true)
+    line.get("tcpstates.state_duration_since_attach").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
 #[track_caller]
@@ -187,7 +187,7 @@ fn a_pod_finds_what_is_open_on_its_node() {
     held[0].end();
     let finished = tracer.wait_end(Duration::from_mins(1));
     let start = finished.lines[0].json();
-    let findings = start.get("preflight").and_then(serde_json::Value::as_array).expect("a list");
+    let findings = start.get("tcpstates.preflight").and_then(serde_json::Value::as_array).expect("a list");
     let open = findings.iter().find(|finding| finding["name"] == "open_sockets").expect("it is told");
     assert_eq!(open["ok"], true, "{open}");
     assert_each_once(&finished.transitions(), &held);
@@ -232,9 +232,9 @@ fn an_mptcp_listeners_old_connections_are_its_process_servers() {
         .filter(|line| since_attach(line) && line.number("network.local.port") == Some(to.port().into()));
     let mut sources = Vec::new();
     for line in of_server {
-        assert_eq!(line.text("tcp.role"), Some("server"), "{line:?}");
+        assert_eq!(line.text("tcpstates.role"), Some("server"), "{line:?}");
         assert_eq!(line.number("process.pid"), Some(program.pid().into()), "{line:?}");
-        sources.push(line.text("process.source").unwrap_or_default().to_owned());
+        sources.push(line.text("tcpstates.owner.source").unwrap_or_default().to_owned());
     }
     sources.sort_unstable();
     assert_eq!(sources, ["descriptor", "descriptor", "listen"]);
@@ -253,7 +253,7 @@ fn an_old_connection_without_a_listener_has_no_role() {
     let old: Vec<_> = lines.iter().filter(|line| since_attach(line)).collect();
     assert_eq!(old.len(), 2, "{lines:#?}");
     for line in old {
-        assert_eq!(line.text("tcp.role"), None, "{line:?}");
+        assert_eq!(line.text("tcpstates.role"), None, "{line:?}");
         assert_eq!(line.number("process.pid"), Some(held.puppet.pid().into()), "{line:?}");
     }
 }
@@ -280,7 +280,7 @@ fn a_dual_stack_listeners_old_connections_are_servers() {
         .filter(|line| since_attach(line))
         .map(|line| {
             let of_server = line.number("network.local.port") == Some(to.port().into());
-            (of_server, line.text("tcp.role"))
+            (of_server, line.text("tcpstates.role"))
         })
         .collect();
     assert_eq!(roles.len(), 4, "{lines:#?}");

@@ -55,9 +55,9 @@ fn traced(hook: &str) -> Seen {
     let counts = finished.assert_clean();
     assert_eq!(counts.lost(), 0, "{counts:?}");
     let start = &finished.events()[0];
-    assert_eq!(start.text("hook"), Some(hook), "the hook in use");
+    assert_eq!(start.text("tcpstates.hook"), Some(hook), "the hook in use");
     let accepts = can(start, "accept_owner");
-    println!("{hook}: socket records in {:?}, owners by accept: {accepts}", start.text("storage"));
+    println!("{hook}: socket records in {:?}, owners by accept: {accepts}", start.text("tcpstates.storage"));
     let ids: Vec<u32> = ours.keys().copied().collect();
     assert_unloaded(&ids);
 
@@ -66,7 +66,7 @@ fn traced(hook: &str) -> Seen {
         let side = stage.judge(hook, &event, netns);
         stage.assert_owner(hook, &event, side, accepts);
         let error = event.text("error.type").unwrap_or("no error");
-        let [old, new] = ["tcp.old_state", "tcp.new_state"].map(|path| event.must(path));
+        let [old, new] = ["tcpstates.old_state", "tcpstates.new_state"].map(|path| event.must(path));
         *seen.entry(format!("{side}: {old} -> {new}, {error}")).or_default() += 1;
     }
     seen
@@ -88,8 +88,10 @@ fn assert_unloaded(ids: &[u32]) {
 
 /// Whether the tracer says at its start that it has this.
 fn can(start: &Event, name: &str) -> bool {
-    let findings =
-        start.get("preflight").and_then(|list| list.as_array()).expect("what was found at the start");
+    let findings = start
+        .get("tcpstates.preflight")
+        .and_then(|list| list.as_array())
+        .expect("what was found at the start");
     findings.iter().any(|finding| finding["name"] == name && finding["ok"] == true)
 }
 
@@ -159,8 +161,8 @@ impl Stage {
             other => panic!("{hook}: the container is {other:?}: {}", event.0),
         };
         let cgroup = container.cgroup_id().to_string();
-        assert_eq!(event.text("cgroup.id"), Some(cgroup.as_str()), "{hook}: {}", event.0);
-        assert_eq!(event.number("netns.inode"), Some(netns), "{hook}: {}", event.0);
+        assert_eq!(event.text("tcpstates.cgroup.id"), Some(cgroup.as_str()), "{hook}: {}", event.0);
+        assert_eq!(event.number("tcpstates.netns.inode"), Some(netns), "{hook}: {}", event.0);
         assert_ends(hook, event);
         assert_duration(hook, event);
         side
@@ -178,12 +180,12 @@ impl Stage {
             "client" => (&self.client, "connect"),
             "latecomer" => (&self.latecomer.as_ref().expect("somebody came late").0, "connect"),
             _ if hook == "kprobe" => return,
-            _ if accepts && !matches!(event.must("tcp.old_state"), "CLOSE" | "LISTEN" | "SYN_RECV") => {
+            _ if accepts && !matches!(event.must("tcpstates.old_state"), "CLOSE" | "LISTEN" | "SYN_RECV") => {
                 (&self.server, "accept")
             }
             _ => (&self.server, "listen"),
         };
-        assert_eq!(event.text("process.source"), Some(source), "{hook}: {}", event.0);
+        assert_eq!(event.text("tcpstates.owner.source"), Some(source), "{hook}: {}", event.0);
         assert_eq!(event.number("process.pid"), Some(puppet.pid().into()), "{hook}: {}", event.0);
     }
 }
@@ -191,7 +193,7 @@ impl Stage {
 /// A SYN has no local port yet, a listener no peer. What a child does not know at its birth (before 6.15 or so) is
 /// absent, never 0.
 fn assert_ends(hook: &str, event: &Event) {
-    let [old, new] = ["tcp.old_state", "tcp.new_state"].map(|path| event.must(path));
+    let [old, new] = ["tcpstates.old_state", "tcpstates.new_state"].map(|path| event.must(path));
     let listener = new == "LISTEN" || (old, new) == ("LISTEN", "CLOSE");
     let child = (old, new) == ("LISTEN", "SYN_RECV");
     for (path, may_lack) in
@@ -208,11 +210,11 @@ fn assert_ends(hook: &str, event: &Event) {
 
 /// Every state that a connection was born into and left has a duration, and that of ESTABLISHED is the pause.
 fn assert_duration(hook: &str, event: &Event) {
-    let [old, new] = ["tcp.old_state", "tcp.new_state"].map(|path| event.must(path));
+    let [old, new] = ["tcpstates.old_state", "tcpstates.new_state"].map(|path| event.must(path));
     let born = old == "CLOSE" || (old, new) == ("LISTEN", "SYN_RECV");
     // The kprobe does not see a child's birth, nor a listener's.
     let unseen_birth = hook == "kprobe" && (old == "SYN_RECV" || old == "LISTEN");
-    let duration = event.number("tcp.state_duration_us");
+    let duration = event.number("tcpstates.state_duration_us");
     if born || unseen_birth {
         return;
     }

@@ -108,12 +108,12 @@ fn assert_role_owner_and_duration(hook: &str) {
         }
         let first = line(&lines, of, old, new, 0);
         println!("{}", first.0);
-        assert_eq!(first.text("tcp.role"), Some(role), "{first:?}");
+        assert_eq!(first.text("tcpstates.role"), Some(role), "{first:?}");
         assert_eq!(first.number("process.pid"), Some(pid.into()), "{first:?}");
-        assert_eq!(first.text("process.source"), Some("descriptor"), "{first:?}");
+        assert_eq!(first.text("tcpstates.owner.source"), Some("descriptor"), "{first:?}");
         assert_eq!(first.text("thread.name"), Some("tcp-workload"), "{first:?}");
         assert!(since_attach(first), "{first:?}");
-        let lasted = Duration::from_micros(first.number("tcp.state_duration_us").expect("a duration"));
+        let lasted = Duration::from_micros(first.number("tcpstates.state_duration_us").expect("a duration"));
         assert!(lasted <= traced, "{lasted:?} of {traced:?} since the start: {first:?}");
     }
     // From the second line on everything was seen.
@@ -124,10 +124,10 @@ fn assert_role_owner_and_duration(hook: &str) {
         (server, "LAST_ACK", "CLOSE"),
     ] {
         let later = line(&lines, of, old, new, 0);
-        assert!(later.number("tcp.state_duration_us").is_some() && !since_attach(later), "{later:?}");
+        assert!(later.number("tcpstates.state_duration_us").is_some() && !since_attach(later), "{later:?}");
     }
     // One connection, one id, also without its birth.
-    let id = |of, old, new| line(&lines, of, old, new, 0).must("network.connection.id");
+    let id = |of, old, new| line(&lines, of, old, new, 0).must("tcpstates.connection.id");
     assert_eq!(id(client, "ESTABLISHED", "FIN_WAIT1"), id(client, "FIN_WAIT2", "CLOSE"));
 }
 
@@ -144,15 +144,14 @@ fn a_new_connection_to_an_old_listener_belongs_to_whoever_held_the_listener() {
         ("LAST_ACK", "CLOSE", 1),
     ] {
         let accepted = line(&lines, server, old, new, nth);
-        assert_eq!(accepted.text("tcp.role"), Some("server"), "{accepted:?}");
+        assert_eq!(accepted.text("tcpstates.role"), Some("server"), "{accepted:?}");
         assert_eq!(accepted.number("process.pid"), Some(pair.server.pid().into()), "{accepted:?}");
         assert!(!since_attach(accepted), "{accepted:?}");
         // The birth was seen: every state after it has its time.
-        assert_eq!(accepted.number("tcp.state_duration_us").is_some(), old != "LISTEN", "{accepted:?}");
+        assert_eq!(accepted.number("tcpstates.state_duration_us").is_some(), old != "LISTEN", "{accepted:?}");
     }
 }
 
-/// A listener's record would be copied to every connection that it accepts, wanted or not.
 #[test]
 fn an_old_socket_that_no_trace_wants_has_no_record() {
     let pair = Pair::connected();
@@ -166,5 +165,5 @@ fn an_old_socket_that_no_trace_wants_has_no_record() {
 }
 
 fn since_attach(line: &Event) -> bool {
-    line.get("tcp.state_duration_since_attach").and_then(serde_json::Value::as_bool) == Some(true)
+    line.get("tcpstates.state_duration_since_attach").and_then(serde_json::Value::as_bool) == Some(true)
 }

@@ -49,7 +49,10 @@ fn every_line_names_the_container_that_made_the_socket() {
     for ((hook, storage), finished) in hooks.into_iter().zip(finished) {
         let counts = finished.assert_clean();
         let mut events = finished.events();
-        assert_eq!((events[0].text("hook"), events[0].text("storage")), (Some(hook), Some(storage)));
+        assert_eq!(
+            (events[0].text("tcpstates.hook"), events[0].text("tcpstates.storage")),
+            (Some(hook), Some(storage))
+        );
         events.retain(|event| event.kind() == "transition");
         let verdict = truth.judge(&events);
         let [gaps, failed] = ["gaps", "storage_failed"].map(|name| counts.get(name));
@@ -220,7 +223,7 @@ impl Truth {
     /// local port yet: its connection id leads to a line that has.
     fn judge(&self, transitions: &[Event]) -> Verdict {
         let mut verdict = Verdict::default();
-        let id = |event: &Event| event.must("network.connection.id").to_owned();
+        let id = |event: &Event| event.must("tcpstates.connection.id").to_owned();
         for (event, owner) in self.about_mine(transitions, id, Event::tuple) {
             let (container, pod) = event.owner();
             let process = event.number("process.pid").and_then(|pid| u32::try_from(pid).ok());

@@ -40,7 +40,7 @@ fn every_hook_sees_what_tcpstates_sees() {
     assert_every_case_happened(&theirs);
     for (hook, finished) in HOOKS.into_iter().zip(finished) {
         finished.assert_clean();
-        assert_eq!(finished.events()[0].text("hook"), Some(hook), "the hook in use");
+        assert_eq!(finished.events()[0].text("tcpstates.hook"), Some(hook), "the hook in use");
         let mut ours: Vec<Tuple> = finished.transitions().iter().map(|event| event.tuple()).collect();
         ours.retain(|tuple| stage.made(tuple));
         println!("{hook}: {} transitions here, {} from tcpstates", ours.len(), theirs.len());

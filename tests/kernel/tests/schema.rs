@@ -52,7 +52,10 @@ fn every_line_is_valid_by_the_published_schema() {
 #[test]
 fn the_schema_refuses_a_line_without_its_parts() {
     let validator = validator();
-    for line in [r#"{"type":"transition"}"#, r#"{"type":"no such type"}"#, "{}", "[]"] {
+    let log = r#"{"time":"","tcpstates":{"type":"log","schema":"tcpstates.dev/events/v1","run":"","level":"info","text":""}}"#;
+    assert!(validator.is_valid(&serde_json::from_str(log).expect("JSON")), "{log}");
+    let (kind, no_kind) = (log.replace("\"log\"", "\"lost\""), log.replace("\"type\":\"log\",", ""));
+    for line in [&kind, &no_kind, r#"{"time":"","tcpstates":{"type":"transition"}}"#, "{}", "[]"] {
         let value = serde_json::from_str(line).expect("JSON");
         assert!(!validator.is_valid(&value), "{line} passes");
     }

@@ -44,7 +44,7 @@ fn five_hundred_containers_of_50_ms_are_named_on_every_line() {
 
     let mut lines_of: HashMap<String, usize> = HashMap::new();
     let transitions = finished.transitions();
-    for event in transitions.iter().filter(|event| event.text("tcp.role") == Some("client")) {
+    for event in transitions.iter().filter(|event| event.text("tcpstates.role") == Some("client")) {
         let (container, pod) = event.owner();
         let container = container.unwrap_or_else(|| panic!("no container in {event:?}"));
         *lines_of.entry(container.to_owned()).or_default() += 1;

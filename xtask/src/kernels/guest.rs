@@ -5,27 +5,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::Kernel;
 use super::initramfs::Initramfs;
 use super::machine::{Machine, QEMU};
 use super::store::Stored;
+use crate::programs::{self, Program, STRIP, XZ};
 use crate::workspace::{KERNEL_TESTS_PACKAGE, Workspace};
 use crate::{agent, step};
 
-/// Programs of this machine that the tests run, and the packages that bring them.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("/bin/sh", "dash"),
-    ("/sbin/ip", "iproute2"),
-    ("/bin/mount", "mount"),
-    ("/bin/umount", "mount"),
-    ("/bin/mountpoint", "util-linux"),
-    ("/usr/bin/unshare", "util-linux"),
-    ("/usr/bin/setpriv", "util-linux"),
-    ("/usr/bin/stdbuf", "coreutils"),
-    ("/usr/libexec/coreutils/libstdbuf.so", "coreutils"),
-    ("/usr/sbin/tcpstates", "libbpf-tools"),
+/// What makes the machines and runs them.
+const TOOLS: &[Program] = &[(&[QEMU], "qemu-system-x86"), STRIP, XZ];
+/// Programs of this machine that the tests run.
+const PROGRAMS: &[Program] = &[
+    (&["/bin/sh"], "dash"),
+    (&["/sbin/ip"], "iproute2"),
+    (&["/bin/mount"], "mount"),
+    (&["/bin/umount"], "mount"),
+    (&["/bin/mountpoint"], "util-linux"),
+    (&["/usr/bin/unshare"], "util-linux"),
+    (&["/usr/bin/setpriv"], "util-linux"),
+    (&["/usr/bin/stdbuf"], "coreutils"),
+    (&["/usr/libexec/coreutils/libstdbuf.so"], "coreutils"),
+    (&["/usr/sbin/tcpstates"], "libbpf-tools"),
 ];
 /// Debian's directories stand in /usr; and `ip` keeps its namespaces below /var/run.
 const LINKS: [(&str, &str); 5] = [
@@ -47,9 +50,8 @@ pub(super) struct Guest {
 impl Guest {
     /// Builds what is ours and collects the rest.
     pub(super) fn build(workspace: &Workspace, tests: &[&str]) -> Result<Self> {
-        for (program, package) in PROGRAMS.iter().chain(&[(QEMU, "qemu-system-x86")]) {
-            ensure!(Path::new(program).exists(), "{program} is missing: install {package}");
-        }
+        programs::are_there(TOOLS)?;
+        programs::are_there(PROGRAMS)?;
         let agent = agent::build(workspace)?;
         let built = build_tests(workspace, tests)?;
         let directory = workspace.target.join("kernels");
@@ -58,7 +60,7 @@ impl Guest {
         for (place, to) in LINKS {
             content.link(place, to);
         }
-        for (program, _) in PROGRAMS {
+        for program in PROGRAMS.iter().flat_map(|(places, _)| *places) {
             add(&mut content, Path::new(program), None)?;
         }
         let mut ours = vec![

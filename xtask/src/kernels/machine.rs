@@ -18,6 +18,8 @@ const SECONDS: u32 = 600;
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check";
 /// `guest-init` says it at its end.
 const DONE: &str = "guest: done";
+/// `guest-init` says it before what it found in the kernel's log.
+const COMPLAINT: &str = "guest: the kernel complains: ";
 
 /// What to boot.
 pub(super) struct Machine {
@@ -53,6 +55,7 @@ impl Machine {
         ensure!(said.done, "it did not come to its end");
         ensure!(closed == programs, "{closed} of {programs} test programs came to their end");
         ensure!(said.counts.failed == 0, "{} tests failed", said.counts.failed);
+        ensure!(said.complaints == 0, "its kernel complained {} times", said.complaints);
         Ok(())
     }
 
@@ -84,6 +87,7 @@ struct Said {
     counts: Counts,
     /// Closing lines of test programs.
     closed: usize,
+    complaints: usize,
     done: bool,
 }
 
@@ -99,6 +103,7 @@ fn follow(console: impl Read, mut shown: impl Write, name: &str) -> std::io::Res
             said.counts = said.counts + result;
             said.closed += 1;
         }
+        said.complaints += usize::from(line.starts_with(COMPLAINT));
         said.done |= line == DONE;
     }
     shown.flush()?;
@@ -114,8 +119,22 @@ mod tests {
         let console = b"guest: portable\r\ntest result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\r\nguest: done\r\n";
         let mut shown = Vec::new();
         let said = follow(&console[..], &mut shown, "6.1").unwrap();
-        assert_eq!(said, Said { counts: Counts { passed: 2, failed: 1, skipped: 0 }, closed: 1, done: true });
+        assert_eq!(
+            said,
+            Said {
+                counts: Counts { passed: 2, failed: 1, skipped: 0 },
+                closed: 1,
+                complaints: 0,
+                done: true
+            }
+        );
         assert!(shown.starts_with(b"    6.1 guest: portable\n"));
+    }
+
+    #[test]
+    fn a_kernel_that_complains_is_heard() {
+        let said = follow(&b"guest: the kernel complains: WARNING: CPU: 0\r\n"[..], Vec::new(), "").unwrap();
+        assert_eq!(said.complaints, 1);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What is installed is what the specification allows, read from the installer itself; kustomize makes the same of it.
 
-use std::io::ErrorKind;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -33,20 +32,54 @@ fn pod(objects: &[Value]) -> Value {
     find(objects, "DaemonSet", AGENT)["spec"]["template"]["spec"].clone()
 }
 
-/// What kustomize makes of a directory under manifests/; none on a machine without kubectl.
+/// The kustomize in kubectl; none on a machine without, or with one before 1.21, which knows no `patches`.
 fn kustomized(directory: &str) -> Option<Vec<Value>> {
-    let mut kubectl = Command::new("kubectl");
-    kubectl.arg("kustomize").arg(workspace().root.join("manifests").join(directory));
-    match kubectl.output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("NOT COMPARED: no kubectl to build manifests/{directory} with");
-            None
+    let kubectl = |arguments: &[&str]| {
+        let output = Command::new("kubectl").args(arguments).output().ok()?;
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).ok()
+    };
+    let minor = kubectl(&["version", "--client", "--output=json"]).and_then(|text| {
+        let version: Value = serde_json::from_str(&text).unwrap();
+        let digits = version["clientVersion"]["minor"].as_str()?.trim_end_matches('+');
+        digits.parse::<u32>().ok()
+    });
+    if minor.is_none_or(|minor| minor < 21) {
+        eprintln!("NOT COMPARED: no kubectl of 1.21 or later to build manifests/{directory} with");
+        return None;
+    }
+    let path = workspace().root.join("manifests").join(directory);
+    kubectl(&["kustomize", path.to_str().unwrap()]).map(|text| parse(&text))
+}
+
+/// What an overlay makes of the installer: the patches in its kustomization, which are JSON Patch on the `DaemonSet`.
+fn patched(overlay: &str) -> Vec<Value> {
+    let file = workspace().root.join("manifests/overlays").join(overlay).join("kustomization.yaml");
+    let kustomization = parse(&fs::read_to_string(file).unwrap()).remove(0);
+    assert_eq!(kustomization["resources"], json!(["../../base"]), "{overlay}");
+    let mut objects = installer();
+    for patch in kustomization["patches"].as_array().unwrap() {
+        assert_eq!(patch["target"], json!({ "kind": "DaemonSet", "name": AGENT }), "{overlay}");
+        let agent = objects.iter_mut().find(|object| object["kind"] == "DaemonSet").unwrap();
+        for change in parse(patch["patch"].as_str().unwrap()).remove(0).as_array().unwrap() {
+            apply(agent, change);
         }
-        output => {
-            let output = output.unwrap();
-            assert!(output.status.success(), "{directory}: {}", String::from_utf8_lossy(&output.stderr));
-            Some(parse(&String::from_utf8(output.stdout).unwrap()))
+    }
+    objects
+}
+
+/// One operation of a JSON Patch: `add` to the end of a list, or `replace`.
+fn apply(object: &mut Value, change: &Value) {
+    let (path, value) = (change["path"].as_str().unwrap(), change["value"].clone());
+    match (change["op"].as_str().unwrap(), path.strip_suffix("/-")) {
+        ("add", Some(list)) => {
+            let list = object.pointer_mut(list).unwrap_or_else(|| panic!("no {list}"));
+            list.as_array_mut().unwrap().push(value);
         }
+        ("replace", None) => {
+            *object.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")) = value;
+        }
+        (other, _) => panic!("{other} {path}: not known here"),
     }
 }
 
@@ -81,9 +114,11 @@ fn the_joined_files_are_current() {
 }
 
 #[test]
-fn kustomize_makes_the_same_of_the_base() {
-    if let Some(built) = kustomized("base") {
-        assert_eq!(sorted(built), sorted(installer()));
+fn kustomize_makes_the_same_of_the_base_and_the_overlays() {
+    let overlays = OVERLAYS.map(|overlay| (format!("overlays/{overlay}"), patched(overlay)));
+    for (directory, ours) in [("base".to_owned(), installer())].into_iter().chain(overlays) {
+        let Some(built) = kustomized(&directory) else { return };
+        assert_eq!(sorted(built), sorted(ours), "{directory}");
     }
 }
 
@@ -252,7 +287,7 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
         )
     };
     for overlay in OVERLAYS {
-        let Some(built) = kustomized(&format!("overlays/{overlay}")) else { return };
+        let built = patched(overlay);
         let (mut args, mut add, mut seccomp, mut paths) = of(&pod(&installer()));
         let push = |list: &mut Value, word: &str| list.as_array_mut().unwrap().push(word.into());
         match overlay {

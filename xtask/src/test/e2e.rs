@@ -5,19 +5,20 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::layer::{IP, Program};
 use crate::image::archive::Image;
 use crate::image::{self, Profile};
+use crate::programs::{IP, Program, UNSHARE, XZ};
 use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
 use crate::{kubernetes, step};
 
-/// What the harness runs, apart from Kubernetes' own programs.
+/// What the harness runs and what Kubernetes is made with, apart from its own programs and compiler.
 pub(super) const PROGRAMS: &[Program] = &[
     IP,
-    (&["/usr/bin/unshare"], "util-linux"),
+    UNSHARE,
     (&["/usr/bin/nsenter"], "util-linux"),
     (&["/usr/bin/openssl"], "openssl"),
     (&["/usr/bin/cc", "/usr/local/bin/cc"], "gcc"),
+    XZ,
 ];
 
 /// The names that the pods' specifications in the tests use.

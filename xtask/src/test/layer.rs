@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::e2e;
 use super::libtest::{self, Counts};
+use crate::programs::{self, IP, Program, TCPSTATES, UNSHARE};
 use crate::workspace::{self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
 use crate::{agent, bpf, kernels};
 
@@ -51,7 +52,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         what: "the agent on a Kubernetes of two nodes",
         prepare: |workspace| {
             is_root()?;
-            programs_are_there(e2e::PROGRAMS)?;
+            programs::are_there(e2e::PROGRAMS)?;
             e2e::prepare(workspace)
         },
         run: |workspace, name, counts| {
@@ -139,7 +140,7 @@ fn can_trace() -> Result<()> {
     );
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     ensure!(mounts.lines().any(is_cgroup2), "no cgroup2 file system is mounted");
-    programs_are_there(PROGRAMS)
+    programs::are_there(PROGRAMS)
 }
 
 fn is_root() -> Result<()> {
@@ -151,29 +152,13 @@ fn is_root() -> Result<()> {
     Ok(())
 }
 
-fn programs_are_there(programs: &[Program]) -> Result<()> {
-    for (places, package) in programs {
-        ensure!(
-            places.iter().any(|place| Path::new(place).exists()),
-            "{} is missing: install {package}",
-            places[0]
-        );
-    }
-    Ok(())
-}
-
-/// Where a program may be, and the package that brings it.
-pub(super) type Program = (&'static [&'static str], &'static str);
-
-/// Whoever makes network namespaces needs it.
-pub(super) const IP: Program = (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2");
-
 /// What the tests against the kernel run.
 const PROGRAMS: &[Program] = &[
     IP,
-    (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools"),
+    UNSHARE,
+    TCPSTATES,
     (&["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"], "systemd"),
-    (&["/usr/sbin/capsh", "/sbin/capsh", "/usr/bin/capsh"], "libcap2-bin"),
+    (&["/usr/bin/setpriv"], "util-linux"),
 ];
 
 fn effective_user(status: &str) -> Option<u32> {

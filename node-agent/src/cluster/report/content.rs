@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube_tcpstates_client::Resource;
 use kube_tcpstates_crds::node::{NodeTrace, PreflightCheck, TcpStateNodeStatus, TraceState};
 use kube_tcpstates_crds::status::{Condition, ConditionStatus, Counts};
 
-use crate::cluster::{Resource, Snapshot};
+use crate::cluster::Snapshot;
 use crate::pipeline::{Account, TraceCounts};
 use crate::plan::TraceStanding;
 use crate::preflight::Finding;

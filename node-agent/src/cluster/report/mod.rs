@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
+use kube_tcpstates_client::{Case, Trouble, jitter, reason_of};
 use kube_tcpstates_crds::node::TcpStateNodeStatus;
 use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
 use serde_json::{Value, json};
@@ -21,12 +22,9 @@ pub use content::NodeFacts;
 
 use self::content::{ReadySince, essence, status};
 use self::schedule::Schedule;
-use super::client::reason_of;
 use super::drive::Snapshot;
-use super::patience::Trouble;
-use super::teller::Case;
-use super::watch::jitter;
-use crate::telemetry::Telemetry;
+use super::observer::Observer;
+use crate::pipeline::Account;
 
 /// Owner of the object's own fields, and owner of its status. Before 1.22 a server keeps one set of fields for a name,
 /// whichever endpoint it wrote to: under one name, making the object would give up the status, and what is not in the
@@ -36,50 +34,59 @@ const STATUS_MANAGER: &str = "kube-tcpstates-agent";
 /// The pipeline's own troubles are looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Writes the report for ever, as often as it should be.
-pub(super) async fn write(
-    client: Client,
-    node: String,
-    facts: NodeFacts,
-    mut snapshots: Receiver<Snapshot>,
-    telemetry: Arc<Telemetry>,
-) {
-    let mut writer = Writer { api: Api::all(client), node, owner: None };
-    let mut schedule = Schedule::new(Instant::now(), jitter());
-    let mut since = ReadySince::default();
-    let mut case: Option<Case> = None;
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let account = telemetry.board().account.clone();
-        let status = status(&facts, &snapshot, account.as_ref(), &mut since, Timestamp::now());
-        let state = essence(&status);
-        let now = Instant::now();
-        let due = schedule.due(&state, now);
-        // Without a Node nobody would ever clean up the report.
-        let Some(owner) = snapshot.node.map(|node| node.uid).filter(|_| due <= now) else {
-            tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return },
-                () = sleep_until(due.clamp(now + Duration::from_millis(10), now + LOOK_EVERY)) => {}
-            }
-            continue;
-        };
-        let written = writer.write(&owner, &status).await;
-        telemetry.reported(written.is_ok());
-        match written {
-            Ok(()) => {
-                schedule.written(state, Instant::now());
-                case = None;
-            }
-            Err(error) => {
-                let now = Instant::now();
-                schedule.failed(now);
-                let case = case.get_or_insert_with(|| Case::new(now.into_std()));
-                if case.is_news(Trouble::of_request(&error), now.into_std()) {
-                    tracing::warn!(
-                        "cannot write TcpStateNode {}, trying again: {}",
-                        writer.node,
-                        reason_of(&error)
-                    );
+/// What is reported, and of what.
+pub(super) struct Report {
+    /// Name of the node.
+    pub node: String,
+    /// What does not change.
+    pub facts: NodeFacts,
+    /// How the traces stand.
+    pub snapshots: Receiver<Snapshot>,
+    /// The pipeline's counts; none where nothing can be traced.
+    pub accounts: Receiver<Option<Account>>,
+}
+
+impl Report {
+    /// Writes it for ever, as often as it should be.
+    pub(super) async fn write(self, client: Client, observer: Arc<dyn Observer>) {
+        let Self { node, facts, mut snapshots, accounts } = self;
+        let mut writer = Writer { api: Api::all(client), node, owner: None };
+        let mut schedule = Schedule::new(Instant::now(), jitter());
+        let mut since = ReadySince::default();
+        let mut case: Option<Case> = None;
+        loop {
+            let snapshot = snapshots.borrow_and_update().clone();
+            let account = accounts.borrow().clone();
+            let status = status(&facts, &snapshot, account.as_ref(), &mut since, Timestamp::now());
+            let state = essence(&status);
+            let now = Instant::now();
+            let due = schedule.due(&state, now);
+            // Without a Node nobody would ever clean up the report.
+            let Some(owner) = snapshot.node.map(|node| node.uid).filter(|_| due <= now) else {
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                    () = sleep_until(due.clamp(now + Duration::from_millis(10), now + LOOK_EVERY)) => {}
+                }
+                continue;
+            };
+            let written = writer.write(&owner, &status).await;
+            observer.reported(written.is_ok());
+            match written {
+                Ok(()) => {
+                    schedule.written(state, Instant::now());
+                    case = None;
+                }
+                Err(error) => {
+                    let now = Instant::now();
+                    schedule.failed(now);
+                    let case = case.get_or_insert_with(|| Case::new(now.into_std()));
+                    if case.is_news(Trouble::of_request(&error), now.into_std()) {
+                        tracing::warn!(
+                            "cannot write TcpStateNode {}, trying again: {}",
+                            writer.node,
+                            reason_of(&error)
+                        );
+                    }
                 }
             }
         }

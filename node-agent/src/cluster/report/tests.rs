@@ -7,12 +7,12 @@ use kube_tcpstates_crds::status::ConditionStatus;
 
 use super::content::{ReadySince, essence, status};
 use super::*;
-use crate::cluster::Resource;
+use crate::cluster::resources::{PODS, TRACES};
 use crate::plan::{TraceKey, TraceStanding};
 
 fn facts() -> NodeFacts {
     NodeFacts {
-        version: "0.1.0".to_owned(),
+        version: crate::VERSION.to_owned(),
         kernel: "6.18.0".to_owned(),
         hook: Some("tp_btf".to_owned()),
         cgroup_mode: "v2".to_owned(),
@@ -80,7 +80,7 @@ fn what_is_wrong_is_left_out_last_and_what_is_traced_before_what_is_not() {
 fn ready_says_why_not() {
     let ready = Snapshot::default();
     assert_eq!(condition(&facts(), &ready), (ConditionStatus::True, "Ready".to_owned(), String::new()));
-    let syncing = Snapshot { missing: vec![Resource::Traces], ..Snapshot::default() };
+    let syncing = Snapshot { missing: vec![TRACES], ..Snapshot::default() };
     let (state, reason, message) = condition(&facts(), &syncing);
     assert_eq!((state, reason.as_str()), (ConditionStatus::False, "Syncing"));
     assert_eq!(message, "not listed yet: tcpstatetraces");
@@ -95,7 +95,7 @@ fn ready_says_why_not() {
 #[test]
 fn a_condition_tells_since_when_it_holds() {
     let mut since = ReadySince::default();
-    let syncing = Snapshot { missing: vec![Resource::Pods], ..Snapshot::default() };
+    let syncing = Snapshot { missing: vec![PODS], ..Snapshot::default() };
     let mut time_of = |snapshot: &Snapshot, second| {
         let status = status(&facts(), snapshot, None, &mut since, at(second));
         status.conditions[0].last_transition_time.0

@@ -1,17 +1,20 @@
-//! Sockets that were open before the programs were attached: found by one walk, told to the transition program, which
-//! takes each over at its first transition. Roles come from listeners, owners from descriptors.
+//! Sockets that were open before the programs were attached: found by one walk, told to the transition program. It
+//! takes each connection over at its first transition; a listener has its record at once. Roles come from listeners, owners from descriptors.
 
 mod roles;
 mod wanted;
 
+use std::io::ErrorKind;
+
 use aya::{
     Ebpf,
-    maps::{HashMap as KernelMap, MapData},
+    maps::{HashMap as KernelMap, MapData, MapError},
 };
 use kube_tcpstates_common::{
-    record::{COMM_LEN, owner},
+    record::{COMM_LEN, owner, role},
+    socket::{BIRTH_UNKNOWN, SINCE_ATTACH, SocketRecord},
     state::State,
-    walk::{Found, Listener, OpenSocket, Task},
+    walk::{Found, OpenSocket, Task},
 };
 
 use self::{
@@ -25,7 +28,10 @@ use super::{
     walk::{Layout, Seen, Walker},
 };
 
-/// Tells the program what is open. Returns how many sockets it was told of.
+/// `BPF_NOEXIST`, `include/uapi/linux/bpf.h`.
+const NO_EXIST: u64 = 1;
+
+/// Tells the program what is open. Returns how many connections it was told of.
 pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64, BoxError> {
     // What was found before the last detach and never taken over.
     clear(&mut map::<u64, Found>(ebpf, "FOUND")?);
@@ -38,10 +44,16 @@ pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64
     let sides = Roles::of(&open);
     let mut wanted = Wanted::of(rules)?;
     let owners = Owners { holders, roles: &sides };
-    tell_listeners(ebpf, &open, &owners)?;
+    let (listeners, connections): (Vec<&Open>, Vec<&Open>) =
+        open.iter().filter(|open| wanted.may_be(&open.socket)).partition(|open| open.listens());
+    let mut told = map::<u64, SocketRecord>(ebpf, "LISTENERS")?;
+    for open in listeners {
+        let Some(Seen { boot_ns, .. }) = seen.get(&open.socket.socket) else { continue };
+        tell_listener(&mut told, open, listener(*boot_ns, owners.of(open)))?;
+    }
     let mut told = map::<u64, Found>(ebpf, "FOUND")?;
     let mut count = 0;
-    for open in open.iter().filter(|open| wanted.may_be(&open.socket)) {
+    for open in connections {
         let socket = open.socket.socket;
         let Some(Seen { boot_ns, .. }) = seen.get(&socket) else { continue };
         let found = found(open, *boot_ns, sides.role(open), owners.of(open));
@@ -72,16 +84,33 @@ fn found(open: &Open, since_ns: u64, role: u8, (owner_source, task): (u8, Option
     }
 }
 
-/// Children that are accepted from now on have their listener's owner.
-fn tell_listeners(ebpf: &mut Ebpf, open: &[Open], owners: &Owners<'_, '_>) -> Result<(), BoxError> {
-    let mut listeners = map::<[u32; 2], Listener>(ebpf, "LISTENERS")?;
-    for open in open.iter().filter(|open| open.socket.state == State::LISTEN.0) {
-        if let (_, Some(task)) = owners.of(open) {
-            let key = [open.socket.netns, open.socket.local_port.into()];
-            listeners.insert(key, Plain(Listener { owner_pid: task.pid, owner_comm: task.comm }), 0)?;
-        }
+/// The record of a listener, from which its children have their owner.
+fn listener(since_ns: u64, (owner_source, task): (u8, Option<&Task>)) -> SocketRecord {
+    SocketRecord {
+        since_ns,
+        birth_ns: since_ns,
+        owner_pid: task.map_or(0, |task| task.pid),
+        owner_comm: task.map_or([0; COMM_LEN], |task| task.comm),
+        owner_source,
+        role: role::SERVER,
+        state: State::LISTEN.0,
+        flags: SINCE_ATTACH | BIRTH_UNKNOWN,
+        ..SocketRecord::default()
     }
-    Ok(())
+}
+
+/// One that has closed since it was seen leaves its record behind until the next attach: whoever listens at that
+/// address then makes it anew.
+fn tell_listener(
+    listeners: &mut KernelMap<&mut MapData, u64, Plain<SocketRecord>>,
+    open: &Open,
+    record: SocketRecord,
+) -> Result<(), BoxError> {
+    match listeners.insert(open.socket.socket, Plain(record), NO_EXIST) {
+        // It has begun to listen since the attach.
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        told => Ok(told?),
+    }
 }
 
 /// Whose sockets they are.

@@ -23,7 +23,7 @@ impl Open {
         Self { socket, family }
     }
 
-    fn listens(&self) -> bool {
+    pub(super) fn listens(&self) -> bool {
         self.socket.state == State::LISTEN.0
     }
 

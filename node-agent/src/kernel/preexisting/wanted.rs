@@ -48,7 +48,7 @@ struct Identity<'a> {
 
 impl Tables for Identity<'_> {
     fn cgroup(&self, id: u64) -> Option<(TraceSet, TraceSet)> {
-        self.rules.cgroups.get(&id, 0).ok().map(|sets| half_sets(&sets.0, self.half))
+        self.rules.cgroups.get(&id, 0).ok().map(|entry| half_sets(&entry.0.sets, self.half))
     }
 
     fn netns(&self, inode: u32) -> TraceSet {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use kube_tcpstates_kernel_tests::kernel_log::KernelLog;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
@@ -63,6 +64,7 @@ fn set_up() -> io::Result<()> {
 
 fn run_tests() -> io::Result<()> {
     println!("guest: kernel {}", rustix::system::uname().release().to_string_lossy());
+    let mut kernel_log = KernelLog::from_now();
     for line in fs::read_to_string(TESTS)?.lines() {
         let mut words = line.split_whitespace();
         let program = words.next().unwrap_or_default();
@@ -73,6 +75,9 @@ fn run_tests() -> io::Result<()> {
         test.args(words).env("PATH", PATH).env("KUBE_TCPSTATES_BIN", TRACER);
         let status = test.status().map_err(|error| told(program, error))?;
         println!("guest: {name}: {status} after {:.1} s", start.elapsed().as_secs_f64());
+        for complaint in kernel_log.complaints() {
+            println!("guest: the kernel complains: {complaint}");
+        }
     }
     Ok(())
 }

@@ -43,9 +43,21 @@ pub enum Request {
         /// Port 0 lets the kernel choose.
         at: SocketAddr,
     },
-    /// `listen` on a bound socket.
+    /// `listen` on a socket.
     Listen {
-        /// Bound socket.
+        /// Bound socket, or one that was disconnected.
+        socket: String,
+    },
+    /// `socket` and `listen`, without `bind`: the kernel chooses the port, on every address.
+    ListenUnbound {
+        /// New socket.
+        socket: String,
+        /// Of the family of this address.
+        like: SocketAddr,
+    },
+    /// `connect` to `AF_UNSPEC`: the connection ends, the socket stays.
+    Disconnect {
+        /// Connected socket.
         socket: String,
     },
     /// `connect`, on a bound socket or a new one.
@@ -154,6 +166,15 @@ impl Sockets {
             Request::Listen { socket } => {
                 net::listen(self.get(&socket)?, 128)?;
                 self.ends(&socket)
+            }
+            Request::ListenUnbound { socket, like } => {
+                let unbound = new_socket(like)?;
+                net::listen(&unbound, 128)?;
+                self.keep(&socket, unbound)
+            }
+            Request::Disconnect { socket } => {
+                net::connect_unspec(self.get(&socket)?)?;
+                Ok(None)
             }
             Request::Connect { socket, to } => self.connect(&socket, to),
             Request::BeginConnect { socket, to } => self.begin_connect(&socket, to),

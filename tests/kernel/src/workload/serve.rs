@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+
 use super::churn::await_fin;
 use super::{Ending, Ends, Report};
 
@@ -16,6 +18,9 @@ pub struct Options {
     /// Addresses to listen on; port 0 lets the kernel choose.
     #[arg(long = "listen", required = true)]
     listen: Vec<SocketAddr>,
+    /// Listen with `SO_REUSEPORT`, beside other processes on the same address.
+    #[arg(long)]
+    reuse_port: bool,
     /// Who ends a connection.
     #[arg(long, value_enum, default_value = "client-first")]
     ending: Ending,
@@ -40,7 +45,7 @@ struct Tally {
 pub fn run(options: Options) -> io::Result<()> {
     let seconds = options.seconds;
     let listeners: Vec<TcpListener> =
-        options.listen.iter().map(TcpListener::bind).collect::<Result<_, _>>()?;
+        options.listen.iter().map(|at| listen(*at, options.reuse_port)).collect::<Result<_, _>>()?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let (connections, failures, ends) = Default::default();
@@ -59,6 +64,16 @@ pub fn run(options: Options) -> io::Result<()> {
         report(&tally).print();
     }
     Ok(())
+}
+
+fn listen(at: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, reuse_port)?;
+    net::bind(&socket, &at)?;
+    net::listen(&socket, 4096)?;
+    Ok(socket.into())
 }
 
 fn report(tally: &Tally) -> Report {

@@ -1,0 +1,150 @@
+//! The connection to the API server: where it is, who the program is to it, how long anything may take.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderValue, header::USER_AGENT};
+use kube::client::{Client, ClientBuilder};
+use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+use crate::layer::{GuardLayer, OnAnswer};
+use crate::resource::Resource;
+
+/// A TCP and TLS connection takes no longer. What is under way when the server comes back must fail soon enough for the
+/// program to be in step within five seconds.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// A request is sent within this.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// A connection that has been silent for so long is dead: a watch has a bookmark about once a minute.
+const SILENT_FOR: Duration = Duration::from_secs(95);
+
+/// Why there is no client. The server itself is not asked yet: it may be away.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig is not usable.
+    #[error("kubeconfig {path}: {source}")]
+    Kubeconfig {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        source: KubeconfigError,
+    },
+    /// Neither in a pod nor with a kubeconfig.
+    #[error(
+        "not in a pod with a service account ({0}); outside of a cluster name a kubeconfig with --kubeconfig"
+    )]
+    NotInCluster(#[from] InClusterError),
+    /// Nothing to check the server's certificate by.
+    #[error(
+        "{origin}: no CA certificates to check the API server's certificate by: give the cluster a \
+         certificate-authority or certificate-authority-data"
+    )]
+    NoCaCertificates {
+        /// Whose configuration it is.
+        origin: String,
+    },
+    /// Certificates or tokens that cannot be used.
+    #[error("client of {url}: {source}")]
+    Build {
+        /// The server.
+        url: String,
+        /// What is wrong.
+        source: Box<kube::Error>,
+    },
+}
+
+/// What a client is made from.
+pub struct ClientConfig<'a> {
+    /// Name and version of the program, as they stand in the server's audit log.
+    pub user_agent: &'static str,
+    /// Where the server is and who the program is to it; `None` for the service account of the pod.
+    pub kubeconfig: Option<&'a Path>,
+    /// The resources that answers are told of by name.
+    pub resources: &'static [Resource],
+    /// Told of every answer.
+    pub on_answer: OnAnswer,
+}
+
+impl ClientConfig<'_> {
+    /// The client. Nothing is sent yet.
+    pub async fn client(self) -> Result<Client, ClientError> {
+        let (mut config, origin) = match self.kubeconfig {
+            Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
+            None => (Config::incluster()?, "service account".to_owned()),
+        };
+        let https = config.cluster_url.scheme_str() == Some("https");
+        let ca_missing = config.root_cert.as_ref().is_none_or(Vec::is_empty);
+        if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
+            return Err(ClientError::NoCaCertificates { origin });
+        }
+        config.connect_timeout = Some(CONNECT_WITHIN);
+        config.read_timeout = Some(SILENT_FOR);
+        config.write_timeout = Some(WRITE_WITHIN);
+        // The watches and the gate decide when to try again.
+        config.default_retry = false;
+        config.headers.push((USER_AGENT, HeaderValue::from_static(self.user_agent)));
+        let url = config.cluster_url.to_string();
+        let builder = ClientBuilder::try_from(config).map_err(|source| {
+            if source.to_string().contains("No CA certificates") {
+                return ClientError::NoCaCertificates { origin };
+            }
+            ClientError::Build { url, source: Box::new(source) }
+        })?;
+        Ok(builder.with_layer(&GuardLayer::new(self.resources, self.on_answer)).build())
+    }
+}
+
+async fn from_file(path: &Path) -> Result<Config, ClientError> {
+    let wrong = |source| ClientError::Kubeconfig { path: path.to_owned(), source };
+    let file = Kubeconfig::read_from(path).map_err(wrong)?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
+}
+
+/// Where distributions keep the certificates of public authorities; an image made from nothing has none.
+fn has_system_certificates() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|path| Path::new(&path).exists());
+    set("SSL_CERT_FILE")
+        || set("SSL_CERT_DIR")
+        || ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/ssl/cert.pem"]
+            .iter()
+            .any(|path| Path::new(path).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::{ClientConfig, ClientError};
+
+    async fn error_with(kubeconfig: &Path) -> ClientError {
+        let config = ClientConfig {
+            user_agent: "test",
+            kubeconfig: Some(kubeconfig),
+            resources: &[],
+            on_answer: Arc::new(|_| ()),
+        };
+        config.client().await.err().unwrap()
+    }
+
+    async fn error_of(kubeconfig: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), kubeconfig).unwrap();
+        error_with(file.path()).await.to_string().replace(&file.path().display().to_string(), "FILE")
+    }
+
+    #[tokio::test]
+    async fn an_unusable_kubeconfig_is_named_with_what_is_wrong() {
+        let missing = error_with("/nowhere/kubeconfig".as_ref()).await;
+        assert!(missing.to_string().starts_with("kubeconfig /nowhere/kubeconfig: "), "{missing}");
+        let error = error_of("apiVersion: v1\nkind: Config\n").await;
+        assert!(error.starts_with("kubeconfig FILE: ") && error.contains("context"), "{error}");
+        let error = error_of(
+            "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', \
+             certificate-authority: /nowhere/ca.crt}}]\nusers: [{name: u, user: {}}]\n\
+             contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+        )
+        .await;
+        assert!(error.contains("certificate authority") && error.contains("/nowhere/ca.crt"), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Which kind a line is. The kind stands inside a line (`tcpstates.type`), where serde's enums cannot look for it, so
+//! this reads it by hand; each kind writes it itself.
+
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::{Heartbeat, Log, Lost, Start, Transition};
+
+/// One line of the stream. `tcpstates.type` says which kind; `connection` is reserved for a later kind.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Line {
+    /// The first line of a run: what traces, and how.
+    Start(Box<Start>),
+    /// One TCP state transition of one socket.
+    Transition(Box<Transition>),
+    /// Events were lost since the last such line.
+    Lost(Box<Lost>),
+    /// The tracer is alive; totals of the run so far.
+    Heartbeat(Box<Heartbeat>),
+    /// A diagnostic of the tracer itself. Has no `seq`.
+    Log(Log),
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let line = Value::deserialize(deserializer)?;
+        let kind = line.pointer("/tcpstates/type").and_then(Value::as_str);
+        match kind.ok_or_else(|| D::Error::custom("a line without `tcpstates.type`"))? {
+            "start" => serde_json::from_value(line).map(Self::Start),
+            "transition" => serde_json::from_value(line).map(Self::Transition),
+            "lost" => serde_json::from_value(line).map(Self::Lost),
+            "heartbeat" => serde_json::from_value(line).map(Self::Heartbeat),
+            "log" => serde_json::from_value(line).map(Self::Log),
+            other => return Err(D::Error::custom(format_args!("no kind of line: {other:?}"))),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+impl Line {
+    /// Numbers the line within its run. A line of type `log` has no number.
+    pub fn set_seq(&mut self, seq: u64) {
+        match self {
+            Self::Start(line) => line.tcpstates.seq = seq,
+            Self::Transition(line) => line.tcpstates.seq = seq,
+            Self::Lost(line) => line.tcpstates.seq = seq,
+            Self::Heartbeat(line) => line.tcpstates.seq = seq,
+            Self::Log(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Line;
+    use crate::{Heartbeat, Log, Lost, Start};
+
+    #[test]
+    fn a_line_says_its_kind_under_tcpstates_and_is_read_by_it() {
+        let lines = [
+            ("start", Line::Start(Box::<Start>::default())),
+            ("lost", Line::Lost(Box::<Lost>::default())),
+            ("heartbeat", Line::Heartbeat(Box::<Heartbeat>::default())),
+            ("log", Line::Log(Log::default())),
+        ];
+        for (kind, line) in lines {
+            let value = serde_json::to_value(&line).unwrap();
+            assert_eq!(value["tcpstates"]["type"], kind);
+            assert_eq!(serde_json::from_value::<Line>(value).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_is_told_why() {
+        for (text, reason) in [
+            ("{}", "a line without `tcpstates.type`"),
+            (r#"{"type":"log"}"#, "a line without `tcpstates.type`"),
+            (r#"{"tcpstates":{"type":"later"}}"#, "no kind of line: \"later\""),
+            (r#"{"tcpstates":{"type":"log"}}"#, "missing field `schema`"),
+        ] {
+            assert_eq!(serde_json::from_str::<Line>(text).unwrap_err().to_string(), reason);
+        }
+    }
+}

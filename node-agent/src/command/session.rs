@@ -1,0 +1,187 @@
+//! What `trace` and `agent` have in common: the kernel's programs, the cgroup mount, the outlets, the pipeline, its
+//! heartbeat and the signals.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::sync::Notify;
+
+use super::{
+    ending::ending,
+    signals::{Signal, Signals},
+    start_line::{StartFacts, start_line},
+    tuning::Tuning,
+};
+use crate::{
+    cgroupfs::Mount,
+    connection::ConnectionIds,
+    kernel::{self, Hook, LoadError, Loaded, Options},
+    outlet::{self, Asked, Diagnostics, OnEnd, RunId},
+    pipeline::{self, Handle, Running, Setup, Tally, Whereabouts},
+    plan::View,
+    render::{FormatEntry, TextOptions},
+};
+
+/// A run of the tracer, from its first signal handler to its last line.
+pub(super) struct Session {
+    options: SessionOptions,
+    signals: Signals,
+    /// The run's own outlet, or the pipeline, has ended.
+    ended: Arc<Notify>,
+    running: Option<Running>,
+}
+
+/// What the command line says of any run.
+#[derive(Clone, Debug)]
+pub(super) struct SessionOptions {
+    pub(super) hook: Option<Hook>,
+    pub(super) format: &'static FormatEntry,
+    pub(super) text: TextOptions,
+    /// Also to the systemd journal.
+    pub(super) journal: bool,
+    pub(super) tuning: Tuning,
+    /// The arguments, for the `start` line.
+    pub(super) command_line: String,
+    pub(super) proc_root: std::path::PathBuf,
+    pub(super) whereabouts: Whereabouts,
+}
+
+/// What one run has that another has not.
+pub(super) struct Run<'a> {
+    pub(super) id: RunId,
+    /// Works by this from the start; without it, by what comes.
+    pub(super) view: Option<View>,
+    /// What is asked for, in words.
+    pub(super) filters: Option<String>,
+    /// Diagnostics go to the outlets through these; without them, to stderr.
+    pub(super) diagnostics: Option<&'a Diagnostics>,
+    /// Says the counts, at the end and when asked for.
+    pub(super) summary: fn(&Tally),
+    pub(super) identity_wait: Duration,
+    pub(super) lines_per_second: u32,
+    pub(super) count: Option<u64>,
+}
+
+impl Session {
+    /// Before anything is attached: a signal during the start must end the run as cleanly as a later one.
+    pub(super) fn begin(options: SessionOptions) -> anyhow::Result<Self> {
+        Ok(Self { options, signals: Signals::new()?, ended: Arc::new(Notify::new()), running: None })
+    }
+
+    /// Where cgroups are, if they are anywhere.
+    pub(super) fn find_mount(root: Option<&Path>) -> Option<Mount> {
+        Mount::find(root)
+            .inspect_err(|error| tracing::warn!("{error}; containers cannot be named by cgroup"))
+            .ok()
+    }
+
+    /// Loads the programs; nothing is attached.
+    pub(super) fn load(&self) -> Result<Loaded, LoadError> {
+        kernel::load(Options {
+            hook: self.options.hook,
+            ring_bytes: self.options.tuning.ring_bytes,
+            // BCC's columns show who was on the CPU.
+            want_on_cpu: self.options.format.columns,
+        })
+    }
+
+    /// Starts the pipeline.
+    pub(super) fn start(
+        &mut self,
+        kernel: Loaded,
+        mount: Option<Mount>,
+        run: Run<'_>,
+    ) -> anyhow::Result<Handle> {
+        let Run { id, view, filters, diagnostics, summary, identity_wait, lines_per_second, count } = run;
+        let options = &self.options;
+        let facts = StartFacts {
+            run: id,
+            command_line: options.command_line.clone(),
+            filters,
+            ring_bytes: options.tuning.ring_bytes,
+            layout: mount.as_ref().map(|mount| mount.layout),
+            whereabouts: options.whereabouts.clone(),
+        };
+        let asked = Asked {
+            run: id,
+            format: options.format,
+            text: options.text.clone(),
+            queue_bytes: options.tuning.queue_bytes,
+            journal: options.journal,
+        };
+        let ended = Arc::clone(&self.ended);
+        let on_end: OnEnd = Arc::new(move || ended.notify_one());
+        let setup = Setup {
+            kernel,
+            mount,
+            proc_root: options.proc_root.clone(),
+            whereabouts: options.whereabouts.clone(),
+            outlets: outlet::open(&asked, &on_end)?,
+            start_line: start_line(facts),
+            diagnostics: diagnostics.map(Diagnostics::through_pipeline),
+            summary,
+            ids: connection_ids()?,
+            run: id.to_string(),
+            identity_wait,
+            lines_per_second,
+            count,
+        };
+        let running = pipeline::start(setup, view, move || on_end())?;
+        let handle = running.handle.clone();
+        if let Some(diagnostics) = diagnostics {
+            let handle = handle.clone();
+            diagnostics.wake_by(move || handle.wake());
+        }
+        self.running = Some(running);
+        Ok(handle)
+    }
+
+    /// Comes back when the run is to end: a signal asks for it, the outlet or the pipeline has ended, or `other` has.
+    /// Heartbeats go out meanwhile.
+    pub(super) async fn until_end(&mut self, other: impl Future<Output = ()>) {
+        let Self { options, signals, ended, running } = self;
+        let handle = running.as_ref().map(|running| &running.handle);
+        tokio::select! {
+            () = other => {}
+            () = ended.notified() => {}
+            () = beat(options.tuning.heartbeat, handle) => {}
+            () = end_asked(signals, handle) => {}
+        }
+    }
+
+    /// Ends the pipeline, if there is one, and says how it went: true when all did.
+    pub(super) async fn end(self, say: impl FnOnce(&Tally)) -> anyhow::Result<bool> {
+        let Some(running) = self.running else { return Ok(false) };
+        running.handle.stop();
+        let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
+        ending(outcome, say)
+    }
+}
+
+/// Comes back when a signal asks for the end.
+async fn end_asked(signals: &mut Signals, handle: Option<&Handle>) {
+    loop {
+        match signals.next().await {
+            Signal::End => return,
+            Signal::Summary => handle.into_iter().for_each(Handle::summary),
+        }
+    }
+}
+
+/// Has a heartbeat written from time to time. Never comes back.
+async fn beat(pause: Option<Duration>, handle: Option<&Handle>) {
+    let (Some(pause), Some(handle)) = (pause, handle) else { return std::future::pending().await };
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
+    loop {
+        interval.tick().await;
+        handle.heartbeat();
+    }
+}
+
+fn connection_ids() -> anyhow::Result<ConnectionIds> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut secret = [0; 16];
+    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+        .context("making the secret of connection ids")?;
+    Ok(ConnectionIds::new(&boot_id, secret))
+}

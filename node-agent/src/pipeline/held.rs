@@ -1,0 +1,279 @@
+//! Transitions that wait. Pure; time is passed in.
+//!
+//! Those whose owner is to become known ([`HeldForOwner`]) wait for what is awaited of it, such as one pod, all of them
+//! behind each other; what comes from a socket of which something waits already has to wait behind it, so a connection's
+//! order is kept. What waits for its own socket's next record waits by the socket (`undecided`).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
+
+use kube_tcpstates_common::rule::TraceSet;
+
+use super::standing::Awaited;
+use crate::{decode::Transition, identity::QuickMap};
+
+/// Transitions that may wait for their owners at once, some 8 MiB. Above it those go first of whom most wait.
+const MOST: usize = 32_768;
+/// So many go at once then: finding out of whom most wait takes a look at all.
+const EVICTED: usize = 256;
+
+/// Those that wait for one thing.
+struct Group {
+    deadline_ns: u64,
+    transitions: VecDeque<Transition>,
+}
+
+/// Those that wait, by what they wait for.
+pub(super) struct Held<K> {
+    groups: HashMap<K, Group>,
+    /// When the wait for each ends, boot time ns; in order. One that is gone is skipped.
+    deadlines: VecDeque<(u64, K)>,
+    count: usize,
+    wait_ns: u64,
+}
+
+impl<K: Clone + Eq + Hash> Held<K> {
+    /// Each thing is waited for so long.
+    pub(super) fn new(wait_ns: u64) -> Self {
+        Self { groups: HashMap::new(), deadlines: VecDeque::new(), count: 0, wait_ns }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether something waits for this.
+    pub(super) fn holds(&self, key: &K) -> bool {
+        self.count > 0 && self.groups.contains_key(key)
+    }
+
+    /// Has a transition wait.
+    pub(super) fn hold(&mut self, key: K, transition: Transition, now_ns: u64) {
+        let Self { groups, deadlines, count, wait_ns } = self;
+        let group = groups.entry(key).or_insert_with_key(|key| {
+            let deadline_ns = now_ns.saturating_add(*wait_ns);
+            deadlines.push_back((deadline_ns, key.clone()));
+            Group { deadline_ns, transitions: VecDeque::new() }
+        });
+        group.transitions.push_back(transition);
+        *count += 1;
+    }
+
+    /// All that wait for this, in order. They wait no longer.
+    pub(super) fn release(&mut self, key: &K) -> VecDeque<Transition> {
+        let released = self.groups.remove(key).map(|group| group.transitions).unwrap_or_default();
+        self.count -= released.len();
+        released
+    }
+
+    /// Something for which the wait is over.
+    pub(super) fn due(&mut self, now_ns: u64) -> Option<K> {
+        while let Some((deadline_ns, key)) = self.deadlines.front() {
+            if self.groups.get(key).is_none_or(|group| group.deadline_ns != *deadline_ns) {
+                self.deadlines.pop_front();
+                continue;
+            }
+            if *deadline_ns > now_ns {
+                return None;
+            }
+            return self.deadlines.pop_front().map(|(_, key)| key);
+        }
+        None
+    }
+
+    /// When the next wait ends, boot time ns.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        if self.count == 0 { None } else { self.deadlines.front().map(|(deadline_ns, _)| *deadline_ns) }
+    }
+
+    /// Traces whose bits are not in `kept` want nothing any more.
+    pub(super) fn keep_bits(&mut self, kept: TraceSet) {
+        for transition in self.groups.values_mut().flat_map(|group| &mut group.transitions) {
+            transition.traces &= kept;
+            transition.maybe &= kept;
+        }
+    }
+
+    /// Takes out the longest waiting of those of whom most wait.
+    fn take_of_most(&mut self) -> Vec<Transition> {
+        let Some((key, group)) = self.groups.iter_mut().max_by_key(|(_, group)| group.transitions.len())
+        else {
+            return Vec::new();
+        };
+        let taken: Vec<_> = group.transitions.drain(..EVICTED.min(group.transitions.len())).collect();
+        self.count -= taken.len();
+        if group.transitions.is_empty() {
+            let key = key.clone();
+            self.groups.remove(&key);
+        }
+        taken
+    }
+}
+
+/// Those that wait for their owners.
+pub(super) struct HeldForOwner {
+    held: Held<Awaited>,
+    /// What the transitions of a socket wait for, and how many do.
+    sockets: QuickMap<u64, (Awaited, usize)>,
+}
+
+impl HeldForOwner {
+    /// Each owner is waited for so long.
+    pub(super) fn new(wait_ns: u64) -> Self {
+        Self { held: Held::new(wait_ns), sockets: QuickMap::default() }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What a socket's earlier transitions wait for: the next one has to wait behind them.
+    pub(super) fn awaited_by(&self, socket: u64) -> Option<&Awaited> {
+        if self.held.count == 0 { None } else { self.sockets.get(&socket).map(|(awaited, _)| awaited) }
+    }
+
+    /// Has a transition wait.
+    pub(super) fn hold(&mut self, awaited: Awaited, transition: Transition, now_ns: u64) {
+        self.sockets.entry(transition.socket).or_insert_with(|| (awaited.clone(), 0)).1 += 1;
+        self.held.hold(awaited, transition, now_ns);
+    }
+
+    /// What is waited for.
+    pub(super) fn awaited(&self) -> Vec<Awaited> {
+        self.held.groups.keys().cloned().collect()
+    }
+
+    /// The first that waits for this.
+    pub(super) fn first(&self, awaited: &Awaited) -> Option<&Transition> {
+        self.held.groups.get(awaited)?.transitions.front()
+    }
+
+    /// All that wait for this, in order. They wait no longer.
+    pub(super) fn release(&mut self, awaited: &Awaited) -> VecDeque<Transition> {
+        let released = self.held.release(awaited);
+        for transition in &released {
+            self.let_go(transition.socket);
+        }
+        released
+    }
+
+    /// Those that have to go because too many wait.
+    pub(super) fn overflow(&mut self) -> Vec<Transition> {
+        if self.held.count <= MOST {
+            return Vec::new();
+        }
+        let taken = self.held.take_of_most();
+        for transition in &taken {
+            self.let_go(transition.socket);
+        }
+        taken
+    }
+
+    /// See [`Held::due`].
+    pub(super) fn due(&mut self, now_ns: u64) -> Option<Awaited> {
+        self.held.due(now_ns)
+    }
+
+    /// See [`Held::next_deadline`].
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.held.next_deadline()
+    }
+
+    /// See [`Held::keep_bits`].
+    pub(super) fn keep_bits(&mut self, kept: TraceSet) {
+        self.held.keep_bits(kept);
+    }
+
+    fn let_go(&mut self, socket: u64) {
+        if let Some((_, count)) = self.sockets.get_mut(&socket) {
+            *count -= 1;
+            if *count == 0 {
+                self.sockets.remove(&socket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+    use kube_tcpstates_common::record::TransitionRecord;
+
+    use super::{Awaited, EVICTED, Held, HeldForOwner, MOST};
+    use crate::decode::{Transition, transitions};
+
+    fn of(socket: u64, boot_ns: u64) -> Transition {
+        let record = TransitionRecord { socket, boot_ns, traces: 3, ..TransitionRecord::zeroed() };
+        transitions(&record)[0]
+    }
+
+    fn pod(name: &str) -> Awaited {
+        Awaited::Pod(name.to_owned())
+    }
+
+    #[test]
+    fn what_waits_for_one_thing_is_released_in_order_and_only_once() {
+        let mut held = Held::new(100);
+        for (key, boot_ns) in [(7, 1), (8, 2), (7, 3)] {
+            held.hold(key, of(key, boot_ns), boot_ns);
+        }
+        assert!(held.holds(&7) && held.len() == 3);
+        let times: Vec<u64> = held.release(&7).iter().map(|transition| transition.boot_ns).collect();
+        assert_eq!(times, [1, 3]);
+        assert!(!held.holds(&7) && held.release(&7).is_empty() && held.len() == 1);
+    }
+
+    #[test]
+    fn a_wait_counts_from_the_first_transition() {
+        let mut held = Held::new(100);
+        held.hold(7, of(7, 1), 1);
+        held.hold(7, of(7, 90), 90);
+        assert_eq!((held.due(100), held.next_deadline()), (None, Some(101)));
+        assert_eq!(held.due(101), Some(7));
+        held.release(&7);
+        assert_eq!((held.due(u64::MAX), held.next_deadline()), (None, None));
+    }
+
+    #[test]
+    fn what_was_released_and_is_held_again_waits_its_whole_time() {
+        let mut held = Held::new(100);
+        held.hold(7, of(7, 1), 1);
+        held.release(&7);
+        held.hold(7, of(7, 50), 50);
+        // The first deadline is still in the list; it must not end the second wait.
+        assert_eq!(held.due(120), None);
+        assert_eq!(held.due(150), Some(7));
+    }
+
+    #[test]
+    fn a_socket_of_which_something_waits_is_known_until_all_of_it_is_released() {
+        let mut held = HeldForOwner::new(100);
+        held.hold(pod("a"), of(1, 1), 1);
+        held.hold(pod("a"), of(1, 2), 2);
+        held.hold(pod("b"), of(2, 3), 3);
+        assert_eq!(held.awaited_by(1), Some(&pod("a")));
+        assert_eq!(held.release(&pod("a")).len(), 2);
+        assert_eq!((held.awaited_by(1), held.awaited_by(2)), (None, Some(&pod("b"))));
+    }
+
+    #[test]
+    fn of_too_many_those_go_of_whom_most_wait() {
+        let mut held = HeldForOwner::new(u64::MAX / 2);
+        held.hold(pod("quiet"), of(1, 1), 1);
+        let mut evicted = Vec::new();
+        for n in 0..2 * MOST as u64 {
+            held.hold(pod("noisy"), of(2 + n % 10, n), n);
+            evicted.extend(held.overflow());
+        }
+        assert!(evicted.iter().all(|transition| transition.socket != 1));
+        assert!(evicted.is_sorted_by_key(|transition| transition.boot_ns));
+        assert!(held.len() <= MOST && held.len() + EVICTED > MOST);
+        assert_eq!(held.len() + evicted.len(), 2 * MOST + 1);
+        // Nobody's wait ended for it.
+        assert_eq!((held.awaited_by(1), held.awaited_by(2)), (Some(&pod("quiet")), Some(&pod("noisy"))));
+    }
+}

@@ -1,0 +1,70 @@
+//! The names of our own attributes, once for every format that is written by hand: `tcpstates.connection.id` is
+//! `own`, `connection`, `id`. To rename one is done here, and in the types of `kube-tcpstates-events`, to which property
+//! tests hold the lines.
+//!
+//! They are macros because only a literal can be joined with what stands around it before the program runs.
+
+macro_rules! names {
+    ($($key:ident = $name:literal;)+) => {
+        /// The name of an attribute, as a literal.
+        macro_rules! name {
+            $(($key) => { $name };)+
+        }
+
+        /// `"name":`
+        macro_rules! first {
+            $(($key) => { concat!("\"", $name, "\":") };)+
+        }
+
+        /// `,"name":`
+        macro_rules! next {
+            $(($key) => { concat!(",\"", $name, "\":") };)+
+        }
+    };
+}
+
+names! {
+    own = "tcpstates";
+    kind = "type";
+    schema = "schema";
+    run = "run";
+    seq = "seq";
+    old_state = "old_state";
+    new_state = "new_state";
+    state_duration_us = "state_duration_us";
+    state_duration_since_attach = "state_duration_since_attach";
+    role = "role";
+    gap = "gap";
+    mptcp = "mptcp";
+    dual_stack = "dual_stack";
+    connection = "connection";
+    id = "id";
+    cookie = "cookie";
+    partial = "partial";
+    owner = "owner";
+    source = "source";
+    qos = "qos";
+    labels_omitted = "labels_omitted";
+    container = "container";
+    runtime = "runtime";
+    host = "host";
+    slice = "slice";
+    unit = "unit";
+    cgroup = "cgroup";
+    netns = "netns";
+    inode = "inode";
+    attribution = "attribution";
+    status = "status";
+    traces = "traces";
+    cluster_traces = "cluster_traces";
+    traces_omitted = "traces_omitted";
+    // Only in ECS, which has no fields for them.
+    state = "state";
+    pod = "pod";
+    label = "label";
+    workload = "workload";
+    workload_kind = "kind";
+    workload_name = "name";
+}
+
+pub(super) use {first, name, next};

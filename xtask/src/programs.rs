@@ -1,0 +1,44 @@
+//! Programs that are run and not built here. `./x` installs them on Debian; elsewhere their absence is told by the name
+//! of Debian's package.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+/// Where a program may be, and the package that brings it.
+pub(crate) type Program = (&'static [&'static str], &'static str);
+
+/// Whoever makes network namespaces needs it.
+pub(crate) const IP: Program = (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "iproute2");
+/// Other programs in namespaces of their own.
+pub(crate) const UNSHARE: Program = (&["/usr/bin/unshare"], "util-linux");
+/// The tracer that ours is compared with.
+pub(crate) const TCPSTATES: Program = (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools");
+/// Takes symbols from a program.
+pub(crate) const STRIP: Program = (&["/usr/bin/strip"], "binutils");
+/// Debian's archives are compressed with it, and its newer kernels' modules.
+pub(crate) const XZ: Program = (&["/usr/bin/xz"], "xz-utils");
+
+/// Names the first one that is missing.
+pub(crate) fn are_there(programs: &[Program]) -> Result<()> {
+    for (places, package) in programs {
+        ensure!(
+            places.iter().any(|place| Path::new(place).exists()),
+            "{} is missing: install {package}",
+            places[0]
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_programs_places_is_enough_and_what_is_missing_is_told_by_its_package() {
+        assert!(are_there(&[(&["/nowhere/sh", "/bin/sh"], "dash")]).is_ok());
+        let error = are_there(&[(&["/bin/sh"], "dash"), (&["/nowhere/ip"], "iproute2")]).unwrap_err();
+        assert_eq!(error.to_string(), "/nowhere/ip is missing: install iproute2");
+    }
+}
