@@ -35,6 +35,7 @@ macro_rules! reader {
         $(#[$doc])*
         macro_rules! $name {
             ($field:ident) => {
+                // SAFETY: the address of a field of a static.
                 $crate::globals::read(unsafe { &raw const (*$crate::globals::$global()).$field })
             };
         }

@@ -11,6 +11,12 @@
 //! `preexisting` takes over those that were before the start.
 #![no_std]
 #![feature(core_intrinsics)]
+#![expect(unsafe_code, reason = "kernel memory and maps are reached by pointers and helpers alone")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "ports, states, families, bits and lengths, computed in words: each fits the field that takes it"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of programs hand their context over")]
 #![expect(internal_features, reason = "`counters` needs an atomic add that this target's core does not wrap")]
 #![no_main]
 

@@ -18,7 +18,7 @@ use kube_tcpstates_common::{
 use crate::socket::SocketRecord;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
-/// Of every hash: see there.
+/// Of every hash that a hook's program uses: see there.
 const HASH: usize = HASH_FLAGS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const CGROUPS: usize = MAX_CGROUPS as usize;
@@ -73,7 +73,7 @@ pub(crate) static CGROUP_SETS: HashMap<u64, CgroupEntry, CGROUPS, HASH> = HashMa
 
 /// (network namespace inode, half) -> traces.
 #[btf_map]
-pub(crate) static NETNS_SETS: HashMap<[u32; 2], TraceSet, NETNS, NO_PREALLOC> = HashMap::new();
+pub(crate) static NETNS_SETS: HashMap<[u32; 2], TraceSet, NETNS, HASH> = HashMap::new();
 
 /// Peer prefixes, a trie for each family and half.
 #[btf_map]

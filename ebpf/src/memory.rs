@@ -112,6 +112,10 @@ impl Memory for Probed {
 
 /// Sixteen bytes, word by word. For an array of bytes the compiler calls `memmove`, a function of the object's own that
 /// goes byte by byte, and older verifiers walk more paths where a program calls functions (suspected on 6.1).
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "see the assertions below: each such field is at a multiple of four"
+)]
 #[inline(always)]
 pub(crate) fn copy_comm(to: &mut [u8; COMM_LEN], from: &[u8; COMM_LEN]) {
     let (to, from) = (to.as_mut_ptr().cast::<u32>(), from.as_ptr().cast::<u32>());
@@ -125,6 +129,10 @@ pub(crate) fn copy_comm(to: &mut [u8; COMM_LEN], from: &[u8; COMM_LEN]) {
 }
 
 /// Sixteen zeros: see [`copy_comm`].
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "see the assertions below: each such field is at a multiple of four"
+)]
 #[inline(always)]
 pub(crate) fn clear_comm(to: &mut [u8; COMM_LEN]) {
     let to = to.as_mut_ptr().cast::<u32>();

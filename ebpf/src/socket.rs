@@ -110,12 +110,9 @@ macro_rules! in_hash {
                 $map.get_ptr_mut(socket as u64).and_then(|record| unsafe { record.as_mut() })
             }
 
-            #[expect(
-                clippy::needless_borrows_for_generic_args,
-                reason = "by value the record would be copied to the stack"
-            )]
             #[inline(always)]
             fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
+                // By value the record would be copied to the stack.
                 $map.insert(socket as u64, &EMPTY, 0).ok()?;
                 Self::get(socket)
             }

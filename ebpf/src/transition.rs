@@ -217,7 +217,7 @@ fn judged<H: Hook>(
     }
     emission.duration_ns = forget(emission.duration_ns, rules.none);
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
-    decide(record.as_deref_mut(), rules, &interest, &emission, counters);
+    decide(record, rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
 }
 
@@ -255,14 +255,13 @@ fn create<R: Records>(
     socket: *const u8,
     step: Step,
 ) -> Option<&'static mut SocketRecord> {
-    let record = if step.is_listener() {
-        Listeners::create(socket)
-    } else {
-        let record = R::create(socket);
-        counters.add(Counter::StorageCreated, record.is_some().into());
-        record
-    };
-    counters.add(Counter::StorageFailed, record.is_none().into());
+    // A count that is chosen, and may be 0, would become an atomic OR, which 5.10 does not have.
+    let record = if step.is_listener() { Listeners::create(socket) } else { R::create(socket) };
+    if record.is_none() {
+        counters.add(Counter::StorageFailed, 1);
+    } else if !step.is_listener() {
+        counters.add(Counter::StorageCreated, 1);
+    }
     record
 }
 
@@ -412,7 +411,7 @@ fn decide(
         Pending { flags: 0, boot_ns: rules.none, duration_ns: rules.none, old: 0, new: 0, wanted: nothing };
     let (mut judged, mut decides) = (1, 0);
     // What is undecided at a second look never will be decided: a port or a peer that is not there matches nothing.
-    let decided =
+    let at_last =
         Interest { accept: interest.accept & !interest.undecided, undecided: rules.none, ..*interest };
     let mut record = record;
     if let Some(record) = record.as_deref_mut() {
@@ -425,7 +424,7 @@ fn decide(
             earlier.duration_ns = record.pending_duration_ns;
             earlier.old = record.pending_old_state;
             earlier.new = record.pending_new_state;
-            let wanted = judge_transition(rules, &decided, earlier.old, earlier.new, earlier.duration_ns);
+            let wanted = judge_transition(rules, &at_last, earlier.old, earlier.new, earlier.duration_ns);
             earlier.wanted.traces = wanted.traces & record.pending_for;
             earlier.wanted.maybe = wanted.maybe & record.pending_for;
             let found = earlier.wanted.count();

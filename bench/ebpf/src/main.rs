@@ -1,6 +1,10 @@
 //! The least that a program on the hook can do: nothing, and a record of our size that says nothing.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "the attributes of sections and of names that the kernel looks for are unsafe"
+)]
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,

@@ -48,11 +48,11 @@ fn steps(step: extern "C" fn() -> u32) -> i32 {
     while left > 0 {
         let next = step();
         if next != Next::Step as u32 {
-            return next as i32;
+            return next.cast_signed();
         }
         left -= 1;
     }
-    end::STEPS as i32
+    end::STEPS.cast_signed()
 }
 
 impl Next {

@@ -424,6 +424,30 @@ fn swapping_rules_under_load_judges_no_transition_by_a_mixture() {
     assert_eq!(counters.get(Counter::Pending), 0, "a transition still waits");
 }
 
+#[test]
+fn what_a_socket_did_while_its_cgroup_was_nobodys_is_no_gap() {
+    let (mut kernel, _rings) = loaded();
+    let traces = everything_constrained(pattern(1), own_netns());
+    let rules = compile(traces.iter().map(|(slot, trace)| (*slot, trace))).unwrap();
+    let wanted = CgroupSets { matched: [TraceSet::MAX; 2], ..CgroupSets::default() };
+    kernel.rules.set_cgroup(own_cgroup(), wanted).unwrap();
+    kernel.rules.swap(&rules).unwrap();
+    kernel.attach().expect("attaching");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let emitted = || kernel.counters.snapshot().get(Counter::Emitted);
+    assert!(emitted() >= 4, "both ends are followed");
+    kernel.rules.set_cgroup(own_cgroup(), CgroupSets::default()).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    server.read_to_end(&mut Vec::new()).unwrap();
+    kernel.rules.set_cgroup(own_cgroup(), wanted).unwrap();
+    drop((server, client));
+    thread::sleep(Duration::from_millis(50));
+    kernel.detach();
+    assert_eq!(kernel.counters.snapshot().get(Counter::Gap), 0);
+}
+
 /// Connections of ten transitions each: the server closes first.
 fn connect_until(stop: &AtomicBool, connections: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {

@@ -86,7 +86,7 @@ fn no_listener_has_socket_storage() {
         assert!(!has_record(&client), "a socket that was a client's, and listens now");
     }
     let finished = tracer.stop();
-    let in_storage = finished.events()[0].text("storage") == Some("socket_storage");
+    let in_storage = finished.events()[0].text("tcpstates.storage") == Some("socket_storage");
     assert_eq!(connections, [in_storage; 4], "what this test looks for is there on connections");
 }
 
