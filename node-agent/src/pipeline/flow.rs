@@ -6,6 +6,7 @@ use super::{
     held::HeldForOwner,
     ledger::Ledger,
     owner::{Owners, Resolved},
+    standing::Awaited,
     undecided::{Decided, Undecided},
 };
 use crate::{
@@ -130,7 +131,7 @@ impl Flow {
     }
 
     /// Has a transition wait for its owner. Where too many wait, somebody goes without a name.
-    fn hold(&mut self, awaited: super::standing::Awaited, transition: &Transition) {
+    fn hold(&mut self, awaited: Awaited, transition: &Transition) {
         self.held.hold(awaited, *transition, boot_ns());
         for transition in self.held.overflow() {
             let resolved = self.owners.resolve(&transition);
@@ -140,7 +141,7 @@ impl Flow {
 
     /// What waited may be known by now. Each is looked at for itself: not all that waited for one thing need be one
     /// owner's.
-    fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         for awaited in self.held.awaited() {
             let Some(first) = self.held.first(&awaited).copied() else { continue };
             if self.owners.resolve(&first).standing.awaited().as_ref() == Some(&awaited) {
@@ -179,11 +180,6 @@ impl Flow {
         self.limiter.follow(plan, boot_ns());
         self.undecided.keep_bits(kept);
         self.held.keep_bits(kept);
-    }
-
-    /// The view is in force: who waited for it may be known by it.
-    pub(super) fn in_force(&mut self) {
-        self.look_again();
     }
 
     /// Decides what the kernel could not, as far as that can be decided, and writes the line.

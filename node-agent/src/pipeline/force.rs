@@ -29,7 +29,7 @@ impl Pipeline {
         if self.failure.is_some() {
             self.in_force = None;
         }
-        self.flow.in_force();
+        self.flow.look_again();
         self.say_start();
         outcome
     }
