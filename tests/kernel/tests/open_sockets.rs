@@ -103,7 +103,7 @@ fn assert_each_once(lines: &[Event], held: &[Held]) {
         assert_eq!(line.text("tcpstates.role"), Some(role), "{line:?}");
         assert_eq!(line.text("tcpstates.owner.source"), Some("descriptor"), "{line:?}");
         assert!(line.number("process.pid").is_some_and(|pid| pids.contains(&pid)), "{line:?}");
-        assert!(seen.insert(line.must("network.connection.id").to_owned()), "twice: {line:?}");
+        assert!(seen.insert(line.must("tcpstates.connection.id").to_owned()), "twice: {line:?}");
     }
     assert_eq!(seen.len(), held.iter().map(Held::sockets).sum::<usize>(), "some are missing");
 }
