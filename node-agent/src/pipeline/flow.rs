@@ -186,7 +186,7 @@ impl Flow {
     fn settle(&mut self, transition: &Transition, resolved: &Resolved) {
         let maybe = resolved.sets.maybe;
         // Nobody can say whose it is: only a trace that takes everybody may have it.
-        let nameless = maybe & self.owners.standings.everything();
+        let nameless = if maybe == 0 { 0 } else { maybe & self.owners.standings.everything() };
         let wanted = transition.traces | transition.maybe & (resolved.sets.matched | nameless);
         if wanted == 0 {
             let undecided = transition.maybe & maybe;
