@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  cluster/watch ─► PodInfo ─► Roster ─► plan (which traces select it)
-//!                               └──────► pipeline/resolver (what lines show of it)
+//!                               └──────► pipeline/describe (what lines show of it)
 //! ```
 
 mod api;
