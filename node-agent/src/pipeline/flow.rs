@@ -119,14 +119,21 @@ impl Flow {
             self.filtered_user += 1;
             return;
         }
-        let resolved = match self.held.awaited_by(transition.socket).cloned() {
-            Some(awaited) => return self.hold(awaited, transition),
-            None => self.owners.resolve(transition),
-        };
+        match self.held.awaited_by(transition.socket).cloned() {
+            Some(awaited) => self.hold(awaited, transition),
+            None => {
+                let resolved = self.owners.resolve(transition);
+                let awaited = resolved.standing.awaited();
+                self.hold_or_settle(transition, &resolved, awaited);
+            }
+        }
+    }
+
+    fn hold_or_settle(&mut self, transition: &Transition, resolved: &Resolved, awaited: Option<Awaited>) {
         let wanted = transition.traces | transition.maybe & (resolved.sets.matched | resolved.sets.maybe);
-        match resolved.standing.awaited() {
+        match awaited {
             Some(awaited) if wanted != 0 => self.hold(awaited, transition),
-            _ => self.settle(transition, &resolved),
+            _ => self.settle(transition, resolved),
         }
     }
 
@@ -160,8 +167,9 @@ impl Flow {
         }
         while let Some(awaited) = self.held.due(now_ns) {
             for transition in self.held.release(&awaited) {
-                let resolved = self.owners.resolve_at_last(&transition);
-                self.settle(&transition, &resolved);
+                // One may have waited here for no more than that its socket's address was another socket's before.
+                let (resolved, another) = self.owners.end_wait(&transition, &awaited);
+                self.hold_or_settle(&transition, &resolved, another);
             }
         }
     }

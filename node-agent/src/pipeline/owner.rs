@@ -14,7 +14,7 @@ use super::{
     cgroups::Cgroups,
     describe::{Describer, Whereabouts},
     membership::Layout,
-    standing::{Place, Standing, Standings},
+    standing::{Awaited, Place, Standing, Standings},
 };
 use crate::{
     cgroupfs,
@@ -125,19 +125,21 @@ impl Owners {
         resolved
     }
 
-    /// The owner of a transition's socket, of which nothing is waited for any more, except while the list of pods is not
-    /// in sync.
-    pub(super) fn resolve_at_last(&mut self, transition: &Transition) -> Arc<Resolved> {
-        loop {
-            let resolved = self.resolve(transition);
-            let Some(awaited) = resolved.standing.awaited() else { return resolved };
-            if !self.standings.give_up(awaited) {
-                return resolved;
-            }
+    /// The owner of a transition's socket for which this is waited for no longer, and what else is.
+    pub(super) fn end_wait(
+        &mut self,
+        transition: &Transition,
+        awaited: &Awaited,
+    ) -> (Arc<Resolved>, Option<Awaited>) {
+        let mut resolved = self.resolve(transition);
+        if self.standings.end_wait(awaited, &resolved.standing) {
             if let Some(id) = transition.cgroup_id {
                 self.cgroups.is_news(id);
             }
+            resolved = self.resolve(transition);
         }
+        let another = resolved.standing.awaited().filter(|now| now != awaited);
+        (resolved, another)
     }
 
     /// What lines show of an owner under traces that ask for labels of the pod.

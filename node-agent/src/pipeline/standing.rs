@@ -178,9 +178,15 @@ impl Standings {
         }
     }
 
+    /// A wait of somebody who stands so is over. Whether it is given up for that: who waits for something else by now
+    /// goes on waiting.
+    pub(super) fn end_wait(&mut self, awaited: &Awaited, standing: &Standing) -> bool {
+        standing.awaited().as_ref() == Some(awaited) && self.give_up(awaited.clone())
+    }
+
     /// The wait for it is over. False when nothing may be concluded from that it did not come: while the list of pods is
     /// not in sync, a pod may well exist.
-    pub(super) fn give_up(&mut self, awaited: Awaited) -> bool {
+    fn give_up(&mut self, awaited: Awaited) -> bool {
         if matches!(awaited, Awaited::Pod(_)) && !self.view.roster.as_deref().is_some_and(Roster::in_sync) {
             return false;
         }
@@ -220,7 +226,10 @@ mod tests {
             uid: uid.to_owned(),
             namespace: namespace.to_owned(),
             name: format!("pod-in-{namespace}"),
-            containers: vec![ContainerInfo { name: "app".to_owned(), ids }],
+            containers: vec![
+                ContainerInfo { name: "app".to_owned(), ids },
+                ContainerInfo { name: "proxy".to_owned(), ids: Vec::new() },
+            ],
             ..PodInfo::default()
         }
     }
@@ -284,6 +293,21 @@ mod tests {
         assert!(matches!(standings.of(&identity), Standing::Pod { awaited: false, .. }));
         // What is no container has no name to wait for.
         assert_eq!(standings.of(&path(&format!("/kubepods/pod{UID}"))).awaited(), None);
+    }
+
+    #[test]
+    fn the_end_of_one_wait_ends_no_other() {
+        let mut standings = mk_standings(vec![mk_pod(UID, "ns", None), mk_pod(OTHER, "ns", None)]);
+        let [one, other] = [(UID, "ab"), (OTHER, "cd")]
+            .map(|(uid, digits)| path(&format!("/kubepods/pod{uid}/{}", id(digits))));
+        let awaited = Awaited::Container(id("ab"));
+        // Its socket has the address that one of the first pod's had.
+        let standing = standings.of(&other);
+        assert!(!standings.end_wait(&awaited, &standing));
+        assert_eq!(standings.of(&other).awaited(), Some(Awaited::Container(id("cd"))));
+        let standing = standings.of(&one);
+        assert!(standings.end_wait(&awaited, &standing));
+        assert_eq!(standings.of(&one).awaited(), None);
     }
 
     #[test]

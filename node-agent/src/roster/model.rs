@@ -37,9 +37,38 @@ pub struct ContainerInfo {
 }
 
 impl PodInfo {
-    /// Name of the container with an id.
+    /// Name of the container with an id. The first container of a pod that has only one need not be in the status yet:
+    /// the kubelet publishes ids a second or two after the start.
     pub fn container_name(&self, id: &str) -> Option<&str> {
         let of = |container: &&ContainerInfo| container.ids.iter().any(|known| known == id);
-        self.containers.iter().find(of).map(|container| container.name.as_str())
+        let found = self.containers.iter().find(of).or(match self.containers.as_slice() {
+            [only] if only.ids.is_empty() => Some(only),
+            _ => None,
+        });
+        found.map(|container| container.name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ContainerInfo, PodInfo};
+
+    fn pod(containers: &[(&str, &[&str])]) -> PodInfo {
+        let containers = containers.iter().map(|(name, ids)| ContainerInfo {
+            name: (*name).to_owned(),
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        });
+        PodInfo { containers: containers.collect(), ..PodInfo::default() }
+    }
+
+    #[test]
+    fn the_only_container_of_a_pod_is_known_before_the_status_has_its_id() {
+        assert_eq!(pod(&[("app", &[])]).container_name("aa"), Some("app"));
+        // One that was started again, or a debug container that is not in the list yet: who knows.
+        assert_eq!(pod(&[("app", &["aa"])]).container_name("bb"), None);
+        assert_eq!(pod(&[("app", &["aa"])]).container_name("aa"), Some("app"));
+        assert_eq!(pod(&[("app", &[]), ("proxy", &[])]).container_name("aa"), None);
+        assert_eq!(pod(&[("app", &["aa"]), ("proxy", &[])]).container_name("bb"), None);
+        assert_eq!(pod(&[]).container_name("aa"), None);
     }
 }
