@@ -44,10 +44,12 @@ pub enum Counter {
     RingFullUntold = 15,
     /// No trace wants the socket, whatever it does. Neither in `Seen` nor in `Filtered` as the kernel counts them.
     Unwanted = 16,
+    /// Sockets that were open before the attach whose record the program took over from what user space had found.
+    TakenOver = 17,
 }
 
 /// Slots of the counter array.
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 18;
 
 /// Counters by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];

@@ -12,5 +12,7 @@ pub mod counter;
 pub mod offsets;
 pub mod record;
 pub mod rule;
+pub mod socket;
 pub mod state;
 pub mod verifier;
+pub mod walk;

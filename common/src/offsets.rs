@@ -67,7 +67,7 @@ pub struct Offsets {
     pub cgroup_parent: u32,
     /// `task_struct.flags`, u32, for `PF_KTHREAD`.
     pub task_flags: u32,
-    /// `socket.sk`, pointer (for the start dump).
+    /// `socket.sk`, pointer (for the walk over descriptors).
     pub socket_sk: u32,
     /// `task_struct.tgid`, int.
     pub task_tgid: u32,
@@ -109,6 +109,87 @@ impl Offsets {
         socket_sk: ABSENT,
         task_tgid: ABSENT,
         task_comm: ABSENT,
+    };
+}
+
+/// Byte offsets that the walk over the kernel's own tables needs beside [`Offsets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct WalkOffsets {
+    /// `task_struct.nsproxy`, pointer.
+    pub task_nsproxy: u32,
+    /// `nsproxy.net_ns`, pointer to `net`.
+    pub nsproxy_net: u32,
+    /// `net.list`, `list_head`.
+    pub net_list: u32,
+    /// `net.ns.ops`, pointer: the same in all namespaces of a kind.
+    pub net_ops: u32,
+    /// `net.ipv4.tcp_death_row`, where that is a pointer (5.17 to 6.0).
+    pub net_death_row: u32,
+    /// `net.ipv4.tcp_death_row.hashinfo`, pointer; within `inet_timewait_death_row` where `net_death_row` is there.
+    pub net_tables: u32,
+    /// `sock.__sk_common.skc_nulls_node`, whose first word is the next node.
+    pub socket_node: u32,
+    /// `sock.__sk_common.skc_hash`, u32.
+    pub socket_hash: u32,
+    /// `sock.__sk_common.skc_refcnt`, u32.
+    pub socket_references: u32,
+    /// Byte that holds the bit `sock.__sk_common.skc_ipv6only`.
+    pub v6_only: u32,
+    /// Which bit of that byte.
+    pub v6_only_bit: u32,
+    /// `inet_connection_sock.icsk_ulp_data`, pointer; in a subflow its `mptcp_subflow_context`.
+    pub socket_ulp: u32,
+    /// `mptcp_subflow_context.conn`, pointer to the MPTCP socket.
+    pub subflow_socket: u32,
+    /// `task_struct.group_leader`, pointer.
+    pub task_leader: u32,
+    /// `task_struct.tasks`, `list_head` of all leaders.
+    pub task_list: u32,
+    /// `task_struct.start_time`, u64.
+    pub task_started: u32,
+    /// `task_struct.files`, pointer to `files_struct`.
+    pub task_files: u32,
+    /// `files_struct.fdt`, pointer to `fdtable`.
+    pub files_table: u32,
+    /// `fdtable.max_fds`, unsigned.
+    pub table_len: u32,
+    /// `fdtable.fd`, pointer to an array of pointers to `file`.
+    pub table_files: u32,
+    /// `fdtable.open_fds`, pointer to a bitmap.
+    pub table_open: u32,
+    /// `file.private_data`, pointer; of a socket's file to its `socket`.
+    pub file_private: u32,
+    /// `socket.file`, pointer back.
+    pub socket_file: u32,
+}
+
+impl WalkOffsets {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        task_nsproxy: ABSENT,
+        nsproxy_net: ABSENT,
+        net_list: ABSENT,
+        net_ops: ABSENT,
+        net_death_row: ABSENT,
+        net_tables: ABSENT,
+        socket_node: ABSENT,
+        socket_hash: ABSENT,
+        socket_references: ABSENT,
+        v6_only: ABSENT,
+        v6_only_bit: 0,
+        socket_ulp: ABSENT,
+        subflow_socket: ABSENT,
+        task_leader: ABSENT,
+        task_list: ABSENT,
+        task_started: ABSENT,
+        task_files: ABSENT,
+        files_table: ABSENT,
+        table_len: ABSENT,
+        table_files: ABSENT,
+        table_open: ABSENT,
+        file_private: ABSENT,
+        socket_file: ABSENT,
     };
 }
 

@@ -7,8 +7,6 @@ use bytemuck::{Pod, Zeroable};
 pub const UNKNOWN_NS: u64 = u64::MAX;
 /// Length of a task's name with its final NUL (`TASK_COMM_LEN`, `include/linux/sched.h`).
 pub const COMM_LEN: usize = 16;
-/// Size of a socket's record in the kernel, which user space counts and removes but does not read.
-pub const SOCKET_RECORD_LEN: usize = 96;
 /// Longest cgroup path that crosses the ring, with its final NUL. A longer one is cut; user space then looks the
 /// cgroup up by its id.
 pub const CGROUP_PATH_LEN: usize = 512;

@@ -3,10 +3,13 @@
 
 use core::ptr;
 
-use kube_tcpstates_common::offsets::{ClassicOffsets, Offsets, Settings};
+use kube_tcpstates_common::offsets::{ClassicOffsets, Offsets, Settings, WalkOffsets};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::NONE;
+
+#[unsafe(no_mangle)]
+static WALK_OFFSETS: WalkOffsets = WalkOffsets::NONE;
 
 #[unsafe(no_mangle)]
 static CLASSIC: ClassicOffsets = ClassicOffsets {
@@ -53,6 +56,11 @@ pub(crate) const fn offsets() -> *const Offsets {
 }
 
 #[inline(always)]
+pub(crate) const fn walk_offsets() -> *const WalkOffsets {
+    &raw const WALK_OFFSETS
+}
+
+#[inline(always)]
 pub(crate) const fn classic_offsets() -> *const ClassicOffsets {
     &raw const CLASSIC
 }
@@ -65,6 +73,10 @@ pub(crate) const fn settings() -> *const Settings {
 reader!(
     /// The offset of a kernel field.
     offset, offsets: Offsets
+);
+reader!(
+    /// The offset of a field that only the walk reads.
+    walk_offset, walk_offsets: WalkOffsets
 );
 reader!(
     /// The offset of a field of the classic tracepoint's record.

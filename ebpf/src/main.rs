@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One program body serves every hook; an adapter in `hook/` says how that hook hands over the socket and how
-//! its memory may be read. `cgroup` follows cgroups as they come and go, `dump` finds the sockets that were open
-//! before the start.
+//! its memory may be read. `cgroup` follows cgroups as they come and go. `walk` finds the sockets that are open, and
+//! `preexisting` takes over those that were before the start.
 #![no_std]
 #![feature(core_intrinsics)]
 #![expect(unsafe_code, reason = "kernel memory and maps are reached by pointers and helpers alone")]
@@ -23,7 +23,6 @@
 mod accept;
 mod cgroup;
 mod counters;
-mod dump;
 mod emit;
 mod globals;
 mod hook;
@@ -31,10 +30,13 @@ mod maps;
 mod memory;
 mod owner;
 mod place;
+mod preexisting;
+mod records;
 mod socket;
 mod step;
 mod tables;
 mod transition;
+mod walk;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

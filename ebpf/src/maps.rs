@@ -12,6 +12,7 @@ use kube_tcpstates_common::{
         CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
         RuleTable, TraceSet,
     },
+    walk::{Found, MAX_FOUND, Walk},
 };
 
 use crate::socket::SocketRecord;
@@ -124,9 +125,14 @@ pub(crate) static SOCKET_HASH: HashMap<u64, SocketRecord, 262_144, HASH> = HashM
 #[btf_map]
 pub(crate) static LISTENERS: HashMap<u64, SocketRecord, 65_536, HASH> = HashMap::new();
 
-/// (Network namespace inode, port) of the listeners that the start dump found, by which it tells servers from clients.
+/// Connections that were open before the programs were attached, keyed by their socket's address, until their first
+/// transition. Listeners are put into `LISTENERS` at once.
 #[btf_map]
-pub(crate) static SERVED_PORTS: HashMap<[u32; 2], u32, 65_536, NO_PREALLOC> = HashMap::new();
+pub(crate) static FOUND: HashMap<u64, Found, { MAX_FOUND as usize }, HASH> = HashMap::new();
+
+/// Shared with user space, which maps it: one slice of a walk.
+#[btf_map]
+pub(crate) static WALK: Array<Walk, 1, MMAPABLE> = Array::new();
 
 /// Slot 0: socket records found by the last count; slot 1: those of closed sockets among them.
 #[btf_map]

@@ -8,6 +8,7 @@ use kube_tcpstates_common::{
     offsets::ABSENT,
     record::{COMM_LEN, TransitionRecord},
     verifier::select,
+    walk::Found,
 };
 
 use crate::socket::SocketRecord;
@@ -146,6 +147,7 @@ pub(crate) fn clear_comm(to: &mut [u8; COMM_LEN]) {
 
 const _: () = assert!(
     offset_of!(SocketRecord, owner_comm) % 4 == 0
+        && offset_of!(Found, owner_comm) % 4 == 0
         && offset_of!(TransitionRecord, owner_comm) % 4 == 0
         && offset_of!(TransitionRecord, on_cpu_comm) % 4 == 0
 );

@@ -50,7 +50,9 @@ pub(crate) fn inherit(record: &mut SocketRecord, child: *const u8) {
     }
     let first: u64 = Probed::read(child, offset);
     // What is no listener's address is not in the map.
-    if let Some(listener) = Listeners::get(first.wrapping_sub(offset.into()) as *const u8) {
+    if let Some(listener) = Listeners::get(first.wrapping_sub(offset.into()) as *const u8)
+        && listener.owner_source != owner::NONE
+    {
         record.owner_pid = listener.owner_pid;
         copy_comm(&mut record.owner_comm, &listener.owner_comm);
         record.owner_source = owner::LISTEN;

@@ -6,61 +6,12 @@ use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
     helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get},
 };
-use kube_tcpstates_common::record::{COMM_LEN, SOCKET_RECORD_LEN};
+use kube_tcpstates_common::record::COMM_LEN;
+pub(crate) use kube_tcpstates_common::socket::{
+    BIRTH_UNKNOWN, PENDING, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
+};
 
 use crate::maps::{LISTENERS, SOCKET_HASH, SOCKET_STORAGE};
-
-/// A transition waits in this record for the next one.
-pub(crate) const PENDING: u8 = 1 << 0;
-/// `tuple` is the whole answer for this generation.
-pub(crate) const TUPLE_JUDGED: u8 = 1 << 1;
-/// `since_ns` is when the tracer found the socket, not when it entered the state.
-pub(crate) const SINCE_ATTACH: u8 = 1 << 2;
-/// The birth was not seen.
-pub(crate) const BIRTH_UNKNOWN: u8 = 1 << 3;
-
-/// `since_ns` is not that of the present state.
-pub(crate) const SINCE_UNKNOWN: u8 = 1 << 4;
-
-/// One socket's record. Changes of a socket's state are made under its lock, so nothing here needs one.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(crate) struct SocketRecord {
-    /// When it entered `state`, boot time ns.
-    pub(crate) since_ns: u64,
-    /// When the connection was born or first seen, boot time ns.
-    pub(crate) birth_ns: u64,
-    /// The pending transition's time and duration, ns.
-    pub(crate) pending_boot_ns: u64,
-    pub(crate) pending_duration_ns: u64,
-    /// Traces that may want the pending transition; all bits where it has not been emitted.
-    pub(crate) pending_for: u64,
-    /// Traces that accept the tuple.
-    pub(crate) tuple: u64,
-    /// Generation that `tuple` belongs to.
-    pub(crate) generation: u32,
-    pub(crate) owner_pid: u32,
-    pub(crate) owner_comm: [u8; COMM_LEN],
-    pub(crate) owner_source: u8,
-    pub(crate) role: u8,
-    pub(crate) state: u8,
-    pub(crate) flags: u8,
-    pub(crate) pending_old_state: u8,
-    pub(crate) pending_new_state: u8,
-    /// 1 where the pending transition has been emitted for those traces that were certain, else 0.
-    pub(crate) pending_shown: u8,
-    pub(crate) padding: u8,
-    /// Epoch of the cgroup's entry at the last transition.
-    pub(crate) epoch: u64,
-    /// `sk_err` as it was at birth, left by an earlier connection of the same socket.
-    pub(crate) birth_error: u32,
-    /// All ones where the socket had been used before its birth, else 0.
-    pub(crate) used_before: u16,
-    /// `skc_num` at birth.
-    pub(crate) birth_port: u16,
-}
-
-const _: () = assert!(size_of::<SocketRecord>() == SOCKET_RECORD_LEN);
 
 /// A record of zeros, in read-only data: on the stack it would take a fifth of what a program has.
 static EMPTY: SocketRecord = SocketRecord {
@@ -104,24 +55,15 @@ pub(crate) trait Records {
 pub(crate) struct InStorage;
 
 impl InStorage {
-    /// Makes a record with these contents, or returns the one that is there.
     #[inline(always)]
-    pub(crate) fn create_with(
-        socket: *const u8,
-        record: &mut SocketRecord,
-    ) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, record, BPF_SK_STORAGE_GET_F_CREATE)
-    }
-
-    #[inline(always)]
-    fn lookup(socket: *const u8, init: *mut SocketRecord, flags: u32) -> Option<&'static mut SocketRecord> {
-        // SAFETY: the verifier checks that `socket` is a socket and `init` a record or null; the value lives
+    fn lookup(socket: *const u8, flags: u32) -> Option<&'static mut SocketRecord> {
+        // SAFETY: the verifier checks that `socket` is a socket; the value lives
         // until the socket is freed or listens, and neither can happen while the program runs.
         unsafe {
             bpf_sk_storage_get(
                 (&raw const SOCKET_STORAGE).cast_mut().cast(),
                 socket.cast_mut().cast(),
-                init.cast(),
+                ptr::null_mut(),
                 flags.into(),
             )
             .cast::<SocketRecord>()
@@ -135,12 +77,12 @@ impl Records for InStorage {
 
     #[inline(always)]
     fn get(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, ptr::null_mut(), 0)
+        Self::lookup(socket, 0)
     }
 
     #[inline(always)]
     fn create(socket: *const u8) -> Option<&'static mut SocketRecord> {
-        Self::lookup(socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE)
+        Self::lookup(socket, BPF_SK_STORAGE_GET_F_CREATE)
     }
 
     #[inline(always)]

@@ -24,6 +24,7 @@ use crate::{
     memory::Memory,
     owner as socket_owner,
     place::{self, Place},
+    preexisting,
     socket::{
         BIRTH_UNKNOWN, Listeners, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
     },
@@ -129,10 +130,20 @@ fn judged<H: Hook>(
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;
     let mut record = if step.is_listener() { Listeners::get(socket) } else { H::Records::get(socket) };
-    if let Some(record) = record.as_deref_mut()
-        && record.since_ns < attached_ns
+    let mut is_known = false;
+    if let Some(record) = record.as_deref_mut() {
+        is_known = record.since_ns >= attached_ns;
+        if !is_known {
+            outdate(record, step, counters);
+        }
+    }
+    if !is_known
+        && !step.is_birth()
+        && !step.is_listener()
+        && let Some(found) =
+            preexisting::take_over::<H::Records>(socket, &tuple, place.netns, step, attached_ns, counters)
     {
-        outdate(record, step, counters);
+        record = Some(found);
     }
     let role = step.role(record.as_deref());
     // Under other rules, or when its cgroup was told anew, the socket may have been nobody's for a while.

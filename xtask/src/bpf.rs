@@ -24,7 +24,7 @@ const EXPECTED: &[&str] = &[
     "fexit/inet_csk_accept",
     "tp_btf/cgroup_mkdir",
     "tp_btf/cgroup_rmdir",
-    "iter/task_file",
+    "raw_tp/walk",
     "iter/bpf_sk_storage_map",
 ];
 

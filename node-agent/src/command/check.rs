@@ -1,10 +1,9 @@
 //! `check`: says what this kernel and this process can do, and tries it.
 
-use std::{io::Write as _, path::Path};
+use std::io::Write as _;
 
 use super::args::CheckArguments;
 use crate::{
-    cgroupfs,
     kernel::{self, Hook, Options},
     preflight::{self, Finding},
 };
@@ -44,12 +43,7 @@ pub(super) fn run(raw: &CheckArguments) -> anyhow::Result<bool> {
 
 /// Loads and attaches for a moment, with rules that want nothing.
 fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
-    let mut kernel = kernel::load(Options {
-        hook,
-        ring_bytes: RING_BYTES,
-        want_on_cpu: false,
-        sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
-    })?;
+    let mut kernel = kernel::load(Options { hook, ring_bytes: RING_BYTES, want_on_cpu: false })?;
     kernel.attach_cgroups();
     kernel.attach()?;
     Ok(preflight::attached(&kernel))

@@ -13,7 +13,7 @@ use super::{
     tuning::Tuning,
 };
 use crate::{
-    cgroupfs::{self, Mount},
+    cgroupfs::Mount,
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options},
     outlet::{self, Asked, Diagnostics, OnEnd, RunId},
@@ -82,7 +82,6 @@ impl Session {
             ring_bytes: self.options.tuning.ring_bytes,
             // BCC's columns show who was on the CPU.
             want_on_cpu: self.options.format.columns,
-            sees_every_task: cgroupfs::shows_the_host(Path::new("/proc")),
         })
     }
 

@@ -97,6 +97,17 @@ impl Btf {
 
     /// Byte offset of `path` (`"__sk_common.skc_net"`) in a structure, or `None` when it has no such member.
     pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+        Some(self.bit(structure, path)? / 8)
+    }
+
+    /// Size of a structure in bytes.
+    pub fn size(&self, structure: &str) -> Option<u32> {
+        let id = *self.structs.get(structure.as_bytes())?;
+        u32_at(&self.bytes, *self.types.get(id as usize)? as usize + 8)
+    }
+
+    /// Bit offset of the same: of a bit-field, where its lowest bit is.
+    pub fn bit(&self, structure: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(structure.as_bytes())?;
         let mut bits = 0;
         for member in path.split('.') {
@@ -104,7 +115,7 @@ impl Btf {
             bits += offset;
             id = of;
         }
-        Some(bits / 8)
+        Some(bits)
     }
 
     /// Number of parameters of a function.
@@ -290,6 +301,8 @@ mod tests {
         assert_eq!(btf.offset("outer", "x"), Some(0));
         assert_eq!(btf.offset("outer", "in.b"), Some(8));
         assert_eq!(btf.offset("inner", "b"), Some(4));
+        assert_eq!(btf.bit("outer", "in.b"), Some(64));
+        assert_eq!(btf.size("outer"), Some(12));
     }
 
     #[test]
@@ -298,6 +311,7 @@ mod tests {
         assert_eq!(btf.offset("outer", "y"), None);
         assert_eq!(btf.offset("nothing", "x"), None);
         assert_eq!(btf.offset("outer", "x.y"), None);
+        assert_eq!(btf.size("nothing"), None);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData},
 };
-use kube_tcpstates_common::record::SOCKET_RECORD_LEN;
+use kube_tcpstates_common::socket::SocketRecord;
 
-use super::error::BoxError;
+use super::{error::BoxError, pod::Plain};
 
 /// By the socket's address.
-type Listeners<T> = HashMap<T, u64, [u8; SOCKET_RECORD_LEN]>;
+type Listeners<T> = HashMap<T, u64, Plain<SocketRecord>>;
 
 /// Forgets those of an earlier attachment: they may have closed since, and another socket may stand at the address.
 /// The walk over open sockets finds those that still listen.
@@ -19,12 +19,6 @@ pub(super) fn clear(ebpf: &mut Ebpf) -> Result<(), BoxError> {
     let known: Vec<u64> = listeners.keys().filter_map(Result::ok).collect();
     for socket in known {
         listeners.remove(&socket)?;
-    }
-    let mut ports: HashMap<&mut MapData, [u32; 2], u32> =
-        ebpf.map_mut("SERVED_PORTS").ok_or("the object has no SERVED_PORTS")?.try_into()?;
-    let known: Vec<[u32; 2]> = ports.keys().filter_map(Result::ok).collect();
-    for port in known {
-        ports.remove(&port)?;
     }
     Ok(())
 }

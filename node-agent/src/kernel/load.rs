@@ -10,7 +10,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
     counter::Counter,
-    offsets::{ABSENT, ClassicOffsets, Offsets, Settings},
+    offsets::{ABSENT, ClassicOffsets, Offsets, Settings, WalkOffsets},
 };
 use kube_tcpstates_events::{Hook, Storage};
 
@@ -20,20 +20,18 @@ use super::{
     clock::boot_ns,
     control::ControlPage,
     counters::Counters,
-    dump,
     error::{BoxError, LoadError, told},
     heap, listeners, object, offsets,
     pod::Plain,
+    preexisting, records,
     ring::Rings,
     rules::{Rules, wait_for_programs},
+    walk::Layout,
 };
 
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// What the dump of open sockets finds in a container.
-const OWN_TASKS_ONLY: &str = "only those of this container: of others the descriptors are not to be seen without the \
-                              host's pid namespace (hostPID)";
+const NO_TYPES: &str = "the kernel shows no type information (BTF)";
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +42,6 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Record the task on the CPU as well.
     pub want_on_cpu: bool,
-    /// This process sees every process of the machine: the kernel shows an iterator over tasks only those of its
-    /// reader's pid namespace (`init_seq_pidns`, `kernel/bpf/task_iter.c`).
-    pub sees_every_task: bool,
 }
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
@@ -61,7 +56,7 @@ pub struct Loaded {
     /// Whether cgroups are followed as they come and go.
     pub cgroup_events: bool,
     /// Whether sockets open before the start were found, or why not.
-    pub dump: Result<(), String>,
+    pub open_sockets: Result<(), String>,
     /// Reads counters.
     pub counters: Counters,
     /// Both rings; taken by the reader.
@@ -74,7 +69,10 @@ pub struct Loaded {
     /// Takes the hits for which the kernel skips `program`.
     second: Option<&'static str>,
     accept_arguments: u32,
-    options: Options,
+    /// How to walk over open sockets, or why that cannot be.
+    layout: Result<Layout, String>,
+    /// How many the program was told of, less those that it did not take over before the last detach.
+    found: u64,
     /// The program that counts socket records is loaded.
     counts_records: bool,
     offsets: Offsets,
@@ -114,14 +112,21 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         })?,
         _ => ClassicOffsets::zeroed(),
     };
+    let layout = match &types {
+        Ok(types) => Layout::resolve(types).map_err(|missing| missing.to_string()),
+        Err(_) => Err(NO_TYPES.to_owned()),
+    };
+    let walk_offsets = layout.as_ref().map_or(WalkOffsets::NONE, |layout| layout.offsets);
     let settings = Settings { want_on_cpu: options.want_on_cpu.into(), ring_bytes: options.ring_bytes };
     let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
         .override_global("OFFSETS", &Plain(offsets), true)
+        .override_global("WALK_OFFSETS", &Plain(walk_offsets), true)
         .override_global("CLASSIC", &Plain(classic), true)
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("FOUND", object::max_found(hook))
         .load(bytemuck::cast_slice(&object::for_hook(hook)))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
@@ -131,11 +136,12 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
-    let mut loaded = assemble(ebpf, options, (hook, storage, program), btf)?;
+    let mut loaded = assemble(ebpf, (hook, storage, program), btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
     loaded.second = second;
     loaded.offsets = offsets;
+    loaded.layout = layout;
     Ok(loaded)
 }
 
@@ -146,7 +152,6 @@ fn attach_points(types: &Btf) -> Option<AyaBtf> {
         "btf_trace_cgroup_mkdir",
         "btf_trace_cgroup_rmdir",
         "inet_csk_accept",
-        "bpf_iter_task_file",
         "bpf_iter_bpf_sk_storage_map",
     ];
     AyaBtf::parse(&types.skeleton(NAMES), Endianness::default()).ok()
@@ -224,7 +229,6 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
 
 fn assemble(
     mut ebpf: Ebpf,
-    options: Options,
     (hook, storage, program): (Hook, Storage, &'static str),
     btf: Option<AyaBtf>,
 ) -> Result<Loaded, LoadError> {
@@ -273,8 +277,8 @@ fn assemble(
         storage,
         accept_owner: false,
         cgroup_events: false,
-        // What attaching will find is known where it is not much.
-        dump: if options.sees_every_task { Ok(()) } else { Err(OWN_TASKS_ONLY.to_owned()) },
+        open_sockets: Err("nothing is attached yet".to_owned()),
+        found: 0,
         counters,
         rings: Some(rings),
         rules,
@@ -282,7 +286,7 @@ fn assemble(
         program,
         second: None,
         accept_arguments: 0,
-        options,
+        layout: Err(NO_TYPES.to_owned()),
         counts_records: false,
         offsets: Offsets::NONE,
         links: Vec::new(),
@@ -332,32 +336,29 @@ impl Loaded {
         Ok(())
     }
 
-    /// Finds the sockets that were open before.
+    /// Finds the sockets that were open before, and loads what needs types.
     fn look_back(&mut self, btf: Option<&AyaBtf>) {
-        let Some(btf) = btf else {
-            self.dump = Err("the kernel shows no type information".to_owned());
-            return;
+        if let Some(btf) = btf
+            && self.storage == Storage::SocketStorage
+        {
+            if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
+                self.links.push(link);
+                self.accept_owner = true;
+            }
+            if !self.counts_records {
+                // For later, when there are no types any more. Without it the counts of records are not told.
+                self.counts_records = records::load_count(&mut self.ebpf, btf).is_ok();
+            }
+        }
+        let taken_over = self.counters.snapshot().get(Counter::TakenOver);
+        let found = match self.layout.clone() {
+            Ok(layout) => {
+                preexisting::find(&mut self.ebpf, layout, &self.rules).map_err(|error| told(&error))
+            }
+            Err(why) => Err(why),
         };
-        if self.storage == Storage::Hash {
-            let listeners = dump::open_listeners(&mut self.ebpf, btf);
-            self.dump = Err(match listeners {
-                Ok(()) => "only the children of listeners: the rest needs socket storage".to_owned(),
-                Err(error) => error.to_string(),
-            });
-            return;
-        }
-        if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
-            self.links.push(link);
-            self.accept_owner = true;
-        }
-        self.dump = dump::open_sockets(&mut self.ebpf, btf).map_err(|error| error.to_string());
-        if !self.options.sees_every_task && self.dump.is_ok() {
-            self.dump = Err(OWN_TASKS_ONLY.to_owned());
-        }
-        if !self.counts_records {
-            // For later, when there are no types any more. Without it the counts of records are not told.
-            self.counts_records = dump::load_count(&mut self.ebpf, btf).is_ok();
-        }
+        self.found = taken_over + found.as_ref().unwrap_or(&0);
+        self.open_sockets = found.map(drop);
     }
 
     /// Whether the program can read which cgroup made a socket.
@@ -374,15 +375,17 @@ impl Loaded {
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
         let listeners = listeners::count(&self.ebpf).ok()?;
+        let counters = self.counters.snapshot();
+        let taken_over = counters.get(Counter::TakenOver);
         let (connections, closed) = match self.storage {
-            Storage::SocketStorage => dump::count_records(&mut self.ebpf).ok()?,
+            Storage::SocketStorage => records::count_records(&mut self.ebpf).ok()?,
             Storage::Hash => {
-                let counters = self.counters.snapshot();
-                let made = counters.get(Counter::StorageCreated);
+                let made = counters.get(Counter::StorageCreated) + taken_over;
                 (made.saturating_sub(counters.get(Counter::StorageDeleted)), 0)
             }
         };
-        Some((listeners + connections, closed))
+        // What waits for a first transition is a record as well.
+        Some((listeners + connections + self.found.saturating_sub(taken_over), closed))
     }
 
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and

@@ -1,6 +1,9 @@
 //! The object that `cargo xtask bpf` built, and the one thing in it that depends on the kernel.
 
-use kube_tcpstates_common::rule::HASH_FLAGS;
+use kube_tcpstates_common::{
+    rule::HASH_FLAGS,
+    walk::{MAX_FOUND, MAX_FOUND_AT_ONCE},
+};
 use kube_tcpstates_events::Hook;
 
 use super::release::{kernel_release, kernel_version};
@@ -12,7 +15,16 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// The object for a hook on the running kernel, as words, so that it is aligned; to be read as bytes.
 pub(super) fn for_hook(hook: Hook) -> Vec<u64> {
-    with_hash_flags(if may_allocate(hook, kernel_version(&kernel_release())) { BPF_F_NO_PREALLOC } else { 0 })
+    with_hash_flags(if may_allocate_here(hook) { BPF_F_NO_PREALLOC } else { 0 })
+}
+
+/// How many open connections the programs of a hook can be told of on the running kernel.
+pub(super) fn max_found(hook: Hook) -> u32 {
+    if may_allocate_here(hook) { MAX_FOUND } else { MAX_FOUND_AT_ONCE }
+}
+
+fn may_allocate_here(hook: Hook) -> bool {
+    may_allocate(hook, kernel_version(&kernel_release()))
 }
 
 /// Whether the programs of a hook may use a hash that allocates as it goes. From a tracepoint or kprobe they did so with

@@ -4,12 +4,12 @@ use kube_tcpstates_common::offsets::{ABSENT, Offsets};
 
 use super::btf::Btf;
 
-/// A member that this kernel lacks and without which the hook cannot work.
+/// A member that this kernel lacks and without which something cannot work.
 #[derive(Debug, thiserror::Error)]
-#[error("this kernel's type information has no `{structure}.{member}`: the hook cannot read sockets")]
+#[error("this kernel's type information has no `{structure}.{member}`")]
 pub struct Missing {
-    structure: &'static str,
-    member: &'static str,
+    pub(super) structure: &'static str,
+    pub(super) member: &'static str,
 }
 
 /// Resolves every offset. The tuple and the protocol must be there; what is missing of the rest is marked

@@ -63,7 +63,7 @@ impl Pipeline {
         self.walk();
         self.swap()?;
         self.kernel.attach()?;
-        if let Err(why) = &self.kernel.dump {
+        if let Err(why) = &self.kernel.open_sockets {
             let why = why.lines().next().unwrap_or_default();
             tracing::warn!("sockets open before the start have neither role nor owner: {why}");
         }

@@ -94,9 +94,9 @@ pub fn attached(kernel: &Loaded) -> Vec<Finding> {
         ),
         found(
             "open_sockets",
-            kernel.dump.is_ok(),
+            kernel.open_sockets.is_ok(),
             kernel
-                .dump
+                .open_sockets
                 .as_ref()
                 .err()
                 .map_or("sockets open before the start have role and owner", String::as_str),

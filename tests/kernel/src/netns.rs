@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::requirements::is_gone;
-use crate::workload::enter::NETNS_FOLDER;
+use crate::workload::enter::{NETNS_FOLDER, enter};
 
 const PREFIX: &str = "kt";
 
@@ -22,10 +22,22 @@ pub struct Netns {
 impl Netns {
     /// A namespace with nothing but loopback.
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::add(&new_name())
+    }
+
+    /// The same, made from inside of another: some settings of a new namespace are its maker's to say.
+    pub fn made_in(maker: &Self) -> Self {
+        let name = new_name();
+        let make = || {
+            enter(None, Some(&maker.name)).expect("enter the maker's namespace");
+            Self::add(&name)
+        };
+        std::thread::scope(|scope| scope.spawn(make).join().expect("the namespace is made"))
+    }
+
+    fn add(name: &str) -> Self {
         ip(&format!("netns add {name}"));
-        let namespace = Self { name };
+        let namespace = Self { name: name.to_owned() };
         namespace.ip("link set lo up");
         namespace
     }
@@ -57,6 +69,11 @@ impl Netns {
     pub fn widen_ports(&self) {
         self.set("net/ipv4/ip_local_port_range", "1024 65000");
     }
+}
+
+fn new_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Default for Netns {

@@ -64,6 +64,14 @@ impl Puppet {
         ends.expect("a bound socket has an address").local
     }
 
+    /// `bind` and `listen` with a socket of MPTCP; returns the local address.
+    #[track_caller]
+    pub fn listen_mptcp(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {
+        let ends = self.must(&Request::BindMptcp { socket: socket.to_owned(), at });
+        self.listen_on(socket).unwrap_or_else(|error| panic!("listen on {at}: {error}"));
+        ends.expect("a bound socket has an address").local
+    }
+
     /// `listen` on a bound socket.
     pub fn listen_on(&mut self, socket: &str) -> Result<(), Refused> {
         self.ask(&Request::Listen { socket: socket.to_owned() }).map(drop)

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
-use kube_tcpstates_common::record::SOCKET_RECORD_LEN;
+use kube_tcpstates_common::socket::SocketRecord;
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::programs::maps_of_process;
@@ -101,7 +101,7 @@ impl<T: AsRawFd> Socket for T {
 }
 
 #[track_caller]
-fn storage_of(tracer: &Tracer) -> SkStorage<MapData, [u8; SOCKET_RECORD_LEN]> {
+fn storage_of(tracer: &Tracer) -> SkStorage<MapData, [u8; size_of::<SocketRecord>()]> {
     let maps = maps_of_process(tracer.pid());
     let id = maps.get("SOCKET_STORAGE").expect("the tracer holds the map");
     let map = MapData::from_id(*id).expect("open the map");

@@ -25,6 +25,7 @@ const PROGRAMS: &[Program] = &[
     (&["/bin/umount"], "mount"),
     (&["/bin/mountpoint"], "util-linux"),
     (&["/usr/bin/unshare"], "util-linux"),
+    (&["/usr/bin/setpriv"], "util-linux"),
     (&["/usr/bin/stdbuf"], "coreutils"),
     (&["/usr/libexec/coreutils/libstdbuf.so"], "coreutils"),
     (&["/usr/sbin/tcpstates"], "libbpf-tools"),

@@ -9,13 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, AddressFamily, Protocol, RawProtocol, SocketFlags, SocketType, sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::{Ends, own_cgroup};
 
 /// No call waits longer than this; a test that needs more is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `IPPROTO_MPTCP` (5.6).
+const MPTCP: Protocol = Protocol::from_raw(RawProtocol::new(262).expect("it is not 0"));
 
 /// One thing to do. Sockets go by names that the test chooses.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +31,13 @@ pub enum Request {
     },
     /// `socket` and `bind`, with `SO_REUSEADDR`.
     Bind {
+        /// New socket.
+        socket: String,
+        /// Port 0 lets the kernel choose.
+        at: SocketAddr,
+    },
+    /// The same with a socket of MPTCP, as Go's `net.Listen` makes them.
+    BindMptcp {
         /// New socket.
         socket: String,
         /// Port 0 lets the kernel choose.
@@ -151,7 +161,8 @@ impl Sockets {
     fn carry_out(&mut self, request: Request) -> io::Result<Option<Ends>> {
         match request {
             Request::Rename { hex } => rename(&hex).map(|()| None),
-            Request::Bind { socket, at } => self.bind(&socket, at),
+            Request::Bind { socket, at } => self.bind(&socket, at, None),
+            Request::BindMptcp { socket, at } => self.bind(&socket, at, Some(MPTCP)),
             Request::Listen { socket } => {
                 net::listen(self.get(&socket)?, 128)?;
                 self.ends(&socket)
@@ -194,8 +205,8 @@ impl Sockets {
         }
     }
 
-    fn bind(&mut self, name: &str, at: SocketAddr) -> io::Result<Option<Ends>> {
-        let socket = new_socket(at)?;
+    fn bind(&mut self, name: &str, at: SocketAddr, protocol: Option<Protocol>) -> io::Result<Option<Ends>> {
+        let socket = socket_of(at, protocol)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
         net::bind(&socket, &at)?;
         self.keep(name, socket)
@@ -271,8 +282,12 @@ fn unknown(name: &str) -> io::Error {
 
 /// A blocking TCP socket of the address' family whose calls end in bounded time.
 pub(super) fn new_socket(for_address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if for_address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    socket_of(for_address, None)
+}
+
+fn socket_of(address: SocketAddr, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, protocol)?;
     limit_waiting(&socket)?;
     Ok(socket)
 }

@@ -1,8 +1,8 @@
-//! Sockets that were open before the programs were attached, and how many socket records there are.
+//! How many socket records there are in socket storage.
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, ErrorKind},
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
@@ -12,41 +12,7 @@ use aya::{
     programs::Iter,
 };
 
-use super::error::LoadError;
-
-/// Walks every task's descriptors twice: listeners first, so that the second pass can tell servers from clients.
-/// Leaves a record, marked as older than the tracer, with each TCP socket that has none.
-pub(super) fn open_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
-    open_listeners(ebpf, btf)?;
-    walk(ebpf, btf, "dump_sockets")
-}
-
-/// The first pass alone: where records are in the hash, the children of listeners get their owner from it.
-pub(super) fn open_listeners(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
-    walk(ebpf, btf, "dump_listeners")
-}
-
-fn walk(ebpf: &mut Ebpf, btf: &Btf, program: &'static str) -> Result<(), LoadError> {
-    run(ebpf, btf, program).map_err(|reason| LoadError::Program {
-        program,
-        hint: "sockets open before the start".to_owned(),
-        reason,
-    })
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-fn run(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<(), BoxError> {
-    let program: &mut Iter = ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
-    program.load("task_file", btf)?;
-    let link = program.attach()?;
-    let link = program.take_link(link)?;
-    let mut nothing = Vec::new();
-    // Reading is what makes the kernel walk; the programs print nothing.
-    link.into_file()?.read_to_end(&mut nothing)?;
-    program.unload()?;
-    Ok(())
-}
+use super::error::BoxError;
 
 /// Loads the program that counts records.
 pub(super) fn load_count(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
@@ -67,10 +33,23 @@ pub(super) fn count_records(ebpf: &mut Ebpf) -> Result<(u64, u64), BoxError> {
     }
     let program: &mut Iter = ebpf.program_mut("count_records").ok_or("not in the object")?.try_into()?;
     let link = link_to_map(program.fd()?.as_fd(), records.as_fd())?;
-    let mut nothing = Vec::new();
-    File::from(iterator_of(link.as_fd())?).read_to_end(&mut nothing)?;
+    run_to_end(File::from(iterator_of(link.as_fd())?))?;
     let counts: Array<&MapData, u64> = Array::try_from(ebpf.map("RECORD_COUNT").ok_or("no RECORD_COUNT")?)?;
     Ok((counts.get(&0, 0)?, counts.get(&1, 0)?))
+}
+
+/// Reading is what makes the kernel walk; the program prints nothing. After a million objects without output a read
+/// ends with `EAGAIN`, and the next goes on (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`).
+fn run_to_end(mut iterator: impl io::Read) -> io::Result<()> {
+    let mut nothing = [0; 64];
+    loop {
+        match iterator.read(&mut nothing) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -125,4 +104,33 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the call has just made this descriptor, nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+
+    use super::run_to_end;
+
+    /// What reads of an iterator give, one after the other.
+    struct Reads(Vec<Result<usize, i32>>);
+
+    impl Read for Reads {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            self.0.remove(0).map_err(io::Error::from_raw_os_error)
+        }
+    }
+
+    #[test]
+    fn an_iterator_of_more_than_a_million_is_read_to_its_end() {
+        let mut reads = Reads(vec![Err(libc::EAGAIN), Err(libc::EAGAIN), Ok(0)]);
+        run_to_end(&mut reads).unwrap();
+        assert!(reads.0.is_empty());
+    }
+
+    #[test]
+    fn any_other_error_ends_it() {
+        let refused = run_to_end(Reads(vec![Err(libc::EACCES)])).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
+    }
 }
