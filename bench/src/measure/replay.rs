@@ -43,8 +43,10 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let (together, allocations) = (together?, allocations?);
     report.add(GROUP, "lines a second, one core", "", together);
     report.add(GROUP, "lines a second, stdout's thread on another core", "", apart);
-    report.add(GROUP, "allocations per million lines", "", vec![allocations]);
-    let found = report.median(GROUP, "lines a second, one core").unwrap_or(f64::NAN);
+    report.add(GROUP, "allocations per million lines", "", allocations);
+    let median = |name| report.median(GROUP, name).unwrap_or(f64::NAN);
+    let found = median("lines a second, one core");
+    let allocations = median("allocations per million lines");
     report.promises.push(Promise::at_least("replay on one core, lines a second", found, 1e6, Some(2e6)));
     report.promises.push(Promise::at_most(
         "allocations per million lines in steady state",
@@ -124,13 +126,14 @@ fn rates(records: &mut [TransitionRecord]) -> Result<Vec<f64>> {
     Ok(rates)
 }
 
-/// Allocations of the pipeline's thread for a million lines, when everything is warm.
+/// Allocations of the pipeline's thread for a million lines, when everything is warm. The queue to stdout takes another
+/// chunk whenever it is fuller than ever before, so one run may have two of those; what is allocated for lines shows in
+/// every run.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn allocations(records: &mut [TransitionRecord]) -> Result<f64> {
+fn allocations(records: &mut [TransitionRecord]) -> Result<Vec<f64>> {
     let mut replay = pipeline(records)?;
     feed(&mut replay, records, LINES / 10);
-    let counted = allocation_counter::measure(|| {
-        feed(&mut replay, records, LINES);
-    });
-    Ok(counted.count_total as f64)
+    let mut million =
+        || allocation_counter::measure(|| _ = feed(&mut replay, records, LINES)).count_total as f64;
+    Ok((0..RUNS).map(|_| million()).collect())
 }
