@@ -8,16 +8,16 @@ use kube_tcpstates_common::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
-    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
-    verifier::{any_bit_everywhere, bit_everywhere, forget, highest_bit, select},
+    verifier::{any_bit_everywhere, forget, highest_bit, select},
 };
 
 use crate::{
     counters::Counters,
     emit::{self, Emission, Pending},
+    failure,
     globals::{offset, setting},
     hook::{Hook, Tuple},
     maps::{RULES, in_force},
@@ -35,9 +35,6 @@ use crate::{
 const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
-
-/// `include/uapi/asm-generic/errno.h`.
-const EADDRNOTAVAIL: u64 = 99;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -154,10 +151,10 @@ fn judged<H: Hook>(
     if let Some(record) = record.as_deref_mut() {
         record.epoch = epoch;
     }
-    let no_port = no_port::<H::Memory>(socket, record.as_deref(), step, rules.none);
+    let failure = failure::of_connect::<H::Memory>(socket, record.as_deref(), step, rules.none);
     // What is there is the port of the connection before.
     tuple.local_port = select(
-        no_port,
+        failure.no_port,
         record.as_deref().map_or(0, |record| record.birth_port).into(),
         tuple.local_port.into(),
     ) as u16;
@@ -198,12 +195,13 @@ fn judged<H: Hook>(
         role,
     };
     if let Some(record) = record.as_deref_mut() {
+        let error = failure.error_of(record, emission.error);
+        emission.error = forget(error.into(), rules.none) as u32;
         if step.is_birth() && !step.is_child() {
-            remember_left_over::<H::Memory>(record, socket, &emission);
+            failure::remember_left_over::<H::Memory>(record, socket, &emission);
+        } else {
+            record.birth_error = 0;
         }
-        let changed = any_bit_everywhere((emission.error ^ record.birth_error).into());
-        let error = select(no_port, EADDRNOTAVAIL, emission.error.into());
-        emission.error = forget(error & (changed | no_port), rules.none) as u32;
         emission.duration_ns = arrive(
             record,
             forget(not_followed, rules.none) == 0,
@@ -219,33 +217,6 @@ fn judged<H: Hook>(
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record, rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
-}
-
-/// Keeps what an earlier connection has left in the socket, and what tells whether there was one.
-#[inline(always)]
-fn remember_left_over<M: Memory>(record: &mut SocketRecord, socket: *const u8, birth: &Emission<'_>) {
-    record.birth_error = birth.error;
-    record.birth_port = birth.tuple.local_port;
-    record.used_before = any_bit_everywhere(M::beyond::<u32>(socket, offset!(write_seq)).into()) as u16;
-}
-
-/// All ones where a connect failed because no local port was free (`EADDRNOTAVAIL`), else 0: nothing was sent, and the
-/// first sequence number was not chosen yet. In a socket that was used before that number is an old one; there a
-/// connect that was put off (`TCP_FASTOPEN_CONNECT`) is told by its shutdown. `zero` is that of [`forget`].
-#[inline(always)]
-fn no_port<M: Memory>(socket: *const u8, record: Option<&SocketRecord>, step: Step, zero: u64) -> u64 {
-    if offset!(segments_out) == ABSENT || offset!(write_seq) == ABSENT || offset!(shutdown) == ABSENT {
-        return zero;
-    }
-    let Some(record) = record else { return zero };
-    if !step.is_failed_connect() || record.flags & BIRTH_UNKNOWN != 0 {
-        return zero;
-    }
-    let sent = u64::from(M::beyond::<u32>(socket, offset!(segments_out)));
-    let chosen = u64::from(M::beyond::<u32>(socket, offset!(write_seq)));
-    let shut = u64::from(M::field::<u8>(socket, offset!(shutdown)));
-    let tells = select(bit_everywhere::<0>(record.used_before.into()), shut, chosen);
-    forget(!any_bit_everywhere(sent | tells), zero)
 }
 
 /// Makes the socket's record, a listener's among the listeners.

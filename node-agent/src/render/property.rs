@@ -93,6 +93,8 @@ impl Sample {
             state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
             role: transition.role,
             gap: transition.gap,
+            cause: ((transition.old_state.0, transition.new_state.0) == (2, 7) && transition.error.is_none())
+                .then_some(events::Cause::Unknown),
             mptcp: transition.mptcp,
             dual_stack: transition.v4_mapped,
             connection: events::Connection {
