@@ -39,7 +39,8 @@ impl Way {
     }
 }
 
-/// A client behind a router that has those three ways.
+/// A client behind a router that has those three ways. A router answers a client five times at once, and then once a
+/// second.
 struct Stage {
     client: Netns,
     _router: Netns,
@@ -79,8 +80,8 @@ fn told(lines: &[Event]) -> Vec<(IpAddr, Option<&str>, Option<&str>)> {
 fn a_rejected_connect_has_its_error_also_when_the_program_has_read_it() {
     use Way::{Prohibited, Silent, Unreachable};
     require(&[]);
-    let stage = Stage::new();
     for hook in ["tp_btf", "raw_tp"] {
+        let stage = Stage::new();
         let mut client = Puppet::start(&Place::default().netns(&stage.client));
         let netns = stage.client.inode().to_string();
         let tracer = Setup::json(["--hook", hook, "--netns", &netns]).start_ready();
@@ -119,8 +120,8 @@ fn a_rejected_connect_has_its_error_also_when_the_program_has_read_it() {
 fn over_ipv6_it_has_its_error_until_the_program_reads_it() {
     use Way::{Prohibited, Silent, Unreachable};
     require(&[]);
-    let stage = Stage::new();
     for hook in ["tp_btf", "raw_tp"] {
+        let stage = Stage::new();
         let mut client = Puppet::start(&Place::default().netns(&stage.client));
         let netns = stage.client.inode().to_string();
         let tracer = Setup::json(["--hook", hook, "--netns", &netns]).start_ready();
