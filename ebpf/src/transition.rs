@@ -71,6 +71,32 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
     judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
+/// A followed socket has ended and its close is missing. What the rules no longer follow is not missing.
+#[inline(always)]
+pub(crate) fn on_end<H: Hook>(hook: &H, record: &SocketRecord, counters: Counters) {
+    let Some((generation, attached_ns)) = in_force() else { return };
+    let half = generation & 1;
+    let Some(rules) = RULES.get(half) else { return };
+    let tables = MapTables { half, epoch: Cell::new(rules.none) };
+    let socket = hook.socket();
+    let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
+    let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
+    let followed = record.state != NEW
+        && record.since_ns >= attached_ns
+        && record.generation == generation
+        && record.epoch == tables.epoch.get();
+    if identity.0 == 0 || !followed {
+        forget_ended::<H::Records>(counters, socket, hook.old_state(), hook.new_state());
+        return;
+    }
+    counters.add(Counter::Seen, 1);
+    counters.add(Counter::Gap, 1);
+    counters.add(Counter::Inferred, 1);
+    let place = Place::beside::<H::Memory>(cgroup_id, socket);
+    let step = Step::new(hook.old_state(), hook.new_state(), counters);
+    judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
+}
+
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
 /// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
 #[inline(always)]
@@ -151,7 +177,9 @@ fn judged<H: Hook>(
     if let Some(record) = record.as_deref_mut() {
         record.epoch = epoch;
     }
-    let failure = failure::of_connect::<H::Memory>(socket, record.as_deref(), step, rules.none);
+    // At a socket's end it is too late to look.
+    let connecting = if H::INFERS { None } else { record.as_deref() };
+    let failure = failure::of_connect::<H::Memory>(socket, connecting, step, rules.none);
     // What is there is the port of the connection before.
     tuple.local_port = select(
         failure.no_port,
@@ -189,8 +217,11 @@ fn judged<H: Hook>(
         now,
         generation,
         duration_ns: UNKNOWN_NS,
-        flags: v4_mapped | mptcp::<H::Memory>(socket) | step.birth_flag(),
-        error: H::Memory::field::<u32>(socket, offset!(error)),
+        flags: v4_mapped
+            | mptcp::<H::Memory>(socket)
+            | step.birth_flag()
+            | u16::from(H::INFERS) * flag::INFERRED,
+        error: if H::INFERS { 0 } else { H::Memory::field::<u32>(socket, offset!(error)) },
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         role,
     };
@@ -317,6 +348,10 @@ fn arrive(
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
+        // The end of the connection before. Its lines are another connection's, so it is only counted.
+        if followed && record.state != NEW && record.state != State::CLOSE.0 {
+            counters.add(Counter::Gap, 1);
+        }
         born(record, step, now, counters, socket);
     } else if record.state == NEW {
         record.birth_ns = now;
@@ -332,6 +367,7 @@ fn arrive(
         } else if followed {
             counters.add(Counter::Gap, 1);
             *flags |= flag::GAP;
+            infer(record, step, now, counters, flags);
         }
         record.flags &= !(SINCE_ATTACH | SINCE_UNKNOWN);
         if record.flags & BIRTH_UNKNOWN == 0 {
@@ -345,6 +381,26 @@ fn arrive(
     record.since_ns = now;
     record.state = step.new;
     duration_ns
+}
+
+/// Has what was missed wait in the record, as if it had come just now: the present transition decides it.
+#[inline(always)]
+fn infer(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, flags: &mut u16) {
+    if record.flags & PENDING != 0 {
+        // There is room for one.
+        return;
+    }
+    counters.add(Counter::Inferred, 1);
+    counters.add(Counter::Seen, 1);
+    counters.add(Counter::Pending, 1);
+    record.flags |= PENDING;
+    record.pending_boot_ns = now;
+    record.pending_duration_ns = UNKNOWN_NS;
+    record.pending_old_state = record.state;
+    record.pending_new_state = step.old;
+    record.pending_for = TraceSet::MAX;
+    record.pending_shown = 0;
+    *flags |= flag::PENDING_INFERRED;
 }
 
 /// A connection or listener begins, perhaps on a socket that had another before.

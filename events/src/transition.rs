@@ -63,6 +63,10 @@ pub struct TransitionAttributes {
     /// The state left is not the one the tracer last saw this socket enter: a transition in between is missing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gap: bool,
+    /// The tracer missed the transition; it follows from the states that the socket had before and after. `time` is the
+    /// latest it can have been.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inferred: bool,
     /// Why a connect failed, where no error tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
