@@ -46,10 +46,12 @@ pub enum Counter {
     Unwanted = 16,
     /// Sockets that were open before the attach whose record the program took over from what user space had found.
     TakenOver = 17,
+    /// Transitions that no program got and that follow from those around them. Among `Seen`.
+    Inferred = 18,
 }
 
 /// Slots of the counter array.
-pub const COUNTERS: usize = 18;
+pub const COUNTERS: usize = 19;
 
 /// Counters by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];

@@ -35,6 +35,16 @@ pub struct Offsets {
     pub protocol: u32,
     /// `sock.sk_err`, int.
     pub error: u32,
+    /// `sock.sk_err_soft`, int.
+    pub soft_error: u32,
+    /// `sock.sk_error_queue.qlen`, u32.
+    pub errors_queued: u32,
+    /// `sock.sk_error_queue.prev`, pointer to the newest `sk_buff`, or to the queue where that is empty.
+    pub newest_error: u32,
+    /// `sock_exterr_skb.ee.ee_errno` within `sk_buff`, u32.
+    pub queued_errno: u32,
+    /// `sock_exterr_skb.ee.ee_origin` within `sk_buff`, u8.
+    pub queued_origin: u32,
     /// `sock.sk_shutdown`, u8.
     pub shutdown: u32,
     /// `tcp_sock.segs_out`, u32.
@@ -90,6 +100,11 @@ impl Offsets {
         net: ABSENT,
         protocol: ABSENT,
         error: ABSENT,
+        soft_error: ABSENT,
+        errors_queued: ABSENT,
+        newest_error: ABSENT,
+        queued_errno: ABSENT,
+        queued_origin: ABSENT,
         shutdown: ABSENT,
         segments_out: ABSENT,
         write_seq: ABSENT,

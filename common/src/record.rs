@@ -31,6 +31,10 @@ pub mod flag {
     /// Some traces cannot be judged yet; `traces` and `maybe` are those that can. What those others want is in the
     /// socket's next record, if they want it.
     pub const UNDECIDED: u16 = 1 << 7;
+    /// No program got the transition: it follows from the state last recorded and from the socket's end.
+    pub const INFERRED: u16 = 1 << 8;
+    /// No program got the pending transition: it follows from the states before and after it.
+    pub const PENDING_INFERRED: u16 = 1 << 9;
 }
 
 /// Where an owner was learned.

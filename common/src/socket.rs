@@ -53,12 +53,14 @@ pub struct SocketRecord {
     pub pending_new_state: u8,
     /// 1 where the pending transition has been emitted for those traces that were certain, else 0.
     pub pending_shown: u8,
-    /// Zero.
-    pub padding: u8,
+    /// Length of the socket's error queue at birth, its lowest byte.
+    pub birth_errors_queued: u8,
     /// Epoch of the cgroup's entry at the last transition.
     pub epoch: u64,
-    /// `sk_err` as it was at birth, left by an earlier connection of the same socket.
-    pub birth_error: u32,
+    /// `sk_err` as it was at birth, left by an earlier connection of the same socket; 0 once the SYN is answered.
+    pub birth_error: u16,
+    /// `sk_err_soft` at birth.
+    pub birth_soft_error: u16,
     /// All ones where the socket had been used before its birth, else 0.
     pub used_before: u16,
     /// `skc_num` at birth.

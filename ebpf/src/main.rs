@@ -24,6 +24,7 @@ mod accept;
 mod cgroup;
 mod counters;
 mod emit;
+mod failure;
 mod globals;
 mod hook;
 mod maps;

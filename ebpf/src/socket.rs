@@ -31,9 +31,10 @@ static EMPTY: SocketRecord = SocketRecord {
     pending_old_state: 0,
     pending_new_state: 0,
     pending_shown: 0,
-    padding: 0,
+    birth_errors_queued: 0,
     epoch: 0,
     birth_error: 0,
+    birth_soft_error: 0,
     used_before: 0,
     birth_port: 0,
 };

@@ -8,16 +8,16 @@ use kube_tcpstates_common::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
     },
     counter::Counter,
-    offsets::ABSENT,
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet, dimension},
     state::State,
-    verifier::{any_bit_everywhere, bit_everywhere, forget, highest_bit, select},
+    verifier::{any_bit_everywhere, forget, highest_bit, select},
 };
 
 use crate::{
     counters::Counters,
     emit::{self, Emission, Pending},
+    failure,
     globals::{offset, setting},
     hook::{Hook, Tuple},
     maps::{RULES, in_force},
@@ -35,9 +35,6 @@ use crate::{
 const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
-
-/// `include/uapi/asm-generic/errno.h`.
-const EADDRNOTAVAIL: u64 = 99;
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
@@ -71,6 +68,32 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
         return;
     }
+    judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
+}
+
+/// A followed socket has ended and its close is missing. What the rules no longer follow is not missing.
+#[inline(always)]
+pub(crate) fn on_end<H: Hook>(hook: &H, record: &SocketRecord, counters: Counters) {
+    let Some((generation, attached_ns)) = in_force() else { return };
+    let half = generation & 1;
+    let Some(rules) = RULES.get(half) else { return };
+    let tables = MapTables { half, epoch: Cell::new(rules.none) };
+    let socket = hook.socket();
+    let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
+    let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
+    let followed = record.state != NEW
+        && record.since_ns >= attached_ns
+        && record.generation == generation
+        && record.epoch == tables.epoch.get();
+    if identity.0 == 0 || !followed {
+        forget_ended::<H::Records>(counters, socket, hook.old_state(), hook.new_state());
+        return;
+    }
+    counters.add(Counter::Seen, 1);
+    counters.add(Counter::Gap, 1);
+    counters.add(Counter::Inferred, 1);
+    let place = Place::beside::<H::Memory>(cgroup_id, socket);
+    let step = Step::new(hook.old_state(), hook.new_state(), counters);
     judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
 }
 
@@ -154,10 +177,12 @@ fn judged<H: Hook>(
     if let Some(record) = record.as_deref_mut() {
         record.epoch = epoch;
     }
-    let no_port = no_port::<H::Memory>(socket, record.as_deref(), step, rules.none);
+    // At a socket's end it is too late to look.
+    let connecting = if H::INFERS { None } else { record.as_deref() };
+    let failure = failure::of_connect::<H::Memory>(socket, connecting, step, rules.none);
     // What is there is the port of the connection before.
     tuple.local_port = select(
-        no_port,
+        failure.no_port,
         record.as_deref().map_or(0, |record| record.birth_port).into(),
         tuple.local_port.into(),
     ) as u16;
@@ -192,18 +217,22 @@ fn judged<H: Hook>(
         now,
         generation,
         duration_ns: UNKNOWN_NS,
-        flags: v4_mapped | mptcp::<H::Memory>(socket) | step.birth_flag(),
-        error: H::Memory::field::<u32>(socket, offset!(error)),
+        flags: v4_mapped
+            | mptcp::<H::Memory>(socket)
+            | step.birth_flag()
+            | u16::from(H::INFERS) * flag::INFERRED,
+        error: if H::INFERS { 0 } else { H::Memory::field::<u32>(socket, offset!(error)) },
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         role,
     };
     if let Some(record) = record.as_deref_mut() {
+        let error = failure.error_of(record, emission.error);
+        emission.error = forget(error.into(), rules.none) as u32;
         if step.is_birth() && !step.is_child() {
-            remember_left_over::<H::Memory>(record, socket, &emission);
+            failure::remember_left_over::<H::Memory>(record, socket, &emission);
+        } else {
+            record.birth_error = 0;
         }
-        let changed = any_bit_everywhere((emission.error ^ record.birth_error).into());
-        let error = select(no_port, EADDRNOTAVAIL, emission.error.into());
-        emission.error = forget(error & (changed | no_port), rules.none) as u32;
         emission.duration_ns = arrive(
             record,
             forget(not_followed, rules.none) == 0,
@@ -219,33 +248,6 @@ fn judged<H: Hook>(
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
     decide(record, rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
-}
-
-/// Keeps what an earlier connection has left in the socket, and what tells whether there was one.
-#[inline(always)]
-fn remember_left_over<M: Memory>(record: &mut SocketRecord, socket: *const u8, birth: &Emission<'_>) {
-    record.birth_error = birth.error;
-    record.birth_port = birth.tuple.local_port;
-    record.used_before = any_bit_everywhere(M::beyond::<u32>(socket, offset!(write_seq)).into()) as u16;
-}
-
-/// All ones where a connect failed because no local port was free (`EADDRNOTAVAIL`), else 0: nothing was sent, and the
-/// first sequence number was not chosen yet. In a socket that was used before that number is an old one; there a
-/// connect that was put off (`TCP_FASTOPEN_CONNECT`) is told by its shutdown. `zero` is that of [`forget`].
-#[inline(always)]
-fn no_port<M: Memory>(socket: *const u8, record: Option<&SocketRecord>, step: Step, zero: u64) -> u64 {
-    if offset!(segments_out) == ABSENT || offset!(write_seq) == ABSENT || offset!(shutdown) == ABSENT {
-        return zero;
-    }
-    let Some(record) = record else { return zero };
-    if !step.is_failed_connect() || record.flags & BIRTH_UNKNOWN != 0 {
-        return zero;
-    }
-    let sent = u64::from(M::beyond::<u32>(socket, offset!(segments_out)));
-    let chosen = u64::from(M::beyond::<u32>(socket, offset!(write_seq)));
-    let shut = u64::from(M::field::<u8>(socket, offset!(shutdown)));
-    let tells = select(bit_everywhere::<0>(record.used_before.into()), shut, chosen);
-    forget(!any_bit_everywhere(sent | tells), zero)
 }
 
 /// Makes the socket's record, a listener's among the listeners.
@@ -346,6 +348,10 @@ fn arrive(
 ) -> u64 {
     let mut duration_ns = UNKNOWN_NS;
     if step.is_birth() {
+        // The end of the connection before. Its lines are another connection's, so it is only counted.
+        if followed && record.state != NEW && record.state != State::CLOSE.0 {
+            counters.add(Counter::Gap, 1);
+        }
         born(record, step, now, counters, socket);
     } else if record.state == NEW {
         record.birth_ns = now;
@@ -361,6 +367,7 @@ fn arrive(
         } else if followed {
             counters.add(Counter::Gap, 1);
             *flags |= flag::GAP;
+            infer(record, step, now, counters, flags);
         }
         record.flags &= !(SINCE_ATTACH | SINCE_UNKNOWN);
         if record.flags & BIRTH_UNKNOWN == 0 {
@@ -374,6 +381,26 @@ fn arrive(
     record.since_ns = now;
     record.state = step.new;
     duration_ns
+}
+
+/// Has what was missed wait in the record, as if it had come just now: the present transition decides it.
+#[inline(always)]
+fn infer(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, flags: &mut u16) {
+    if record.flags & PENDING != 0 {
+        // There is room for one.
+        return;
+    }
+    counters.add(Counter::Inferred, 1);
+    counters.add(Counter::Seen, 1);
+    counters.add(Counter::Pending, 1);
+    record.flags |= PENDING;
+    record.pending_boot_ns = now;
+    record.pending_duration_ns = UNKNOWN_NS;
+    record.pending_old_state = record.state;
+    record.pending_new_state = step.old;
+    record.pending_for = TraceSet::MAX;
+    record.pending_shown = 0;
+    *flags |= flag::PENDING_INFERRED;
 }
 
 /// A connection or listener begins, perhaps on a socket that had another before.

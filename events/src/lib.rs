@@ -35,7 +35,7 @@ pub use lost::{ByPlace, Loss, Lost, LostAttributes};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{
-    Attribution, AttributionSource, AttributionStatus, Cgroup, Connection, ConnectionState, Container,
+    Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
     ContainerRuntime, Endpoint, Failure, Host, K8s, Named, Netns, Network, NetworkType, Owner, OwnerSource,
     Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
 };

@@ -63,6 +63,13 @@ pub struct TransitionAttributes {
     /// The state left is not the one the tracer last saw this socket enter: a transition in between is missing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gap: bool,
+    /// The tracer missed the transition; it follows from the states that the socket had before and after. `time` is the
+    /// latest it can have been.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inferred: bool,
+    /// Why a connect failed, where no error tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// A subflow of an MPTCP connection.
     #[serde(default, skip_serializing_if = "is_false")]
     pub mptcp: bool,
@@ -184,6 +191,14 @@ pub enum Role {
     Client,
     /// A listener, or a socket that came out of one.
     Server,
+}
+
+/// Why a connect failed, where no error tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// It cannot be told: the program ended the connect before an answer came, or it had read the error itself.
+    Unknown,
 }
 
 /// The error a socket closed with.

@@ -10,9 +10,10 @@
 //! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): a softirq that interrupts
 //! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in its CPU's block that it runs. The second
 //! does nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes
-//! it.
+//! it. What neither takes shows at the socket's next transition, or at its end (`ended`).
 
 pub(crate) mod classic;
+pub(crate) mod ended;
 pub(crate) mod kprobe;
 pub(crate) mod raw;
 pub(crate) mod tp_btf;
@@ -43,6 +44,8 @@ pub(crate) struct Tuple {
 pub(crate) trait Hook {
     type Memory: Memory;
     type Records: Records;
+    /// The transition was not seen, but follows from what was.
+    const INFERS: bool = false;
 
     fn socket(&self) -> *const u8;
     fn old_state(&self) -> u32;

@@ -55,6 +55,7 @@ fn earlier(record: &TransitionRecord) -> Transition {
         new_state: State(record.pending_new_state),
         error: None,
         gap: false,
+        inferred: record.flags & flag::PENDING_INFERRED != 0,
         on_cpu: on_cpu_of_pending(record),
         traces: record.pending_traces,
         maybe: record.pending_maybe,
@@ -87,6 +88,7 @@ fn transition(record: &TransitionRecord) -> Transition {
         birth_ns: record.birth_ns,
         birth_known: !has(flag::BIRTH_UNKNOWN),
         gap: has(flag::GAP),
+        inferred: has(flag::INFERRED),
         cookie: Some(record.cookie).filter(|cookie| *cookie != 0),
         cgroup_id: Some(record.cgroup_id).filter(|id| *id != 0),
         netns: Some(record.netns).filter(|inode| *inode != 0),
@@ -100,9 +102,9 @@ fn transition(record: &TransitionRecord) -> Transition {
 }
 
 /// The record tells who was on the CPU at its last transition. At the pending one of a client it was the task that
-/// connects, which is the owner; at that of a server nobody knows.
+/// connects, which is the owner; at that of a server, or one that no program got, nobody knows.
 fn on_cpu_of_pending(record: &TransitionRecord) -> OnCpu {
-    if record.owner_source == owner::CONNECT {
+    if record.owner_source == owner::CONNECT && record.flags & flag::PENDING_INFERRED == 0 {
         OnCpu { pid: record.owner_pid, comm: record.owner_comm }
     } else {
         OnCpu { pid: 0, comm: [0; 16] }
@@ -203,6 +205,28 @@ mod tests {
         let alone: Vec<_> =
             transitions(&TransitionRecord { traces: 0, ..held }).into_iter().map(|t| t.new_state).collect();
         assert_eq!(alone, [State::SYN_SENT]);
+    }
+
+    #[test]
+    fn of_two_transitions_the_one_that_no_program_got_is_marked() {
+        let missed = TransitionRecord {
+            flags: flag::PENDING | flag::GAP | flag::PENDING_INFERRED,
+            pending_boot_ns: 2_000,
+            pending_duration_ns: UNKNOWN_NS,
+            pending_old_state: State::SYN_SENT.0,
+            pending_new_state: State::ESTABLISHED.0,
+            pending_traces: 1,
+            old_state: State::ESTABLISHED.0,
+            new_state: State::FIN_WAIT1.0,
+            ..record()
+        };
+        let found: Vec<_> = transitions(&missed)
+            .into_iter()
+            .map(|t| (t.new_state, t.inferred, t.gap, t.on_cpu.pid))
+            .collect();
+        assert_eq!(found, [(State::ESTABLISHED, true, false, 0), (State::FIN_WAIT1, false, true, 0)]);
+        let end = TransitionRecord { flags: flag::INFERRED, new_state: State::CLOSE.0, ..record() };
+        assert!(transitions(&end)[0].inferred);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Transition {
     pub birth_known: bool,
     /// The old state is not the one last seen: a transition was missed.
     pub gap: bool,
+    /// No program got it: it follows from the states before and after it, and `boot_ns` is the latest it can have been.
+    pub inferred: bool,
     /// Socket cookie (`SO_COOKIE`), when the kernel has given one.
     pub cookie: Option<u64>,
     /// cgroup2 id of the cgroup that made the socket.

@@ -31,6 +31,8 @@ use super::{
 
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The tracepoint at a socket's end (since 4.16).
+const ENDS: &str = "tcp_destroy_sock";
 const NO_TYPES: &str = "the kernel shows no type information (BTF)";
 
 /// What to load.
@@ -53,6 +55,8 @@ pub struct Loaded {
     pub storage: Storage,
     /// Whether accepted sockets get the accepting task as owner.
     pub accept_owner: bool,
+    /// Whether a close that no program got shows at the socket's end, or why not.
+    pub ends: Result<(), String>,
     /// Whether cgroups are followed as they come and go.
     pub cgroup_events: bool,
     /// Whether sockets open before the start were found, or why not.
@@ -133,6 +137,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let second = second_of(program).filter(|second| {
         load_program(&mut ebpf, second, btf.as_ref()).inspect_err(warn_of_recursion).is_ok()
     });
+    let ends = load_ends(&mut ebpf, program, btf.as_ref());
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
@@ -140,6 +145,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
     loaded.second = second;
+    loaded.ends = ends.map_err(|error| told(&error));
     loaded.offsets = offsets;
     loaded.layout = layout;
     Ok(loaded)
@@ -149,6 +155,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
 fn attach_points(types: &Btf) -> Option<AyaBtf> {
     const NAMES: &[&str] = &[
         "btf_trace_inet_sock_set_state",
+        "btf_trace_tcp_destroy_sock",
         "btf_trace_cgroup_mkdir",
         "btf_trace_cgroup_rmdir",
         "inet_csk_accept",
@@ -209,6 +216,17 @@ fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(),
         Program::RawTracePoint(program) => program.load()?,
         Program::TracePoint(program) => program.load()?,
         Program::KProbe(program) => program.load()?,
+        _ => return Err("of a kind this does not know".into()),
+    }
+    Ok(())
+}
+
+/// Loads the program that looks at ended sockets.
+fn load_ends(ebpf: &mut Ebpf, program: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
+    let name = ends_of(program).ok_or("the hook has no program for it")?;
+    match ebpf.program_mut(name).ok_or("not in the object")? {
+        Program::BtfTracePoint(program) => program.load(ENDS, btf.ok_or(NO_TYPES)?)?,
+        Program::RawTracePoint(program) => program.load()?,
         _ => return Err("of a kind this does not know".into()),
     }
     Ok(())
@@ -276,6 +294,7 @@ fn assemble(
         hook,
         storage,
         accept_owner: false,
+        ends: Err("nothing is loaded yet".to_owned()),
         cgroup_events: false,
         open_sockets: Err("nothing is attached yet".to_owned()),
         found: 0,
@@ -326,6 +345,13 @@ impl Loaded {
             match attach_program(&mut self.ebpf, second) {
                 Ok(link) => self.links.push(link),
                 Err(reason) => warn_of_recursion(&reason),
+            }
+        }
+        if self.ends.is_ok() {
+            match ends_of(program).map(|ends| attach_program(&mut self.ebpf, ends)) {
+                Some(Ok(link)) => self.links.push(link),
+                Some(Err(reason)) => self.ends = Err(told(&reason)),
+                None => {}
             }
         }
         // It is only needed here.
@@ -404,7 +430,7 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
             Box::new(program.take_link(link)?)
         }
         Program::RawTracePoint(program) => {
-            let link = program.attach("inet_sock_set_state")?;
+            let link = program.attach(if name == "ended_raw" { ENDS } else { "inet_sock_set_state" })?;
             Box::new(program.take_link(link)?)
         }
         Program::TracePoint(program) => {
@@ -425,6 +451,16 @@ fn second_of(program: &str) -> Option<&'static str> {
         "tp_btf_storage" => Some("tp_btf_storage_2"),
         "tp_btf_hash" => Some("tp_btf_hash_2"),
         "raw_tp" => Some("raw_tp_2"),
+        _ => None,
+    }
+}
+
+/// The program that looks at ended sockets for what this one was not run for.
+fn ends_of(program: &str) -> Option<&'static str> {
+    match program {
+        "tp_btf_storage" => Some("ended_storage"),
+        "tp_btf_hash" => Some("ended_hash"),
+        "raw_tp" => Some("ended_raw"),
         _ => None,
     }
 }

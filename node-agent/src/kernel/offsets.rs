@@ -19,6 +19,11 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
         btf.offset(structure, member).ok_or(Missing { structure, member })
     };
     let may = |structure: &str, member: &str| btf.offset(structure, member).unwrap_or(ABSENT);
+    // A queued error lies in the bytes that a `sk_buff` has for whoever holds it (`SKB_EXT_ERR`, `include/linux/errqueue.h`).
+    let queued = |member: &str| {
+        let offsets = btf.offset("sk_buff", "cb").zip(btf.offset("sock_exterr_skb", member));
+        offsets.map_or(ABSENT, |(holder, error)| holder + error)
+    };
     Ok(Offsets {
         family: must("sock", "__sk_common.skc_family")?,
         state: must("sock", "__sk_common.skc_state")?,
@@ -32,6 +37,11 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
         net: may("sock", "__sk_common.skc_net.net"),
         protocol: must("sock", "sk_protocol")?,
         error: may("sock", "sk_err"),
+        soft_error: may("sock", "sk_err_soft"),
+        errors_queued: may("sock", "sk_error_queue.qlen"),
+        newest_error: may("sock", "sk_error_queue.prev"),
+        queued_errno: queued("ee.ee_errno"),
+        queued_origin: queued("ee.ee_origin"),
         shutdown: may("sock", "sk_shutdown"),
         segments_out: may("tcp_sock", "segs_out"),
         write_seq: may("tcp_sock", "write_seq"),

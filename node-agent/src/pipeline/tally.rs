@@ -33,16 +33,22 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Hits on which the kernel ran no program. Its own count of them is too low now and then (seen on 6.18: one hit
-    /// in a million, in a softirq from the timer interrupt, neither run nor counted), but a socket that is followed
-    /// shows at its next transition that one is missing.
+    /// Hits on which the kernel ran no program and that nothing else has told of. Its own count of them is too low now
+    /// and then (seen on 6.18: one hit in a million, in a softirq from the timer interrupt, neither run nor counted), but
+    /// a socket that is followed shows at its next transition, or at its end, that one is missing.
     fn skipped(&self) -> u64 {
-        self.kernel.recursion.max(self.kernel.get(Counter::Gap))
+        let gaps = self.kernel.get(Counter::Gap).saturating_sub(self.kernel.get(Counter::Inferred));
+        self.counted_by_kernel().max(gaps)
+    }
+
+    /// What the kernel counted, less what was inferred.
+    fn counted_by_kernel(&self) -> u64 {
+        self.kernel.recursion.saturating_sub(self.kernel.get(Counter::Inferred))
     }
 
     /// The losses are the truth and not a lower bound.
     pub fn exact(&self) -> bool {
-        self.counts_exactly && self.kernel.recursion_known && self.skipped() == self.kernel.recursion
+        self.counts_exactly && self.kernel.recursion_known && self.skipped() == self.counted_by_kernel()
     }
 
     /// Losses by place.
@@ -107,12 +113,13 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            " exact={} rescued={} queue_high_water={} wakeups={} gaps={} storage_failed={} cgroup_ring_full={}",
+            " exact={} rescued={} queue_high_water={} wakeups={} gaps={} inferred={} storage_failed={} cgroup_ring_full={}",
             self.exact(),
             kernel(Counter::Rescued),
             self.output.high_water,
             kernel(Counter::Wakeup),
             kernel(Counter::Gap),
+            kernel(Counter::Inferred),
             kernel(Counter::StorageFailed),
             kernel(Counter::CgroupRingFull),
         )?;

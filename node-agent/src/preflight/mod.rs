@@ -129,6 +129,15 @@ pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
             "records of connections live and die with their socket (from 5.11); else in a hash",
         ),
         found(
+            "socket_ends",
+            kernel.ends.is_ok(),
+            kernel
+                .ends
+                .as_ref()
+                .err()
+                .map_or("a close that no program got is told at the socket's end", String::as_str),
+        ),
+        found(
             "cgroup_events",
             kernel.cgroup_events,
             "containers are named from their first moment; else by id or walk",

@@ -30,6 +30,12 @@ impl Transition {
         self.new_state == State::LISTEN
             || (self.old_state == State::LISTEN && self.new_state != State::SYN_RECV)
     }
+
+    /// A connect failed, and no error tells why.
+    pub(super) fn failed_for_unknown_cause(&self) -> bool {
+        (self.old_state, self.new_state) == (State::SYN_SENT, State::CLOSE)
+            && self.error.is_none_or(|number| number == 0)
+    }
 }
 
 /// The OpenTelemetry value of `network.connection.state` for a state that has one.

@@ -57,6 +57,7 @@ pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         birth_ns: 1_000_000_000_000,
         birth_known: true,
         gap: false,
+        inferred: false,
         cookie: None,
         cgroup_id: None,
         netns: None,

@@ -35,6 +35,8 @@ names! {
     state_duration_since_attach = "state_duration_since_attach";
     role = "role";
     gap = "gap";
+    inferred = "inferred";
+    cause = "cause";
     mptcp = "mptcp";
     dual_stack = "dual_stack";
     connection = "connection";

@@ -92,6 +92,8 @@ fn step(out: &mut Vec<u8>, transition: &Transition) {
     );
     for (set, member) in [
         (transition.gap, concat!(next!(gap), "true")),
+        (transition.inferred, concat!(next!(inferred), "true")),
+        (transition.failed_for_unknown_cause(), concat!(next!(cause), r#""unknown""#)),
         (transition.mptcp, concat!(next!(mptcp), "true")),
         (transition.v4_mapped, concat!(next!(dual_stack), "true")),
     ] {

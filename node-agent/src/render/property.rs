@@ -93,6 +93,9 @@ impl Sample {
             state_duration_since_attach: transition.since_attach && transition.duration_ns.is_some(),
             role: transition.role,
             gap: transition.gap,
+            inferred: transition.inferred,
+            cause: ((transition.old_state.0, transition.new_state.0) == (2, 7) && transition.error.is_none())
+                .then_some(events::Cause::Unknown),
             mptcp: transition.mptcp,
             dual_stack: transition.v4_mapped,
             connection: events::Connection {
@@ -198,7 +201,7 @@ prop_compose! {
         (local, peer) in ends(),
         states in (0_u8..16, 0_u8..16),
         duration_ns in option::of(any::<u64>()),
-        flags in any::<[bool; 5]>(),
+        flags in any::<[bool; 6]>(),
         role in option::of(prop::sample::select(vec![Role::Client, Role::Server])),
         error in option::of(1_u32..600),
         ids in (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>())),
@@ -206,9 +209,9 @@ prop_compose! {
         process in option::of(process()),
         on_cpu in any::<(u32, [u8; 16])>(),
     ) -> Transition {
-        let [since_attach, v4_mapped, mptcp, birth_known, gap] = flags;
+        let [since_attach, v4_mapped, mptcp, birth_known, gap, inferred] = flags;
         Transition {
-            duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap,
+            duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap, inferred,
             cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, process,
             on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
             ..bare(State(states.0), State(states.1), local)
@@ -355,6 +358,7 @@ fn worst() -> Fixture {
         v4_mapped: true,
         mptcp: true,
         gap: true,
+        inferred: true,
         birth_known: false,
         peer: Some(end),
         role: Some(Role::Client),

@@ -216,6 +216,11 @@ fn kernel(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
     page.gauge("cgroups", "Cgroups known", None, u64_of(account.cgroups))?;
     page.counter("ring_wakeups", "Times that the kernel woke the reader", count(Counter::Wakeup))?;
     page.counter("gaps", "Transitions at which the one before was missing", count(Counter::Gap))?;
+    page.counter(
+        "inferred",
+        "Transitions that no program got and that those around them tell",
+        count(Counter::Inferred),
+    )?;
     page.counter("rescued", "Hits that the second program took", count(Counter::Rescued))?;
     page.counter(
         "socket_records_failed",

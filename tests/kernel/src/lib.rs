@@ -7,6 +7,7 @@
 //!   Network ───┘                      └─ churn    makes them in bulk          all three: `tcp-workload`
 //!
 //!   Tracer ─► Finished { lines, counts } ─► Transition ─► tuple multisets, owners, loss
+//!                                 ages, of every JSON run
 //!   Peer   ─► the same from libbpf-tools' tcpstates
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! Helpers panic where a test could not go on: the message says what was tried, and the backtrace where.
 #![allow(clippy::missing_panics_doc, reason = "in a test harness every failure is a panic by design")]
 
+pub mod age;
 pub mod cgroup;
 pub mod counts;
 pub mod kernel_log;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::age::assert_durations_add_up;
 use crate::counts::Counts;
 use crate::kernel_log::KernelLog;
 use crate::line::{Event, Line};
@@ -405,12 +406,13 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// It must have ended with exit code 0 and counts that add up.
+    /// It must have ended with exit code 0, counts that add up, and connections whose durations do.
     #[track_caller]
     pub fn assert_clean(&self) -> Counts {
         assert!(self.status.success(), "the tracer ended with {}; stderr:\n{}", self.status, self.stderr);
         let counts = self.counts();
         counts.assert_add_up();
+        assert_durations_add_up(&self.lines);
         counts
     }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use kube_tcpstates_kernel_tests::age::assert_durations_add_up;
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
@@ -37,6 +38,8 @@ fn a_state_that_is_set_again_goes_on_and_has_no_line() {
             finished
         });
 
+        // What every scene is held to applies here at all.
+        assert_eq!(assert_durations_add_up(&lines.lines), 4, "{hook}");
         let lines = lines.transitions();
         let states: Vec<String> = lines.iter().map(|line| line.tuple().new).collect();
         assert_eq!(states, ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"], "{hook}");
