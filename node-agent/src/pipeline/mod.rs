@@ -23,6 +23,7 @@ mod membership;
 mod owner;
 mod replay;
 mod report;
+mod rewalk;
 mod standing;
 mod tally;
 mod undecided;
@@ -34,6 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
@@ -49,6 +51,7 @@ use self::{
     membership::Membership,
     owner::Owners,
     report::{InCluster, Reporter},
+    rewalk::Rewalk,
 };
 use crate::{
     cgroupfs::{Layout, Mount},
@@ -129,6 +132,7 @@ struct Pipeline {
     events: EventRing,
     flow: Flow,
     membership: Membership,
+    rewalk: Rewalk,
     reporter: Reporter,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
@@ -193,6 +197,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         events,
         flow,
         membership,
+        rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
         requests,
         diagnostics,
@@ -282,12 +287,16 @@ impl Pipeline {
         }
         let now_ns = boot_ns();
         let tally = self.tally(false);
+        if self.walk_after_loss(&tally) {
+            return Look::Found;
+        }
         if self.reporter.is_due(now_ns) {
             self.tell(&tally);
         }
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
-        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).min();
+        let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
+        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
@@ -383,6 +392,7 @@ impl Pipeline {
             return true;
         }
         let tally = self.tally(false);
+        self.walk_after_loss(&tally);
         self.tell(&tally)
     }
 
