@@ -114,7 +114,8 @@ impl Pipeline {
     /// The cgroups' sets and the tables go into the idle half; cgroups that are made meanwhile are seen to before it
     /// comes into force.
     fn swap(&mut self) -> anyhow::Result<()> {
-        let Self { kernel: Loaded { rules, .. }, flow, membership, .. } = self;
+        let Self { kernel: Loaded { rules, counters, .. }, flow, membership, .. } = self;
+        rules.some_wait(counters.snapshot().get(Counter::Pending) != 0);
         let owners = &mut flow.owners;
         let plan = owners.standings.plan();
         let compiled = compile(plan.active().map(|(bit, trace)| (bit, &trace.filter)))?;

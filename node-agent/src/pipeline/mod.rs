@@ -329,13 +329,15 @@ impl Pipeline {
 
     /// Detaches, drains, and waits for the output. From then on every count is exact.
     fn finish(mut self, failure: Option<std::io::Error>) -> Outcome {
+        // Of those in socket storage none are left after it.
+        let records = self.kernel.socket_records();
         self.kernel.detach();
         while self.turn() {}
         // Nobody has the time to wait for names any more.
         self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
         self.last_lines(deadline);
-        let mut tally = self.tally(true);
+        let mut tally = self.tally_with(records);
         let finished = self.flow.outlets.finish(deadline.saturating_duration_since(Instant::now()));
         tally.output = finished.totals;
         Outcome { tally, end: finished.end, failure }
@@ -358,6 +360,10 @@ impl Pipeline {
     /// Counting socket records walks all of them, so it is not done for every line that tells counts.
     fn tally(&mut self, with_records: bool) -> Tally {
         let records = with_records.then(|| self.kernel.socket_records()).flatten();
+        self.tally_with(records)
+    }
+
+    fn tally_with(&mut self, records: Option<(u64, u64)>) -> Tally {
         let flow = &self.flow;
         Tally {
             kernel: self.kernel.counters.snapshot(),
