@@ -59,6 +59,9 @@ pub struct RuleTable {
     pub none: TraceSet,
     /// By [`dimension`]: the traces that say something about it. Others accept every value.
     pub constrained: [TraceSet; dimension::COUNT],
+    /// Not 0: a socket's record may hold a transition that waits for a port or a peer, under these rules or from earlier
+    /// ones.
+    pub may_hold: TraceSet,
     /// By `(old << 4 | new)`, see [`transition_index`].
     pub transition: [TraceSet; 256],
     /// For a state outside 0..16: the traces that accept any transition.

@@ -1,4 +1,4 @@
-//! Counting socket records: an iterator over socket storage (`iter/bpf_sk_storage_map`, 5.9).
+//! Counting and forgetting socket records: iterators over socket storage (`iter/bpf_sk_storage_map`, 5.9).
 
 use kube_tcpstates_common::state::State;
 
@@ -6,7 +6,7 @@ use crate::{
     globals::offset,
     maps::RECORD_COUNT,
     memory::{Memory, Typed},
-    socket::SocketRecord,
+    socket::{InStorage, Records as _, SocketRecord},
 };
 
 /// `struct bpf_iter__bpf_sk_storage_map`, `net/core/bpf_sk_storage.c`: pointers 64 bits apart.
@@ -32,6 +32,18 @@ extern "C" fn count_records(context: *const StorageElement) -> i32 {
     count(0);
     if Typed::field::<u8>(socket, offset!(state)) == State::CLOSE.0 {
         count(1);
+    }
+    0
+}
+
+/// Forgets a socket. Its record stays readable to whoever is reading it until a grace period has passed.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+extern "C" fn forget_records(context: *const StorageElement) -> i32 {
+    // SAFETY: the context of this iterator.
+    let socket = unsafe { (&raw const (*context).socket).read_volatile() };
+    if !socket.is_null() {
+        InStorage::forget(socket);
     }
     0
 }

@@ -9,7 +9,7 @@ use kube_tcpstates_common::{
     },
     counter::Counter,
     record::{UNKNOWN_NS, flag, owner},
-    rule::{RuleTable, TraceSet, dimension},
+    rule::{RuleTable, TraceSet},
     state::State,
     verifier::{any_bit_everywhere, forget, highest_bit, select},
 };
@@ -98,7 +98,7 @@ pub(crate) fn on_end<H: Hook>(hook: &H, record: &SocketRecord, counters: Counter
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
-/// in it must be accounted for, and those wait only where some trace looks at ports or addresses.
+/// in it must be accounted for, and those wait only where some trace looks, or looked, at ports or addresses.
 #[inline(always)]
 fn leave<R: Records>(
     counters: Counters,
@@ -108,11 +108,7 @@ fn leave<R: Records>(
     new_state: u32,
 ) {
     counters.add(Counter::Unwanted, 1);
-    let may_hold = rules.constrained[dimension::FAMILY_ROLE]
-        | rules.constrained[dimension::LOCAL_PORT]
-        | rules.constrained[dimension::PEER_PORT]
-        | rules.constrained[dimension::PEER_CIDR];
-    if may_hold != 0
+    if rules.may_hold != 0
         && let Some(record) = R::get(socket)
     {
         drop_pending(record, counters);

@@ -73,6 +73,11 @@ pub fn compile<'a>(
         fill_transitions(&mut table, slot, trace);
         fill_family_role(&mut table, slot, trace);
     }
+    for dimension in
+        [dimension::FAMILY_ROLE, dimension::LOCAL_PORT, dimension::PEER_PORT, dimension::PEER_CIDR]
+    {
+        table.may_hold |= table.constrained[dimension];
+    }
     // No trace that asks for transitions takes a state without a number in the table: any side means 0 to 15.
     table.any_transition = table.live & !table.constrained[dimension::TRANSITION];
 

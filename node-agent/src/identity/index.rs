@@ -132,13 +132,14 @@ impl Index {
 
     /// A walk of the whole tree ended. What it found is added; what was known before it started and was not found is
     /// removed, in case the event was lost. Events that arrived while it ran stay right, in whichever order.
-    /// For a walk that could not read everything, use [`Self::looked_up`] for each of what it did find.
+    /// For a walk that could not read everything, use [`Self::looked_up`] for each of what it did find. Returns what is
+    /// gone without a word.
     pub fn walked<P: AsRef<str>>(
         &mut self,
         started_ns: u64,
         now_ns: u64,
         found: impl IntoIterator<Item = (u64, P)>,
-    ) {
+    ) -> Vec<u64> {
         let mut seen: QuickSet<u64> = QuickSet::default();
         for (id, path) in found {
             seen.insert(id);
@@ -149,9 +150,10 @@ impl Index {
         };
         let lost: Vec<u64> =
             self.entries.iter().filter(|(id, entry)| is_lost(id, entry)).map(|(id, _)| *id).collect();
-        for id in lost {
-            self.removed(id, now_ns);
+        for id in &lost {
+            self.removed(*id, now_ns);
         }
+        lost
     }
 
     /// Forgets what has been gone for longer than the retention; a bounded amount of work. Every writing call does it,

@@ -74,7 +74,7 @@ fn a_walk_removes_what_vanished_unseen_and_keeps_what_came_meanwhile() {
     let mut index = index(100);
     index.created(7, "/old.slice/old.service", 10);
     index.created(8, "/new.slice/new.service", 120);
-    index.walked(100, 200, [(9, "/x.slice/x.service")]);
+    assert_eq!(index.walked(100, 200, [(9, "/x.slice/x.service")]), [7]);
     let mut living: Vec<u64> = index.living().map(|(id, _)| id).collect();
     living.sort_unstable();
     assert_eq!(living, [ROOT_CGROUP_ID, 8, 9]);

@@ -14,6 +14,7 @@
 mod attribute;
 mod index;
 mod model;
+mod named;
 pub mod netns;
 mod path;
 mod quick_hash;

@@ -21,6 +21,10 @@ pub enum Runtime {
     Garden,
     /// Kata Containers' sandbox on the host.
     Kata,
+    /// Apptainer.
+    Apptainer,
+    /// Singularity.
+    Singularity,
 }
 
 impl Runtime {
@@ -35,6 +39,8 @@ impl Runtime {
             Self::Nspawn => "systemd-nspawn",
             Self::Garden => "garden",
             Self::Kata => "kata",
+            Self::Apptainer => "apptainer",
+            Self::Singularity => "singularity",
         }
     }
 }
@@ -85,7 +91,8 @@ pub struct Pod {
 /// A container's cgroup on the way from the root to the leaf.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Container {
-    /// 64 hex digits, or the name the runtime uses.
+    /// 64 hex digits, or the name the runtime uses. Where a name can be read in two ways both are there, the likelier one
+    /// behind the other on the way from the root.
     pub id: String,
     /// Absent for a bare id below a pod: every runtime with the cgroupfs driver writes that.
     pub runtime: Option<Runtime>,

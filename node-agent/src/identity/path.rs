@@ -14,11 +14,11 @@ impl Identity {
         // Containers before this index lie outside the nearest pod.
         let mut inside_pod = 0;
         for depth in 1..=way.len() {
-            let (pod, container) = match segment::read(&way[..depth], way.get(depth).copied()) {
-                Segment::Pod { uid, qos } => (Some(Pod { uid, qos }), None),
-                Segment::Container { id, runtime } => (None, Some((id, runtime))),
+            let (pod, container, or) = match segment::read(&way[..depth], way.get(depth).copied()) {
+                Segment::Pod { uid, qos } => (Some(Pod { uid, qos }), None, None),
+                Segment::Container { id, runtime, or } => (None, Some((id, runtime)), or),
                 Segment::PodWithContainer { uid, qos, id, runtime } => {
-                    (Some(Pod { uid, qos }), Some((id, runtime)))
+                    (Some(Pod { uid, qos }), Some((id, runtime)), None)
                 }
                 Segment::Other => continue,
             };
@@ -28,7 +28,9 @@ impl Identity {
             }
             if let Some((id, runtime)) = container {
                 let pod_uid = pods.last().map(|pod| pod.uid.clone());
-                containers.push(Container { id, runtime, pod_uid });
+                let called = |id| Container { id, runtime, pod_uid: pod_uid.clone() };
+                containers.extend(or.map(called));
+                containers.push(called(id));
             }
         }
         let inner = &containers[inside_pod..];
@@ -55,7 +57,6 @@ impl Identity {
 /// As systemd reads its own tree: the slices come first, then the unit; what lies below is the unit's own affair.
 fn host(way: &[&str]) -> Option<Host> {
     let slices = way.iter().take_while(|name| kind(name) == Some("slice")).count();
-    let is_unit = |name: &str| matches!(kind(name), Some("service" | "scope" | "socket" | "mount" | "swap"));
     let (slice, unit) = match way {
         [] => return None,
         [first, ..] if slices == 0 && is_unit(first) => (None, Some(first)),
@@ -63,6 +64,11 @@ fn host(way: &[&str]) -> Option<Host> {
         _ => (Some(&way[slices - 1]), way.get(slices)),
     };
     Some(Host { slice: slice.map(|name| (*name).to_owned()), unit: unit.map(|name| (*name).to_owned()) })
+}
+
+/// Whether systemd would give a cgroup this name, and not for a slice.
+pub(super) fn is_unit(name: &str) -> bool {
+    matches!(kind(name), Some("service" | "scope" | "socket" | "mount" | "swap"))
 }
 
 /// Type of a unit: what follows the last dot of its name.

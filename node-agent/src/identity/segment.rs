@@ -1,6 +1,7 @@
 //! What one component of a cgroup path is: a pod, a container, both, or neither.
 
 use super::model::{Qos, Runtime};
+use super::named::{self, Named};
 
 /// A component, read with the ones above it.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Segment {
     Container {
         id: String,
         runtime: Option<Runtime>,
+        /// What it may be called as well.
+        or: Option<String>,
     },
     /// `<slice>:<runtime>:<id>`: a systemd-style parent given to a runtime that uses the cgroupfs driver.
     PodWithContainer {
@@ -36,8 +39,11 @@ pub(super) fn read(way: &[&str], below: Option<&str>) -> Segment {
     {
         return unsplit(slice, prefix, id);
     }
-    match container(name, above, below) {
-        Some((id, runtime)) => Segment::Container { id, runtime },
+    if let Some((id, runtime)) = container(name, above) {
+        return Segment::Container { id, runtime, or: None };
+    }
+    match named::read(name, above, below) {
+        Some(Named { id, runtime, or }) => Segment::Container { id, runtime, or },
         None => Segment::Other,
     }
 }
@@ -51,7 +57,7 @@ fn unsplit(slice: &str, prefix: &str, id: &str) -> Segment {
     let runtime = runtime_of_prefix(prefix);
     match pod_of_slice(slice) {
         Some((uid, qos)) => Segment::PodWithContainer { uid, qos, id, runtime },
-        None => Segment::Container { id, runtime },
+        None => Segment::Container { id, runtime, or: None },
     }
 }
 
@@ -90,7 +96,8 @@ fn pod_of_slice(slice: &str) -> Option<(String, Option<Qos>)> {
     Some((uid.replace('_', "-"), Some(qos)))
 }
 
-fn container(name: &str, above: &[&str], below: Option<&str>) -> Option<(String, Option<Runtime>)> {
+/// One with 64 hex digits.
+fn container(name: &str, above: &[&str]) -> Option<(String, Option<Runtime>)> {
     if is_hex(name, 64) {
         return bare(name, above);
     }
@@ -98,15 +105,11 @@ fn container(name: &str, above: &[&str], below: Option<&str>) -> Option<(String,
         Some(stem) => (stem, true),
         None => (name, false),
     };
-    if let Some((prefix, id)) = stem.rsplit_once(['-', '_'])
-        && is_hex(id, 64)
-    {
-        let runtime = runtime_of_prefix(prefix);
-        // A scope that some other runtime named is a container; a directory could be anything.
-        let is_container = !prefix.ends_with("conmon") && (runtime.is_some() || is_scope);
-        return is_container.then(|| (id.to_owned(), runtime));
-    }
-    named(name, above, below)
+    let (prefix, id) = stem.rsplit_once(['-', '_']).filter(|(_, id)| is_hex(id, 64))?;
+    let runtime = runtime_of_prefix(prefix);
+    // A scope that some other runtime named is a container; a directory could be anything.
+    let is_container = !prefix.ends_with("conmon") && (runtime.is_some() || is_scope);
+    is_container.then(|| (id.to_owned(), runtime))
 }
 
 /// 64 hex digits alone: the cgroupfs driver. What stands above tells who wrote it.
@@ -114,47 +117,15 @@ fn bare(id: &str, above: &[&str]) -> Option<(String, Option<Runtime>)> {
     let runtime = match above {
         // `podman pod` with the cgroupfs driver: the pod's cgroup, with the containers' below.
         [.., "libpod_parent"] => return None,
-        [.., "docker" | "moby"] | [.., "ecs", _] => Some(Runtime::Docker),
-        [.., "k8s.io" | "default"] => Some(Runtime::Containerd),
+        [.., "docker" | "moby"] | [.., "docker", "buildx"] | [.., "ecs", _] | [.., "ecs", _, _] => {
+            Some(Runtime::Docker)
+        }
+        // Namespaces of containerd: of CRI, `ctr` and nerdctl, Finch.
+        [.., "k8s.io" | "default" | "finch"] => Some(Runtime::Containerd),
         [.., "kata_overhead"] => Some(Runtime::Kata),
         _ => None,
     };
     Some((id.to_owned(), runtime))
-}
-
-/// Runtimes whose containers have names, or ids of another form.
-fn named(name: &str, above: &[&str], below: Option<&str>) -> Option<(String, Option<Runtime>)> {
-    let found = |id: &str, runtime| (!id.is_empty()).then(|| (id.to_owned(), Some(runtime)));
-    if let Some(id) = name.strip_prefix("lxc.payload.") {
-        return found(id, Runtime::Lxc);
-    }
-    if let Some(machine) = name.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"))
-    {
-        // The unit holds the container in `payload` and the host's own process in `supervisor`.
-        return if below == Some("supervisor") { None } else { found(&unescape(machine), Runtime::Nspawn) };
-    }
-    if let Some(machine) = name.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope")) {
-        let machine = unescape(machine);
-        return match below {
-            _ if machine.starts_with("lxc-") => found(&machine, Runtime::Lxc),
-            Some("payload") => found(&machine, Runtime::Nspawn),
-            // A virtual machine: its process is the host's.
-            _ => None,
-        };
-    }
-    match above {
-        [.., "lxc" | "lxc.payload"] => found(name, Runtime::Lxc),
-        [.., "garden"] | [.., "garden", "good" | "bad"] if is_garden_handle(name) => {
-            found(name, Runtime::Garden)
-        }
-        // Fargate: `/ecs/<task>/<task>-<number>`.
-        [.., "ecs", task] if is_hex(task, 32) => name
-            .strip_prefix(task)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| (name.to_owned(), None)),
-        _ => None,
-    }
 }
 
 fn runtime_of_prefix(prefix: &str) -> Option<Runtime> {
@@ -173,23 +144,18 @@ pub(super) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     has_groups(text, &[8, 4, 4, 4, 12])
 }
 
-/// A UUID, or the shorter form Cloud Foundry gives to the instances of an application.
-fn is_garden_handle(text: &str) -> bool {
-    is_uuid(text) || has_groups(text, &[8, 4, 4, 4, 4])
-}
-
-fn has_groups(text: &str, digits: &[usize]) -> bool {
+pub(super) fn has_groups(text: &str, digits: &[usize]) -> bool {
     let mut groups = text.split('-');
     digits.iter().all(|&digits| groups.next().is_some_and(|group| is_hex(group, digits)))
         && groups.next().is_none()
 }
 
 /// Undoes systemd's escaping of unit names: `\x2d` is a dash.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -47,6 +47,8 @@ pub struct Counters {
     blocks: PerCpuArray<MapData, Plain<CpuBlock>>,
     by_traces: HashMap<MapData, TraceSet, u64>,
     program: RawFd,
+    /// Transitions that waited in records which are no more.
+    given_up: u64,
 }
 
 impl Counters {
@@ -55,12 +57,19 @@ impl Counters {
         by_traces: HashMap<MapData, TraceSet, u64>,
         program: &impl AsRawFd,
     ) -> Self {
-        Self { blocks, by_traces, program: program.as_raw_fd() }
+        Self { blocks, by_traces, program: program.as_raw_fd(), given_up: 0 }
+    }
+
+    /// No record is left in which a transition could wait: nobody wanted those that did.
+    pub(super) fn give_up_pending(&mut self) {
+        self.given_up = sum(&self.blocks)[Counter::Pending as usize];
     }
 
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
     pub fn snapshot(&self) -> CounterSnapshot {
-        let words = sum(&self.blocks);
+        let mut words = sum(&self.blocks);
+        words[Counter::Pending as usize] = words[Counter::Pending as usize].wrapping_sub(self.given_up);
+        words[Counter::Filtered as usize] += self.given_up;
         let by_traces = self.by_traces.iter().filter_map(Result::ok);
         let recursion = recursion_misses(self.program);
         CounterSnapshot {

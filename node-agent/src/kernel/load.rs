@@ -21,13 +21,14 @@ use super::{
     control::ControlPage,
     counters::Counters,
     error::{BoxError, LoadError, told},
-    heap, listeners, object, offsets,
+    hashes, heap, object, offsets,
     pod::Plain,
     preexisting, records,
     ring::Rings,
     rules::{Rules, wait_for_programs},
     walk::Layout,
 };
+use crate::filter::compile;
 
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -77,6 +78,8 @@ pub struct Loaded {
     layout: Result<Layout, String>,
     /// How many the program was told of, less those that it did not take over before the last detach.
     found: u64,
+    /// Records of connections in the hash that an attachment has cleared away.
+    cleared: u64,
     /// The program that counts socket records is loaded.
     counts_records: bool,
     offsets: Offsets,
@@ -183,7 +186,7 @@ fn load_hook(
     let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
     match hook {
         Hook::TpBtf => {
-            let Err(refused) = load_program(ebpf, "tp_btf_storage", btf) else {
+            let Err(refused) = load_storage(ebpf, btf) else {
                 return Ok(("tp_btf_storage", Storage::SocketStorage));
             };
             let program = "tp_btf_hash";
@@ -202,6 +205,12 @@ fn load_hook(
             Ok((program, Storage::Hash))
         }
     }
+}
+
+/// No records in socket storage without the program that forgets them: see [`Loaded::detach`].
+fn load_storage(ebpf: &mut Ebpf, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
+    load_program(ebpf, "tp_btf_storage", btf)?;
+    records::load_forget(ebpf, btf.ok_or(NO_TYPES)?)
 }
 
 fn hint(hook: Hook) -> String {
@@ -284,6 +293,8 @@ fn assemble(
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V6_A")?,
             map::<LpmTrie<_, _, _>>(&mut ebpf, "PREFIXES_V6_B")?,
         ],
+        may_hold: [0; 2],
+        some_wait: false,
     };
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
@@ -306,6 +317,7 @@ fn assemble(
         second: None,
         accept_arguments: 0,
         layout: Err(NO_TYPES.to_owned()),
+        cleared: 0,
         counts_records: false,
         offsets: Offsets::NONE,
         links: Vec::new(),
@@ -337,8 +349,9 @@ impl Loaded {
         let program = self.program;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
-        let fail = |reason| LoadError::Program { program, hint: hint(self.hook), reason };
-        listeners::clear(&mut self.ebpf).map_err(fail)?;
+        let hook = self.hook;
+        let fail = |reason| LoadError::Program { program, hint: hint(hook), reason };
+        self.forget_earlier().map_err(fail)?;
         let link = attach_program(&mut self.ebpf, program).map_err(fail)?;
         self.links.push(link);
         if let Some(second) = self.second {
@@ -359,6 +372,16 @@ impl Loaded {
         self.look_back(btf.as_ref());
         drop(btf);
         heap::give_back();
+        Ok(())
+    }
+
+    /// What is left of an earlier attachment, and no longer true.
+    fn forget_earlier(&mut self) -> Result<(), BoxError> {
+        hashes::clear(&mut self.ebpf, hashes::LISTENERS)?;
+        if self.storage == Storage::Hash {
+            self.cleared += hashes::clear(&mut self.ebpf, hashes::CONNECTIONS)?;
+        }
+        self.counters.give_up_pending();
         Ok(())
     }
 
@@ -400,14 +423,14 @@ impl Loaded {
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
-        let listeners = listeners::count(&self.ebpf).ok()?;
+        let listeners = hashes::count_listeners(&self.ebpf).ok()?;
         let counters = self.counters.snapshot();
         let taken_over = counters.get(Counter::TakenOver);
         let (connections, closed) = match self.storage {
             Storage::SocketStorage => records::count_records(&mut self.ebpf).ok()?,
             Storage::Hash => {
                 let made = counters.get(Counter::StorageCreated) + taken_over;
-                (made.saturating_sub(counters.get(Counter::StorageDeleted)), 0)
+                (made.saturating_sub(counters.get(Counter::StorageDeleted) + self.cleared), 0)
             }
         };
         // What waits for a first transition is a record as well.
@@ -417,8 +440,21 @@ impl Loaded {
     /// Detaches every program and waits until none runs any more. The rings and counters stay, to be drained and
     /// read: from here on their sums are exact.
     pub fn detach(&mut self) {
+        if self.is_attached()
+            && self.storage == Storage::SocketStorage
+            && let Err(error) = self.empty_storage()
+        {
+            tracing::warn!("records stay with sockets that nobody watches: {}", told(&error));
+        }
         self.links.clear();
         wait_for_programs();
+    }
+
+    /// Takes its record from every socket, while the program still sees each that begins to listen, and under rules by
+    /// which it makes none: so no listener comes to have storage (`docs/security.md`).
+    fn empty_storage(&mut self) -> Result<(), BoxError> {
+        self.rules.swap(&compile([])?)?;
+        records::forget_records(&mut self.ebpf)
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many socket records there are in socket storage.
+//! How many socket records there are in socket storage, and the end of all of them.
 
 use std::{
     fs::File,
@@ -14,28 +14,52 @@ use aya::{
 
 use super::error::BoxError;
 
+const COUNT: &str = "count_records";
+const FORGET: &str = "forget_records";
+
 /// Loads the program that counts records.
 pub(super) fn load_count(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
-    let program: &mut Iter = ebpf.program_mut("count_records").ok_or("not in the object")?.try_into()?;
-    Ok(program.load("bpf_sk_storage_map", btf)?)
+    load(ebpf, COUNT, btf)
+}
+
+/// Loads the program that forgets records.
+pub(super) fn load_forget(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
+    load(ebpf, FORGET, btf)
+}
+
+fn load(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), BoxError> {
+    Ok(iterator(ebpf, name)?.load("bpf_sk_storage_map", btf)?)
+}
+
+fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, BoxError> {
+    Ok(ebpf.program_mut(name).ok_or("not in the object")?.try_into()?)
 }
 
 /// Counts the socket records in socket storage: all, and those of closed sockets among them.
 pub(super) fn count_records(ebpf: &mut Ebpf) -> Result<(u64, u64), BoxError> {
-    let records = match ebpf.map("SOCKET_STORAGE") {
-        Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
-        _ => return Err("the object has no socket storage".into()),
-    };
     let mut counts: Array<&mut MapData, u64> =
         Array::try_from(ebpf.map_mut("RECORD_COUNT").ok_or("the object has no RECORD_COUNT")?)?;
     for slot in [0, 1] {
         counts.set(slot, 0, 0)?;
     }
-    let program: &mut Iter = ebpf.program_mut("count_records").ok_or("not in the object")?.try_into()?;
-    let link = link_to_map(program.fd()?.as_fd(), records.as_fd())?;
-    run_to_end(File::from(iterator_of(link.as_fd())?))?;
+    run(ebpf, COUNT)?;
     let counts: Array<&MapData, u64> = Array::try_from(ebpf.map("RECORD_COUNT").ok_or("no RECORD_COUNT")?)?;
     Ok((counts.get(&0, 0)?, counts.get(&1, 0)?))
+}
+
+/// Forgets every socket in socket storage.
+pub(super) fn forget_records(ebpf: &mut Ebpf) -> Result<(), BoxError> {
+    run(ebpf, FORGET)
+}
+
+/// Runs one of the programs once for each record.
+fn run(ebpf: &mut Ebpf, name: &str) -> Result<(), BoxError> {
+    let records = match ebpf.map("SOCKET_STORAGE") {
+        Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
+        _ => return Err("the object has no socket storage".into()),
+    };
+    let link = link_to_map(iterator(ebpf, name)?.fd()?.as_fd(), records.as_fd())?;
+    Ok(run_to_end(File::from(iterator_of(link.as_fd())?))?)
 }
 
 /// Reading is what makes the kernel walk; the program prints nothing. After a million objects without output a read

@@ -34,6 +34,9 @@ pub struct Rules {
     pub(super) netns: HashMap<MapData, [u32; 2], TraceSet>,
     pub(super) prefixes_v4: [Trie<4>; 2],
     pub(super) prefixes_v6: [Trie<16>; 2],
+    /// By half: the traces by which a transition may come to wait in its socket's record.
+    pub(super) may_hold: [TraceSet; 2],
+    pub(super) some_wait: bool,
 }
 
 impl Rules {
@@ -47,6 +50,12 @@ impl Rules {
     /// The half in force.
     pub fn half(&self) -> usize {
         (self.control.load_generation() & 1) as usize
+    }
+
+    /// Whether transitions wait in records of sockets, under whichever rules they came to. The rules that are filled next
+    /// then have the program look for them, also where nobody wants the socket any more.
+    pub fn some_wait(&mut self, wait: bool) {
+        self.some_wait = wait;
     }
 
     /// Fills the idle half, and waits until every cgroup entry that a program was about to copy is there.
@@ -70,7 +79,11 @@ impl Rules {
     }
 
     fn fill(&mut self, half: u32, compiled: &Compiled) -> Result<(), RulesError> {
-        self.tables.set(half, Plain::from_ref(&*compiled.table), 0).map_err(writing("rule table"))?;
+        let mut table = compiled.table.clone();
+        self.may_hold[half as usize] = table.may_hold;
+        // Until they are out of force, more may come to wait by the rules in the other half.
+        table.may_hold |= self.may_hold[1 - half as usize] | TraceSet::from(self.some_wait);
+        self.tables.set(half, Plain::from_ref(&*table), 0).map_err(writing("rule table"))?;
         for (peer, classes) in [(false, &compiled.local_classes), (true, &compiled.peer_classes)] {
             if let Some(classes) = classes {
                 let index = port_table_index(half, peer);

@@ -48,8 +48,12 @@ impl Cgroups {
         let Some(cgroup2) = mount.cgroup2.as_deref() else { return Ok(0) };
         let started_ns = boot_ns();
         let walk = cgroupfs::walk(cgroup2)?;
+        let is_new = |id: &u64| self.index.get(*id).is_none();
+        self.news.extend(walk.found.iter().map(|(id, _)| *id).filter(is_new).map(News::Known));
         if walk.unreadable == 0 {
-            self.index.walked(started_ns, boot_ns(), walk.found);
+            let now_ns = boot_ns();
+            let gone = self.index.walked(started_ns, now_ns, walk.found);
+            self.news.extend(gone.into_iter().map(|id| News::Removed(now_ns, id)));
         } else {
             for (id, path) in &walk.found {
                 self.index.looked_up(*id, path, started_ns);

@@ -1,8 +1,14 @@
 //! Puts a view in force: attaches when the first trace selects somebody here, detaches when none does any more, and
 //! swaps the kernel's rules in between without losing a transition.
 
-use super::Pipeline;
-use crate::{filter::compile, kernel::Loaded, plan::View};
+use kube_tcpstates_common::counter::Counter;
+
+use super::{Pipeline, Tally};
+use crate::{
+    filter::compile,
+    kernel::{Loaded, boot_ns},
+    plan::View,
+};
 
 impl Pipeline {
     /// Works by another view from here on. An error says that what should be traced is not, or not as it should be.
@@ -61,6 +67,9 @@ impl Pipeline {
 
     fn attach_to_cgroups(&mut self) -> anyhow::Result<()> {
         self.walk();
+        let owners = &self.flow.owners;
+        self.membership.clear(&mut self.kernel.rules);
+        self.membership.tell_all(&owners.cgroups, &owners.standings, &mut self.kernel.rules);
         self.swap()?;
         self.kernel.attach()?;
         if let Err(why) = &self.kernel.open_sockets {
@@ -70,17 +79,29 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lists the cgroups once more where the kernel could not tell of all that came and went. Returns whether it did.
+    pub(super) fn walk_after_loss(&mut self, tally: &Tally) -> bool {
+        let losses = tally.kernel.get(Counter::CgroupRingFull);
+        let started_ns = boot_ns();
+        if self.rewalk.due_ns(losses).is_none_or(|due_ns| started_ns < due_ns) {
+            return false;
+        }
+        self.walk();
+        self.rewalk.walked(losses, started_ns, boot_ns());
+        self.tell_rules();
+        self.flow.look_again();
+        tracing::warn!("word of {losses} cgroups was lost so far, as their ring was full; listed them again");
+        true
+    }
+
     /// Takes in the cgroups that are there.
     pub(super) fn walk(&mut self) {
         let Some(mount) = &self.mount else { return };
-        let owners = &mut self.flow.owners;
-        match owners.cgroups.walk(mount) {
+        match self.flow.owners.cgroups.walk(mount) {
             Ok(0) => {}
             Ok(unreadable) => tracing::warn!("{unreadable} cgroup directories could not be read"),
             Err(error) => tracing::warn!("{error}; containers that run already are found by id only"),
         }
-        self.membership.clear(&mut self.kernel.rules);
-        self.membership.tell_all(&owners.cgroups, &owners.standings, &mut self.kernel.rules);
     }
 
     /// Nobody is traced any more.
@@ -93,7 +114,8 @@ impl Pipeline {
     /// The cgroups' sets and the tables go into the idle half; cgroups that are made meanwhile are seen to before it
     /// comes into force.
     fn swap(&mut self) -> anyhow::Result<()> {
-        let Self { kernel: Loaded { rules, .. }, flow, membership, .. } = self;
+        let Self { kernel: Loaded { rules, counters, .. }, flow, membership, .. } = self;
+        rules.some_wait(counters.snapshot().get(Counter::Pending) != 0);
         let owners = &mut flow.owners;
         let plan = owners.standings.plan();
         let compiled = compile(plan.active().map(|(bit, trace)| (bit, &trace.filter)))?;

@@ -23,6 +23,7 @@ mod membership;
 mod owner;
 mod replay;
 mod report;
+mod rewalk;
 mod standing;
 mod tally;
 mod undecided;
@@ -34,6 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
@@ -49,6 +51,7 @@ use self::{
     membership::Membership,
     owner::Owners,
     report::{InCluster, Reporter},
+    rewalk::Rewalk,
 };
 use crate::{
     cgroupfs::{Layout, Mount},
@@ -129,6 +132,7 @@ struct Pipeline {
     events: EventRing,
     flow: Flow,
     membership: Membership,
+    rewalk: Rewalk,
     reporter: Reporter,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
@@ -193,6 +197,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         events,
         flow,
         membership,
+        rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
         requests,
         diagnostics,
@@ -282,12 +287,16 @@ impl Pipeline {
         }
         let now_ns = boot_ns();
         let tally = self.tally(false);
+        if self.walk_after_loss(&tally) {
+            return Look::Found;
+        }
         if self.reporter.is_due(now_ns) {
             self.tell(&tally);
         }
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
-        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).min();
+        let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
+        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
@@ -320,13 +329,15 @@ impl Pipeline {
 
     /// Detaches, drains, and waits for the output. From then on every count is exact.
     fn finish(mut self, failure: Option<std::io::Error>) -> Outcome {
+        // Of those in socket storage none are left after it.
+        let records = self.kernel.socket_records();
         self.kernel.detach();
         while self.turn() {}
         // Nobody has the time to wait for names any more.
         self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
         self.last_lines(deadline);
-        let mut tally = self.tally(true);
+        let mut tally = self.tally_with(records);
         let finished = self.flow.outlets.finish(deadline.saturating_duration_since(Instant::now()));
         tally.output = finished.totals;
         Outcome { tally, end: finished.end, failure }
@@ -349,6 +360,10 @@ impl Pipeline {
     /// Counting socket records walks all of them, so it is not done for every line that tells counts.
     fn tally(&mut self, with_records: bool) -> Tally {
         let records = with_records.then(|| self.kernel.socket_records()).flatten();
+        self.tally_with(records)
+    }
+
+    fn tally_with(&mut self, records: Option<(u64, u64)>) -> Tally {
         let flow = &self.flow;
         Tally {
             kernel: self.kernel.counters.snapshot(),
@@ -383,6 +398,7 @@ impl Pipeline {
             return true;
         }
         let tally = self.tally(false);
+        self.walk_after_loss(&tally);
         self.tell(&tally)
     }
 

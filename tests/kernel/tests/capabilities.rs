@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use kube_tcpstates_kernel_tests::line::Line;
+use kube_tcpstates_kernel_tests::line::{Event, Line};
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, program};
 use kube_tcpstates_kernel_tests::workload::Ending;
+use rustix::process::Signal;
 
 /// What the tracer runs as.
 const NOBODY: &str = "65534";
@@ -44,6 +46,38 @@ fn without_cap_dac_read_search_a_warning_names_it() {
     let (finished, _scene) = trace_with(&["bpf", "perfmon"]);
     println!("{}: {}", finished.status, finished.stderr);
     assert!(finished.stderr.contains("CAP_DAC_READ_SEARCH"), "{}", finished.stderr);
+}
+
+/// Nor can a cgroup be looked up by its id here: only a list of them tells whose it is.
+#[test]
+fn a_container_whose_making_was_lost_is_found_by_another_list() {
+    require(&[Need::Program("setpriv")]);
+    let mut scene = Scene::new(Ending::ClientFirst);
+    let copy = readable_copy();
+    let setup = Setup::json(scene.only_this()).program(&copy.program).through(setpriv(&["bpf", "perfmon"]));
+    let tracer = setup.start_ready();
+    tracer.signal(Signal::STOP);
+    // More than the kernel can keep for a reader that does not read.
+    let crowd: Vec<_> = (0..2_500).map(|_| scene.tree.container()).collect();
+    scene.client_container = scene.tree.container();
+    tracer.signal(Signal::CONT);
+    let deadline = Instant::now() + SOON;
+    while !tracer.stderr_now().contains("listed them again") {
+        assert!(Instant::now() < deadline, "{}", tracer.stderr_now());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let churn = scene.churn(10);
+    scene.run(&churn);
+    tracer.settle(Duration::from_millis(500));
+    let finished = tracer.stop();
+    assert!(finished.assert_clean().get("cgroup_ring_full") > 0, "{}", crowd.len());
+    // A task would name it as well.
+    let of_client = |event: &Event| {
+        event.text("container.id") == Some(&scene.client_container.id)
+            && event.text("tcpstates.attribution.source") == Some("socket_cgroup")
+    };
+    let named = finished.transitions().iter().filter(|event| of_client(event)).count();
+    assert_eq!(named, 10 * 5, "{}", finished.stderr);
 }
 
 #[test]

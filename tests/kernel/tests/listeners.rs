@@ -1,18 +1,24 @@
 //! A connection belongs to the very listener that it came out of, whichever listened before; and the kernel keeps
 //! nothing of ours with a listening socket.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use aya::maps::{Map, MapData, MapError, SkStorage};
+use aya::maps::{HashMap, Map, MapData, MapError, SkStorage};
+use kube_tcpstates::{
+    filter::{TraceFilter, compile},
+    kernel::{Options, load},
+};
 use kube_tcpstates_common::socket::SocketRecord;
+use kube_tcpstates_events::{Hook, Storage};
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::programs::maps_of_process;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
-use kube_tcpstates_kernel_tests::tracer::{Setup, Tracer};
+use kube_tcpstates_kernel_tests::tracer::Setup;
 use rustix::net::{connect_unspec, listen};
 
 /// One keeps the records of connections with the sockets, the other in a hash.
@@ -67,7 +73,7 @@ fn no_listener_has_socket_storage() {
     require(&[]);
     let old = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
     let tracer = Setup::json(["--hook", "tp_btf"]).start_ready();
-    let storage = storage_of(&tracer);
+    let storage = storage_of(tracer.pid());
     let has_record = |socket: &dyn Socket| match storage.get(&socket.fd(), 0) {
         Ok(_) => true,
         Err(MapError::KeyNotFound) => false,
@@ -90,6 +96,52 @@ fn no_listener_has_socket_storage() {
     assert_eq!(connections, [in_storage; 4], "what this test looks for is there on connections");
 }
 
+/// What a tracer knows of sockets ends when it detaches: they may close while nobody watches, and others may stand at
+/// their addresses.
+#[test]
+fn nothing_is_kept_of_a_socket_over_a_detach() {
+    require(&[]);
+    for hook in [Hook::TpBtf, Hook::RawTp] {
+        let mut kernel =
+            load(Options { hook: Some(hook), ring_bytes: 1 << 20, want_on_cpu: false }).expect("load");
+        let everything = TraceFilter::default();
+        kernel.rules.swap(&compile([(0, &everything)]).expect("one trace")).expect("rules");
+        kernel.attach().expect("attach");
+        let before = hashed();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+        let (server, _) = listener.accept().expect("somebody connected");
+        let made: BTreeSet<_> = hashed().difference(&before).copied().collect();
+        let in_storage = kernel.storage == Storage::SocketStorage;
+        assert_eq!(made.len(), if in_storage { 1 } else { 3 }, "{hook}: {made:x?}");
+        kernel.detach();
+        if in_storage {
+            let storage = storage_of(std::process::id());
+            for end in [&client, &server] {
+                assert!(matches!(storage.get(&end.as_raw_fd(), 0), Err(MapError::KeyNotFound)), "{end:?}");
+            }
+        }
+        drop((listener, client, server));
+        kernel.rules.swap(&compile([(0, &everything)]).expect("one trace")).expect("rules");
+        kernel.attach().expect("attach");
+        assert!(hashed().is_disjoint(&made), "{hook}");
+    }
+}
+
+/// Sockets that have records in hashes of this process, by the hash.
+fn hashed() -> BTreeSet<(&'static str, u64)> {
+    let maps = maps_of_process(std::process::id());
+    let mut all = BTreeSet::new();
+    for name in ["LISTENERS", "SOCKET_HASH"] {
+        let map =
+            MapData::from_id(*maps.get(name).expect("this process holds the map")).expect("open the map");
+        let map: HashMap<_, u64, [u8; size_of::<SocketRecord>()]> =
+            Map::HashMap(map).try_into().expect("a hash of records");
+        all.extend(map.keys().flatten().map(|socket| (name, socket)));
+    }
+    all
+}
+
 trait Socket {
     fn fd(&self) -> std::os::fd::RawFd;
 }
@@ -101,8 +153,8 @@ impl<T: AsRawFd> Socket for T {
 }
 
 #[track_caller]
-fn storage_of(tracer: &Tracer) -> SkStorage<MapData, [u8; size_of::<SocketRecord>()]> {
-    let maps = maps_of_process(tracer.pid());
+fn storage_of(pid: u32) -> SkStorage<MapData, [u8; size_of::<SocketRecord>()]> {
+    let maps = maps_of_process(pid);
     let id = maps.get("SOCKET_STORAGE").expect("the tracer holds the map");
     let map = MapData::from_id(*id).expect("open the map");
     Map::SkStorage(map).try_into().expect("a socket storage of records")
