@@ -118,6 +118,19 @@ impl Btf {
         Some(bits)
     }
 
+    /// The value of an enumeration's constant.
+    pub fn constant(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let at = self.types.iter().skip(1).map(|at| *at as usize).find(|at| {
+            u32_at(&self.bytes, at + 4).map(kind_of) == Some(KIND_ENUM)
+                && self.name(u32_at(&self.bytes, *at).unwrap_or(0)) == enumeration.as_bytes()
+        })?;
+        let count = u32_at(&self.bytes, at + 4)? as usize & 0xffff;
+        let constants = (0..count).map(|index| at + 12 + index * 8);
+        let named =
+            |at: &usize| u32_at(&self.bytes, *at).is_some_and(|offset| self.name(offset) == name.as_bytes());
+        u32_at(&self.bytes, constants.into_iter().find(named)? + 4)
+    }
+
     /// Number of parameters of a function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
         let at = self.types.iter().skip(1).map(|at| *at as usize).find(|at| {
