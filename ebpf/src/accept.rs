@@ -28,7 +28,12 @@ fn accepted(socket: *const u8) -> i32 {
     {
         // SAFETY: the helper has no preconditions.
         let now = unsafe { bpf_ktime_get_boot_ns() };
+        let listener = record.task_cgroup;
         socket_owner::set_current(record, owner::ACCEPT, now);
+        // It stays with its listener's container, as its own cgroup does.
+        if listener != 0 {
+            record.task_cgroup = listener;
+        }
     }
     0
 }

@@ -28,10 +28,7 @@ pub(crate) fn set_current(record: &mut SocketRecord, source: u8, now: u64) {
     if kernel && source == owner::CLOSE {
         return;
     }
-    // An accepted socket stays with its listener's container, as its own cgroup does.
-    if source != owner::ACCEPT || record.task_cgroup == 0 {
-        record.task_cgroup = place::task_cgroup(task);
-    }
+    record.task_cgroup = place::task_cgroup(task);
     record.owner_ns = now;
     record.owner_source = if kernel { owner::KERNEL } else { source };
     record.owner_pid = (bpf_get_current_pid_tgid() >> 32) as u32;

@@ -62,6 +62,44 @@ fn on_cgroup_v1_alone_every_line_names_its_container() {
     assert_all_named(hierarchy.tree(), &hierarchy.alone(), "task_cgroup");
 }
 
+#[test]
+fn beside_cgroup_v1_connections_that_were_open_before_name_their_container() {
+    require(&[]);
+    let hierarchy = V1::mount();
+    let tree = hierarchy.tree();
+    let namespace = Netns::new();
+    let mut pods: Vec<(Container, Puppet, u64)> = Vec::new();
+    for _ in 0..2 {
+        let container = tree.container();
+        let mut puppet = Puppet::start(&Place::container(&container).netns(&namespace));
+        let at = puppet.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
+        puppet.connect("client", at).expect("it listens");
+        puppet.accept("server", "listener");
+        pods.push((container, puppet, at.port().into()));
+    }
+    let tracers = HOOKS.map(|hook| Setup::json(["--hook", hook]).start_ready());
+    for (_, puppet, _) in &mut pods {
+        puppet.close("client");
+        puppet.receive_to_end("server").expect("a FIN came");
+        puppet.close("server");
+    }
+    for tracer in tracers {
+        tracer.settle(Duration::from_millis(500));
+        let finished = tracer.stop();
+        finished.assert_clean();
+        for (container, _, port) in &pods {
+            let mut lines = finished.transitions();
+            let ends = ["network.local.port", "network.peer.port"];
+            lines.retain(|line| ends.iter().any(|end| line.number(end) == Some(*port)));
+            assert_eq!(lines.len(), 6, "FIN_WAIT1, FIN_WAIT2, CLOSE; CLOSE_WAIT, LAST_ACK, CLOSE: {lines:?}");
+            for line in lines {
+                assert_eq!(line.text("container.id"), Some(container.id.as_str()), "{}", line.0);
+                assert_eq!(line.must("tcpstates.attribution.source"), "task_cgroup", "{}", line.0);
+            }
+        }
+    }
+}
+
 /// `script` makes the tracer's view of the machine.
 #[track_caller]
 fn assert_all_named(tree: CgroupTree, script: &str, source: &str) {
