@@ -243,7 +243,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::{Btf, BtfError};
 
-    /// Builds BTF by hand: `struct inner { int a; int b; }`, `struct outer { int x; union { struct inner in; }; }`.
+    /// Builds BTF by hand: `struct inner { int a; int b; }`, `struct outer { int x; union { struct inner in; }; }`,
+    /// `enum outer { a = 3, b = 7 }`.
     fn small() -> Vec<u8> {
         let strings = b"\0inner\0a\0b\0outer\0x\0in\0int\0";
         let at = |name: &[u8]| {
@@ -279,6 +280,13 @@ mod tests {
             0,
             3,
             32, // 4: outer
+            at(b"outer"),
+            6 << 24 | 2,
+            4,
+            at(b"a"),
+            3,
+            at(b"b"),
+            7, // 5: the enumeration
         ];
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
@@ -316,6 +324,14 @@ mod tests {
         assert_eq!(btf.offset("inner", "b"), Some(4));
         assert_eq!(btf.bit("outer", "in.b"), Some(64));
         assert_eq!(btf.size("outer"), Some(12));
+    }
+
+    #[test]
+    fn a_constant_of_an_enumeration_has_its_value() {
+        let btf = Btf::parse(small()).unwrap();
+        assert_eq!(btf.constant("outer", "b"), Some(7));
+        assert_eq!(btf.constant("outer", "x"), None);
+        assert_eq!(btf.constant("inner", "a"), None);
     }
 
     #[test]
