@@ -77,6 +77,13 @@ pub struct Offsets {
     pub cgroup_parent: u32,
     /// `task_struct.flags`, u32, for `PF_KTHREAD`.
     pub task_flags: u32,
+    /// `task_struct.cgroups`, pointer to `css_set`.
+    pub task_cgroups: u32,
+    /// `css_set.subsys[]`, pointer: the element of the controller by whose hierarchy of cgroup v1 containers are told
+    /// apart. [`ABSENT`] where there is none: nothing of a task's cgroup is read then.
+    pub task_state: u32,
+    /// `cgroup_subsys_state.cgroup`, pointer.
+    pub state_cgroup: u32,
     /// `socket.sk`, pointer (for the walk over descriptors).
     pub socket_sk: u32,
     /// `task_struct.tgid`, int.
@@ -121,6 +128,9 @@ impl Offsets {
         hierarchy_id: ABSENT,
         cgroup_parent: ABSENT,
         task_flags: ABSENT,
+        task_cgroups: ABSENT,
+        task_state: ABSENT,
+        state_cgroup: ABSENT,
         socket_sk: ABSENT,
         task_tgid: ABSENT,
         task_comm: ABSENT,
@@ -247,4 +257,6 @@ pub struct Settings {
     pub want_on_cpu: u32,
     /// Size of the main ring buffer in bytes.
     pub ring_bytes: u32,
+    /// Number of the hierarchy of cgroup v1 by which containers are told apart, 0 where there is none.
+    pub task_hierarchy: u32,
 }

@@ -82,6 +82,10 @@ pub struct TransitionRecord {
     pub cookie: u64,
     /// cgroup2 id of the cgroup that made the socket, 0 where it cannot be read.
     pub cgroup_id: u64,
+    /// Id of the cgroup v1 in which the task was that connected or listened, 0 where it was not read.
+    pub task_cgroup: u64,
+    /// `CLOCK_BOOTTIME` at which the owner was noted, ns: its number was its own then.
+    pub owner_ns: u64,
     /// Cookie of the network namespace, 0 where the kernel has none.
     pub netns_cookie: u64,
     /// Traces that want the transition for certain.
@@ -138,14 +142,16 @@ pub struct TransitionRecord {
     pub padding: [u8; 7],
 }
 
-/// A cgroup of the unified hierarchy was made or removed.
+/// A cgroup was made or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CgroupRecord {
-    /// cgroup2 id: the inode number of its directory.
+    /// The inode number of its directory: one among those of its hierarchy.
     pub id: u64,
-    /// `CLOCK_BOOTTIME`, ns.
-    pub boot_ns: u64,
+    /// Number of the hierarchy, 0 for the unified one.
+    pub hierarchy: u32,
+    /// Zero.
+    pub padding: u32,
     /// 1 when it was removed, 0 when it was made.
     pub removed: u32,
     /// Bytes of `path` in use, the final NUL included; negative when it could not be read.
@@ -161,9 +167,9 @@ mod tests {
 
     #[test]
     fn layouts_have_no_hidden_padding_and_fit_eight_byte_slots() {
-        assert_eq!(size_of::<TransitionRecord>(), 208);
+        assert_eq!(size_of::<TransitionRecord>(), 224);
         assert_eq!(align_of::<TransitionRecord>(), 8);
-        assert_eq!(offset_of!(TransitionRecord, local), 124 + 4);
+        assert_eq!(offset_of!(TransitionRecord, local), 140 + 4);
         assert_eq!(size_of::<CgroupRecord>(), 24 + 512);
     }
 }

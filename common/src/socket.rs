@@ -65,4 +65,8 @@ pub struct SocketRecord {
     pub used_before: u16,
     /// `skc_num` at birth.
     pub birth_port: u16,
+    /// See [`crate::record::TransitionRecord::owner_ns`].
+    pub owner_ns: u64,
+    /// See [`crate::record::TransitionRecord::task_cgroup`].
+    pub task_cgroup: u64,
 }

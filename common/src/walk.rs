@@ -139,6 +139,8 @@ pub struct Task {
     pub started: u64,
     /// Name of the leading thread.
     pub comm: [u8; COMM_LEN],
+    /// See [`crate::record::TransitionRecord::task_cgroup`].
+    pub cgroup: u64,
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Zero.
@@ -163,6 +165,8 @@ pub struct Holding {
 pub struct Found {
     /// When it was found, boot time ns.
     pub since_ns: u64,
+    /// See [`crate::record::TransitionRecord::task_cgroup`].
+    pub task_cgroup: u64,
     /// Peer address, after IPv4-mapped addresses became IPv4.
     pub peer: [u32; 4],
     /// Network namespace inode.

@@ -1,7 +1,7 @@
 //! fexit on `inet_csk_accept`: the task that accepts a connection owns it. Not every kernel allows fexit; without
 //! it the child keeps the owner of its listener.
 
-use aya_ebpf::{macros::fexit, programs::FExitContext};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, macros::fexit, programs::FExitContext};
 use kube_tcpstates_common::record::owner;
 
 use crate::{
@@ -26,7 +26,14 @@ fn accepted(socket: *const u8) -> i32 {
     if !socket.is_null()
         && let Some(record) = InStorage::get(socket)
     {
-        socket_owner::set_current(record, owner::ACCEPT);
+        // SAFETY: the helper has no preconditions.
+        let now = unsafe { bpf_ktime_get_boot_ns() };
+        let listener = record.task_cgroup;
+        socket_owner::set_current(record, owner::ACCEPT, now);
+        // It stays with its listener's container, as its own cgroup does.
+        if listener != 0 {
+            record.task_cgroup = listener;
+        }
     }
     0
 }

@@ -2,9 +2,7 @@
 //! *path)`. Both run before any process can be in a new cgroup, so even the shortest-lived container is known.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use kube_tcpstates_common::{
     counter::Counter,
@@ -13,7 +11,7 @@ use kube_tcpstates_common::{
 
 use crate::{
     counters::Counters,
-    globals::offset,
+    globals::{offset, setting},
     maps::{CGROUP_EVENTS, CGROUP_SETS},
     memory::{Memory, Probed, Typed},
 };
@@ -24,31 +22,38 @@ const UNIFIED: u32 = 0;
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
     let cgroup: *const u8 = context.arg(0);
-    if let Some(id) = unified_id(cgroup) {
-        inherit_sets(cgroup, id);
-        tell(id, context.arg(1), false);
+    if let Some((hierarchy, id)) = followed(cgroup) {
+        if hierarchy == UNIFIED {
+            inherit_sets(cgroup, id);
+        }
+        tell(hierarchy, id, context.arg(1), false);
     }
     0
 }
 
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub(crate) fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
-    if let Some(id) = unified_id(context.arg(0)) {
-        tell(id, context.arg(1), true);
+    if let Some((hierarchy, id)) = followed(context.arg(0)) {
+        tell(hierarchy, id, context.arg(1), true);
     }
     0
 }
 
-/// The id, if the cgroup is of the unified hierarchy. The tracepoints fire for cgroup v1 as well, where ids are
-/// numbered apart.
+/// The hierarchy and the id, if the cgroup is of the unified hierarchy or of that one of cgroup v1 that tells containers
+/// apart. Each numbers its cgroups for itself.
 #[inline(always)]
-fn unified_id(cgroup: *const u8) -> Option<u64> {
+fn followed(cgroup: *const u8) -> Option<(u32, u64)> {
     let root = Typed::pointer(cgroup, offset!(cgroup_root));
-    if root.is_null() || Typed::field::<u32>(root, offset!(hierarchy_id)) != UNIFIED {
+    if root.is_null() {
+        return None;
+    }
+    let hierarchy = Typed::field::<u32>(root, offset!(hierarchy_id));
+    // Without such a hierarchy the setting is that of the unified one.
+    if hierarchy != UNIFIED && hierarchy != setting!(task_hierarchy) {
         return None;
     }
     let node = Typed::pointer(cgroup, offset!(cgroup_kn));
-    if node.is_null() { None } else { Some(Typed::field(node, offset!(kernfs_id))) }
+    if node.is_null() { None } else { Some((hierarchy, Typed::field(node, offset!(kernfs_id)))) }
 }
 
 /// A new cgroup is selected by whatever selects, or may yet select, its parent, where the parent's entry says so.
@@ -73,7 +78,7 @@ fn inherit_sets(cgroup: *const u8, id: u64) {
 }
 
 #[inline(always)]
-fn tell(id: u64, path: *const u8, removed: bool) {
+fn tell(hierarchy: u32, id: u64, path: *const u8, removed: bool) {
     let Some(mut entry) = CGROUP_EVENTS.reserve(0) else {
         if let Some(counters) = Counters::get() {
             counters.add(Counter::CgroupRingFull, 1);
@@ -85,7 +90,8 @@ fn tell(id: u64, path: *const u8, removed: bool) {
     // they are and user space does not read them.
     unsafe {
         (*out).id = id;
-        (*out).boot_ns = bpf_ktime_get_boot_ns();
+        (*out).hierarchy = hierarchy;
+        (*out).padding = 0;
         (*out).removed = u32::from(removed);
         (*out).path_len =
             bpf_probe_read_kernel_str((&raw mut (*out).path).cast(), CGROUP_PATH_LEN as u32, path.cast())

@@ -124,11 +124,15 @@ fn fill(
         out.owner_pid = record.owner_pid;
         copy_comm(&mut out.owner_comm, &record.owner_comm);
         out.owner_source = record.owner_source;
+        out.owner_ns = record.owner_ns;
+        out.task_cgroup = record.task_cgroup;
     } else {
         out.birth_ns = emission.now;
         out.owner_pid = 0;
         clear_comm(&mut out.owner_comm);
         out.owner_source = owner::NONE;
+        out.owner_ns = 0;
+        out.task_cgroup = 0;
     }
     if setting!(want_on_cpu) != 0 {
         out.on_cpu_pid = (bpf_get_current_pid_tgid() >> 32) as u32;

@@ -28,7 +28,7 @@ static CLASSIC: ClassicOffsets = ClassicOffsets {
 };
 
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings { want_on_cpu: 0, ring_bytes: 0 };
+static SETTINGS: Settings = Settings { want_on_cpu: 0, ring_bytes: 0, task_hierarchy: 0 };
 
 macro_rules! reader {
     ($(#[$doc:meta])* $name:ident, $global:ident: $type:ty) => {

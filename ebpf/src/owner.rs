@@ -12,27 +12,24 @@ use kube_tcpstates_common::{
 use crate::{
     globals::offset,
     memory::{Memory, Probed, copy_comm},
+    place,
     socket::{Listeners, Records, SocketRecord},
 };
 
 /// `PF_KTHREAD`, `include/linux/sched.h`, the same since 2.6.27.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// Whether the current task is a kernel thread.
-#[inline(always)]
-fn in_kernel_thread() -> bool {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() } as *const u8;
-    Probed::field::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0
-}
-
 /// Makes the current task the owner.
 #[inline(always)]
-pub(crate) fn set_current(record: &mut SocketRecord, source: u8) {
-    let kernel = in_kernel_thread();
+pub(crate) fn set_current(record: &mut SocketRecord, source: u8, now: u64) {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let kernel = Probed::field::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0;
     if kernel && source == owner::CLOSE {
         return;
     }
+    record.task_cgroup = place::task_cgroup(task);
+    record.owner_ns = now;
     record.owner_source = if kernel { owner::KERNEL } else { source };
     record.owner_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the helper writes at most the length it is given; straight into the record, to spare the stack.
@@ -56,5 +53,7 @@ pub(crate) fn inherit(record: &mut SocketRecord, child: *const u8) {
         record.owner_pid = listener.owner_pid;
         copy_comm(&mut record.owner_comm, &listener.owner_comm);
         record.owner_source = owner::LISTEN;
+        record.owner_ns = listener.owner_ns;
+        record.task_cgroup = listener.task_cgroup;
     }
 }

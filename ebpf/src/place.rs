@@ -40,6 +40,17 @@ pub(crate) fn netns<M: Memory>(socket: *const u8) -> u32 {
     if offset!(net) == ABSENT { 0 } else { M::field(M::pointer(socket, offset!(net)), offset!(net_inum)) }
 }
 
+/// The id of a task's cgroup in the hierarchy of cgroup v1 that tells containers apart, 0 where there is none.
+#[inline(always)]
+pub(crate) fn task_cgroup(task: *const u8) -> u64 {
+    if offset!(task_state) == ABSENT {
+        return 0;
+    }
+    let state = Probed::pointer(Probed::pointer(task, offset!(task_cgroups)), offset!(task_state));
+    let node = Probed::pointer(Probed::pointer(state, offset!(state_cgroup)), offset!(cgroup_kn));
+    Probed::field(node, offset!(kernfs_id))
+}
+
 /// The cgroup2 id, 0 where it cannot be read.
 #[inline(always)]
 pub(crate) fn cgroup_id<M: Memory>(socket: *const u8, zero: u64) -> u64 {

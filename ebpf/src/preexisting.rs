@@ -54,6 +54,8 @@ fn fill(record: &mut SocketRecord, found: &Found, step: Step) {
     record.flags = SINCE_ATTACH | BIRTH_UNKNOWN | (moved * SINCE_UNKNOWN);
     record.owner_source = found.owner_source;
     record.owner_pid = found.owner_pid;
+    record.owner_ns = found.since_ns;
+    record.task_cgroup = found.task_cgroup;
     record.birth_error = 0;
     copy_comm(&mut record.owner_comm, &found.owner_comm);
 }

@@ -37,6 +37,8 @@ static EMPTY: SocketRecord = SocketRecord {
     birth_soft_error: 0,
     used_before: 0,
     birth_port: 0,
+    owner_ns: 0,
+    task_cgroup: 0,
 };
 
 /// Where socket records live.

@@ -371,7 +371,7 @@ fn arrive(
         }
     }
     if record.owner_source == owner::NONE && step.is_owners_close() {
-        socket_owner::set_current(record, owner::CLOSE);
+        socket_owner::set_current(record, owner::CLOSE, now);
     }
     record.role = role;
     record.since_ns = now;
@@ -408,10 +408,11 @@ fn born(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, soc
     if step.is_child() {
         record.owner_source = owner::NONE;
         record.owner_pid = 0;
+        record.task_cgroup = 0;
         socket_owner::inherit(record, socket);
     } else {
         let source = if step.is_listener() { owner::LISTEN } else { owner::CONNECT };
-        socket_owner::set_current(record, source);
+        socket_owner::set_current(record, source, now);
     }
 }
 

@@ -377,9 +377,11 @@ pub struct Attribution {
 pub enum AttributionSource {
     /// The cgroup the kernel recorded when the socket was made.
     SocketCgroup,
+    /// The cgroup v1 of the task that connected or listened, as the kernel had it then.
+    TaskCgroup,
     /// The socket's network namespace, which is that of one pod only.
     Netns,
-    /// The owning process's cgroup.
+    /// The owning process's cgroup, as /proc showed it later.
     Task,
     /// Nothing.
     None,
@@ -418,6 +420,7 @@ impl AttributionSource {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SocketCgroup => "socket_cgroup",
+            Self::TaskCgroup => "task_cgroup",
             Self::Netns => "netns",
             Self::Task => "task",
             Self::None => "none",

@@ -58,7 +58,8 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 }
 
 fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
-    let mut kernel = kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false })?;
+    let mut kernel =
+        kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None })?;
     kernel.rules.swap(&compile([(0, &TraceFilter::default())])?)?;
     let null = File::options().write(true).open("/dev/null").context("open /dev/null")?;
     let json = format("json").context("there is no format json")?;

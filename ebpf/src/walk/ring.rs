@@ -10,6 +10,7 @@ use super::{Next, pointer, room, shared, steps};
 use crate::{
     globals::{offset, walk_offset},
     memory::{Memory, Probed},
+    place,
 };
 
 /// `list_head.prev`.
@@ -75,6 +76,7 @@ extern "C" fn walk_task() -> u32 {
         told.started = Probed::field(task, walk_offset!(task_started));
         told.comm = Probed::field(task, offset!(task_comm));
         told.pid = Probed::field(task, offset!(task_tgid));
+        told.cgroup = place::task_cgroup(task);
         walk.cursor.count += 1;
     }
     on(walk_offset!(task_list))

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// `FILEID_KERNFS` (`include/linux/exportfs.h`): the handle is the 64-bit id of a kernfs node.
 const FILEID_KERNFS: i32 = 0xfe;
 
-/// `CGROUP2_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
+/// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const CGROUP_MAGICS: [rustix::fs::FsWord; 2] = [0x6367_7270, 0x27_e0eb];
 
 /// A `struct file_handle` with room for one id.
 #[repr(C)]
@@ -33,8 +33,8 @@ pub enum ByIdError {
         source: io::Error,
     },
     /// It is another file system; asked for an id it would say that there is none.
-    #[error("{0} is not on a cgroup2 file system; mount the host's /sys/fs/cgroup there")]
-    NotCgroup2(PathBuf),
+    #[error("{0} is not on a cgroup file system; mount the host's /sys/fs/cgroup there")]
+    NotCgroups(PathBuf),
     /// The capability is missing.
     #[error(
         "cannot look cgroup {id} up by its id: open_by_handle_at on {path} is not permitted; give CAP_DAC_READ_SEARCH \
@@ -70,12 +70,13 @@ pub struct ById {
 }
 
 impl ById {
-    /// Opens the mount of the unified hierarchy.
+    /// Opens the mount of a hierarchy.
     pub fn new(mount: &Path) -> Result<Self, ByIdError> {
         let failed = |source| ByIdError::Mount { path: mount.to_owned(), source };
         let file = File::open(mount).map_err(failed)?;
-        if rustix::fs::fstatfs(&file).map_err(|error| failed(error.into()))?.f_type != CGROUP2_MAGIC {
-            return Err(ByIdError::NotCgroup2(mount.to_owned()));
+        let kind = rustix::fs::fstatfs(&file).map_err(|error| failed(error.into()))?.f_type;
+        if !CGROUP_MAGICS.contains(&kind) {
+            return Err(ByIdError::NotCgroups(mount.to_owned()));
         }
         let prefix = path_of(file.as_raw_fd()).map_err(failed)?;
         Ok(Self { mount: file, path: mount.to_owned(), prefix })
@@ -153,7 +154,7 @@ mod tests {
     fn a_file_system_that_is_not_cgroupfs_is_an_error_and_not_an_unknown_cgroup() {
         let root = tempfile::tempdir().expect("temporary directory");
         let error = ById::new(root.path()).expect_err("not cgroupfs");
-        assert!(matches!(error, ByIdError::NotCgroup2(_)), "{error}");
+        assert!(matches!(error, ByIdError::NotCgroups(_)), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod task;
 mod walk;
 
 pub use by_id::{ById, ByIdError};
-pub use mount::{Layout, Mount, MountError};
-pub use netns::{NetnsError, Scan, holds, host_namespace, scan, shows_the_host};
+pub use mount::{Hierarchy, Layout, Mount, MountError};
+pub use netns::{NetnsError, Scan, host_namespace, scan, shows_the_host};
 pub use task::{Task, TaskError, task};
 pub use walk::{Walk, WalkError, walk};

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use procfs::process::MountInfo;
-use procfs::{FromBufRead, ProcessCGroups};
+use procfs::{FromBufRead, ProcessCGroup, ProcessCGroups};
 
 use crate::identity::ROOT_CGROUP_ID;
 
@@ -21,6 +21,17 @@ pub enum Layout {
     Legacy,
 }
 
+/// A hierarchy of cgroup v1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// The controller by which it was chosen.
+    pub controller: &'static str,
+    /// As /proc/PID/cgroup numbers it.
+    pub number: u32,
+    /// Where all of it is mounted, if that is anywhere.
+    pub mount: Option<PathBuf>,
+}
+
 /// The unified hierarchy's mount, as far as there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -30,6 +41,8 @@ pub struct Mount {
     pub cgroup2: Option<PathBuf>,
     /// The mount shows the whole hierarchy, not only the part below a private cgroup namespace's root.
     pub is_whole: bool,
+    /// The hierarchy of cgroup v1 by which containers are told apart. Absent in [`Layout::Unified`].
+    pub tasks: Option<Hierarchy>,
 }
 
 /// The mounts could not be read, or are not what was asked for.
@@ -90,25 +103,41 @@ impl Mount {
         let whole = points.iter().find(|point| is_root(point));
         let is_whole = whole.is_some();
         let cgroup2 = whole.or(points.first()).cloned();
-        let has_v1 = controllers_are_v1(hierarchies);
+        let candidates = grouping(hierarchies).into_iter().map(|(controller, number)| {
+            let has = |mount: &&MountInfo| mount.super_options.contains_key(controller);
+            let points = of_type("cgroup").filter(has).map(|mount| unescape(&mount.mount_point));
+            let points = points.filter(|point| below.is_none_or(|below| point.starts_with(below)));
+            Hierarchy { controller, number, mount: points.filter(|point| is_root(point)).last() }
+        });
+        // One of which nothing is to be seen names its cgroups only as they are made.
+        let tasks = candidates.min_by_key(|tasks| tasks.mount.is_none());
+        let is_there = |tasks: &Hierarchy| below.is_none() || tasks.mount.is_some();
         let layout = match cgroup2 {
-            Some(_) if has_v1 => Layout::Hybrid,
+            Some(_) if tasks.is_some() => Layout::Hybrid,
             Some(_) => Layout::Unified,
-            None if below.is_none() && (has_v1 || of_type("cgroup").next().is_some()) => Layout::Legacy,
+            None if tasks.as_ref().is_some_and(is_there) => Layout::Legacy,
+            None if below.is_none() && of_type("cgroup").next().is_some() => Layout::Legacy,
             None => return None,
         };
-        Some(Self { layout, cgroup2, is_whole })
+        Some(Self { layout, cgroup2, is_whole, tasks })
     }
 }
 
-/// Whether cgroup v1 has the controllers by which processes are grouped. All hierarchies of the kernel are in the list,
+/// The controllers by which processes are grouped, the surest first: runtimes put their containers into the hierarchies
+/// of all of them, but a kernel may have been started without memory's.
+const GROUPING: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// Which of these are in a hierarchy of cgroup v1, and its number. All hierarchies of the kernel are in the list,
 /// mounted here or not; a `net_cls` that a VPN client mounted for itself does not count.
-fn controllers_are_v1(hierarchies: &[u8]) -> bool {
+fn grouping(hierarchies: &[u8]) -> Vec<(&'static str, u32)> {
     let text = String::from_utf8_lossy(hierarchies);
-    ProcessCGroups::from_buf_read(Cursor::new(text.as_bytes())).is_ok_and(|groups| {
-        let mut controllers = groups.into_iter().flat_map(|group| group.controllers);
-        controllers.any(|controller| matches!(controller.as_str(), "memory" | "pids" | "cpu"))
-    })
+    let groups = ProcessCGroups::from_buf_read(Cursor::new(text.as_bytes()));
+    let groups: Vec<_> = groups.into_iter().flatten().collect();
+    let number = |controller: &str| {
+        let has = |group: &&ProcessCGroup| group.controllers.iter().any(|name| name == controller);
+        groups.iter().find(has).map(|group| group.hierarchy)
+    };
+    GROUPING.into_iter().filter_map(|controller| Some((controller, number(controller)?))).collect()
 }
 
 /// mountinfo writes space, tab, newline and backslash as three octal digits (`seq_path`, `fs/seq_file.c`).
@@ -126,7 +155,7 @@ fn read(path: &'static str) -> Result<Vec<u8>, MountError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Layout, Mount};
+    use super::{Hierarchy, Layout, Mount};
     use std::path::{Path, PathBuf};
 
     const V2: &str = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
@@ -149,6 +178,28 @@ mod tests {
         assert_eq!(choose(HYBRID, V1_GROUPS, None), Some((Layout::Hybrid, at("/sys/fs/cgroup/unified"))));
         assert_eq!(choose(V1, V1_GROUPS, None), Some((Layout::Legacy, None)));
         assert_eq!(choose("", V2_GROUPS, None), None);
+    }
+
+    #[test]
+    fn containers_are_told_apart_by_the_first_grouping_controller_of_cgroup_v1() {
+        let tasks = |mounts: &str, groups: &str| {
+            Mount::choose(mounts.as_bytes(), groups.as_bytes(), None, |_| true).and_then(|mount| mount.tasks)
+        };
+        let memory = PathBuf::from("/sys/fs/cgroup/memory");
+        let found = tasks(HYBRID, V1_GROUPS);
+        assert_eq!(found, Some(Hierarchy { controller: "memory", number: 4, mount: Some(memory) }));
+        let found = tasks(HYBRID, "8:cpu,cpuacct:/\n3:pids:/\n0::/\n");
+        assert_eq!(found, Some(Hierarchy { controller: "pids", number: 3, mount: None }));
+        let pids = "36 31 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+        let found = tasks(pids, "4:memory:/\n3:pids:/\n0::/\n").map(|tasks| tasks.controller);
+        assert_eq!(found, Some("pids"), "of memory's nothing is to be seen");
+        assert_eq!(tasks(V2, V2_GROUPS), None);
+    }
+
+    #[test]
+    fn where_the_configured_directory_has_cgroup_v1_alone_it_is_believed_too() {
+        let mounts = "35 31 0:32 / /host/memory ro - cgroup cgroup rw,memory\n";
+        assert_eq!(choose(mounts, V1_GROUPS, Some("/host")), Some((Layout::Legacy, None)));
     }
 
     #[test]

@@ -74,17 +74,6 @@ fn look(process: &Process, identities: &mut HashMap<String, Arc<Identity>>) -> R
     Ok(Use { inode, witness: Witness { pid, started_ns }, identity: Arc::clone(identity) })
 }
 
-/// Whether `witness` is still alive and in network namespace `inode`.
-pub fn holds(root: &Path, witness: Witness, inode_number: u32) -> bool {
-    let held = || {
-        let process = Process::new_with_root(root.join(witness.pid.to_string()))?;
-        // The namespace first: a start that still fits afterwards shows that it was the same process.
-        let inode = inode(&process)?;
-        Ok::<_, ProcError>((inode, task::read(&process)?.started_ns))
-    };
-    held().is_ok_and(|found| found == (inode_number, witness.started_ns))
-}
-
 fn inode(process: &Process) -> Result<u32, ProcError> {
     let number = process.open_relative("ns/net")?.metadata()?.ino();
     u32::try_from(number)
@@ -127,7 +116,7 @@ fn host_error(root: &Path, source: io::Error) -> NetnsError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Witness, holds, host_namespace, scan};
+    use super::{host_namespace, scan};
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
@@ -136,16 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found_in_its_namespace_and_holds_it() {
+    fn this_process_is_found_in_its_namespace() {
         let root = Path::new("/proc");
         let scan = scan(root).expect("/proc");
         let own =
             scan.uses.iter().find(|found| found.witness.pid == std::process::id()).expect("this process");
         assert_eq!(own.inode, own_namespace());
-        assert!(holds(root, own.witness, own.inode));
-        assert!(!holds(root, own.witness, own.inode + 1));
-        let earlier = Witness { started_ns: own.witness.started_ns - 1, ..own.witness };
-        assert!(!holds(root, earlier, own.inode));
     }
 
     #[test]

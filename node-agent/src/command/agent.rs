@@ -85,7 +85,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(config.cgroup_root.as_deref());
     let loaded = session
-        .load()
+        .load(mount.as_ref())
         .map_err(anyhow::Error::from)
         .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
     let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
@@ -151,12 +151,14 @@ fn refuse_blind(kernel: &Loaded, mount: Option<&Mount>, proc_root: &Path) -> any
         );
     }
     let by_cgroup = mount.is_some_and(|mount| mount.cgroup2.is_some() && mount.is_whole);
-    if by_cgroup || cgroupfs::shows_the_host(proc_root) {
+    let tasks = mount.and_then(|mount| mount.tasks.as_ref());
+    let by_task = kernel.reads_tasks() && tasks.is_some_and(|tasks| tasks.mount.is_some());
+    if by_cgroup || by_task || cgroupfs::shows_the_host(proc_root) {
         return Ok(());
     }
     anyhow::bail!(
-        "the host's cgroup2 hierarchy is not to be seen: mount the host's /sys/fs/cgroup read-only and name the \
-         directory with --cgroup-root; where the host has none, mount its /proc and name that with --proc-root"
+        "the host's cgroups are not to be seen: mount the host's /sys/fs/cgroup read-only and name the directory with \
+         --cgroup-root, or mount its /proc and name that with --proc-root"
     )
 }
 

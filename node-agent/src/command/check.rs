@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
-use super::args::CheckArguments;
+use super::{args::CheckArguments, session::task_hierarchy};
 use crate::{
+    cgroupfs::Mount,
     kernel::{self, Hook, Options},
     preflight::{self, Finding},
 };
@@ -43,7 +44,12 @@ pub(super) fn run(raw: &CheckArguments) -> anyhow::Result<bool> {
 
 /// Loads and attaches for a moment, with rules that want nothing.
 fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
-    let mut kernel = kernel::load(Options { hook, ring_bytes: RING_BYTES, want_on_cpu: false })?;
+    let mut kernel = kernel::load(Options {
+        hook,
+        ring_bytes: RING_BYTES,
+        want_on_cpu: false,
+        tasks: Mount::find(None).ok().as_ref().and_then(task_hierarchy),
+    })?;
     kernel.attach_cgroups();
     kernel.attach()?;
     Ok(preflight::attached(&kernel))

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
-    kernel::{self, Hook, LoadError, Loaded, Options},
+    kernel::{self, Hook, LoadError, Loaded, Options, TaskHierarchy},
     outlet::{self, Asked, Diagnostics, OnEnd, RunId},
     pipeline::{self, Handle, Running, Setup, Tally, Whereabouts},
     plan::View,
@@ -76,12 +76,13 @@ impl Session {
     }
 
     /// Loads the programs; nothing is attached.
-    pub(super) fn load(&self) -> Result<Loaded, LoadError> {
+    pub(super) fn load(&self, mount: Option<&Mount>) -> Result<Loaded, LoadError> {
         kernel::load(Options {
             hook: self.options.hook,
             ring_bytes: self.options.tuning.ring_bytes,
             // BCC's columns show who was on the CPU.
             want_on_cpu: self.options.format.columns,
+            tasks: mount.and_then(task_hierarchy),
         })
     }
 
@@ -156,6 +157,12 @@ impl Session {
         let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
         ending(outcome, say)
     }
+}
+
+/// What the kernel side is to read of tasks.
+pub(super) fn task_hierarchy(mount: &Mount) -> Option<TaskHierarchy> {
+    let tasks = mount.tasks.as_ref()?;
+    Some(TaskHierarchy { controller: tasks.controller, number: tasks.number })
 }
 
 /// Comes back when a signal asks for the end.

@@ -23,7 +23,8 @@ pub(super) fn run(config: TraceConfig) -> anyhow::Result<bool> {
 
 async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
-    let kernel = session.load()?;
+    let mount = Session::find_mount(None);
+    let kernel = session.load(mount.as_ref())?;
     refuse_blind(&config, kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {
         tracing::warn!("{blind}");
@@ -38,7 +39,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         lines_per_second: 0,
         count: config.count,
     };
-    session.start(kernel, Session::find_mount(None), run)?;
+    session.start(kernel, mount, run)?;
     session
         .until_end(async {
             match config.duration {

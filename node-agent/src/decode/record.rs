@@ -91,6 +91,7 @@ fn transition(record: &TransitionRecord) -> Transition {
         inferred: has(flag::INFERRED),
         cookie: Some(record.cookie).filter(|cookie| *cookie != 0),
         cgroup_id: Some(record.cgroup_id).filter(|id| *id != 0),
+        task_cgroup: Some(record.task_cgroup).filter(|id| *id != 0),
         netns: Some(record.netns).filter(|inode| *inode != 0),
         netns_cookie: Some(record.netns_cookie).filter(|cookie| *cookie != 0),
         process: process_of(record),
@@ -138,7 +139,7 @@ fn process_of(record: &TransitionRecord) -> Option<Process> {
         owner::DESCRIPTOR => OwnerSource::Descriptor,
         _ => return None,
     };
-    Some(Process { pid: record.owner_pid, comm: record.owner_comm, source })
+    Some(Process { pid: record.owner_pid, comm: record.owner_comm, source, noted_ns: record.owner_ns })
 }
 
 #[cfg(test)]

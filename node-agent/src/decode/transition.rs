@@ -23,6 +23,8 @@ pub struct Process {
     pub comm: [u8; 16],
     /// How it was learned.
     pub source: OwnerSource,
+    /// When, `CLOCK_BOOTTIME` ns. Later the number may be another process's.
+    pub noted_ns: u64,
 }
 
 /// The task that happened to be on the CPU; only the BCC table shows it.
@@ -76,6 +78,8 @@ pub struct Transition {
     pub cookie: Option<u64>,
     /// cgroup2 id of the cgroup that made the socket.
     pub cgroup_id: Option<u64>,
+    /// Id of the cgroup v1 in which the task was that connected or listened.
+    pub task_cgroup: Option<u64>,
     /// Inode number of the network namespace.
     pub netns: Option<u32>,
     /// Cookie of the network namespace; unlike the inode number it is never used again.

@@ -1,5 +1,5 @@
-//! Which evidence names a socket's owner: its own cgroup, else a namespace that is private to somebody, else the task
-//! that owns it. Pure: whoever calls has done the look-ups.
+//! Which evidence names a socket's owner: its own cgroup, else its task, else a namespace that is private to somebody.
+//! Pure: whoever calls has done the look-ups.
 
 use std::sync::Arc;
 
@@ -35,10 +35,13 @@ pub enum SocketCgroup<'a> {
 pub struct Evidence<'a> {
     /// The socket's own cgroup.
     pub cgroup: SocketCgroup<'a>,
+    /// The cgroup v1 of the task that connected or listened, as the kernel had it then. Absent where it was not read.
+    pub task_cgroup: Option<&'a Arc<Identity>>,
+    /// The cgroup of the owner's task, as /proc has it. Absent where there is no owner, where it is gone, and where it was
+    /// not asked for.
+    pub task: Option<&'a Arc<Identity>>,
     /// What its namespace says. `Found::Unknown` where it was not asked.
     pub netns: &'a Found,
-    /// The cgroup of the owner's task. Absent where there is no owner or it is gone.
-    pub task: Option<&'a Arc<Identity>>,
     /// All processes of the host are in the unified hierarchy (cgroup v2 alone, not hybrid, not v1), so the root means
     /// the host.
     pub unified: bool,
@@ -46,22 +49,37 @@ pub struct Evidence<'a> {
 
 /// Decides.
 pub fn attribute(evidence: Evidence<'_>) -> Attribution {
-    let Evidence { cgroup, netns, task, unified } = evidence;
+    let Evidence { cgroup, task_cgroup, task, netns, unified } = evidence;
     let own = match cgroup {
         SocketCgroup::Known(identity) if !identity.is_root() => Some(identity),
         _ => None,
     };
-    let task = task.filter(|identity| !identity.is_root());
     // In a hybrid layout a runtime that only knows cgroup v1 leaves its containers' processes in the unified group of
     // its own unit: there a host's unit is the last thing to believe.
     if let Some(identity) = own.filter(|identity| unified || identity.is_contained()) {
         return named(identity, Source::SocketCgroup);
     }
+    let tasks = || [(task_cgroup, Source::TaskCgroup), (task, Source::Task)].into_iter();
+    let told = |test: fn(&Identity) -> bool| {
+        tasks().find_map(|(told, source)| Some((told.filter(|identity| test(identity))?, source)))
+    };
+    if let Some((identity, source)) = told(Identity::is_contained) {
+        return named(identity, source);
+    }
+    // Whose task is known, and in no container, it is the host's in whatever namespace: a runtime forwards a port from
+    // within a pod's.
+    if let Some((_, source)) = told(|_| true) {
+        let by_task = || told(|identity| !identity.is_root());
+        let unit = own.map(|own| (own, Source::SocketCgroup)).or_else(by_task);
+        let own_root = unified && matches!(cgroup, SocketCgroup::Known(_));
+        let source = if own_root { Source::SocketCgroup } else { source };
+        return match unit {
+            Some((identity, source)) => named(identity, source),
+            None => Attribution { identity: None, source, status: Status::Host },
+        };
+    }
     if let Found::Private(identity) = netns {
         return named(identity, Source::Netns);
-    }
-    if let Some(identity) = task.filter(|identity| own.is_none() || identity.is_contained()) {
-        return named(identity, Source::Task);
     }
     if let Some(identity) = own {
         return named(identity, Source::SocketCgroup);
@@ -95,8 +113,13 @@ mod tests {
         mk(&format!("/kubepods/pod{name}"))
     }
 
-    const NOTHING: Evidence<'_> =
-        Evidence { cgroup: SocketCgroup::Unread, netns: &Found::Unknown, task: None, unified: true };
+    const NOTHING: Evidence<'_> = Evidence {
+        cgroup: SocketCgroup::Unread,
+        task_cgroup: None,
+        task: None,
+        netns: &Found::Unknown,
+        unified: true,
+    };
 
     fn check(evidence: Evidence<'_>, path: Option<&str>, source: Source, status: Status) {
         let Attribution { identity, source: by, status: how } = attribute(evidence);
@@ -122,16 +145,37 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_says_nothing_leaves_it_to_the_namespace_then_to_the_task() {
-        let (root, task, netns) = (mk("/"), pod("task"), Found::Private(pod("netns")));
+    fn a_cgroup_that_says_nothing_leaves_it_to_the_task_then_to_the_namespace() {
+        let (root, told, task, netns) = (mk("/"), pod("told"), pod("task"), Found::Private(pod("netns")));
         for cgroup in [SocketCgroup::Known(&root), SocketCgroup::Unread, SocketCgroup::Unindexed] {
-            let evidence = Evidence { cgroup, netns: &netns, task: Some(&task), ..NOTHING };
+            let evidence = Evidence { cgroup, netns: &netns, ..NOTHING };
             check(evidence, Some("/kubepods/podnetns"), Source::Netns, Status::Resolved);
-            for netns in [Found::Host, Found::Shared, Found::Stale, Found::Unknown] {
-                let evidence = Evidence { netns: &netns, ..evidence };
+            for silent in [None, Some(&root)] {
+                let evidence = Evidence { task_cgroup: silent, task: Some(&task), ..evidence };
                 check(evidence, Some("/kubepods/podtask"), Source::Task, Status::Resolved);
             }
+            let evidence = Evidence { task_cgroup: Some(&told), task: Some(&task), ..evidence };
+            check(evidence, Some("/kubepods/podtold"), Source::TaskCgroup, Status::Resolved);
         }
+    }
+
+    #[test]
+    fn a_task_of_the_host_inside_a_pods_namespace_is_the_hosts() {
+        let (root, unit, netns) =
+            (mk("/"), mk("/system.slice/containerd.service"), Found::Private(pod("netns")));
+        let hybrid =
+            Evidence { cgroup: SocketCgroup::Known(&root), netns: &netns, unified: false, ..NOTHING };
+        let task_cgroup = Evidence { task_cgroup: Some(&unit), ..hybrid };
+        check(task_cgroup, Some(&unit.path), Source::TaskCgroup, Status::Host);
+        check(Evidence { task: Some(&unit), ..hybrid }, Some(&unit.path), Source::Task, Status::Host);
+        check(Evidence { task_cgroup: Some(&root), ..hybrid }, None, Source::TaskCgroup, Status::Host);
+        let of_unit = Evidence { cgroup: SocketCgroup::Known(&unit), ..hybrid };
+        check(
+            Evidence { task_cgroup: Some(&root), ..of_unit },
+            Some(&unit.path),
+            Source::SocketCgroup,
+            Status::Host,
+        );
     }
 
     #[test]
@@ -146,12 +190,12 @@ mod tests {
             Source::Netns,
             Status::Resolved,
         );
-        check(
-            Evidence { task: Some(&task), ..hybrid },
-            Some("/kubepods/podtask"),
-            Source::Task,
-            Status::Resolved,
-        );
+        for (evidence, source) in [
+            (Evidence { task_cgroup: Some(&task), ..hybrid }, Source::TaskCgroup),
+            (Evidence { task: Some(&task), ..hybrid }, Source::Task),
+        ] {
+            check(evidence, Some("/kubepods/podtask"), source, Status::Resolved);
+        }
         check(
             Evidence { task: Some(&unit), ..hybrid },
             Some(&socket.path),
@@ -173,7 +217,8 @@ mod tests {
         let evidence = Evidence { cgroup: SocketCgroup::Known(&root), task: Some(&root), ..NOTHING };
         check(evidence, None, Source::SocketCgroup, Status::Host);
         let evidence = Evidence { netns: &Found::Host, unified: false, ..evidence };
-        check(evidence, None, Source::Netns, Status::Host);
+        check(evidence, None, Source::Task, Status::Host);
+        check(Evidence { task: None, ..evidence }, None, Source::Netns, Status::Host);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Network namespace -> identity, for sockets whose cgroup says nothing (cgroup v1). Learned from scans of /proc.
 //!
 //! A namespace names somebody only while exactly one container, or the containers of exactly one pod, use it; the
-//! host's and shared ones name nobody. Inode numbers are used again at once, so what a scan saw holds only
+//! host's and shared ones name nobody. Anybody may have entered it since a scan, so what that saw holds for a while
+//! only, and whoever is met in between is a user as well. Inode numbers are used again at once, so it moreover holds only
 //! - for the namespace's cookie, once one event has bound the two together; or
 //! - between the start of a process that holds the namespace and the last time it was seen to hold it.
 
@@ -80,10 +81,18 @@ struct Entry {
 /// More witnesses than this say nothing more.
 const MAX_WITNESSES: usize = 4;
 
+/// How long after a scan what it saw is believed, ns.
+const HOLDS_NS: u64 = 10 * 1_000_000_000;
+
+/// Namespaces in which somebody was met that are remembered. Above this all are forgotten.
+const MAX_MET: usize = 16_384;
+
 /// Namespaces, by inode number. As large as the last scan.
 #[derive(Default)]
 pub struct Namespaces {
     entries: QuickMap<u32, Entry>,
+    /// Who was met in a namespace, by its cookie.
+    met: QuickMap<u64, User>,
     host: Option<u32>,
     scanned_ns: Option<u64>,
 }
@@ -133,12 +142,15 @@ impl Namespaces {
         let Some(entry) = self.entries.get_mut(&inode) else {
             return missing;
         };
+        if at_ns.saturating_sub(entry.checked_ns) > HOLDS_NS {
+            return Found::Stale;
+        }
         if self.host == Some(inode) {
-            // It lives as long as the machine, so the last scan holds.
             return join(&entry.user, &User::Host).says();
         }
+        let met = cookie.and_then(|cookie| self.met.get(&cookie));
         match (entry.cookie, cookie) {
-            (Some(known), Some(asked)) if known == asked => return entry.user.says(),
+            (Some(known), Some(asked)) if known == asked => return entry.with(met).says(),
             (Some(_), Some(_)) => return missing,
             _ => {}
         }
@@ -150,12 +162,17 @@ impl Namespaces {
             return Found::Stale;
         }
         entry.cookie = entry.cookie.or(cookie);
-        entry.user.says()
+        entry.with(met).says()
     }
 
-    /// Processes that can show that namespace `inode` is still the one scanned: cheaper to look at than a scan.
-    pub fn witnesses(&self, inode: u32) -> &[Witness] {
-        self.entries.get(&inode).map_or(&[], |entry| &entry.witnesses)
+    /// Other evidence has told who owns a socket in a namespace.
+    pub fn met(&mut self, cookie: u64, identity: &Arc<Identity>) {
+        let who = user_of(identity);
+        let known = self.met.get(&cookie).map_or_else(|| who.clone(), |known| join(known, &who));
+        if self.met.len() >= MAX_MET {
+            self.met.clear();
+        }
+        self.met.insert(cookie, known);
     }
 
     /// Namespaces known.
@@ -170,6 +187,11 @@ impl Namespaces {
 }
 
 impl Entry {
+    /// Its users, and who was met in it.
+    fn with(&self, met: Option<&User>) -> User {
+        met.map_or_else(|| self.user.clone(), |met| join(&self.user, met))
+    }
+
     fn shares_a_witness(&self, other: &Self) -> bool {
         self.witnesses.iter().any(|witness| other.witnesses.contains(witness))
     }

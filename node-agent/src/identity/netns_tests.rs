@@ -159,10 +159,40 @@ fn namespaces_without_processes_are_forgotten() {
     assert_eq!(namespaces.find(NS, None, 50), Found::Unknown);
 }
 
+/// Just still believed.
+const BELIEVED: u64 = 100 + 10_000_000_000;
+
 #[test]
-fn the_oldest_processes_are_the_witnesses() {
-    let uses: Vec<Use> = (1..=100).rev().map(|n| mk_use(n, u64::from(n), &docker('a'))).collect();
-    let namespaces = scanned(&uses);
-    assert_eq!(namespaces.witnesses(NS).iter().map(|witness| witness.pid).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert!(namespaces.witnesses(1).is_empty());
+fn what_a_scan_saw_is_believed_for_a_while_only() {
+    let mut namespaces = scanned(&[mk_use(1, 10, &docker('a'))]);
+    named(&namespaces.find(NS, Some(7), 50));
+    named(&namespaces.find(NS, Some(7), BELIEVED));
+    assert_eq!(namespaces.find(NS, Some(7), BELIEVED + 1), Found::Stale);
+    namespaces.scanned(BELIEVED, [mk_use(1, 10, &docker('a'))]);
+    named(&namespaces.find(NS, Some(7), BELIEVED + 1));
+    let mut namespaces = scanned(&[mk_use(1, 10, &service())]);
+    namespaces.set_host(NS);
+    assert_eq!(namespaces.find(NS, None, BELIEVED), Found::Host);
+    assert_eq!(namespaces.find(NS, None, BELIEVED + 1), Found::Stale);
+}
+
+#[test]
+fn whoever_is_met_in_a_namespace_shares_it_for_its_life() {
+    let mut namespaces = scanned(&[mk_use(1, 10, &docker('a'))]);
+    namespaces.met(7, &docker('a'));
+    named(&namespaces.find(NS, Some(7), 50));
+    namespaces.met(7, &docker('b'));
+    assert_eq!(namespaces.find(NS, Some(7), 50), Found::Shared);
+    namespaces.scanned(200, [mk_use(1, 10, &docker('a'))]);
+    assert_eq!(namespaces.find(NS, Some(7), 150), Found::Shared);
+    // Of another namespace with the number nothing was said.
+    namespaces.scanned(300, [mk_use(2, 250, &docker('a'))]);
+    named(&namespaces.find(NS, Some(8), 260));
+}
+
+#[test]
+fn of_two_containers_of_a_pod_that_were_met_neither_is_named() {
+    let mut namespaces = scanned(&[mk_use(1, 10, &container("p", 'a'))]);
+    namespaces.met(7, &container("p", 'b'));
+    assert_eq!(named(&namespaces.find(NS, Some(7), 50)), (Some("p"), None));
 }

@@ -118,6 +118,19 @@ impl Btf {
         Some(bits)
     }
 
+    /// The value of an enumeration's constant.
+    pub fn constant(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let at = self.types.iter().skip(1).map(|at| *at as usize).find(|at| {
+            u32_at(&self.bytes, at + 4).map(kind_of) == Some(KIND_ENUM)
+                && self.name(u32_at(&self.bytes, *at).unwrap_or(0)) == enumeration.as_bytes()
+        })?;
+        let count = u32_at(&self.bytes, at + 4)? as usize & 0xffff;
+        let constants = (0..count).map(|index| at + 12 + index * 8);
+        let named =
+            |at: &usize| u32_at(&self.bytes, *at).is_some_and(|offset| self.name(offset) == name.as_bytes());
+        u32_at(&self.bytes, constants.into_iter().find(named)? + 4)
+    }
+
     /// Number of parameters of a function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
         let at = self.types.iter().skip(1).map(|at| *at as usize).find(|at| {
@@ -230,7 +243,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::{Btf, BtfError};
 
-    /// Builds BTF by hand: `struct inner { int a; int b; }`, `struct outer { int x; union { struct inner in; }; }`.
+    /// Builds BTF by hand: `struct inner { int a; int b; }`, `struct outer { int x; union { struct inner in; }; }`,
+    /// `enum outer { a = 3, b = 7 }`.
     fn small() -> Vec<u8> {
         let strings = b"\0inner\0a\0b\0outer\0x\0in\0int\0";
         let at = |name: &[u8]| {
@@ -266,6 +280,13 @@ mod tests {
             0,
             3,
             32, // 4: outer
+            at(b"outer"),
+            6 << 24 | 2,
+            4,
+            at(b"a"),
+            3,
+            at(b"b"),
+            7, // 5: the enumeration
         ];
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
@@ -303,6 +324,14 @@ mod tests {
         assert_eq!(btf.offset("inner", "b"), Some(4));
         assert_eq!(btf.bit("outer", "in.b"), Some(64));
         assert_eq!(btf.size("outer"), Some(12));
+    }
+
+    #[test]
+    fn a_constant_of_an_enumeration_has_its_value() {
+        let btf = Btf::parse(small()).unwrap();
+        assert_eq!(btf.constant("outer", "b"), Some(7));
+        assert_eq!(btf.constant("outer", "x"), None);
+        assert_eq!(btf.constant("inner", "a"), None);
     }
 
     #[test]

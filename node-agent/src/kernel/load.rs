@@ -45,6 +45,17 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Record the task on the CPU as well.
     pub want_on_cpu: bool,
+    /// Where tasks are told apart beside cgroup2.
+    pub tasks: Option<TaskHierarchy>,
+}
+
+/// The hierarchy of cgroup v1 by which containers are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskHierarchy {
+    /// One of its controllers, as the kernel calls it.
+    pub controller: &'static str,
+    /// As /proc/PID/cgroup numbers it.
+    pub number: u32,
 }
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
@@ -104,7 +115,8 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let hook = options.hook.unwrap_or(if types.is_ok() { Hook::TpBtf } else { Hook::Tracepoint });
     let (offsets, accept_arguments) = match (&types, hook) {
         (Ok(types), _) => {
-            let offsets = offsets::resolve(types)
+            let controller = options.tasks.map(|tasks| tasks.controller);
+            let offsets = offsets::resolve(types, controller)
                 .map_err(|source| LoadError::NoTypes { hook, reason: source.into() })?;
             (offsets, types.parameters("inet_csk_accept").unwrap_or(0))
         }
@@ -124,7 +136,11 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Err(_) => Err(NO_TYPES.to_owned()),
     };
     let walk_offsets = layout.as_ref().map_or(WalkOffsets::NONE, |layout| layout.offsets);
-    let settings = Settings { want_on_cpu: options.want_on_cpu.into(), ring_bytes: options.ring_bytes };
+    let settings = Settings {
+        want_on_cpu: options.want_on_cpu.into(),
+        ring_bytes: options.ring_bytes,
+        task_hierarchy: options.tasks.map_or(0, |tasks| tasks.number),
+    };
     let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
@@ -414,6 +430,16 @@ impl Loaded {
     pub const fn reads_cgroups(&self) -> bool {
         let Offsets { cgroup, cgroup_val, cgroup_kn, kernfs_id, .. } = self.offsets;
         (cgroup != ABSENT || cgroup_val != ABSENT) && cgroup_kn != ABSENT && kernfs_id != ABSENT
+    }
+
+    /// Whether the program can read in which cgroup v1 a task is that connects or listens.
+    pub const fn reads_tasks(&self) -> bool {
+        let Offsets { task_cgroups, task_state, state_cgroup, cgroup_kn, kernfs_id, .. } = self.offsets;
+        task_cgroups != ABSENT
+            && task_state != ABSENT
+            && state_cgroup != ABSENT
+            && cgroup_kn != ABSENT
+            && kernfs_id != ABSENT
     }
 
     /// Whether the program can read a socket's network namespace.

@@ -30,8 +30,8 @@ pub use counters::{CounterSnapshot, Counters};
 pub use error::LoadError;
 // What a program is attached to and where its records are, as lines name them.
 pub use kube_tcpstates_events::{Hook, Storage};
-pub use load::{Loaded, Options, load};
+pub use load::{Loaded, Options, TaskHierarchy, load};
 pub use offsets::{Missing, resolve as resolve_offsets};
 pub use release::{kernel_release, kernel_version};
-pub use ring::{CgroupChange, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};
+pub use ring::{CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};
 pub use rules::{Rules, RulesError};

@@ -14,7 +14,9 @@ pub struct Missing {
 
 /// Resolves every offset. The tuple and the protocol must be there; what is missing of the rest is marked
 /// [`ABSENT`] and costs what `kube-tcpstates check` says.
-pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
+///
+/// `controller` is the one by whose hierarchy of cgroup v1 containers are told apart, where there is one.
+pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> {
     let must = |structure: &'static str, member: &'static str| {
         btf.offset(structure, member).ok_or(Missing { structure, member })
     };
@@ -58,8 +60,17 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, Missing> {
         hierarchy_id: may("cgroup_root", "hierarchy_id"),
         cgroup_parent: may("cgroup", "self.parent"),
         task_flags: may("task_struct", "flags"),
+        task_cgroups: may("task_struct", "cgroups"),
+        task_state: controller.and_then(|controller| state_of(btf, controller)).unwrap_or(ABSENT),
+        state_cgroup: may("cgroup_subsys_state", "cgroup"),
         socket_sk: may("socket", "sk"),
         task_tgid: may("task_struct", "tgid"),
         task_comm: may("task_struct", "comm"),
     })
+}
+
+/// Where a `css_set` points to a task's state under a controller (`SUBSYS`, `include/linux/cgroup_subsys.h`).
+fn state_of(btf: &Btf, controller: &str) -> Option<u32> {
+    let index = btf.constant("cgroup_subsys_id", &format!("{controller}_cgrp_id"))?;
+    Some(btf.offset("css_set", "subsys")? + index * 8)
 }

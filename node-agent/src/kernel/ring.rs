@@ -26,19 +26,22 @@ const BATCH: usize = 4096;
 
 /// A cgroup came or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CgroupChange {
-    /// Made; the path is `None` when the kernel could not hand it over whole.
-    Made {
-        /// cgroup2 id.
-        id: u64,
-        /// Path from the root of the hierarchy.
-        path: Option<String>,
-    },
+pub struct CgroupChange {
+    /// Of the unified hierarchy; else of that one of cgroup v1 that tells containers apart.
+    pub unified: bool,
+    /// One among those of its hierarchy.
+    pub id: u64,
+    /// Which of the two it was.
+    pub kind: CgroupChangeKind,
+}
+
+/// What became of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupChangeKind {
+    /// Made, with the path from the root of the hierarchy; `None` when the kernel could not hand it over whole.
+    Made(Option<String>),
     /// Removed.
-    Removed {
-        /// cgroup2 id.
-        id: u64,
-    },
+    Removed,
 }
 
 /// Why [`Sleeper::wait`] returned.
@@ -203,11 +206,12 @@ impl Sleeper {
 }
 
 fn change(record: &CgroupRecord) -> CgroupChange {
+    let (unified, id) = (record.hierarchy == 0, record.id);
     if record.removed != 0 {
-        return CgroupChange::Removed { id: record.id };
+        return CgroupChange { unified, id, kind: CgroupChangeKind::Removed };
     }
     // A path that fills the buffer may have been cut: look the cgroup up by its id instead.
     let whole = usize::try_from(record.path_len).ok().filter(|len| (1..record.path.len()).contains(len));
     let path = whole.map(|len| String::from_utf8_lossy(&record.path[..len - 1]).into_owned());
-    CgroupChange::Made { id: record.id, path }
+    CgroupChange { unified, id, kind: CgroupChangeKind::Made(path) }
 }

@@ -32,7 +32,7 @@ struct Choice {
 pub(super) struct Layout {
     /// Every process is in the unified hierarchy.
     pub(super) unified: bool,
-    /// Network namespaces and tasks of the host are to be seen.
+    /// Tasks, or network namespaces, of the host are to be seen.
     pub(super) other_evidence: bool,
 }
 

@@ -26,6 +26,7 @@ mod report;
 mod rewalk;
 mod standing;
 mod tally;
+mod tasks;
 mod undecided;
 
 use std::{
@@ -184,7 +185,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
     let unified = mount.as_ref().is_some_and(|mount| mount.layout == Layout::Unified);
     let cgroups = Cgroups::new(cgroups, mount.as_ref());
-    let owners = Owners::new(cgroups, proc_root, unified, whereabouts);
+    let owners = Owners::new(cgroups, proc_root, (unified, kernel.reads_tasks()), whereabouts);
     let membership = Membership::new(owners.layout());
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);

@@ -1,11 +1,11 @@
 //! Station 4 with its look-ups: who owns the socket of a transition. Reads only.
 //!
 //! In steady state one hash look-up by cgroup id answers. What the index of cgroups does not know is looked up by id;
-//! what the socket's cgroup does not say, the network namespace or the owner's task may (cgroup v1, and host processes
-//! in hybrid layouts). An answer is kept by cgroup only where the cgroup alone gave it: two sockets of one place may be
-//! two pods'.
+//! what the socket's cgroup does not say, the cgroup v1 of its task may, and where that says nothing either, /proc and
+//! the network namespace (host processes, layouts without cgroup2). An answer is kept by cgroup only where the cgroup
+//! alone gave it: two sockets of one place may be two pods'.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{hash::Hash, path::PathBuf, sync::Arc};
 
 use kube_tcpstates_common::rule::TraceSet;
 use kube_tcpstates_events::{Attribution, AttributionStatus};
@@ -15,21 +15,19 @@ use super::{
     describe::{Describer, Whereabouts},
     membership::Layout,
     standing::{Awaited, Place, Standing, Standings},
+    tasks::Tasks,
 };
 use crate::{
     cgroupfs,
-    decode::{OwnerSource, Transition},
+    decode::Transition,
     identity::{self, Evidence, Identity, QuickMap, SocketCgroup, netns::Found, netns::Namespaces},
     kernel::boot_ns,
     names::{Numbered, Owner},
     plan::{Sets, View},
 };
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// Least time between two scans of all processes for their network namespaces.
-const SCAN_PAUSE_NS: u64 = SECOND_NS;
-/// How long what /proc said of a task is believed without looking again.
-const TASK_FRESH_NS: u64 = SECOND_NS;
+const SCAN_PAUSE_NS: u64 = 1_000_000_000;
 /// Answers kept. Above this all are forgotten, and found again at one look-up each.
 const CACHED: usize = 16_384;
 
@@ -46,13 +44,6 @@ pub(super) struct Resolved {
     pub(super) sets: Sets,
 }
 
-/// What /proc said of a task.
-struct SeenTask {
-    identity: Arc<Identity>,
-    started_ns: u64,
-    checked_ns: u64,
-}
-
 /// Finds owners.
 pub(super) struct Owners {
     pub(super) cgroups: Cgroups,
@@ -63,16 +54,23 @@ pub(super) struct Owners {
     /// Absent where most processes cannot be looked at: who seems alone in a namespace may not be.
     namespaces: Option<Namespaces>,
     scanned_ns: u64,
-    tasks: QuickMap<u32, SeenTask>,
+    tasks: Tasks,
     /// By cgroup id, of cgroups that say all there is to say.
     resolved: QuickMap<u64, Arc<Resolved>>,
+    /// The same by the task's cgroup v1 and the namespace in which it was met.
+    resolved_by_task: QuickMap<(u64, Option<u64>), Arc<Resolved>>,
     describer: Describer,
 }
 
 impl Owners {
     /// `proc_root` is where the host's processes are to be seen, if they are. `unified`: every process is in the unified
-    /// hierarchy.
-    pub(super) fn new(cgroups: Cgroups, proc_root: PathBuf, unified: bool, whereabouts: Whereabouts) -> Self {
+    /// hierarchy. `reads_tasks`: the kernel side tells in which cgroup v1 they are.
+    pub(super) fn new(
+        cgroups: Cgroups,
+        proc_root: PathBuf,
+        (unified, reads_tasks): (bool, bool),
+        whereabouts: Whereabouts,
+    ) -> Self {
         let proc_root = Some(proc_root).filter(|root| cgroupfs::shows_the_host(root));
         let host = proc_root.as_deref().and_then(|root| cgroupfs::host_namespace(root).ok());
         let namespaces = host.map(|inode| {
@@ -83,12 +81,13 @@ impl Owners {
         Self {
             cgroups,
             standings: Standings::default(),
-            layout: Layout { unified, other_evidence: proc_root.is_some() },
+            layout: Layout { unified, other_evidence: proc_root.is_some() || reads_tasks },
+            tasks: Tasks::new(proc_root.clone()),
             proc_root,
             namespaces,
             scanned_ns: 0,
-            tasks: QuickMap::default(),
             resolved: QuickMap::default(),
+            resolved_by_task: QuickMap::default(),
             describer: Describer::new(whereabouts),
         }
     }
@@ -102,25 +101,34 @@ impl Owners {
     pub(super) fn look_through(&mut self, view: View) {
         self.standings.look_through(view);
         self.resolved.clear();
+        self.resolved_by_task.clear();
         self.describer.clear();
     }
 
     /// The owner of a transition's socket.
     pub(super) fn resolve(&mut self, transition: &Transition) -> Arc<Resolved> {
-        let Some(id) = transition.cgroup_id else { return Arc::new(self.by_evidence(transition, None)) };
-        if let Some(resolved) = self.resolved.get(&id) {
+        if let Some(resolved) = transition.cgroup_id.and_then(|id| self.resolved.get(&id)) {
             return Arc::clone(resolved);
         }
-        let identity = self.cgroups.identity(id);
-        let resolved = Arc::new(self.by_evidence(transition, identity.as_ref()));
-        // What is waited for may be there any moment, or be given up.
-        if identity.is_some_and(|identity| self.layout.is_conclusive(&identity))
-            && resolved.standing.awaited().is_none()
-        {
-            if self.resolved.len() >= CACHED {
-                self.resolved.clear();
+        let cgroup = transition.cgroup_id.and_then(|id| self.cgroups.identity(id));
+        if let Some(own) = cgroup.as_ref().filter(|own| self.layout.is_conclusive(own)) {
+            let resolved = Arc::new(self.by_evidence(transition, Some(own), None));
+            if let Some(id) = transition.cgroup_id.filter(|_| resolved.is_settled()) {
+                keep(&mut self.resolved, id, &resolved);
             }
-            self.resolved.insert(id, Arc::clone(&resolved));
+            return resolved;
+        }
+        let key = transition.task_cgroup.map(|id| (id, transition.netns_cookie));
+        if let Some(resolved) = key.and_then(|key| self.resolved_by_task.get(&key)) {
+            return Arc::clone(resolved);
+        }
+        let told = transition.task_cgroup.and_then(|id| self.cgroups.task_identity(id));
+        let resolved = Arc::new(self.by_evidence(transition, cgroup.as_ref(), told.as_ref()));
+        if let Some(key) = key
+            && told.is_some_and(|told| told.is_contained())
+            && resolved.is_settled()
+        {
+            keep(&mut self.resolved_by_task, key, &resolved);
         }
         resolved
     }
@@ -156,19 +164,34 @@ impl Owners {
         Some(self.describer.labelled(owner, &resolved.standing, asking, keys))
     }
 
-    fn by_evidence(&mut self, transition: &Transition, cgroup: Option<&Arc<Identity>>) -> Resolved {
+    /// `told` is what the kernel side has told of the task.
+    fn by_evidence(
+        &mut self,
+        transition: &Transition,
+        cgroup: Option<&Arc<Identity>>,
+        told: Option<&Arc<Identity>>,
+    ) -> Resolved {
         let conclusive = cgroup.is_some_and(|identity| self.layout.is_conclusive(identity));
-        let netns = if conclusive { Found::Unknown } else { self.namespace(transition) };
-        let task =
-            if conclusive || matches!(netns, Found::Private(_)) { None } else { self.task(transition) };
+        let asks_proc = !conclusive && told.is_none_or(|told| told.is_root());
+        let process = transition.process.filter(|_| asks_proc);
+        let task = process.and_then(|process| self.tasks.identity(process));
+        let by_task = [told, task.as_ref()].into_iter().flatten().find(|identity| identity.is_contained());
+        if let (Some(identity), Some(cookie), Some(namespaces)) =
+            (by_task, transition.netns_cookie, &mut self.namespaces)
+        {
+            namespaces.met(cookie, identity);
+        }
+        let known = conclusive || told.is_some() || task.is_some();
+        let netns = if known { Found::Unknown } else { self.namespace(transition) };
         let found = identity::attribute(Evidence {
             cgroup: match (transition.cgroup_id, cgroup) {
                 (_, Some(identity)) => SocketCgroup::Known(identity),
                 (Some(_), None) => SocketCgroup::Unindexed,
                 (None, None) => SocketCgroup::Unread,
             },
-            netns: &netns,
+            task_cgroup: told,
             task: task.as_ref(),
+            netns: &netns,
             unified: self.layout.unified,
         });
         let identity = found.identity.as_deref();
@@ -203,73 +226,18 @@ impl Owners {
         }
         namespaces.find(inode, transition.netns_cookie, at_ns)
     }
+}
 
-    /// What /proc says of the owner's process. A process that is gone keeps what was last said of it, for sockets
-    /// that are as old as that.
-    fn task(&mut self, transition: &Transition) -> Option<Arc<Identity>> {
-        let process = transition.process?;
-        let pid = process.pid;
-        let owned_ns = owned_since(process.source, transition);
-        let now_ns = boot_ns();
-        if let Some(seen) = self.tasks.get(&pid)
-            && now_ns.saturating_sub(seen.checked_ns) < TASK_FRESH_NS
-            && seen.started_ns <= owned_ns
-        {
-            return Some(Arc::clone(&seen.identity));
-        }
-        match cgroupfs::task(self.proc_root.as_deref()?, pid) {
-            Ok(Some(task)) if task.started_ns <= owned_ns => {
-                let identity = Arc::new(Identity::from_path(&task.cgroup));
-                if self.tasks.len() >= CACHED {
-                    self.tasks.clear();
-                }
-                let seen = SeenTask {
-                    identity: Arc::clone(&identity),
-                    started_ns: task.started_ns,
-                    checked_ns: now_ns,
-                };
-                self.tasks.insert(pid, seen);
-                Some(identity)
-            }
-            _ => {
-                let seen = self.tasks.get(&pid)?;
-                (seen.checked_ns >= transition.birth_ns && seen.started_ns <= owned_ns)
-                    .then(|| Arc::clone(&seen.identity))
-            }
-        }
+impl Resolved {
+    /// Nothing of it is waited for: what that is may be there any moment, or be given up.
+    fn is_settled(&self) -> bool {
+        self.standing.awaited().is_none()
     }
 }
 
-/// When the owner was there at the latest: a process that started later has its number from another. Who connects or
-/// listens is there at the birth, who accepts or closes may have come after it.
-const fn owned_since(source: OwnerSource, transition: &Transition) -> u64 {
-    match source {
-        OwnerSource::Accept | OwnerSource::Close => transition.boot_ns,
-        OwnerSource::Connect | OwnerSource::Listen | OwnerSource::Kernel | OwnerSource::Descriptor => {
-            transition.birth_ns
-        }
+fn keep<K: Eq + Hash>(answers: &mut QuickMap<K, Arc<Resolved>>, key: K, resolved: &Arc<Resolved>) {
+    if answers.len() >= CACHED {
+        answers.clear();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytemuck::Zeroable as _;
-    use kube_tcpstates_common::record::TransitionRecord;
-
-    use super::owned_since;
-    use crate::decode::{OwnerSource, transitions};
-
-    #[test]
-    fn who_connects_or_listens_was_there_at_the_birth() {
-        let record = TransitionRecord { boot_ns: 9, birth_ns: 5, traces: 1, ..TransitionRecord::zeroed() };
-        let transition = transitions(&record)[0];
-        for source in
-            [OwnerSource::Connect, OwnerSource::Listen, OwnerSource::Kernel, OwnerSource::Descriptor]
-        {
-            assert_eq!(owned_since(source, &transition), 5, "{source:?}");
-        }
-        for source in [OwnerSource::Accept, OwnerSource::Close] {
-            assert_eq!(owned_since(source, &transition), 9, "{source:?}");
-        }
-    }
+    answers.insert(key, Arc::clone(resolved));
 }

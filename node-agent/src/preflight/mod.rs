@@ -9,7 +9,7 @@ use std::path::Path;
 use kube_tcpstates_events::{Check, Hook, Storage};
 
 use crate::{
-    cgroupfs::{ById, Layout, Mount},
+    cgroupfs::{ById, Hierarchy, Layout, Mount},
     kernel::{Capability, Loaded, effective_capabilities},
 };
 
@@ -51,13 +51,13 @@ pub fn findings(hook: Option<Hook>) -> Vec<Finding> {
 
 fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
     let (ok, detail) = match mount {
-        Ok(Mount { layout, cgroup2, is_whole }) => {
+        Ok(Mount { layout, cgroup2, is_whole, tasks }) => {
             let at = cgroup2.as_ref().map_or_else(String::new, |path| format!(" at {}", path.display()));
             let (ok, layout) = match layout {
                 Layout::Unified => (true, "v2"),
                 Layout::Hybrid => (true, "hybrid, cgroup2"),
                 Layout::Legacy => {
-                    (false, "v1 only: sockets do not know their cgroup, network namespace and task stand in")
+                    (false, "v1 only: sockets do not know their cgroup, that of their task stands in")
                 }
             };
             let part = if *is_whole || cgroup2.is_none() {
@@ -65,7 +65,16 @@ fn cgroups(mount: &Result<Mount, crate::cgroupfs::MountError>) -> Finding {
             } else {
                 "; only a part of the hierarchy is visible: mount the host's"
             };
-            (ok && *is_whole, format!("{layout}{at}{part}"))
+            let told_by = match tasks {
+                Some(Hierarchy { controller, mount: Some(at), .. }) => {
+                    format!("; tasks by {controller} at {}", at.display())
+                }
+                Some(Hierarchy { controller, mount: None, .. }) => {
+                    format!("; tasks by {controller}, not to be seen as a whole: mount the host's")
+                }
+                None => String::new(),
+            };
+            (ok && *is_whole, format!("{layout}{at}{part}{told_by}"))
         }
         Err(error) => (false, error.to_string()),
     };

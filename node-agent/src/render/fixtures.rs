@@ -60,6 +60,7 @@ pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         inferred: false,
         cookie: None,
         cgroup_id: None,
+        task_cgroup: None,
         netns: None,
         netns_cookie: None,
         process: None,
@@ -102,7 +103,12 @@ impl Fixture {
             cookie: Some(16_386),
             cgroup_id: Some(7421),
             netns: Some(4_026_532_281),
-            process: Some(Process { pid: 4242, comm: comm(b"checkout"), source: OwnerSource::Connect }),
+            process: Some(Process {
+                pid: 4242,
+                comm: comm(b"checkout"),
+                source: OwnerSource::Connect,
+                noted_ns: 0,
+            }),
             ..bare(State::SYN_SENT, State::ESTABLISHED, endpoint("10.1.2.3", 43_512))
         };
         Self {
@@ -124,7 +130,12 @@ impl Fixture {
         let transition = Transition {
             role: Some(Role::Server),
             cgroup_id: Some(2210),
-            process: Some(Process { pid: 812, comm: comm(b"nginx: master p"), source: OwnerSource::Listen }),
+            process: Some(Process {
+                pid: 812,
+                comm: comm(b"nginx: master p"),
+                source: OwnerSource::Listen,
+                noted_ns: 0,
+            }),
             on_cpu: OnCpu { pid: 812, comm: comm(b"nginx: master p") },
             ..bare(State::CLOSE, State::LISTEN, endpoint("0.0.0.0", 8080))
         };

@@ -192,7 +192,7 @@ prop_compose! {
             OwnerSource::Descriptor,
         ]),
     ) -> Process {
-        Process { pid, comm, source }
+        Process { pid, comm, source, noted_ns: 0 }
     }
 }
 
@@ -249,7 +249,7 @@ prop_compose! {
         unix_ns in any::<u64>(),
         connection_id in any::<u64>(),
         source in prop::sample::select(vec![
-            AttributionSource::SocketCgroup, AttributionSource::Netns, AttributionSource::Task,
+            AttributionSource::SocketCgroup, AttributionSource::TaskCgroup, AttributionSource::Netns, AttributionSource::Task,
             AttributionSource::None,
         ]),
         status in prop::sample::select(vec![
@@ -367,7 +367,12 @@ fn worst() -> Fixture {
         cgroup_id: Some(u64::MAX),
         netns: Some(u32::MAX),
         netns_cookie: Some(u64::MAX),
-        process: Some(Process { pid: u32::MAX, comm: [0x1b; 16], source: OwnerSource::Descriptor }),
+        process: Some(Process {
+            pid: u32::MAX,
+            comm: [0x1b; 16],
+            source: OwnerSource::Descriptor,
+            noted_ns: 0,
+        }),
         ..bare(State::NEW_SYN_RECV, State::ESTABLISHED, end)
     };
     let owner = Owner {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::requirements::is_gone;
@@ -22,6 +23,46 @@ pub fn mount() -> Option<PathBuf> {
         let (folder, kind) = (fields.next()?, fields.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(folder))
     })
+}
+
+/// The hierarchy of cgroup v1 by which the tracer tells containers apart, mounted in a folder of its own: one that is
+/// there, or a new one. Unmounted on drop.
+#[derive(Debug)]
+pub struct V1 {
+    folder: tempfile::TempDir,
+    controller: &'static str,
+}
+
+impl V1 {
+    /// Of `memory`, if that is in a hierarchy of cgroup v1, else of `pids`.
+    pub fn mount() -> Self {
+        let groups = fs::read_to_string("/proc/self/cgroup").expect("read /proc/self/cgroup");
+        let has_memory = groups.lines().any(|line| line.split(':').nth(1) == Some("memory"));
+        let (controller, data) = if has_memory { ("memory", c"memory") } else { ("pids", c"pids") };
+        let folder = tempfile::tempdir().expect("make a temporary folder");
+        rustix::mount::mount(controller, folder.path(), "cgroup", MountFlags::empty(), Some(data))
+            .expect("mount a hierarchy of cgroup v1");
+        assert!(fs::metadata(folder.path().join("cgroup.procs")).is_ok(), "it is a hierarchy");
+        Self { folder, controller }
+    }
+
+    /// A script that takes the unified hierarchy away, wherever it is, and leaves this controller of cgroup v1.
+    pub fn alone(&self) -> String {
+        let name = self.controller;
+        format!("umount --recursive --lazy /sys/fs/cgroup; mount -t cgroup -o {name} {name} /sys/fs/cgroup")
+    }
+
+    /// An empty tree of it.
+    pub fn tree(&self) -> CgroupTree {
+        CgroupTree::below(self.folder.path())
+    }
+}
+
+impl Drop for V1 {
+    fn drop(&mut self) {
+        // The folder stays behind where this fails.
+        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
+    }
 }
 
 /// A parent of this test's own, in which containers come and go. Dropping it kills what runs inside and removes
@@ -55,6 +96,18 @@ impl CgroupTree {
         let root = mount.join(name);
         fs::create_dir(&root).unwrap_or_else(|error| panic!("make {}: {error}", root.display()));
         Self { root }
+    }
+
+    /// The root of its hierarchy.
+    pub fn top(&self) -> &Path {
+        self.root.parent().expect("it is below a mount")
+    }
+
+    /// The folder of a service of the host.
+    pub fn service(&self, name: &str) -> PathBuf {
+        let folder = self.root.join("system.slice").join(name);
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("make {}: {error}", folder.display()));
+        folder
     }
 
     /// A container in a pod of its own.

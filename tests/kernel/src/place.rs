@@ -22,6 +22,11 @@ impl Place {
         Self { cgroup: Some(container.folder.clone()), netns: None }
     }
 
+    /// In this cgroup, in the host's network namespace.
+    pub fn cgroup(folder: PathBuf) -> Self {
+        Self { cgroup: Some(folder), netns: None }
+    }
+
     /// The same cgroup, in that network namespace.
     #[must_use]
     pub fn netns(mut self, namespace: &Netns) -> Self {
@@ -93,6 +98,12 @@ impl Talker {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("read from the workload");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("the workload said {line:?}: {error}"))
+    }
+
+    /// Waits until the process has ended whose successor is talked to from now on.
+    pub fn wait(&mut self) {
+        let status = self.child.wait().expect("wait for the workload");
+        assert!(status.success(), "the workload ended with {status}");
     }
 
     /// Process id.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::netns::Netns;
 use crate::place::{Place, Talker};
 use crate::workload::{Ending, Report};
 
@@ -23,6 +24,19 @@ impl Server {
     /// One of several on the same address (`SO_REUSEPORT`); its report names every connection.
     pub fn start_beside(place: &Place, listen: SocketAddr, ending: Ending) -> Self {
         Self::start_with(place, &[listen], ending, ["--list", "--reuse-port"])
+    }
+
+    /// A listener of MPTCP, as Go makes them; its report names every connection.
+    pub fn start_mptcp(place: &Place, listen: SocketAddr, ending: Ending) -> Self {
+        Self::start_with(place, &[listen], ending, ["--list", "--mptcp"])
+    }
+
+    /// A daemon: the process that listens is [`Self::pid`], and it ends; another goes on with its listener. Its report
+    /// names every connection.
+    pub fn start_daemon(place: &Place, listen: SocketAddr, ending: Ending) -> Self {
+        let mut server = Self::start_with(place, &[listen], ending, ["--list", "--daemon"]);
+        server.talker.wait();
+        server
     }
 
     fn start_with(
@@ -108,6 +122,12 @@ impl Churn {
     #[must_use]
     pub fn spread(self, addresses: u16) -> Self {
         self.with(format!("--spread={addresses}"))
+    }
+
+    /// From within a namespace that only the threads enter which connect.
+    #[must_use]
+    pub fn inside(self, namespace: &Netns) -> Self {
+        self.with(format!("--thread-netns={}", namespace.name()))
     }
 
     /// A pause after each connection.

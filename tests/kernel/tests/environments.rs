@@ -2,18 +2,16 @@
 //! information, without tracefs, with cgroup v1 alone or beside v2. Each is made in a mount namespace of the tracer's
 //! own, or in a hierarchy of the test's own.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use kube_tcpstates_kernel_tests::cgroup::{CgroupTree, Container};
+use kube_tcpstates_kernel_tests::cgroup::{CgroupTree, Container, V1};
 use kube_tcpstates_kernel_tests::line::{Event, Line};
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::{hooks, require};
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// An emulated machine takes seconds for what takes milliseconds elsewhere.
 const SOON: Duration = Duration::from_mins(1);
@@ -22,9 +20,6 @@ const NO_OPTIONS: [&str; 0] = [];
 const NO_BTF: &str = "mount -t tmpfs tmpfs /sys/kernel/btf";
 const TRACEFS: &str = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
 const NO_TRACEFS: &str = "mount -t tmpfs tmpfs /sys/kernel/debug; mount -t tmpfs tmpfs /sys/kernel/tracing";
-/// Takes the unified hierarchy away, wherever it is, and leaves one controller of cgroup v1.
-const V1_ALONE: &str =
-    "umount --recursive --lazy /sys/fs/cgroup; mount -t cgroup -o pids pids /sys/fs/cgroup";
 
 #[test]
 fn without_btf_the_classic_tracepoint_traces_and_check_says_so() {
@@ -80,27 +75,27 @@ fn without_tracefs_only_the_classic_tracepoint_is_refused_and_check_says_so() {
 }
 
 #[test]
-fn on_cgroup_v1_alone_the_network_namespace_names_the_container_and_check_says_so() {
+fn on_cgroup_v1_alone_the_cgroup_of_its_task_names_the_container_and_check_says_so() {
     require(&[]);
-    let hierarchy = Pids::mount();
-    let check = Check::run(V1_ALONE, &[]);
+    let hierarchy = V1::mount();
+    let check = Check::run(&hierarchy.alone(), &[]);
     check.assert("cgroup", "without", "v1 only: sockets do not know their cgroup");
     check.assert("cgroup_by_id", "without", "no cgroup2 is mounted");
     assert!(check.would_work, "{}", check.text);
-    assert_named_by_namespace(&hierarchy, V1_ALONE, "v1");
+    assert_named_by_task(&hierarchy, &hierarchy.alone(), "v1");
 }
 
 #[test]
-fn beside_cgroup2_a_container_of_cgroup_v1_is_named_by_its_network_namespace() {
+fn beside_cgroup2_a_container_of_cgroup_v1_is_named_by_the_cgroup_of_its_task() {
     require(&[]);
-    let hierarchy = Pids::mount();
+    let hierarchy = V1::mount();
     Check::run("true", &[]).assert("cgroup", "ok", "hybrid");
-    assert_named_by_namespace(&hierarchy, "true", "hybrid");
+    assert_named_by_task(&hierarchy, "true", "hybrid");
 }
 
 #[track_caller]
-fn assert_named_by_namespace(hierarchy: &Pids, script: &str, mode: &str) {
-    let tree = CgroupTree::below(hierarchy.folder.path());
+fn assert_named_by_task(hierarchy: &V1, script: &str, mode: &str) {
+    let tree = hierarchy.tree();
     let mut stage = Stage::new(&tree);
     let (port, finished) = stage.trace(script);
     assert_eq!(finished.events()[0].text("tcpstates.cgroup.mode"), Some(mode));
@@ -108,11 +103,7 @@ fn assert_named_by_namespace(hierarchy: &Pids, script: &str, mode: &str) {
     assert_eq!(ours.len(), Stage::TRANSITIONS, "{ours:?}");
     for event in ours {
         assert_eq!(event.text("container.id"), Some(stage.container.id.as_str()), "{}", event.0);
-        // Namespaces have cookies since 5.12. Without one it is soon no longer sure whose the inode number is, and the
-        // task has to do.
-        let source = event.must("tcpstates.attribution.source");
-        let by_task = event.get("tcpstates.netns.cookie").is_none() && source == "task";
-        assert!(source == "netns" || by_task, "{}", event.0);
+        assert_eq!(event.must("tcpstates.attribution.source"), "task_cgroup", "{}", event.0);
     }
 }
 
@@ -196,27 +187,5 @@ impl Stage {
             ["network.local.port", "network.peer.port"].iter().any(|path| event.number(path) == Some(port))
         });
         events
-    }
-}
-
-/// The controller `pids` in a hierarchy of cgroup v1: one that is there, or a new one. Unmounted on drop.
-struct Pids {
-    folder: tempfile::TempDir,
-}
-
-impl Pids {
-    fn mount() -> Self {
-        let folder = tempfile::tempdir().expect("make a temporary folder");
-        mount("pids", folder.path(), "cgroup", MountFlags::empty(), Some(c"pids"))
-            .expect("mount a hierarchy of cgroup v1");
-        assert!(fs::metadata(folder.path().join("cgroup.procs")).is_ok(), "it is a hierarchy");
-        Self { folder }
-    }
-}
-
-impl Drop for Pids {
-    fn drop(&mut self) {
-        // The folder stays behind where this fails.
-        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }

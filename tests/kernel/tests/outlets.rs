@@ -103,7 +103,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     let recorder = Recorder { seen: seen.clone(), room, totals: Totals::default() };
     let (diagnostics, waiting) = std::sync::mpsc::channel();
     let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false })
+        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None })
             .expect("loading the programs"),
         mount: None,
         proc_root: "/proc".into(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
+use super::enter::enter;
 use super::puppet::new_socket;
 use super::{Ending, Ends, Report};
 
@@ -34,6 +35,9 @@ pub struct Options {
     /// Stops after so many seconds, however few were made.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Connect from within this network namespace, by threads that enter it; the process stays where it is.
+    #[arg(long)]
+    thread_netns: Option<String>,
     /// Pause of each thread after a connection.
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
@@ -59,12 +63,15 @@ pub fn run(options: &Options) {
     let tally = Tally::default();
     let start = Instant::now();
     let deadline = start + Duration::from_secs(options.seconds);
-    if options.threads == 1 {
+    if options.threads == 1 && options.thread_netns.is_none() {
         connect_until(options, &tally, deadline);
     } else {
         thread::scope(|scope| {
             for _ in 0..options.threads {
-                scope.spawn(|| connect_until(options, &tally, deadline));
+                scope.spawn(|| {
+                    enter(None, options.thread_netns.as_deref()).expect("enter the thread's namespace");
+                    connect_until(options, &tally, deadline);
+                });
             }
         });
     }

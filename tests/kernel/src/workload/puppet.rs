@@ -18,7 +18,7 @@ use super::{Ends, own_cgroup};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `IPPROTO_MPTCP` (5.6).
-const MPTCP: Protocol = Protocol::from_raw(RawProtocol::new(262).expect("it is not 0"));
+pub(super) const MPTCP: Protocol = Protocol::from_raw(RawProtocol::new(262).expect("it is not 0"));
 
 /// One thing to do. Sockets go by names that the test chooses.
 #[derive(Clone, Debug, Serialize, Deserialize)]

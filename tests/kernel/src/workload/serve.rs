@@ -1,7 +1,10 @@
 //! A server for connections in bulk.
 
-use std::io::{self, BufRead, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,10 +13,12 @@ use std::time::Duration;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::churn::await_fin;
+use super::puppet::MPTCP;
 use super::{Ending, Ends, Report};
 
 /// What to serve.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Options {
     /// Addresses to listen on; port 0 lets the kernel choose.
     #[arg(long = "listen", required = true)]
@@ -21,6 +26,15 @@ pub struct Options {
     /// Listen with `SO_REUSEPORT`, beside other processes on the same address.
     #[arg(long)]
     reuse_port: bool,
+    /// Listen with a socket of MPTCP.
+    #[arg(long)]
+    mptcp: bool,
+    /// Leave the listener to another process, and end.
+    #[arg(long)]
+    daemon: bool,
+    /// The listener is there as stdin, and what would be on stdin comes from stderr.
+    #[arg(long, hide = true)]
+    succeeds: bool,
     /// Who ends a connection.
     #[arg(long, value_enum, default_value = "client-first")]
     ending: Ending,
@@ -44,8 +58,19 @@ struct Tally {
 /// until stdin ends.
 pub fn run(options: Options) -> io::Result<()> {
     let seconds = options.seconds;
-    let listeners: Vec<TcpListener> =
-        options.listen.iter().map(|at| listen(*at, options.reuse_port)).collect::<Result<_, _>>()?;
+    let listeners: Vec<TcpListener> = if options.succeeds {
+        vec![io::stdin().as_fd().try_clone_to_owned()?.into()]
+    } else {
+        options.listen.iter().map(|at| listen(*at, &options)).collect::<Result<_, _>>()?
+    };
+    if options.daemon {
+        return succeed(listeners);
+    }
+    let questions: Box<dyn Read> = if options.succeeds {
+        Box::new(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+    } else {
+        Box::new(io::stdin())
+    };
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let (connections, failures, ends) = Default::default();
@@ -59,18 +84,32 @@ pub fn run(options: Options) -> io::Result<()> {
         std::process::exit(3);
     });
     println!("{}", serde_json::to_string(&addresses)?);
-    for line in io::stdin().lock().lines() {
+    for line in BufReader::new(questions).lines() {
         line?;
         report(&tally).print();
     }
     Ok(())
 }
 
-fn listen(at: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+/// Starts this program anew with the listener, and leaves it behind.
+fn succeed(listeners: Vec<TcpListener>) -> io::Result<()> {
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--daemon");
+    let listener = listeners.into_iter().next().ok_or(io::ErrorKind::InvalidInput)?;
+    Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .arg("--succeeds")
+        .stdin(OwnedFd::from(listener))
+        .stderr(io::stdin().as_fd().try_clone_to_owned()?)
+        .spawn()
+        .map(drop)
+}
+
+fn listen(at: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let protocol = options.mptcp.then_some(MPTCP);
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, protocol)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, reuse_port)?;
+    sockopt::set_socket_reuseport(&socket, options.reuse_port)?;
     net::bind(&socket, &at)?;
     net::listen(&socket, 4096)?;
     Ok(socket.into())
