@@ -24,7 +24,7 @@ struct Life {
 #[track_caller]
 pub fn assert_durations_add_up(lines: &[Line]) -> u64 {
     let events = lines.iter().filter_map(|line| serde_json::from_slice(&line.text).ok().map(Event));
-    let mut lives: HashMap<String, Life> = HashMap::new();
+    let mut by_id: HashMap<String, Life> = HashMap::new();
     let mut checked = 0;
     for event in events.filter(|event| event.text("tcpstates.type") == Some("transition")) {
         let (Some(at), Some(id)) = (event.text("time"), event.text("tcpstates.connection.id")) else {
@@ -34,12 +34,12 @@ pub fn assert_durations_add_up(lines: &[Line]) -> u64 {
         let (old, new) = (event.must("tcpstates.old_state"), event.must("tcpstates.new_state"));
         if is_birth(old, new) {
             let life = Life { born_ns: at_ns, state: new.to_owned(), sum_us: 0, steps: 0 };
-            lives.insert(id.to_owned(), life);
+            by_id.insert(id.to_owned(), life);
             continue;
         }
         let marked = ["gap", "inferred", "connection.partial"];
         let is_marked = marked.iter().any(|mark| event.get(&format!("tcpstates.{mark}")).is_some());
-        let Some(mut life) = lives.remove(id).filter(|life| !is_marked && life.state == old) else {
+        let Some(mut life) = by_id.remove(id).filter(|life| !is_marked && life.state == old) else {
             continue;
         };
         let duration = event.number("tcpstates.state_duration_us");
@@ -56,7 +56,7 @@ pub fn assert_durations_add_up(lines: &[Line]) -> u64 {
         checked += 1;
         if new != "CLOSE" {
             new.clone_into(&mut life.state);
-            lives.insert(id.to_owned(), life);
+            by_id.insert(id.to_owned(), life);
         }
     }
     checked

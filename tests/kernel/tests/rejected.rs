@@ -58,9 +58,9 @@ impl Stage {
         for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             router.set(setting, "1");
         }
-        for setting in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
-            router.set(setting, "0");
-        }
+        // A limit of 0 would take all that there is room for.
+        router.set("net/ipv4/icmp_ratemask", "0");
+        router.set("net/ipv6/icmp/ratelimit", "0");
         client.ip(&format!("route add 10.99.0.0/16 via {v4}\nroute add fd99::/16 via {v6}"));
         Self { client, _router: router, _network: network }
     }

@@ -40,7 +40,7 @@ const SIMPLER: &str = "Nehalem,-cx16";
 
 /// The oldest that is supported, two in between, and the newest there is.
 pub(crate) const KERNELS: &[Kernel] = &[
-    Kernel { name: "5.10", release: "bullseye", processor: SIMPLER, without: &[] },
+    Kernel { name: "5.10", release: "bullseye", processor: SIMPLER, without: &["inferred"] },
     Kernel { name: "6.1", release: "bookworm", processor: SIMPLER, without: &[] },
     Kernel { name: "6.12", release: "trixie", processor: SIMPLER, without: &[] },
     Kernel { name: "newest", release: "sid", processor: USUAL, without: &[] },
@@ -53,6 +53,7 @@ const TESTS: &[&str] = &[
     "same_transitions",
     "reconnect",
     "rejected",
+    "inferred",
     "listeners",
     "preexisting",
     "open_sockets",
