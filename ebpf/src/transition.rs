@@ -191,6 +191,7 @@ fn judged<H: Hook>(
         flags: v4_mapped | mptcp::<H::Memory>(socket) | step.birth_flag(),
         error: H::Memory::field::<u32>(socket, offset!(error)),
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
+        interface: H::Memory::field::<u32>(socket, offset!(bound_interface)),
         role,
     };
     if let Some(record) = record.as_deref_mut() {

@@ -59,6 +59,7 @@ pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         gap: false,
         cookie: None,
         cgroup_id: None,
+        interface: None,
         netns: None,
         netns_cookie: None,
         process: None,
