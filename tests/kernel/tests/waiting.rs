@@ -1,5 +1,4 @@
 //! Transitions that wait in their sockets' records wait no longer than somebody may want them.
-#![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
 use std::net::Ipv4Addr;
 
