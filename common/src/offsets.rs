@@ -29,6 +29,8 @@ pub struct Offsets {
     pub peer_v6: u32,
     /// `sock.__sk_common.skc_cookie`, u64.
     pub cookie: u32,
+    /// `sock.__sk_common.skc_bound_dev_if`, int.
+    pub bound_interface: u32,
     /// `sock.__sk_common.skc_net`, pointer to `net`.
     pub net: u32,
     /// `sock.sk_protocol`, u16 (since 5.6).
@@ -104,6 +106,7 @@ impl Offsets {
         local_v6: ABSENT,
         peer_v6: ABSENT,
         cookie: ABSENT,
+        bound_interface: ABSENT,
         net: ABSENT,
         protocol: ABSENT,
         error: ABSENT,

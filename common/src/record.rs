@@ -139,7 +139,10 @@ pub struct TransitionRecord {
     /// See [`owner`].
     pub owner_source: u8,
     /// Zero.
-    pub padding: [u8; 7],
+    pub padding: [u8; 3],
+    /// Index of the interface that the socket is bound to, in its network namespace; 0 for none. The kernel binds whoever
+    /// uses link-local addresses.
+    pub interface: u32,
 }
 
 /// A cgroup was made or removed.

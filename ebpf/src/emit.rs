@@ -39,6 +39,7 @@ pub(crate) struct Emission<'a> {
     pub(crate) flags: u16,
     pub(crate) error: u32,
     pub(crate) cookie: u64,
+    pub(crate) interface: u32,
     pub(crate) role: u8,
 }
 
@@ -118,6 +119,7 @@ fn fill(
         // SAFETY: a plain field. Volatile, or the compiler makes a call of it (see `copy_comm`).
         unsafe { (&raw mut *byte).write_volatile(0) };
     }
+    out.interface = emission.interface;
     out.role = emission.role;
     if let Some(record) = record {
         out.birth_ns = record.birth_ns;

@@ -219,6 +219,7 @@ fn judged<H: Hook>(
             | u16::from(H::INFERS) * flag::INFERRED,
         error: if H::INFERS { 0 } else { H::Memory::field::<u32>(socket, offset!(error)) },
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
+        interface: H::Memory::field::<u32>(socket, offset!(bound_interface)),
         role,
     };
     if let Some(record) = record.as_deref_mut() {

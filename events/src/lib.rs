@@ -36,8 +36,8 @@ pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
-    ContainerRuntime, Endpoint, Failure, Host, K8s, Named, Netns, Network, NetworkType, Owner, OwnerSource,
-    Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
+    ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType, Owner,
+    OwnerSource, Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
 };
 
 /// For `skip_serializing_if`: `false` is the absence of the fact.

@@ -96,6 +96,9 @@ pub struct TransitionAttributes {
     /// The cgroup that made the socket; absent where the kernel or the hook does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// The interface to which the link-local addresses of the socket belong; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
     /// The socket's network namespace; absent where the kernel or the hook does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<Netns>,
@@ -349,6 +352,13 @@ pub struct Thread {
 pub struct Cgroup {
     /// cgroup2 id, decimal: the inode number of its directory.
     pub id: String,
+}
+
+/// A network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Interface {
+    /// Its index in the socket's network namespace.
+    pub index: u32,
 }
 
 /// A network namespace.

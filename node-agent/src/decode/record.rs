@@ -66,6 +66,9 @@ fn earlier(record: &TransitionRecord) -> Transition {
 fn transition(record: &TransitionRecord) -> Transition {
     let has = |bit: u16| record.flags & bit != 0;
     let family = if record.family == 6 { NetworkType::Ipv6 } else { NetworkType::Ipv4 };
+    let (local, peer) = (address(family, record.local), address(family, record.peer));
+    // Others bind to an interface for reasons of their own; their addresses mean the same on each.
+    let has_scope = record.interface != 0 && (is_link_local(local) || is_link_local(peer));
     Transition {
         boot_ns: record.boot_ns,
         duration_ns: known(record.duration_ns),
@@ -75,9 +78,9 @@ fn transition(record: &TransitionRecord) -> Transition {
         family,
         v4_mapped: has(flag::V4_MAPPED),
         mptcp: has(flag::MPTCP),
-        local: Endpoint { address: address(family, record.local), port: record.local_port },
-        peer: (record.peer_port != 0)
-            .then(|| Endpoint { address: address(family, record.peer), port: record.peer_port }),
+        local: Endpoint { address: local, port: record.local_port },
+        peer: (record.peer_port != 0).then_some(Endpoint { address: peer, port: record.peer_port }),
+        interface: has_scope.then_some(record.interface),
         role: match record.role {
             role::CLIENT => Some(Role::Client),
             role::SERVER => Some(Role::Server),
@@ -127,6 +130,11 @@ fn address(family: NetworkType, words: [u32; 4]) -> IpAddr {
             Ipv6Addr::from(bytes).into()
         }
     }
+}
+
+/// Whether an address is one of `fe80::/10`, and says nothing without its interface.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 fn process_of(record: &TransitionRecord) -> Option<Process> {
@@ -264,6 +272,22 @@ mod tests {
         bytes[15] = 1;
         let six = TransitionRecord { family: 6, local: address_words(bytes), ..record() };
         assert_eq!(transitions(&six)[0].local.address.to_string(), "fd00::1");
+    }
+
+    #[test]
+    fn an_interface_belongs_to_link_local_addresses_alone() {
+        let interface = |family, first: [u8; 2]| {
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&first);
+            let record = TransitionRecord { family, interface: 3, peer: address_words(bytes), ..record() };
+            transitions(&record)[0].interface
+        };
+        assert_eq!(interface(6, [0xfe, 0x80]), Some(3));
+        assert_eq!(interface(6, [0xfe, 0xbf]), Some(3));
+        assert_eq!(interface(6, [0xfe, 0xc0]), None);
+        assert_eq!(interface(4, [0xfe, 0x80]), None);
+        let unbound = TransitionRecord { family: 6, local: address_words([0xfe; 16]), ..record() };
+        assert_eq!(transitions(&unbound)[0].interface, None);
     }
 
     impl crate::decode::Endpoint {

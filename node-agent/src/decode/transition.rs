@@ -60,6 +60,9 @@ pub struct Transition {
     pub local: Endpoint,
     /// The other end, before NAT; `None` for a listener and where the kernel has none yet.
     pub peer: Option<Endpoint>,
+    /// Index of the interface, in the socket's network namespace, to which link-local addresses belong; `None` without
+    /// such an address.
+    pub interface: Option<u32>,
     /// Side, when known.
     pub role: Option<Role>,
     /// `sk_err` at -> CLOSE, an errno; `None` when 0.

@@ -36,6 +36,7 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         local_v6: may("sock", "__sk_common.skc_v6_rcv_saddr"),
         peer_v6: may("sock", "__sk_common.skc_v6_daddr"),
         cookie: may("sock", "__sk_common.skc_cookie"),
+        bound_interface: may("sock", "__sk_common.skc_bound_dev_if"),
         net: may("sock", "__sk_common.skc_net.net"),
         protocol: must("sock", "sk_protocol")?,
         error: may("sock", "sk_err"),

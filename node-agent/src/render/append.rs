@@ -51,6 +51,17 @@ pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+/// The same with the zone behind a link-local address (RFC 4007): the number of its interface.
+pub(super) fn zoned_address(out: &mut Vec<u8>, end: IpAddr, interface: Option<u32>) {
+    address(out, end);
+    if let (IpAddr::V6(v6), Some(interface)) = (end, interface)
+        && v6.is_unicast_link_local()
+    {
+        out.push(b'%');
+        decimal(out, interface);
+    }
+}
+
 /// RFC 5952: the first of the longest runs of two or more zeros becomes `::`. Std's way through `fmt` costs 300 ns.
 fn ipv6(out: &mut Vec<u8>, segments: [u16; 8]) {
     let (mut longest, mut run) = (0..0, 0..0);
@@ -187,7 +198,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Object, address, fraction, hex16, milliseconds};
+    use super::{Object, address, fraction, hex16, milliseconds, zoned_address};
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -210,6 +221,15 @@ mod tests {
             let v6 = Ipv6Addr::from(<[u16; 8]>::try_from(parts).unwrap());
             prop_assert_eq!(text(|out| address(out, v6.into())), v6.to_string());
         }
+    }
+
+    #[test]
+    fn only_a_link_local_address_has_a_zone() {
+        let zoned = |end: &str, interface| text(|out| zoned_address(out, end.parse().unwrap(), interface));
+        assert_eq!(zoned("fe80::1", Some(7)), "fe80::1%7");
+        assert_eq!(zoned("fe80::1", None), "fe80::1");
+        assert_eq!(zoned("fd00::1", Some(7)), "fd00::1");
+        assert_eq!(zoned("10.0.0.1", Some(7)), "10.0.0.1");
     }
 
     #[test]

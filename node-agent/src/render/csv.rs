@@ -2,7 +2,7 @@
 
 use kube_tcpstates_events::Line;
 
-use super::append::{address, decimal, hex16, milliseconds, state};
+use super::append::{decimal, hex16, milliseconds, state, zoned_address};
 use super::cache::Cache;
 use super::escape::terminal;
 use super::event::{Event, comm};
@@ -65,7 +65,7 @@ impl Format for Csv {
         field(out, &self.scratch);
         out.extend_from_slice(&[b',', version(transition.family), b',']);
         for end in [transition.local, peer(event)] {
-            address(out, end.address);
+            zoned_address(out, end.address, transition.interface);
             out.push(b',');
             decimal(out, end.port);
             out.push(b',');

@@ -61,6 +61,7 @@ pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         cookie: None,
         cgroup_id: None,
         task_cgroup: None,
+        interface: None,
         netns: None,
         netns_cookie: None,
         process: None,

@@ -6,7 +6,7 @@
 
 use kube_tcpstates_common::state::State;
 
-use super::append::{address, decimal, hex16, state};
+use super::append::{address, decimal, hex16, state, zoned_address};
 use super::cache::Cache;
 use super::errno;
 use super::escape::terminal;
@@ -106,6 +106,9 @@ fn own(out: &mut Vec<u8>, event: &Event<'_>) {
     if let Some(number) = event.transition.error.filter(|&number| number != 0) {
         field(out, "ERRNO", |out| decimal(out, number));
     }
+    if let Some(interface) = event.transition.interface {
+        field(out, "TCPSTATES_INTERFACE_INDEX", |out| decimal(out, interface));
+    }
     let attribution = event.attribution;
     field(out, "TCPSTATES_ATTRIBUTION_SOURCE", |out| {
         out.extend_from_slice(attribution.source.as_str().as_bytes());
@@ -123,7 +126,7 @@ fn message(out: &mut Vec<u8>, event: &Event<'_>) {
     terminal(out, name, usize::MAX);
     for (before, end) in [(" ", transition.local), (" → ", super::table::peer(event))] {
         out.extend_from_slice(before.as_bytes());
-        address(out, end.address);
+        zoned_address(out, end.address, transition.interface);
         out.push(b' ');
         decimal(out, end.port);
     }

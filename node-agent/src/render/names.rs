@@ -54,6 +54,8 @@ names! {
     unit = "unit";
     cgroup = "cgroup";
     netns = "netns";
+    interface = "interface";
+    index = "index";
     inode = "inode";
     attribution = "attribution";
     status = "status";

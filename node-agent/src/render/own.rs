@@ -118,12 +118,17 @@ fn connection(out: &mut Vec<u8>, transition: &Transition, id: u64, state: Option
     literal(out, if transition.birth_known { "}" } else { concat!(next!(partial), "true}") });
 }
 
-/// `,"cgroup":{"id":"7421"},"netns":{"inode":4026532281,"cookie":"12"}`, what is known of it.
+/// `,"cgroup":{"id":"7421"},"interface":{"index":2},"netns":{"inode":4026532281,"cookie":"12"}`, what is known of it.
 fn places(out: &mut Vec<u8>, transition: &Transition) {
     if let Some(id) = transition.cgroup_id {
         literal(out, concat!(next!(cgroup), "{", first!(id), "\""));
         decimal(out, id);
         literal(out, "\"}");
+    }
+    if let Some(index) = transition.interface {
+        literal(out, concat!(next!(interface), "{", first!(index)));
+        decimal(out, index);
+        out.push(b'}');
     }
     let (inode, cookie) = (transition.netns, transition.netns_cookie);
     if inode.is_none() && cookie.is_none() {

@@ -109,6 +109,7 @@ impl Sample {
             container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
             host: (host != events::Host::default()).then_some(host),
             cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
+            interface: transition.interface.map(|index| events::Interface { index }),
             netns: (netns != events::Netns::default()).then_some(netns),
             attribution: self.attribution,
             traces: named(|trace| match trace {
@@ -206,13 +207,14 @@ prop_compose! {
         error in option::of(1_u32..600),
         ids in (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>())),
         netns in option::of(any::<u32>()),
+        interface in option::of(any::<u32>()),
         process in option::of(process()),
         on_cpu in any::<(u32, [u8; 16])>(),
     ) -> Transition {
         let [since_attach, v4_mapped, mptcp, birth_known, gap, inferred] = flags;
         Transition {
             duration_ns, since_attach, v4_mapped, mptcp, peer, role, error, birth_known, gap, inferred,
-            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, process,
+            cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, interface, process,
             on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
             ..bare(State(states.0), State(states.1), local)
         }
@@ -366,6 +368,7 @@ fn worst() -> Fixture {
         cookie: Some(u64::MAX),
         cgroup_id: Some(u64::MAX),
         netns: Some(u32::MAX),
+        interface: Some(u32::MAX),
         netns_cookie: Some(u64::MAX),
         process: Some(Process {
             pid: u32::MAX,

@@ -3,7 +3,7 @@
 
 use kube_tcpstates_events::Line;
 
-use super::append::{address, decimal, hex16, milliseconds, pad, state};
+use super::append::{decimal, hex16, milliseconds, pad, state, zoned_address};
 use super::cache::Cache;
 use super::escape::terminal;
 use super::event::{Event, comm};
@@ -89,7 +89,7 @@ impl Format for Table {
             cell(out, 2, |out| out.push(version(transition.family)));
         }
         for end in [transition.local, peer(event)] {
-            cell(out, address_width, |out| address(out, end.address));
+            cell(out, address_width, |out| zoned_address(out, end.address, transition.interface));
             cell(out, 5, |out| decimal(out, end.port));
         }
         cell(out, 11, |out| state(out, transition.old_state));

@@ -24,7 +24,7 @@ use kube_tcpstates_common::{
     rule::{CgroupSets, MAX_TRACES, TraceSet},
     state::State,
 };
-use kube_tcpstates_kernel_tests::{netns::Netns, place::Place, puppet::Puppet, requirements};
+use kube_tcpstates_kernel_tests::requirements;
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with},
@@ -241,44 +241,6 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
     );
     assert!(wanted_by_several > compared / 10, "the rules hardly match anything: the test sees too little");
     assert!(held > 0 && settled > 0, "the test has not seen all ways to the verdict");
-}
-
-/// A connect that waits for the other end's answer, and under rules that ask for ports for a port of its own, must not
-/// be counted as waiting for ever when those rules are gone.
-#[test]
-fn what_waits_for_a_port_is_settled_under_rules_that_ask_for_none() {
-    let (mut kernel, _rings) = loaded();
-    let namespace = Netns::new();
-    let mut puppet = Puppet::start(&Place::default().netns(&namespace));
-    let here =
-        TraceFilter { netns: Some([u32::try_from(namespace.inode()).unwrap()].into()), ..of_local_ports() };
-    let elsewhere = TraceFilter { netns: Some([1].into()), ..TraceFilter::default() };
-    kernel.rules.swap(&compile([(0, &here)]).unwrap()).unwrap();
-    kernel.attach().expect("attaching");
-    let pending = |kernel: &Loaded| kernel.counters.snapshot().get(Counter::Pending);
-    let listener = puppet.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
-    // Nobody accepts: when the queue is full, a SYN has no answer.
-    let mut waiting = 0;
-    while pending(&kernel) == 0 {
-        assert!(waiting < 8_192, "every connect has an answer");
-        puppet.begin_connect(&format!("client {waiting}"), listener);
-        waiting += 1;
-    }
-    for _ in 0..3 {
-        kernel.rules.some_wait(pending(&kernel) != 0);
-        kernel.rules.swap(&compile([(0, &elsewhere)]).unwrap()).unwrap();
-    }
-    for client in 0..waiting {
-        puppet.close(&format!("client {client}"));
-    }
-    assert_eq!(pending(&kernel), 0);
-    // Nor when nobody has watched for a while.
-    kernel.rules.swap(&compile([(0, &here)]).unwrap()).unwrap();
-    puppet.begin_connect("last", listener);
-    assert_eq!(pending(&kernel), 1);
-    kernel.detach();
-    kernel.attach().expect("attaching again");
-    assert_eq!(pending(&kernel), 0);
 }
 
 /// Transitions as they come out of the ring, each with the last word about it.
