@@ -316,6 +316,8 @@ impl Node {
 
 /// A process with a number that was another's.
 fn with_pid(pid: u32, place: &Place) -> Puppet {
+    // /proc tells when a process started to a hundredth of a second.
+    std::thread::sleep(Duration::from_millis(50));
     for _ in 0..100 {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("choose the next number");
         let puppet = Puppet::start(place);
