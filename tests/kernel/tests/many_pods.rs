@@ -62,6 +62,30 @@ fn on_cgroup_v1_alone_every_line_names_its_container() {
     assert_all_named(hierarchy.tree(), &hierarchy.alone(), "task_cgroup");
 }
 
+/// The tracer never hears of the listener itself, and so cannot have looked at its process in time.
+#[test]
+fn a_listeners_number_that_is_anothers_by_now_names_nobody() {
+    require(&[]);
+    let hierarchy = V1::mount();
+    let tree = hierarchy.tree();
+    let filter = ["--transition", "SYN_RECV:ESTABLISHED", "--role", "server"];
+    let tracers = HOOKS.map(|hook| Setup::json(["--hook", hook].into_iter().chain(filter)).start_ready());
+    let at = SocketAddr::new(Ipv4Addr::new(127, 77, 15, 4).into(), 0);
+    let mut daemon = Server::start_daemon(&Place::cgroup(tree.top().to_owned()), at, ENDING);
+    let _successor = with_pid(daemon.pid(), &Place::container(&tree.container()));
+    Churn::new(daemon.addresses(), 1).ending(ENDING).run(&Place::default());
+    daemon.wait_for(1);
+    for tracer in tracers {
+        tracer.settle(Duration::from_millis(500));
+        let mut lines = tracer.stop().transitions();
+        let port = daemon.addresses()[0].port();
+        lines.retain(|line| line.tuple().local == End::new(at.ip(), port));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0].owner(), (None, None), "{}", lines[0].0);
+        assert_eq!(lines[0].must("tcpstates.attribution.status"), "host", "{}", lines[0].0);
+    }
+}
+
 #[test]
 fn beside_cgroup_v1_connections_that_were_open_before_name_their_container() {
     require(&[]);
@@ -292,6 +316,8 @@ impl Node {
 
 /// A process with a number that was another's.
 fn with_pid(pid: u32, place: &Place) -> Puppet {
+    // /proc tells when a process started to a hundredth of a second.
+    std::thread::sleep(Duration::from_millis(50));
     for _ in 0..100 {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("choose the next number");
         let puppet = Puppet::start(place);
