@@ -216,7 +216,7 @@ fn judged<H: Hook>(
         flags: v4_mapped
             | mptcp::<H::Memory>(socket)
             | step.birth_flag()
-            | u16::from(H::INFERS) * flag::INFERRED,
+            | (u16::from(H::INFERS) * flag::INFERRED),
         error: if H::INFERS { 0 } else { H::Memory::field::<u32>(socket, offset!(error)) },
         cookie: H::Memory::field::<u64>(socket, offset!(cookie)),
         interface: H::Memory::field::<u32>(socket, offset!(bound_interface)),

@@ -119,14 +119,12 @@ impl Flow {
             self.filtered_user += 1;
             return;
         }
-        match self.held.awaited_by(transition.socket).cloned() {
-            Some(awaited) => self.hold(awaited, transition),
-            None => {
-                let resolved = self.owners.resolve(transition);
-                let awaited = resolved.standing.awaited();
-                self.hold_or_settle(transition, &resolved, awaited);
-            }
+        if let Some(awaited) = self.held.awaited_by(transition.socket).cloned() {
+            return self.hold(awaited, transition);
         }
+        let resolved = self.owners.resolve(transition);
+        let awaited = resolved.standing.awaited();
+        self.hold_or_settle(transition, &resolved, awaited);
     }
 
     fn hold_or_settle(&mut self, transition: &Transition, resolved: &Resolved, awaited: Option<Awaited>) {

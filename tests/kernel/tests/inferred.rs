@@ -28,7 +28,7 @@ fn set_back(tracer: &Tracer, socket: &TcpStream, state: State) {
     let mut records: SkStorage<_, [u8; size_of::<SocketRecord>()]> = map.try_into().expect("its kind");
     let mut record = records.get(socket, 0).expect("the socket has a record");
     record[offset_of!(SocketRecord, state)] = state.0;
-    records.insert(socket, &record, 0).expect("put back");
+    records.insert(socket, record, 0).expect("put back");
 }
 
 #[test]
