@@ -119,7 +119,7 @@ impl Flow {
             self.filtered_user += 1;
             return;
         }
-        if let Some(awaited) = self.held.awaited_by(transition.socket).cloned() {
+        if let Some(awaited) = self.held.awaited_by(transition).cloned() {
             return self.hold(awaited, transition);
         }
         let resolved = self.owners.resolve(transition);
@@ -165,7 +165,7 @@ impl Flow {
         }
         while let Some(awaited) = self.held.due(now_ns) {
             for transition in self.held.release(&awaited) {
-                // One may have waited here for no more than that its socket's address was another socket's before.
+                // Those of one connection wait together, and need not all be told by the same.
                 let (resolved, another) = self.owners.end_wait(&transition, &awaited);
                 self.hold_or_settle(&transition, &resolved, another);
             }

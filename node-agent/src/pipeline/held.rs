@@ -1,8 +1,8 @@
 //! Transitions that wait. Pure; time is passed in.
 //!
 //! Those whose owner is to become known ([`HeldForOwner`]) wait for what is awaited of it, such as one pod, all of them
-//! behind each other; what comes from a socket of which something waits already has to wait behind it, so a connection's
-//! order is kept. What waits for its own socket's next record waits by the socket (`undecided`).
+//! behind each other; what comes of a connection of which something waits already has to wait behind it, so its order is
+//! kept. What waits for its own socket's next record waits by the socket (`undecided`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -116,14 +116,14 @@ impl<K: Clone + Eq + Hash> Held<K> {
 /// Those that wait for their owners.
 pub(super) struct HeldForOwner {
     held: Held<Awaited>,
-    /// What the transitions of a socket wait for, and how many do.
-    sockets: QuickMap<u64, (Awaited, usize)>,
+    /// What the transitions of a connection wait for, and how many do.
+    connections: QuickMap<u64, (Awaited, usize)>,
 }
 
 impl HeldForOwner {
     /// Each owner is waited for so long.
     pub(super) fn new(wait_ns: u64) -> Self {
-        Self { held: Held::new(wait_ns), sockets: QuickMap::default() }
+        Self { held: Held::new(wait_ns), connections: QuickMap::default() }
     }
 
     /// How many wait.
@@ -131,14 +131,17 @@ impl HeldForOwner {
         self.held.len()
     }
 
-    /// What a socket's earlier transitions wait for: the next one has to wait behind them.
-    pub(super) fn awaited_by(&self, socket: u64) -> Option<&Awaited> {
-        if self.held.count == 0 { None } else { self.sockets.get(&socket).map(|(awaited, _)| awaited) }
+    /// What a connection's earlier transitions wait for: the next one has to wait behind them.
+    pub(super) fn awaited_by(&self, transition: &Transition) -> Option<&Awaited> {
+        if self.held.count == 0 {
+            return None;
+        }
+        self.connections.get(&connection_of(transition)).map(|(awaited, _)| awaited)
     }
 
     /// Has a transition wait.
     pub(super) fn hold(&mut self, awaited: Awaited, transition: Transition, now_ns: u64) {
-        self.sockets.entry(transition.socket).or_insert_with(|| (awaited.clone(), 0)).1 += 1;
+        self.connections.entry(connection_of(&transition)).or_insert_with(|| (awaited.clone(), 0)).1 += 1;
         self.held.hold(awaited, transition, now_ns);
     }
 
@@ -156,7 +159,7 @@ impl HeldForOwner {
     pub(super) fn release(&mut self, awaited: &Awaited) -> VecDeque<Transition> {
         let released = self.held.release(awaited);
         for transition in &released {
-            self.let_go(transition.socket);
+            self.let_go(transition);
         }
         released
     }
@@ -168,7 +171,7 @@ impl HeldForOwner {
         }
         let taken = self.held.take_of_most();
         for transition in &taken {
-            self.let_go(transition.socket);
+            self.let_go(transition);
         }
         taken
     }
@@ -188,14 +191,22 @@ impl HeldForOwner {
         self.held.keep_bits(kept);
     }
 
-    fn let_go(&mut self, socket: u64) {
-        if let Some((_, count)) = self.sockets.get_mut(&socket) {
+    fn let_go(&mut self, transition: &Transition) {
+        let connection = connection_of(transition);
+        if let Some((_, count)) = self.connections.get_mut(&connection) {
             *count -= 1;
             if *count == 0 {
-                self.sockets.remove(&socket);
+                self.connections.remove(&connection);
             }
         }
     }
+}
+
+/// Tells a connection from others, also from earlier ones of its socket's address, which need not be its owner's. Two
+/// that are taken for one only wait for each other.
+fn connection_of(transition: &Transition) -> u64 {
+    let birth_ns = if transition.birth_known { transition.birth_ns } else { 0 };
+    transition.socket ^ birth_ns.rotate_left(32)
 }
 
 #[cfg(test)]
@@ -250,14 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_does_not_wait_behind_an_earlier_one_of_its_sockets_address() {
+        let born = |birth_ns| Transition { birth_ns, birth_known: true, ..of(1, birth_ns) };
+        let mut held = HeldForOwner::new(100);
+        held.hold(pod("a"), born(1), 1);
+        assert_eq!(held.awaited_by(&born(1)), Some(&pod("a")));
+        assert_eq!(held.awaited_by(&born(2)), None);
+        held.hold(pod("b"), born(2), 2);
+        held.release(&pod("a"));
+        assert_eq!(held.awaited_by(&born(2)), Some(&pod("b")));
+    }
+
+    #[test]
     fn a_socket_of_which_something_waits_is_known_until_all_of_it_is_released() {
         let mut held = HeldForOwner::new(100);
         held.hold(pod("a"), of(1, 1), 1);
         held.hold(pod("a"), of(1, 2), 2);
         held.hold(pod("b"), of(2, 3), 3);
-        assert_eq!(held.awaited_by(1), Some(&pod("a")));
+        assert_eq!(held.awaited_by(&of(1, 0)), Some(&pod("a")));
         assert_eq!(held.release(&pod("a")).len(), 2);
-        assert_eq!((held.awaited_by(1), held.awaited_by(2)), (None, Some(&pod("b"))));
+        assert_eq!((held.awaited_by(&of(1, 0)), held.awaited_by(&of(2, 0))), (None, Some(&pod("b"))));
     }
 
     #[test]
@@ -274,6 +297,9 @@ mod tests {
         assert!(held.len() <= MOST && held.len() + EVICTED > MOST);
         assert_eq!(held.len() + evicted.len(), 2 * MOST + 1);
         // Nobody's wait ended for it.
-        assert_eq!((held.awaited_by(1), held.awaited_by(2)), (Some(&pod("quiet")), Some(&pod("noisy"))));
+        assert_eq!(
+            (held.awaited_by(&of(1, 0)), held.awaited_by(&of(2, 0))),
+            (Some(&pod("quiet")), Some(&pod("noisy")))
+        );
     }
 }
