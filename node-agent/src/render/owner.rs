@@ -14,7 +14,7 @@ const NAME_MAX: usize = 256;
 /// Escaped bytes of a name that Kubernetes bounds at 63 characters.
 const LABEL_MAX: usize = 64;
 /// Escaped bytes of a cluster's name, a container's id, a slice, a unit: unbounded at their source.
-const FREE_MAX: usize = 170;
+const FREE_MAX: usize = 164;
 
 /// What an owner is in documents.
 #[derive(Debug, Default)]
