@@ -19,7 +19,7 @@ use crate::{
     emit::{self, Emission, Pending},
     failure,
     globals::{offset, setting},
-    hook::{Hook, Tuple},
+    hook::{Hook, TCP, Tuple},
     maps::{RULES, in_force},
     memory::Memory,
     owner as socket_owner,
@@ -36,8 +36,34 @@ const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
 
-/// `IPPROTO_TCP`.
-const TCP: u16 = 6;
+/// A socket under the rules in force.
+struct Sight {
+    rules: &'static RuleTable,
+    tables: MapTables,
+    generation: u32,
+    attached_ns: u64,
+    cgroup_id: u64,
+    /// The traces that its cgroup and namespace leave, and those of them that depend on whose it is.
+    identity: (TraceSet, TraceSet),
+}
+
+impl Sight {
+    #[inline(always)]
+    fn of<M: Memory>(socket: *const u8) -> Option<Self> {
+        let (generation, attached_ns) = in_force()?;
+        let half = generation & 1;
+        let rules = RULES.get(half)?;
+        let tables = MapTables { half, epoch: Cell::new(rules.none) };
+        let cgroup_id = place::cgroup_id::<M>(socket, rules.none);
+        let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<M>(socket));
+        Some(Self { rules, tables, generation, attached_ns, cgroup_id, identity })
+    }
+
+    #[inline(always)]
+    fn is_nobodys(&self) -> bool {
+        self.identity.0 == 0
+    }
+}
 
 /// One hit of the hook.
 #[inline(always)]
@@ -47,20 +73,13 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         counters.add(Counter::OtherProtocol, 1);
         return;
     }
-    let Some((generation, attached_ns)) = in_force() else { return };
-    let half = generation & 1;
-    let Some(rules) = RULES.get(half) else { return };
-    let tables = MapTables { half, epoch: Cell::new(rules.none) };
-
     let socket = hook.socket();
-    let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
-    let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
-    if identity.0 == 0 {
-        leave::<H::Records>(counters, rules, socket, hook.old_state(), hook.new_state());
+    let Some(sight) = Sight::of::<H::Memory>(socket) else { return };
+    if sight.is_nobodys() {
+        leave::<H::Records>(counters, sight.rules, socket, hook.old_state(), hook.new_state());
         return;
     }
     counters.add(Counter::Seen, 1);
-    let place = Place::beside::<H::Memory>(cgroup_id, socket);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
     // No transition. Its time goes on; only the table of text shows it, as BCC's does.
     if step.stays() && setting!(want_on_cpu) == 0 {
@@ -68,33 +87,27 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
         return;
     }
-    judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
+    judged::<H>(hook, counters, &sight, step);
 }
 
 /// A followed socket has ended and its close is missing. What the rules no longer follow is not missing.
 #[inline(always)]
 pub(crate) fn on_end<H: Hook>(hook: &H, record: &SocketRecord, counters: Counters) {
-    let Some((generation, attached_ns)) = in_force() else { return };
-    let half = generation & 1;
-    let Some(rules) = RULES.get(half) else { return };
-    let tables = MapTables { half, epoch: Cell::new(rules.none) };
     let socket = hook.socket();
-    let cgroup_id = place::cgroup_id::<H::Memory>(socket, rules.none);
-    let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<H::Memory>(socket));
+    let Some(sight) = Sight::of::<H::Memory>(socket) else { return };
     let followed = record.state != NEW
-        && record.since_ns >= attached_ns
-        && record.generation == generation
-        && record.epoch == tables.epoch.get();
-    if identity.0 == 0 || !followed {
+        && record.since_ns >= sight.attached_ns
+        && record.generation == sight.generation
+        && record.epoch == sight.tables.epoch.get();
+    if sight.is_nobodys() || !followed {
         forget_ended::<H::Records>(counters, socket, hook.old_state(), hook.new_state());
         return;
     }
     counters.add(Counter::Seen, 1);
     counters.add(Counter::Gap, 1);
     counters.add(Counter::Inferred, 1);
-    let place = Place::beside::<H::Memory>(cgroup_id, socket);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
-    judged::<H>(hook, counters, rules, &tables, generation, attached_ns, &place, identity, step);
+    judged::<H>(hook, counters, &sight, step);
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
@@ -132,19 +145,10 @@ fn forget_ended<R: Records>(counters: Counters, socket: *const u8, old_state: u3
 
 /// The socket may be wanted by its cgroup and namespace; now the tuple.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one function cut in two; all of it is inlined")]
-fn judged<H: Hook>(
-    hook: &H,
-    counters: Counters,
-    rules: &RuleTable,
-    tables: &MapTables,
-    generation: u32,
-    attached_ns: u64,
-    place: &Place,
-    identity: (TraceSet, TraceSet),
-    step: Step,
-) {
+fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
+    let Sight { rules, ref tables, generation, attached_ns, cgroup_id, identity } = *sight;
     let socket = hook.socket();
+    let place = &Place::beside::<H::Memory>(cgroup_id, socket);
     let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;

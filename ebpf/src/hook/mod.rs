@@ -29,6 +29,9 @@ use crate::{
     transition::on_transition,
 };
 
+/// `IPPROTO_TCP`.
+pub(crate) const TCP: u16 = 6;
+
 /// Addresses and ports as the socket holds them, before IPv4-mapped becomes IPv4.
 pub(crate) struct Tuple {
     /// 4 or 6; anything else is neither.

@@ -14,13 +14,10 @@ use kube_tcpstates_common::{
 use super::{Next, pointer, room, shared, steps, word};
 use crate::{
     globals::{offset, walk_offset},
-    hook::{Tuple, tuple_of_socket},
+    hook::{TCP, Tuple, tuple_of_socket},
     memory::{Memory, Probed},
     place::{self, Place},
 };
-
-/// `IPPROTO_TCP`.
-const TCP: u16 = 6;
 
 /// Tells of the sockets in those buckets that `words` asks for.
 #[unsafe(no_mangle)]

@@ -5,14 +5,14 @@ use kube_tcpstates_common::{
     walk::{ASKED_TASKS, HOLDINGS, Holding, Walk},
 };
 
-use super::{Next, pointer, room, shared, steps};
+use super::{Next, pointer, room, shared, steps, word};
 use crate::{
     globals::{offset, walk_offset},
-    hook::family,
+    hook::{TCP, family},
     memory::{Memory, Probed},
 };
 
-const TCP: u16 = 6;
+/// `IPPROTO_MPTCP`.
 const MPTCP: u16 = 262;
 
 /// Bits of a word of the bitmap of open descriptors.
@@ -39,7 +39,7 @@ extern "C" fn walk_descriptor() -> u32 {
         return Next::Step.number();
     }
     let Some(told) = room::<Holding, { HOLDINGS - 1 }>(walk) else { return Next::Full.number() };
-    let socket = tcp_socket(pointer(walk.cursor.files + u64::from(walk.cursor.descriptor) * 8, 0));
+    let socket = tcp_socket(word(walk.cursor.files + u64::from(walk.cursor.descriptor) * 8));
     walk.cursor.descriptor += 1;
     if socket != 0 {
         // SAFETY: as `room` says.
@@ -66,7 +66,7 @@ fn enter(walk: &mut Walk) -> bool {
     }
     walk.cursor.files = pointer(table, walk_offset!(table_files));
     let open = pointer(table, walk_offset!(table_open));
-    if pointer(open + u64::from(walk.cursor.descriptor / BITS) * 8, 0) == 0 {
+    if word(open + u64::from(walk.cursor.descriptor / BITS) * 8) == 0 {
         walk.cursor.descriptor += BITS;
         return false;
     }

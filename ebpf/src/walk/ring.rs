@@ -6,7 +6,7 @@ use kube_tcpstates_common::{
     walk::{TABLES, TASKS, Task},
 };
 
-use super::{Next, pointer, room, shared, steps};
+use super::{Next, pointer, room, shared, steps, word};
 use crate::{
     globals::{offset, walk_offset},
     memory::{Memory, Probed},
@@ -92,7 +92,7 @@ fn begin(own: u64, list: u32) -> bool {
         walk.cursor.first = own;
     }
     let node = walk.cursor.at + u64::from(list);
-    own != 0 && pointer(pointer(node, 0), PREVIOUS) == node
+    own != 0 && pointer(word(node), PREVIOUS) == node
 }
 
 /// The next one.
