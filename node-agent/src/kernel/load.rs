@@ -369,7 +369,7 @@ impl Loaded {
 
     /// Socket records that exist: all, and those of closed sockets among them. `None` where it cannot be told.
     pub fn socket_records(&mut self) -> Option<(u64, u64)> {
-        let listeners = hashes::count_listeners(&self.ebpf).ok()?;
+        let listeners = hashes::LISTENERS.count(&mut self.ebpf).ok()?;
         let counters = self.counters.snapshot();
         let taken_over = counters.get(Counter::TakenOver);
         let (connections, closed) = match self.storage {

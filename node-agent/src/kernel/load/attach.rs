@@ -69,9 +69,9 @@ impl Loaded {
 
     /// What is left of an earlier attachment, and no longer true.
     fn forget_earlier(&mut self) -> Result<(), BoxError> {
-        hashes::clear(&mut self.ebpf, hashes::LISTENERS)?;
+        hashes::LISTENERS.clear(&mut self.ebpf)?;
         if self.storage == Storage::Hash {
-            self.cleared += hashes::clear(&mut self.ebpf, hashes::CONNECTIONS)?;
+            self.cleared += hashes::CONNECTIONS.clear(&mut self.ebpf)?;
         }
         self.counters.give_up_pending();
         Ok(())

@@ -23,6 +23,7 @@ use self::{
 };
 use super::{
     error::BoxError,
+    hashes,
     pod::Plain,
     rules::Rules,
     walk::{Layout, Seen, Walker},
@@ -34,7 +35,7 @@ const NO_EXIST: u64 = 1;
 /// Tells the program what is open. Returns how many connections it was told of.
 pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64, BoxError> {
     // What was found before the last detach and never taken over.
-    clear(&mut map::<u64, Found>(ebpf, "FOUND")?);
+    hashes::FOUND.clear(ebpf)?;
     let mut walker = Walker::load(ebpf, layout)?;
     let sockets = walker.sockets()?;
     let holders = walker.holders()?;
@@ -46,12 +47,12 @@ pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64
     let owners = Owners { holders, roles: &sides };
     let (listeners, connections): (Vec<&Open>, Vec<&Open>) =
         open.iter().filter(|open| wanted.may_be(&open.socket)).partition(|open| open.listens());
-    let mut told = map::<u64, SocketRecord>(ebpf, "LISTENERS")?;
+    let mut told = hashes::LISTENERS.of(ebpf)?;
     for open in listeners {
         let Some(Seen { boot_ns, .. }) = seen.get(&open.socket.socket) else { continue };
         tell_listener(&mut told, open, listener(*boot_ns, owners.of(open)))?;
     }
-    let mut told = map::<u64, Found>(ebpf, "FOUND")?;
+    let mut told = hashes::FOUND.of(ebpf)?;
     let mut count = 0;
     for open in connections {
         let socket = open.socket.socket;
@@ -137,20 +138,5 @@ impl Owners<'_, '_> {
     /// A subflow has no descriptor of its own, but its MPTCP socket has.
     fn holder(&self, socket: &OpenSocket) -> Option<&Task> {
         self.holders.get(&socket.socket).or_else(|| self.holders.get(&socket.mptcp))
-    }
-}
-
-fn map<'a, K: aya::Pod, V: bytemuck::Pod>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<KernelMap<&'a mut MapData, K, Plain<V>>, BoxError> {
-    Ok(KernelMap::try_from(ebpf.map_mut(name).ok_or_else(|| format!("the object has no map {name}"))?)?)
-}
-
-fn clear<K: aya::Pod, V: bytemuck::Pod>(map: &mut KernelMap<&mut MapData, K, Plain<V>>) {
-    let known: Vec<K> = map.keys().filter_map(Result::ok).collect();
-    for key in known {
-        // The program may just have taken it over.
-        let _ = map.remove(&key);
     }
 }
