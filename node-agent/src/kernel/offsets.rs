@@ -17,10 +17,8 @@ pub struct Missing {
 ///
 /// `controller` is the one by whose hierarchy of cgroup v1 containers are told apart, where there is one.
 pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> {
-    let must = |structure: &'static str, member: &'static str| {
-        btf.offset(structure, member).ok_or(Missing { structure, member })
-    };
-    let may = |structure: &str, member: &str| btf.offset(structure, member).unwrap_or(ABSENT);
+    let must = |structure, member| required(btf, structure, member);
+    let may = |structure, member| optional(btf, structure, member);
     // A queued error lies in the bytes that a `sk_buff` has for whoever holds it (`SKB_EXT_ERR`, `include/linux/errqueue.h`).
     let queued = |member: &str| {
         let offsets = btf.offset("sk_buff", "cb").zip(btf.offset("sock_exterr_skb", member));
@@ -68,6 +66,16 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         task_tgid: may("task_struct", "tgid"),
         task_comm: may("task_struct", "comm"),
     })
+}
+
+/// Where a member is without which something cannot work.
+pub(super) fn required(btf: &Btf, structure: &'static str, member: &'static str) -> Result<u32, Missing> {
+    btf.offset(structure, member).ok_or(Missing { structure, member })
+}
+
+/// Where a member is that a kernel may lack.
+pub(super) fn optional(btf: &Btf, structure: &str, member: &str) -> u32 {
+    btf.offset(structure, member).unwrap_or(ABSENT)
 }
 
 /// Where a `css_set` points to a task's state under a controller (`SUBSYS`, `include/linux/cgroup_subsys.h`).

@@ -132,21 +132,20 @@ impl Tree {
         Self { index: Index::new(Limits::default()), lost: QuickSet::default(), by_id: mount.and_then(by_id) }
     }
 
-    fn walk(&mut self, mount: &Path, tell: impl FnMut(News)) -> Result<usize, cgroupfs::WalkError> {
+    fn walk(&mut self, mount: &Path, mut tell: impl FnMut(News)) -> Result<usize, cgroupfs::WalkError> {
         let started_ns = boot_ns();
         let walk = cgroupfs::walk(mount)?;
         let is_new = |id: &u64| self.index.get(*id).is_none();
-        let mut news: Vec<_> = walk.found.iter().map(|(id, _)| *id).filter(is_new).map(News::Known).collect();
+        walk.found.iter().map(|(id, _)| *id).filter(is_new).map(News::Known).for_each(&mut tell);
         if walk.unreadable == 0 {
             let now_ns = boot_ns();
             let gone = self.index.walked(started_ns, now_ns, walk.found);
-            news.extend(gone.into_iter().map(|id| News::Removed(now_ns, id)));
+            gone.into_iter().map(|id| News::Removed(now_ns, id)).for_each(tell);
         } else {
             for (id, path) in &walk.found {
                 self.index.looked_up(*id, path, started_ns);
             }
         }
-        news.into_iter().for_each(tell);
         Ok(walk.unreadable)
     }
 

@@ -9,7 +9,7 @@ use kube_tcpstates_kernel_tests::netns::{Addresses, Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
-use kube_tcpstates_kernel_tests::tracer::Setup;
+use kube_tcpstates_kernel_tests::tracer::{Setup, Tracer};
 
 /// The router takes less.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -64,6 +64,23 @@ impl Stage {
         client.ip(&format!("route add 10.99.0.0/16 via {v4}\nroute add fd99::/16 via {v6}"));
         Self { client, _router: router, _network: network }
     }
+
+    /// A client, and who traces it.
+    fn begin(&self, hook: &str) -> (Puppet, Tracer) {
+        let client = Puppet::start(&Place::default().netns(&self.client));
+        let netns = self.client.inode().to_string();
+        (client, Setup::json(["--hook", hook, "--netns", &netns]).start_ready())
+    }
+}
+
+/// The failed connects were told so: which way, error and cause, in their order.
+#[track_caller]
+fn assert_told(hook: &str, tracer: Tracer, v6: bool, expected: &[(Way, Option<&str>, Option<&str>)]) {
+    tracer.settle(Duration::from_millis(300));
+    let finished = tracer.stop();
+    finished.assert_clean();
+    let expected = expected.iter().map(|(way, error, cause)| (way.to(v6).ip(), *error, *cause));
+    assert_eq!(told(&finished.transitions()), expected.collect::<Vec<_>>(), "{hook}");
 }
 
 /// Failed connects of one hook: peer, error and cause, in their order.
@@ -82,9 +99,7 @@ fn a_rejected_connect_has_its_error_also_when_the_program_has_read_it() {
     require(&[]);
     for hook in ["tp_btf", "raw_tp"] {
         let stage = Stage::new();
-        let mut client = Puppet::start(&Place::default().netns(&stage.client));
-        let netns = stage.client.inode().to_string();
-        let tracer = Setup::json(["--hook", hook, "--netns", &netns]).start_ready();
+        let (mut client, tracer) = stage.begin(hook);
         for way in [Unreachable, Prohibited] {
             client.begin_connect("fresh", way.to(false));
             client.finish_connect("fresh").expect_err("it is rejected");
@@ -99,9 +114,6 @@ fn a_rejected_connect_has_its_error_also_when_the_program_has_read_it() {
             }
             client.disconnect("used");
         }
-        tracer.settle(Duration::from_millis(300));
-        let finished = tracer.stop();
-        finished.assert_clean();
         let expected = [
             (Unreachable, Some("EHOSTUNREACH"), None),
             (Prohibited, Some("EHOSTUNREACH"), None),
@@ -110,8 +122,7 @@ fn a_rejected_connect_has_its_error_also_when_the_program_has_read_it() {
             (Silent, None, Some("unknown")),
             (Prohibited, Some("EHOSTUNREACH"), None),
         ];
-        let expected = expected.map(|(way, error, cause)| (way.to(false).ip(), error, cause));
-        assert_eq!(told(&finished.transitions()), expected, "{hook}");
+        assert_told(hook, tracer, false, &expected);
     }
 }
 
@@ -122,9 +133,7 @@ fn over_ipv6_it_has_its_error_until_the_program_reads_it() {
     require(&[]);
     for hook in ["tp_btf", "raw_tp"] {
         let stage = Stage::new();
-        let mut client = Puppet::start(&Place::default().netns(&stage.client));
-        let netns = stage.client.inode().to_string();
-        let tracer = Setup::json(["--hook", hook, "--netns", &netns]).start_ready();
+        let (mut client, tracer) = stage.begin(hook);
         client.begin_connect("patient", Prohibited.to(true));
         client.finish_connect("patient").expect_err("it is rejected");
         client.close("patient");
@@ -132,16 +141,12 @@ fn over_ipv6_it_has_its_error_until_the_program_reads_it() {
             client.begin_connect("used", way.to(true));
             client.disconnect("used");
         }
-        tracer.settle(Duration::from_millis(300));
-        let finished = tracer.stop();
-        finished.assert_clean();
         let expected = [
             (Prohibited, Some("EACCES"), None),
             (Unreachable, Some("ENETUNREACH"), None),
             (Silent, None, Some("unknown")),
             (Prohibited, Some("EACCES"), None),
         ];
-        let expected = expected.map(|(way, error, cause)| (way.to(true).ip(), error, cause));
-        assert_eq!(told(&finished.transitions()), expected, "{hook}");
+        assert_told(hook, tracer, true, &expected);
     }
 }

@@ -2,7 +2,10 @@
 
 use kube_tcpstates_common::offsets::{ABSENT, WalkOffsets};
 
-use super::super::{btf::Btf, offsets::Missing};
+use super::super::{
+    btf::Btf,
+    offsets::{Missing, optional, required},
+};
 
 /// Everything that the walk must know of the kernel's structures.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +38,9 @@ pub(super) enum Listeners {
 impl Layout {
     /// Looks everything up. Names the first member that is missing and that nothing replaces.
     pub(in super::super) fn resolve(btf: &Btf) -> Result<Self, Missing> {
-        let must = |structure: &'static str, member: &'static str| {
-            btf.offset(structure, member).ok_or(Missing { structure, member })
-        };
+        let must = |structure, member| required(btf, structure, member);
+        let may = |structure, member| optional(btf, structure, member);
         let size = |structure| btf.size(structure).ok_or(Missing { structure, member: "size" });
-        let may = |structure, member| btf.offset(structure, member).unwrap_or(ABSENT);
         let (net_death_row, net_tables) = match btf.offset("net", "ipv4.tcp_death_row.hashinfo") {
             Some(tables) => (ABSENT, tables),
             None => (must("net", "ipv4.tcp_death_row")?, must("inet_timewait_death_row", "hashinfo")?),
