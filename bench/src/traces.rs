@@ -22,7 +22,7 @@ pub const RING_BYTES: u32 = 8 << 20;
 pub fn run(count: usize, constrained: bool, cgroup: u64) -> Result<()> {
     let (_kernel, mut events) = attach(count, constrained, cgroup)?;
     loop {
-        if events.drain(|_| {}) == 0 {
+        if events.drain(|_, _| {}) == 0 {
             thread::sleep(REST);
         }
     }

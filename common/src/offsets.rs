@@ -221,6 +221,90 @@ impl WalkOffsets {
     };
 }
 
+/// Byte offsets of what is read when a connection ends, in `struct tcp_sock`, which begins with all the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FigureOffsets {
+    /// `sock.__sk_common.skc_flags`, unsigned long.
+    pub flags: u32,
+    /// `sock.sk_lingertime`, unsigned long, later int.
+    pub linger_time: u32,
+    /// `sock.sk_socket`, pointer.
+    pub holder: u32,
+    /// `inet_connection_sock.icsk_retransmits`, u8.
+    pub retransmits_in_row: u32,
+    /// `inet_connection_sock.icsk_probes_out`, u8.
+    pub probes: u32,
+    /// `inet_connection_sock.icsk_user_timeout`, u32.
+    pub user_timeout: u32,
+    /// `inet_connection_sock.icsk_ack.lrcvtime`, u32.
+    pub last_received: u32,
+    /// `tcp_sock.lsndtime`, u32.
+    pub last_sent: u32,
+    /// `tcp_sock.bytes_acked`, u64.
+    pub bytes_acked: u32,
+    /// `tcp_sock.bytes_received`, u64.
+    pub bytes_received: u32,
+    /// `tcp_sock.data_segs_out`, u32.
+    pub segments_sent: u32,
+    /// `tcp_sock.data_segs_in`, u32.
+    pub segments_received: u32,
+    /// `tcp_sock.total_retrans`, u32.
+    pub retransmits: u32,
+    /// `tcp_sock.rcv_ooopack`, u32 (since 5.4).
+    pub out_of_order: u32,
+    /// `tcp_sock.srtt_us`, u32.
+    pub srtt: u32,
+    /// `tcp_sock.rtt_min.s[0].v`, u32.
+    pub min_rtt: u32,
+    /// `tcp_sock.rcv_nxt`, u32.
+    pub receive_next: u32,
+    /// `tcp_sock.copied_seq`, u32.
+    pub copied: u32,
+    /// `tcp_sock.snd_una`, u32.
+    pub unacknowledged: u32,
+    /// `tcp_sock.chrono_start`, u32.
+    pub chrono_start: u32,
+    /// `tcp_sock.chrono_stat`, three u32.
+    pub chrono: u32,
+    /// Byte that holds `tcp_sock.chrono_type`, two bits.
+    pub chrono_type: u32,
+    /// The lower of the two in that byte.
+    pub chrono_type_bit: u32,
+    /// Not 0: each of them is there, but perhaps `out_of_order`.
+    pub complete: u32,
+}
+
+impl FigureOffsets {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        flags: ABSENT,
+        linger_time: ABSENT,
+        holder: ABSENT,
+        retransmits_in_row: ABSENT,
+        probes: ABSENT,
+        user_timeout: ABSENT,
+        last_received: ABSENT,
+        last_sent: ABSENT,
+        bytes_acked: ABSENT,
+        bytes_received: ABSENT,
+        segments_sent: ABSENT,
+        segments_received: ABSENT,
+        retransmits: ABSENT,
+        out_of_order: ABSENT,
+        srtt: ABSENT,
+        min_rtt: ABSENT,
+        receive_next: ABSENT,
+        copied: ABSENT,
+        unacknowledged: ABSENT,
+        chrono_start: ABSENT,
+        chrono: ABSENT,
+        chrono_type: ABSENT,
+        chrono_type_bit: 0,
+        complete: 0,
+    };
+}
+
 /// Byte offsets in the record of the classic tracepoint `sock:inet_sock_set_state`, read from its `format` file:
 /// the layout differs between kernels and distributions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

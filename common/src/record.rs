@@ -145,6 +145,113 @@ pub struct TransitionRecord {
     pub interface: u32,
 }
 
+/// How many states have a place in [`Figures::state_ns`].
+pub const TIMED_STATES: usize = 8;
+
+/// A transition that ends a connection, with what is known of the whole connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ConnectionRecord {
+    /// The transition to CLOSE.
+    pub transition: TransitionRecord,
+    /// What the connection was.
+    pub figures: Figures,
+}
+
+/// Bits of [`Figures::known`].
+pub mod known {
+    /// What is read from the socket was read; else all of it is 0.
+    pub const SOCKET: u8 = 1 << 0;
+    /// There is a record of the socket; else what comes from it is 0.
+    pub const RECORD: u8 = 1 << 1;
+    /// `out_of_order`: not all kernels count it.
+    pub const OUT_OF_ORDER: u8 = 1 << 2;
+    /// `segments_at_fin`.
+    pub const SEGMENTS_AT_FIN: u8 = 1 << 3;
+    /// The kernel told that it took a reset from the peer.
+    pub const RESET_RECEIVED: u8 = 1 << 4;
+    /// `handshake_us` and `syn_retransmits`.
+    pub const HANDSHAKE: u8 = 1 << 5;
+}
+
+/// What the kernel knows of a connection when it ends, before it is cleared. Sequence numbers and jiffies are the lower 32
+/// bits, as the kernel keeps them. Names of kernel fields: `struct tcp_sock`, `include/linux/tcp.h`, and
+/// `struct inet_connection_sock`, Linux 6.18.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Figures {
+    /// Time spent in each state, ns; by [`crate::state::State::timed`].
+    pub state_ns: [u64; TIMED_STATES],
+    /// Kernel address of the listener that an accepted socket came out of, 0 where none is known.
+    pub listener: u64,
+    /// When that listener was born, boot time ns.
+    pub listener_birth_ns: u64,
+    /// `bytes_acked`: payload, and one each for a client's SYN and for the own FIN, once acknowledged.
+    pub bytes_acked: u64,
+    /// `bytes_received`: payload, and one for the peer's FIN.
+    pub bytes_received: u64,
+    /// `sk_flags`, see `enum sock_flags` (`include/net/sock.h`).
+    pub socket_flags: u64,
+    /// Now, jiffies.
+    pub jiffies: u32,
+    /// `lsndtime`: when data was last sent, jiffies.
+    pub last_sent: u32,
+    /// `icsk_ack.lrcvtime`: when data last came, jiffies.
+    pub last_received: u32,
+    /// `chrono_start`: since when `chrono_type` holds, jiffies.
+    pub chrono_start: u32,
+    /// `chrono_stat`: time spent busy, limited by the peer's window, limited by the send buffer, jiffies.
+    pub chrono: [u32; 3],
+    /// `rcv_nxt`: the next sequence number that the peer shall send.
+    pub receive_next: u32,
+    /// `copied_seq`: the next one that the program shall read.
+    pub copied: u32,
+    /// `write_seq`: the next one that the program shall write.
+    pub write_next: u32,
+    /// `snd_una`: the first that the peer has not acknowledged.
+    pub unacknowledged: u32,
+    /// `data_segs_out`: segments with payload, retransmissions included.
+    pub segments_sent: u32,
+    /// `data_segs_in`: segments with payload.
+    pub segments_received: u32,
+    /// `data_segs_in` when the program had closed and the FIN went out; see [`known::SEGMENTS_AT_FIN`].
+    pub segments_at_fin: u32,
+    /// `segs_out`: all segments.
+    pub all_segments_sent: u32,
+    /// `total_retrans`: retransmitted segments, SYNs included.
+    pub retransmits: u32,
+    /// `rcv_ooopack`: segments that came out of order.
+    pub out_of_order: u32,
+    /// `srtt_us`: smoothed round-trip time, eighths of a microsecond.
+    pub srtt_us8: u32,
+    /// `rtt_min`: least round-trip time of late, us.
+    pub min_rtt_us: u32,
+    /// Round-trip time of the SYN and its answer, eighths of a microsecond: `srtt_us` at -> ESTABLISHED.
+    pub handshake_us8: u32,
+    /// `icsk_user_timeout`, ms; 0 is none.
+    pub user_timeout: u32,
+    /// `sk_lingertime`, its lower half.
+    pub linger_time: u32,
+    /// States that the connection was in, a bit each.
+    pub visited: u16,
+    /// SYNs, or answers to one, that were sent again before the connection was established.
+    pub syn_retransmits: u16,
+    /// `chrono_type`: 0, or one more than the index into `chrono` of what holds now.
+    pub chrono_type: u8,
+    /// `sk_shutdown`: 1 no more is received, 2 no more is sent.
+    pub shutdown: u8,
+    /// `icsk_retransmits`: retransmissions in a row without an answer.
+    pub retransmits_in_row: u8,
+    /// `icsk_probes_out`: probes of keepalive or of a closed window without an answer.
+    pub probes: u8,
+    /// 1 where a descriptor may stand for the socket (`sk_socket`), else 0.
+    pub has_descriptor: u8,
+    /// See [`known`].
+    pub known: u8,
+    /// Zero.
+    pub padding: [u8; 6],
+}
+
 /// A cgroup was made or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -165,7 +272,7 @@ pub struct CgroupRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::{CgroupRecord, TransitionRecord};
+    use super::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
     use core::mem::{align_of, offset_of, size_of};
 
     #[test]
@@ -173,6 +280,8 @@ mod tests {
         assert_eq!(size_of::<TransitionRecord>(), 224);
         assert_eq!(align_of::<TransitionRecord>(), 8);
         assert_eq!(offset_of!(TransitionRecord, local), 140 + 4);
+        assert_eq!(size_of::<Figures>(), 208);
+        assert_eq!(size_of::<ConnectionRecord>(), 224 + 208);
         assert_eq!(size_of::<CgroupRecord>(), 24 + 512);
     }
 }

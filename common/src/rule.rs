@@ -62,6 +62,8 @@ pub struct RuleTable {
     /// Not 0: a socket's record may hold a transition that waits for a port or a peer, under these rules or from earlier
     /// ones.
     pub may_hold: TraceSet,
+    /// Traces that want connections instead of transitions: one record, at the end of each.
+    pub stories: TraceSet,
     /// By `(old << 4 | new)`, see [`transition_index`].
     pub transition: [TraceSet; 256],
     /// For a state outside 0..16: the traces that accept any transition.

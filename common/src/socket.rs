@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::record::COMM_LEN;
+use crate::record::{COMM_LEN, TIMED_STATES};
 
 /// A transition waits in this record for the next one.
 pub const PENDING: u8 = 1 << 0;
@@ -16,6 +16,12 @@ pub const BIRTH_UNKNOWN: u8 = 1 << 3;
 
 /// `since_ns` is not that of the present state.
 pub const SINCE_UNKNOWN: u8 = 1 << 4;
+/// The peer has reset the connection.
+pub const RESET_RECEIVED: u8 = 1 << 5;
+/// `segments_at_fin` was taken.
+pub const SEGMENTS_AT_FIN: u8 = 1 << 6;
+/// `handshake_us8` and `syn_retransmits` were taken.
+pub const HANDSHAKE: u8 = 1 << 7;
 
 /// One socket's record. Changes of a socket's state are made under its lock, so nothing here needs one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -69,4 +75,20 @@ pub struct SocketRecord {
     pub owner_ns: u64,
     /// See [`crate::record::TransitionRecord::task_cgroup`].
     pub task_cgroup: u64,
+    /// See [`crate::record::Figures::state_ns`].
+    pub state_ns: [u64; TIMED_STATES],
+    /// See [`crate::record::Figures::listener`].
+    pub listener: u64,
+    /// See [`crate::record::Figures::listener_birth_ns`].
+    pub listener_birth_ns: u64,
+    /// See [`crate::record::Figures::handshake_us8`].
+    pub handshake_us8: u32,
+    /// See [`crate::record::Figures::segments_at_fin`].
+    pub segments_at_fin: u32,
+    /// See [`crate::record::Figures::visited`].
+    pub visited: u16,
+    /// See [`crate::record::Figures::syn_retransmits`].
+    pub syn_retransmits: u16,
+    /// Zero.
+    pub padding: u32,
 }

@@ -50,6 +50,18 @@ impl State {
         })
     }
 
+    /// States in which a connection spends time, by the place of each in [`crate::record::Figures::state_ns`].
+    pub const TIMED: [Self; crate::record::TIMED_STATES] = [
+        Self::SYN_SENT,
+        Self::SYN_RECV,
+        Self::ESTABLISHED,
+        Self::FIN_WAIT1,
+        Self::FIN_WAIT2,
+        Self::CLOSE_WAIT,
+        Self::CLOSING,
+        Self::LAST_ACK,
+    ];
+
     /// Every named state, in the kernel's order.
     pub fn all() -> impl Iterator<Item = Self> {
         (1..=12).map(Self)

@@ -17,6 +17,10 @@ use crate::text;
 /// enough.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.outcomes) || size(self.outcomes) == 0 || self.mode == 'Connections'")
+    .message("outcomes are of connections: they need mode Connections").field_path(".outcomes"))]
+#[x_kube(validation = Rule::new("!has(self.transitions) || size(self.transitions) == 0 || self.mode == 'Transitions'")
+    .message("transitions need mode Transitions; connections are narrowed by outcomes").field_path(".transitions"))]
 #[kube(
     group = "tcpstates.dev",
     version = "v1alpha1",
@@ -122,21 +126,28 @@ pub struct TcpStateTraceSpec {
     #[schemars(with = "Vec<text::Cidr>", length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub peer_cidrs: Vec<String>,
 
-    /// Transitions wanted; one that any item describes is written. Empty: every transition.
+    /// With mode Transitions: those wanted; one that any item describes is written. Empty: every transition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub transitions: Vec<Transition>,
 
-    /// Least time the connection must have spent in the state it leaves, such as 100ms or 1m30s: whole numbers with the
-    /// units h, m, s, ms, us, more than 0s and at most 720h. Absent: every transition. With it, a transition whose time
-    /// is not known is left out.
+    /// Least time the connection must have spent in the state it leaves (with mode Connections: from its beginning to its
+    /// end), such as 100ms or 1m30s: whole numbers with the units h, m, s, ms, us, more than 0s and at most 720h. Absent:
+    /// everything. With it, a transition whose time is not known is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::MinStateDuration")]
     pub min_state_duration: Option<String>,
 
-    /// What is written for a match. This release knows Transitions: one line for each transition that matches.
+    /// What is written for a match. Transitions: one line for each transition. Connections: one line for each connection,
+    /// when it ends, with how it ended, why, how long it took and how many bytes went each way.
     #[serde(default)]
     pub mode: Mode,
+
+    /// With mode Connections: only connections that ended so; failed is every outcome but closed. Empty: every
+    /// connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "set"))]
+    pub outcomes: Vec<Outcome>,
 
     /// How many lines each node may write for this trace. What is left out is counted as limited, never as lost.
     #[serde(default)]
@@ -187,6 +198,38 @@ pub enum Mode {
     /// One line for each transition.
     #[default]
     Transitions,
+    /// One line for each connection, when it ends.
+    Connections,
+}
+
+/// How a connection ended, by the words that lines have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every outcome but closed.
+    Failed,
+    /// In good order.
+    Closed,
+    /// A reset answered the SYN.
+    Refused,
+    /// An ICMP message answered the SYN.
+    Rejected,
+    /// Nothing answered the SYN.
+    Unanswered,
+    /// No local port was free.
+    NoLocalPort,
+    /// The peer reset it.
+    ResetByPeer,
+    /// This side reset it.
+    ResetByUs,
+    /// The peer did not answer any more.
+    TimedOut,
+    /// No program accepted it before its listener was closed.
+    NeverAccepted,
+    /// The program gave up the connect.
+    Cancelled,
+    /// It cannot be told.
+    Unknown,
 }
 
 /// One port, or a range of ports.

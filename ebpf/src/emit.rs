@@ -10,13 +10,15 @@ use aya_ebpf::{
 use kube_tcpstates_common::{
     classify::Wanted,
     counter::Counter,
-    record::{COMM_LEN, TransitionRecord, owner},
+    record::{COMM_LEN, ConnectionRecord, TransitionRecord, owner},
+    rule::TraceSet,
 };
 
 use crate::{
     counters::{Counters, ring_full_by_traces},
+    figures,
     globals::setting,
-    hook::Tuple,
+    hook::{Hook, Tuple},
     maps::{CGROUP_EVENTS, CONTROL, EVENTS},
     memory::{clear_comm, copy_comm},
     place::Place,
@@ -56,30 +58,54 @@ pub(crate) struct Pending {
 
 /// Puts `count` wanted transitions into one ring record. None: it only settles an earlier one.
 #[inline(always)]
-pub(crate) fn emit(
+pub(crate) fn emit<H: Hook>(
     record: Option<&SocketRecord>,
     emission: &Emission<'_>,
     wanted: Wanted,
     pending: &Pending,
+    stories: TraceSet,
     count: u64,
     counters: Counters,
 ) {
-    let Some(mut entry) = EVENTS.reserve(0) else {
-        counters.add(Counter::RingFull, count);
-        if !wanted.is_empty() {
-            ring_full_by_traces(wanted.traces | wanted.maybe, counters);
+    let has_room = if (wanted.traces | wanted.maybe) & stories == 0 {
+        match EVENTS.reserve(0) {
+            Some(mut entry) => {
+                let out = entry.as_mut_ptr();
+                // SAFETY: every field of the reserved record is written before it is submitted.
+                unsafe { fill(&mut *out, record, emission, wanted, pending) };
+                entry.submit(BPF_RB_NO_WAKEUP.into());
+                true
+            }
+            None => false,
         }
-        if !pending.wanted.is_empty() {
-            ring_full_by_traces(pending.wanted.traces | pending.wanted.maybe, counters);
+    } else {
+        match EVENTS.reserve_untyped::<ConnectionRecord>(0) {
+            Some(mut entry) => {
+                let out = entry.as_mut_ptr();
+                // SAFETY: as above.
+                unsafe {
+                    fill(&mut (*out).transition, record, emission, wanted, pending);
+                    let reads = !H::INFERS;
+                    figures::fill::<H::Memory>(&mut (*out).figures, record, emission.socket, reads);
+                }
+                entry.submit(BPF_RB_NO_WAKEUP.into());
+                true
+            }
+            None => false,
         }
-        return;
     };
-    let out = entry.as_mut_ptr();
-    // SAFETY: every field of the reserved record is written before it is submitted.
-    unsafe { fill(&mut *out, record, emission, wanted, pending) };
-    entry.submit(BPF_RB_NO_WAKEUP.into());
-    counters.add(Counter::Emitted, count);
-    wake_reader(counters, count);
+    if has_room {
+        counters.add(Counter::Emitted, count);
+        wake_reader(counters, count);
+        return;
+    }
+    counters.add(Counter::RingFull, count);
+    if !wanted.is_empty() {
+        ring_full_by_traces(wanted.traces | wanted.maybe, counters);
+    }
+    if !pending.wanted.is_empty() {
+        ring_full_by_traces(pending.wanted.traces | pending.wanted.maybe, counters);
+    }
 }
 
 #[inline(always)]

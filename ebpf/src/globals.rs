@@ -3,13 +3,16 @@
 
 use core::ptr;
 
-use kube_tcpstates_common::offsets::{ClassicOffsets, Offsets, Settings, WalkOffsets};
+use kube_tcpstates_common::offsets::{ClassicOffsets, FigureOffsets, Offsets, Settings, WalkOffsets};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::NONE;
 
 #[unsafe(no_mangle)]
 static WALK_OFFSETS: WalkOffsets = WalkOffsets::NONE;
+
+#[unsafe(no_mangle)]
+static FIGURE_OFFSETS: FigureOffsets = FigureOffsets::NONE;
 
 #[unsafe(no_mangle)]
 static CLASSIC: ClassicOffsets = ClassicOffsets {
@@ -61,6 +64,11 @@ pub(crate) const fn walk_offsets() -> *const WalkOffsets {
 }
 
 #[inline(always)]
+pub(crate) const fn figure_offsets() -> *const FigureOffsets {
+    &raw const FIGURE_OFFSETS
+}
+
+#[inline(always)]
 pub(crate) const fn classic_offsets() -> *const ClassicOffsets {
     &raw const CLASSIC
 }
@@ -77,6 +85,10 @@ reader!(
 reader!(
     /// The offset of a field that only the walk reads.
     walk_offset, walk_offsets: WalkOffsets
+);
+reader!(
+    /// The offset of a field that is read when a connection ends.
+    figure_offset, figure_offsets: FigureOffsets
 );
 reader!(
     /// The offset of a field of the classic tracepoint's record.

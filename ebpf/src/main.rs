@@ -25,6 +25,7 @@ mod cgroup;
 mod counters;
 mod emit;
 mod failure;
+mod figures;
 mod globals;
 mod hook;
 mod maps;

@@ -30,6 +30,12 @@ pub(crate) trait Memory {
     /// Reads a field of `struct tcp_sock`, most of which lies beyond `struct sock`; zero where the socket is none.
     fn beyond<T: Copy + Default>(socket: *const u8, offset: u32) -> T;
 
+    /// The socket as a `struct tcp_sock`, null where it is none: for several fields of one.
+    fn tcp(socket: *const u8) -> *const u8;
+
+    /// Reads a value into memory that is not the stack; zero where it cannot be read or this kernel has no such field.
+    fn copy<T: Copy + Default>(to: &mut T, base: *const u8, offset: u32);
+
     /// Follows a pointer, null where this kernel has no such field.
     #[inline(always)]
     fn pointer(base: *const u8, offset: u32) -> *const u8 {
@@ -67,6 +73,17 @@ impl Memory for Typed {
     }
 
     #[inline(always)]
+    fn tcp(socket: *const u8) -> *const u8 {
+        // SAFETY: as above.
+        unsafe { bpf_skc_to_tcp_sock(socket.cast_mut().cast()) }.cast_const().cast()
+    }
+
+    #[inline(always)]
+    fn copy<T: Copy + Default>(to: &mut T, base: *const u8, offset: u32) {
+        *to = Self::field(base, offset);
+    }
+
+    #[inline(always)]
     fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
         // SAFETY: the verifier refuses the program unless a T stands at that offset.
         unsafe { base.add(offset as usize).cast::<T>().read_volatile() }
@@ -93,6 +110,27 @@ impl Memory for Probed {
     #[inline(always)]
     fn beyond<T: Copy + Default>(socket: *const u8, offset: u32) -> T {
         Self::field(socket, offset)
+    }
+
+    #[inline(always)]
+    fn tcp(socket: *const u8) -> *const u8 {
+        socket
+    }
+
+    #[inline(always)]
+    fn copy<T: Copy + Default>(to: &mut T, base: *const u8, offset: u32) {
+        if offset == ABSENT {
+            *to = T::default();
+            return;
+        }
+        // SAFETY: as below; straight to where it belongs, to spare the stack.
+        unsafe {
+            bpf_probe_read_kernel(
+                (&raw mut *to).cast(),
+                size_of::<T>() as u32,
+                base.wrapping_add(offset as usize).cast(),
+            );
+        }
     }
 
     #[inline(always)]

@@ -47,9 +47,11 @@ pub(crate) fn inherit(record: &mut SocketRecord, child: *const u8) {
     }
     let first: u64 = Probed::read(child, offset);
     // What is no listener's address is not in the map.
-    if let Some(listener) = Listeners::get(first.wrapping_sub(offset.into()) as *const u8)
-        && listener.owner_source != owner::NONE
-    {
+    let address = first.wrapping_sub(offset.into());
+    let Some(listener) = Listeners::get(address as *const u8) else { return };
+    record.listener = address;
+    record.listener_birth_ns = listener.birth_ns;
+    if listener.owner_source != owner::NONE {
         record.owner_pid = listener.owner_pid;
         copy_comm(&mut record.owner_comm, &listener.owner_comm);
         record.owner_source = owner::LISTEN;

@@ -5,6 +5,7 @@ use kube_tcpstates_common::{counter::Counter, walk::Found};
 
 use crate::{
     counters::Counters,
+    figures::clear_times,
     hook::Tuple,
     maps::FOUND,
     memory::copy_comm,
@@ -57,5 +58,8 @@ fn fill(record: &mut SocketRecord, found: &Found, step: Step) {
     record.owner_ns = found.since_ns;
     record.task_cgroup = found.task_cgroup;
     record.birth_error = 0;
+    record.visited = 0;
+    record.listener = 0;
+    clear_times(&mut record.state_ns);
     copy_comm(&mut record.owner_comm, &found.owner_comm);
 }

@@ -78,6 +78,37 @@ const fn kind_of(old: u8, new: u8) -> u8 {
     kind
 }
 
+/// What a state says by itself, as bits of [`STATES`].
+mod entry {
+    /// The three lowest: its place in the times of a connection's states.
+    pub(super) const PLACE: u8 = 7;
+    /// It has such a place.
+    pub(super) const TIMED_SHIFT: u32 = 3;
+    /// On entering it something is known of the connection that is not known later.
+    pub(super) const TELLS: u8 = 1 << 4;
+    /// ... and it is ESTABLISHED.
+    pub(super) const OPENS: u8 = 1 << 5;
+}
+
+/// By state. A table, for the reason that [`KINDS`] is one.
+static STATES: [u8; 16] = {
+    let mut states = [0; 16];
+    let mut place = 0;
+    while place < State::TIMED.len() {
+        states[State::TIMED[place].0 as usize] = place as u8 | 1 << entry::TIMED_SHIFT;
+        place += 1;
+    }
+    states[ESTABLISHED as usize] |= entry::TELLS | entry::OPENS;
+    states[FIN_WAIT1 as usize] |= entry::TELLS;
+    states
+};
+
+#[inline(always)]
+fn about(state: u8) -> u8 {
+    // SAFETY: the index is below 16. Read as it is at run time, as in `Step::new`.
+    unsafe { STATES.as_ptr().add(masked::<15>(state.into())).read_volatile() }
+}
+
 /// The states of a transition, and what they say about the socket.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
@@ -155,6 +186,34 @@ impl Step {
         let fresh = bit_everywhere::<5>(self.kind.into());
         let remembered = u64::from(record.map_or(role::UNKNOWN, |record| record.role)) & !fresh;
         select(any_bit_everywhere(told), told, remembered) as u8
+    }
+
+    /// Adds the time that was spent in the old state.
+    #[inline(always)]
+    pub(crate) fn add_time(self, record: &mut SocketRecord, duration_ns: u64) {
+        let about = about(self.old);
+        let place = masked::<{ entry::PLACE as usize }>(about.into());
+        let time = duration_ns & bit_everywhere::<{ entry::TIMED_SHIFT }>(about.into());
+        // SAFETY: the place is below 8. Without the panic that an index has.
+        unsafe { *record.state_ns.as_mut_ptr().add(place) += time };
+    }
+
+    /// Remembers both states.
+    #[inline(always)]
+    pub(crate) fn visit(self, record: &mut SocketRecord) {
+        record.visited |= 1 << (self.old & 15) | 1 << (self.new & 15);
+    }
+
+    /// Whether the connection tells something on entering the new state that is not to be known later.
+    #[inline(always)]
+    pub(crate) fn tells(self) -> bool {
+        about(self.new) & entry::TELLS != 0
+    }
+
+    /// All ones where what it tells is how it was established, else 0.
+    #[inline(always)]
+    pub(crate) fn opens(self) -> u64 {
+        bit_everywhere::<{ entry::OPENS.trailing_zeros() }>(about(self.new).into())
     }
 
     /// The record's flag for a birth that was not seen, as it stands before the record is asked.

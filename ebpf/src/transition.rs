@@ -17,7 +17,7 @@ use kube_tcpstates_common::{
 use crate::{
     counters::Counters,
     emit::{self, Emission, Pending},
-    failure,
+    failure, figures,
     globals::{offset, setting},
     hook::{Hook, TCP, Tuple},
     maps::{RULES, in_force},
@@ -244,10 +244,14 @@ fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
             socket,
             &mut emission.flags,
         );
+        step.visit(record);
+        if rules.stories != 0 && !H::INFERS {
+            figures::keep::<H::Memory>(record, socket, step);
+        }
     }
     emission.duration_ns = forget(emission.duration_ns, rules.none);
     emission.flags = forget(emission.flags.into(), rules.none) as u16;
-    decide(record, rules, &interest, &emission, counters);
+    decide::<H>(record, rules, &interest, &emission, counters);
     forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
 }
 
@@ -361,6 +365,7 @@ fn arrive(
         if record.state == step.old {
             if record.flags & SINCE_UNKNOWN == 0 {
                 duration_ns = now.saturating_sub(record.since_ns);
+                step.add_time(record, duration_ns);
                 if record.flags & SINCE_ATTACH != 0 {
                     *flags |= flag::SINCE_ATTACH;
                 }
@@ -410,6 +415,10 @@ fn born(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, soc
     drop_pending(record, counters);
     record.birth_ns = now;
     record.flags &= TUPLE_JUDGED;
+    record.visited = 0;
+    record.listener = 0;
+    record.syn_retransmits = 0;
+    figures::clear_times(&mut record.state_ns);
     if step.is_child() {
         record.owner_source = owner::NONE;
         record.owner_pid = 0;
@@ -423,7 +432,7 @@ fn born(record: &mut SocketRecord, step: Step, now: u64, counters: Counters, soc
 
 /// Emits, holds or filters.
 #[inline(always)]
-fn decide(
+fn decide<H: Hook>(
     record: Option<&mut SocketRecord>,
     rules: &RuleTable,
     interest: &Interest,
@@ -486,6 +495,6 @@ fn decide(
         counters.add(Counter::Filtered, judged - count);
     }
     if count + decides != 0 {
-        emit::emit(record.as_deref(), emission, sure, &earlier, count, counters);
+        emit::emit::<H>(record.as_deref(), emission, sure, &earlier, rules.stories, count, counters);
     }
 }

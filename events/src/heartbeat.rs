@@ -58,7 +58,8 @@ pub struct HeartbeatAttributes {
 
 /// What became of the transitions of this run so far, in transitions. Once the run has ended (`final`),
 /// `seen = other_protocol + filtered + pending + ring_full + emitted` and
-/// `emitted = written + filtered_user + held + (lost outside the kernel)`; before, what is on its way is missing.
+/// `emitted + told_twice = written + filtered_user + held + (lost outside the kernel)`; before, what is on its way is
+/// missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// The kernel program ran.
@@ -77,6 +78,8 @@ pub struct Totals {
     pub written: u64,
     /// Wanted by no trace, decided in user space.
     pub filtered_user: u64,
+    /// Became two lines: one of the transition, and one of the connection that it ends.
+    pub told_twice: u64,
     /// Waiting for an owner's name. Goes up and down.
     pub held: u64,
     /// Lost in all places, kernel and user space.

@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod connection;
 mod heartbeat;
 mod hook;
 mod line;
@@ -27,6 +28,9 @@ pub mod schema;
 mod start;
 mod transition;
 
+pub use connection::{
+    ClosedBy, ConnectionAttributes, ConnectionLine, Direction, EndCause, Limited, Listener, Outcome,
+};
 pub use heartbeat::{Heartbeat, HeartbeatAttributes, Totals};
 pub use hook::Hook;
 pub use line::Line;

@@ -6,9 +6,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{Heartbeat, Log, Lost, Start, Transition};
+use crate::{ConnectionLine, Heartbeat, Log, Lost, Start, Transition};
 
-/// One line of the stream. `tcpstates.type` says which kind; `connection` is reserved for a later kind.
+/// One line of the stream. `tcpstates.type` says which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Line {
@@ -16,6 +16,8 @@ pub enum Line {
     Start(Box<Start>),
     /// One TCP state transition of one socket.
     Transition(Box<Transition>),
+    /// One connection that has ended.
+    Connection(Box<ConnectionLine>),
     /// Events were lost since the last such line.
     Lost(Box<Lost>),
     /// The tracer is alive; totals of the run so far.
@@ -31,6 +33,7 @@ impl<'de> Deserialize<'de> for Line {
         match kind.ok_or_else(|| D::Error::custom("a line without `tcpstates.type`"))? {
             "start" => serde_json::from_value(line).map(Self::Start),
             "transition" => serde_json::from_value(line).map(Self::Transition),
+            "connection" => serde_json::from_value(line).map(Self::Connection),
             "lost" => serde_json::from_value(line).map(Self::Lost),
             "heartbeat" => serde_json::from_value(line).map(Self::Heartbeat),
             "log" => serde_json::from_value(line).map(Self::Log),
@@ -46,6 +49,7 @@ impl Line {
         match self {
             Self::Start(line) => line.tcpstates.seq = seq,
             Self::Transition(line) => line.tcpstates.seq = seq,
+            Self::Connection(line) => line.tcpstates.seq = seq,
             Self::Lost(line) => line.tcpstates.seq = seq,
             Self::Heartbeat(line) => line.tcpstates.seq = seq,
             Self::Log(_) => {}
@@ -56,7 +60,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::Line;
-    use crate::{Heartbeat, Log, Lost, Start};
+    use crate::{ConnectionLine, Heartbeat, Log, Lost, Start};
 
     #[test]
     fn a_line_says_its_kind_under_tcpstates_and_is_read_by_it() {

@@ -178,6 +178,10 @@ pub struct ConnectionState {
 pub struct Connection {
     /// 16 hex digits, the same on every line of one connection and on no line of another.
     pub id: String,
+    /// Community ID, version 1: the same at both ends of the connection, where no NAT lies between them, and in other tools.
+    /// On lines of connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<String>,
     /// The kernel's socket cookie (`SO_COOKIE`), decimal; absent while the kernel has given none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,

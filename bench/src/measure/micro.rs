@@ -34,7 +34,7 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
         "decode a record",
         "ns",
         per_item(&records, |record| {
-            decode::for_each_transition(record, |transition| {
+            decode::for_each_transition(record, None, |transition| {
                 black_box(transition);
             });
         }),

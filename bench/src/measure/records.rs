@@ -23,7 +23,7 @@ pub(super) fn record(stage: &Stage<'_>) -> Result<Vec<TransitionRecord>> {
     kernel.detach();
     let cgroup = stage.container.cgroup_id();
     let mut records = Vec::new();
-    while events.drain(|record| records.extend((record.cgroup_id == cgroup).then_some(*record))) > 0 {}
+    while events.drain(|record, _| records.extend((record.cgroup_id == cgroup).then_some(*record))) > 0 {}
     ensure!(
         records.len() as u64 == report.transitions,
         "{} records of {} transitions",

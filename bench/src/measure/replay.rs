@@ -12,7 +12,7 @@ use kube_tcpstates::filter::{TraceFilter, compile};
 use kube_tcpstates::kernel::{self, Options};
 use kube_tcpstates::outlet::{Outlets, Queue, Stdout};
 use kube_tcpstates::pipeline::{Replay, Setup, Whereabouts};
-use kube_tcpstates::plan::{IdScope, Plan, View};
+use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates::render::{FormatOptions, format};
 use kube_tcpstates_common::record::TransitionRecord;
 use kube_tcpstates_events::Line;
@@ -83,7 +83,7 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         lines_per_second: 0,
         count: None,
     };
-    let plan = Plan::of_command_line(TraceFilter::default(), IdScope::default());
+    let plan = Plan::of_command_line(TraceFilter::default(), Outcomes::ANY, IdScope::default());
     let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;
     for record in records {
         record.generation = replay.generation();

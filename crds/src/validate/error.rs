@@ -1,6 +1,7 @@
 //! Why an object is refused.
 
 use crate::text::TextError;
+use crate::trace::Mode;
 
 /// Everything that is wrong with one object. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,9 @@ pub enum Problem {
     /// A group, version or kind this agent does not know.
     #[error("{0:?} is not a trace of this agent's version")]
     UnknownKind(String),
+    /// Means nothing in the mode of the trace.
+    #[error("needs mode {0:?}")]
+    NeedsMode(Mode),
     /// Must be there.
     #[error("is required")]
     Missing,

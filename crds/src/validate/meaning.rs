@@ -8,7 +8,7 @@ use crate::text::{
     TextError, check_container_name, check_label_key, check_label_value, parse_cidr,
     parse_min_state_duration, parse_ttl,
 };
-use crate::trace::{PortRange, TcpStateTraceSpec, Transition};
+use crate::trace::{Mode, PortRange, TcpStateTraceSpec, Transition};
 
 /// Adds what is wrong with a spec to `errors`. Every field is named here once, so that a new one is not forgotten.
 pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
@@ -23,7 +23,8 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
         peer_cidrs,
         transitions,
         min_state_duration,
-        mode: _,
+        mode,
+        outcomes,
         rate_limit: _,
         ttl,
         pod_labels,
@@ -35,6 +36,14 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
     check_ports(peer_ports, "spec.peerPorts", errors);
     each(peer_cidrs, "spec.peerCIDRs", |text| parse_cidr(text).map(drop), errors);
     check_transitions(transitions, errors);
+    for (field, is_empty, needed) in [
+        ("spec.transitions", transitions.is_empty(), Mode::Transitions),
+        ("spec.outcomes", outcomes.is_empty(), Mode::Connections),
+    ] {
+        if !is_empty && *mode != needed {
+            errors.push(FieldError { field: field.to_owned(), problem: Problem::NeedsMode(needed) });
+        }
+    }
     if let Some(text) = min_state_duration {
         note("spec.minStateDuration", parse_min_state_duration(text), errors);
     }

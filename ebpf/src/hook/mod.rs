@@ -16,6 +16,7 @@ pub(crate) mod classic;
 pub(crate) mod ended;
 pub(crate) mod kprobe;
 pub(crate) mod raw;
+pub(crate) mod reset;
 pub(crate) mod tp_btf;
 
 use kube_tcpstates_common::{

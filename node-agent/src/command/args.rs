@@ -7,6 +7,8 @@ use clap::{
 
 use crate::render::{FORMATS, FormatEntry, format};
 
+use kube_tcpstates_events::Outcome;
+
 use crate::kernel::Hook;
 
 /// Every TCP state transition, attributed to the container and pod that own the socket.
@@ -45,6 +47,8 @@ examples:
     kube-tcpstates trace -4               # IPv4 only
     kube-tcpstates trace -6               # IPv6 only
     kube-tcpstates trace -o json          # one JSON document a line
+    kube-tcpstates trace --mode connections                 # a line for each connection, when it ends
+    kube-tcpstates trace --mode connections --outcome failed # only those that went wrong, and why
     kube-tcpstates trace --transition 'SYN_SENT:CLOSE'      # connects that failed
     kube-tcpstates trace -o json --min-duration 100ms --transition SYN_SENT:ESTABLISHED
                                           # slow handshakes
@@ -59,6 +63,16 @@ pub enum RoleArgument {
     Client,
     /// A listener, or accepted by one
     Server,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ModeArgument {
+    /// A line for each transition
+    #[default]
+    Transitions,
+    /// A line for each connection, when it ends: how, why, how long, how many bytes
+    Connections,
 }
 
 /// `trace`.
@@ -115,13 +129,22 @@ pub struct TraceArguments {
     /// Only peers in these networks, a list of CIDR prefixes
     #[arg(long, value_name = "CIDR", help_heading = "Filters (in the kernel; all must fit)")]
     pub peer_cidr: Option<String>,
+    /// What to tell
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What is told")]
+    pub mode: ModeArgument,
+    /// With --mode connections: only those that ended so, a list; `failed` is all but `closed`
+    #[arg(long, value_name = "OUTCOMES", value_delimiter = ',', value_parser = outcomes(),
+        action = ArgAction::Append, help_heading = "What is told")]
+    pub outcome: Vec<String>,
+
     /// Only these transitions: OLD:NEW, `*` for any; may be given again
     #[arg(long, value_name = "OLD:NEW", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
     pub transition: Vec<String>,
     /// Only this side of connections
     #[arg(long, value_enum, help_heading = "Filters (in the kernel; all must fit)")]
     pub role: Option<RoleArgument>,
-    /// Only transitions after at least this long in the old state: 100ms
+    /// Only transitions after at least this long in the old state: 100ms; with --mode connections, only those that lasted
+    /// so long
     #[arg(long, value_name = "DURATION", help_heading = "Filters (in the kernel; all must fit)")]
     pub min_duration: Option<String>,
     /// Only this network namespace, by its inode number (`stat -Lc %i /proc/PID/ns/net`)
@@ -200,6 +223,11 @@ pub struct CheckArguments {
     /// Check for this hook [default: the best this kernel has]
     #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
+}
+
+/// The names of outcomes, and `failed`.
+fn outcomes() -> PossibleValuesParser {
+    PossibleValuesParser::new(Outcome::ALL.iter().map(|outcome| outcome.as_str()).chain(["failed"]))
 }
 
 /// The names of formats; an agent's lines are documents, so it has none of columns.

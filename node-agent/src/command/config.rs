@@ -2,16 +2,18 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
+use kube_tcpstates_events::Outcome;
+
 use super::{
-    args::{RoleArgument, TraceArguments},
+    args::{ModeArgument, RoleArgument, TraceArguments},
     session::SessionOptions,
     tuning::Tuning,
 };
 use crate::{
     decode::{NetworkType, Role},
-    filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
+    filter::{CgroupChoice, FilterError, Mode, TraceFilter, cidr, duration, ports, states},
     pipeline::Whereabouts,
-    plan::IdScope,
+    plan::{IdScope, Outcomes},
     render::{FormatEntry, TextOptions, format},
 };
 
@@ -20,6 +22,7 @@ use crate::{
 pub(super) struct TraceConfig {
     pub(super) session: SessionOptions,
     pub(super) filter: TraceFilter,
+    pub(super) outcomes: Outcomes,
     pub(super) scope: IdScope,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
@@ -34,7 +37,16 @@ impl TraceConfig {
             time_of_day: raw.time.then(jiff::tz::TimeZone::system),
             since_first: raw.timestamp,
             kernel_addresses: raw.kernel_addresses,
+            connections: raw.mode == ModeArgument::Connections,
         };
+        if raw.mode == ModeArgument::Connections && !raw.transition.is_empty() {
+            return Err(
+                "--transition narrows --mode transitions; connections are narrowed by --outcome".to_owned()
+            );
+        }
+        if raw.mode == ModeArgument::Transitions && !raw.outcome.is_empty() {
+            return Err("--outcome narrows --mode connections; give that mode, too".to_owned());
+        }
         let scope = scope(raw)?;
         let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
@@ -62,6 +74,7 @@ impl TraceConfig {
                 whereabouts: Whereabouts::default(),
             },
             filter,
+            outcomes: outcomes(&raw.outcome),
             scope,
             duration,
             count: raw.count,
@@ -92,6 +105,16 @@ fn format_of(raw: &TraceArguments, is_terminal: bool) -> Result<&'static FormatE
     }
 }
 
+/// Outcomes by the names that the command line takes.
+fn outcomes(names: &[String]) -> Outcomes {
+    let named = |outcome: &Outcome| {
+        names
+            .iter()
+            .any(|name| name == outcome.as_str() || name == "failed" && Outcome::FAILURES.contains(outcome))
+    };
+    Outcomes::of(Outcome::ALL.iter().copied().filter(named))
+}
+
 fn scope(raw: &TraceArguments) -> Result<IdScope, String> {
     for (flag, value) in [("--container", &raw.container), ("--pod-uid", &raw.pod_uid)] {
         if value.as_deref().is_some_and(str::is_empty) {
@@ -114,6 +137,10 @@ fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterEr
         transitions.extend(states::parse_transitions("--transition", text)?);
     }
     Ok(TraceFilter {
+        mode: match raw.mode {
+            ModeArgument::Transitions => Mode::Transitions,
+            ModeArgument::Connections => Mode::Connections,
+        },
         cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
         family: match (raw.ipv4, raw.ipv6) {
             (true, _) => Some(NetworkType::Ipv4),
@@ -187,6 +214,8 @@ mod tests {
             (&["--queue-size", "1KiB"], "--queue-size"),
             (&["--heartbeat", "x"], "--heartbeat"),
             (&["--container", ""], "--container"),
+            (&["--outcome", "refused"], "--outcome"),
+            (&["--mode", "connections", "--transition", "*:CLOSE"], "--transition"),
         ] {
             let error = TraceConfig::check(&parse(arguments)).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");

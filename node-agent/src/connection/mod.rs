@@ -1,4 +1,12 @@
-//! Station 3: which connection a transition belongs to.
+//! Station 3: which connection a transition belongs to, and what the connection was when it ends.
+
+mod community;
+mod outcome;
+mod story;
+
+pub use community::CommunityId;
+pub use outcome::Ending;
+pub use story::{SocketFigures, Story};
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;
@@ -25,9 +33,14 @@ impl ConnectionIds {
 
     /// The id of a transition's connection; printed as 16 hex digits.
     pub fn id(&self, transition: &Transition) -> u64 {
+        self.of(transition.socket, transition.birth_ns)
+    }
+
+    /// The id of the connection that a socket had since its birth.
+    pub fn of(&self, socket: u64, birth_ns: u64) -> u64 {
         let mut hasher = self.hasher;
-        hasher.write_u64(transition.socket);
-        hasher.write_u64(transition.birth_ns);
+        hasher.write_u64(socket);
+        hasher.write_u64(birth_ns);
         hasher.finish()
     }
 }

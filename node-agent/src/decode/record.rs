@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kube_tcpstates_common::{
-    record::{TransitionRecord, UNKNOWN_NS, flag, owner, role},
+    record::{Figures, TransitionRecord, UNKNOWN_NS, flag, owner, role},
     state::State,
 };
 
@@ -12,21 +12,25 @@ use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
 use super::transition::{Endpoint, OnCpu, Process, Transition};
 
 /// Hands over the transitions of a record, in their order: the pending one first, where there is one. A part that no trace
-/// wants (only the other part was) is left out.
+/// wants (only the other part was) is left out. `figures` are of the connection that the record's own transition ends.
 #[inline]
-pub fn for_each_transition(record: &TransitionRecord, mut take: impl FnMut(&mut Transition)) {
+pub fn for_each_transition(
+    record: &TransitionRecord,
+    figures: Option<&Figures>,
+    mut take: impl FnMut(&mut Transition),
+) {
     if record.flags & flag::PENDING != 0 {
         take(&mut earlier(record));
     }
     if record.traces | record.maybe != 0 {
-        take(&mut transition(record));
+        take(&mut Transition { figures: figures.copied(), ..transition(record) });
     }
 }
 
 /// The same in a list, for whom that is fast enough.
 pub fn transitions(record: &TransitionRecord) -> Vec<Transition> {
     let mut list = Vec::new();
-    for_each_transition(record, |transition| list.push(*transition));
+    for_each_transition(record, None, |transition| list.push(*transition));
     list
 }
 
@@ -99,6 +103,7 @@ fn transition(record: &TransitionRecord) -> Transition {
         netns_cookie: Some(record.netns_cookie).filter(|cookie| *cookie != 0),
         process: process_of(record),
         on_cpu: OnCpu { pid: record.on_cpu_pid, comm: record.on_cpu_comm },
+        figures: None,
         traces: record.traces,
         maybe: record.maybe,
         generation: record.generation,

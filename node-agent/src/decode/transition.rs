@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kube_tcpstates_common::state::State;
+use kube_tcpstates_common::{record::Figures, state::State};
 use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
 
 /// One end of a connection.
@@ -91,6 +91,8 @@ pub struct Transition {
     pub process: Option<Process>,
     /// Task on the CPU, when asked for.
     pub on_cpu: OnCpu,
+    /// What the kernel said of the whole connection, at its end and where a trace asks for it.
+    pub figures: Option<Figures>,
     /// Bits of the traces that want the line.
     pub traces: u64,
     /// Bits of the traces that want it if the cgroup is theirs.

@@ -13,7 +13,7 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 use super::linear::Event;
-use super::{CgroupChoice, Cidr, PortRange, Reason, StateSet, TraceFilter, TransitionFilter};
+use super::{CgroupChoice, Cidr, Mode, PortRange, Reason, StateSet, TraceFilter, TransitionFilter};
 use crate::decode::{NetworkType, Role};
 
 pub(super) type Cgroups = HashMap<u64, (TraceSet, TraceSet)>;
@@ -65,7 +65,10 @@ pub(super) fn transition() -> impl Strategy<Value = TransitionFilter> {
 pub(super) fn trace() -> impl Strategy<Value = TraceFilter> {
     let sometimes = |items| prop_oneof![2 => Just(0..1), 1 => Just(items)];
     (
-        prop_oneof![Just(CgroupChoice::Any), Just(CgroupChoice::Selected)],
+        (
+            prop_oneof![3 => Just(Mode::Transitions), 1 => Just(Mode::Connections)],
+            prop_oneof![Just(CgroupChoice::Any), Just(CgroupChoice::Selected)],
+        ),
         prop_oneof![2 => Just(None), 1 => Just(Some(NetworkType::Ipv4)), 1 => Just(Some(NetworkType::Ipv6))],
         prop_oneof![2 => Just(None), 1 => Just(Some(Role::Client)), 1 => Just(Some(Role::Server))],
         sometimes(1..6).prop_flat_map(|size| vec(port_range(), size)),
@@ -77,7 +80,7 @@ pub(super) fn trace() -> impl Strategy<Value = TraceFilter> {
     )
         .prop_map(
             |(
-                cgroups,
+                (mode, cgroups),
                 family,
                 role,
                 local_ports,
@@ -88,6 +91,7 @@ pub(super) fn trace() -> impl Strategy<Value = TraceFilter> {
                 min_duration,
             )| {
                 TraceFilter {
+                    mode,
                     cgroups,
                     family,
                     role,

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::cidr::prefix_sets;
 use super::duration::thresholds;
 use super::ports::classify_ports;
-use super::{CgroupChoice, Cidr, PortRange, TraceFilter};
+use super::{CgroupChoice, Cidr, Mode, PortRange, TraceFilter};
 use crate::decode::{NetworkType, Role};
 
 /// The tables of one half. What the cgroup map holds is not among them: it changes with the pods.
@@ -69,6 +69,7 @@ pub fn compile<'a>(
             return Err(CompileError::SlotTaken(slot));
         }
         table.live |= 1 << slot;
+        table.stories |= TraceSet::from(trace.mode == Mode::Connections) << slot;
         constrain(&mut table, slot, trace);
         fill_transitions(&mut table, slot, trace);
         fill_family_role(&mut table, slot, trace);
@@ -97,19 +98,20 @@ pub fn compile<'a>(
 /// Marks the dimensions that a trace says something about.
 fn constrain(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
     let TraceFilter {
+        mode: _,
         cgroups,
         family,
         role,
         local_ports,
         peer_ports,
         peer_cidrs,
-        transitions,
+        transitions: _,
         netns,
         min_duration: _,
     } = trace;
     for (dimension, says) in [
         (dimension::CGROUP, *cgroups == CgroupChoice::Selected),
-        (dimension::TRANSITION, !transitions.is_empty()),
+        (dimension::TRANSITION, trace.narrows_states()),
         (dimension::FAMILY_ROLE, family.is_some() || role.is_some()),
         (dimension::LOCAL_PORT, !local_ports.is_empty()),
         (dimension::PEER_PORT, !peer_ports.is_empty()),
@@ -124,8 +126,7 @@ fn constrain(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
 fn fill_transitions(table: &mut RuleTable, slot: usize, trace: &TraceFilter) {
     for old in 0..16 {
         for new in 0..16 {
-            let accepts = trace.transitions.is_empty()
-                || trace.transitions.iter().any(|wanted| wanted.accepts(old, new));
+            let accepts = trace.accepts_states(old, new);
             if let Some(index) = transition_index(old, new) {
                 table.transition[index] |= TraceSet::from(accepts) << slot;
             }
@@ -208,7 +209,7 @@ fn compile_netns(traces: &[(usize, &TraceFilter)]) -> Result<Vec<(u32, TraceSet)
 
 #[cfg(test)]
 mod tests {
-    use super::{CompileError, Compiled, MAX_PREFIXES, PORT_CLASSES, TraceFilter, compile};
+    use super::{CompileError, Compiled, MAX_PREFIXES, Mode, PORT_CLASSES, TraceFilter, compile};
     use crate::filter::PortRange;
     use crate::filter::cidr::parse_cidrs;
     use crate::filter::ports::parse_ports;
@@ -335,6 +336,7 @@ mod tests {
     #[test]
     fn a_trace_of_everything_at_once_fills_every_dimension() {
         let trace = TraceFilter {
+            mode: Mode::Transitions,
             cgroups: crate::filter::CgroupChoice::Selected,
             family: Some(crate::decode::NetworkType::Ipv4),
             role: None,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kube_tcpstates_crds::duration;
 
-use super::{CgroupChoice, TraceFilter};
+use super::{CgroupChoice, Mode, TraceFilter};
 use crate::decode::{NetworkType, Role};
 
 /// Items joined by commas.
@@ -22,6 +22,7 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
 impl fmt::Display for TraceFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            mode,
             cgroups,
             family,
             role,
@@ -41,7 +42,12 @@ impl fmt::Display for TraceFilter {
             Role::Client => "client",
             Role::Server => "server",
         });
+        let least = match mode {
+            Mode::Transitions => self.minimum(),
+            Mode::Connections => self.min_duration,
+        };
         let parts = [
+            (*mode == Mode::Connections).then(|| "connections".to_owned()),
             (*cgroups == CgroupChoice::Selected).then(|| "cgroups=selected".to_owned()),
             family.map(|family| format!("family={family}")),
             role.map(|role| format!("role={role}")),
@@ -55,7 +61,7 @@ impl fmt::Display for TraceFilter {
                     if inodes.is_empty() { "none".to_owned() } else { Joined(&inodes).to_string() }
                 )
             }),
-            self.minimum().map(|minimum| format!("min-duration={}", duration::format(minimum))),
+            least.map(|minimum| format!("min-duration={}", duration::format(minimum))),
         ];
         let mut separator = "";
         for part in parts.iter().flatten() {
@@ -72,13 +78,14 @@ mod tests {
     use crate::filter::cidr::parse_cidrs;
     use crate::filter::ports::parse_ports;
     use crate::filter::states::parse_transitions;
-    use crate::filter::{CgroupChoice, TraceFilter};
+    use crate::filter::{CgroupChoice, Mode, TraceFilter};
     use std::time::Duration;
 
     #[test]
     fn a_filter_is_told_in_one_line() {
         assert_eq!(TraceFilter::default().to_string(), "every transition");
         let trace = TraceFilter {
+            mode: Mode::Transitions,
             cgroups: CgroupChoice::Selected,
             family: Some(NetworkType::Ipv4),
             role: Some(Role::Client),

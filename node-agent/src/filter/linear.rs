@@ -9,7 +9,7 @@ use kube_tcpstates_common::classify::Connection;
 use kube_tcpstates_common::record::{UNKNOWN_NS, role};
 use kube_tcpstates_common::rule::TraceSet;
 
-use super::{CgroupChoice, PortRange, TraceFilter};
+use super::{CgroupChoice, Mode, PortRange, TraceFilter};
 use crate::decode::{NetworkType, Role};
 
 /// One transition of one connection.
@@ -185,6 +185,10 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
 }
 
 fn transition(trace: &TraceFilter, event: &Event) -> bool {
+    if trace.mode == Mode::Connections {
+        // A connection ends: neither a listener nor a socket that is closed already.
+        return event.new_state == 7 && event.old_state < 16 && ![7, 10].contains(&event.old_state);
+    }
     trace.transitions.is_empty()
         || trace.transitions.iter().any(|wanted| wanted.accepts(event.old_state, event.new_state))
 }

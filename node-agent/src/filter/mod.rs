@@ -32,4 +32,4 @@ pub use error::{FilterError, Reason};
 pub use ports::PortRange;
 pub use states::{StateSet, TransitionFilter};
 pub use tables::UserTables;
-pub use trace::{CgroupChoice, TraceFilter};
+pub use trace::{CgroupChoice, Mode, TraceFilter};

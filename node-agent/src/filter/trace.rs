@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kube_tcpstates_common::state::State;
+
 use super::{Cidr, PortRange, TransitionFilter};
 use crate::decode::{NetworkType, Role};
 
@@ -16,6 +18,16 @@ pub enum CgroupChoice {
     Selected,
 }
 
+/// What is told of what fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Each transition.
+    #[default]
+    Transitions,
+    /// Each connection, when it ends.
+    Connections,
+}
+
 /// What one trace asks. Every field narrows it, and the default asks for every transition; within a list one match
 /// is enough.
 ///
@@ -23,6 +35,9 @@ pub enum CgroupChoice {
 /// [`kube_tcpstates_common::classify::Interest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceFilter {
+    /// What is told. Of [`Mode::Connections`] the rest is asked of the connection: no transitions, and the least time is
+    /// from its beginning to its end, which is not judged by the kernel.
+    pub mode: Mode,
     /// The sockets' cgroups.
     pub cgroups: CgroupChoice,
     /// Address family after IPv4-mapped became IPv4; `None` is any.
@@ -44,8 +59,27 @@ pub struct TraceFilter {
 }
 
 impl TraceFilter {
-    /// The minimum that really narrows the trace.
+    /// The least time in a state that really narrows the trace.
     pub fn minimum(&self) -> Option<Duration> {
-        self.min_duration.filter(|minimum| !minimum.is_zero())
+        self.min_duration.filter(|minimum| !minimum.is_zero() && self.mode == Mode::Transitions)
+    }
+
+    /// Whether it accepts the states of a transition.
+    pub fn accepts_states(&self, old: u8, new: u8) -> bool {
+        match self.mode {
+            Mode::Transitions => {
+                self.transitions.is_empty() || self.transitions.iter().any(|wanted| wanted.accepts(old, new))
+            }
+            Mode::Connections => {
+                // A listener is none, and a socket that was killed is closed twice.
+                let (old, closed) = (State(old), State::CLOSE);
+                State(new) == closed && old != closed && old != State::LISTEN
+            }
+        }
+    }
+
+    /// Whether it says something about states.
+    pub fn narrows_states(&self) -> bool {
+        self.mode == Mode::Connections || !self.transitions.is_empty()
     }
 }

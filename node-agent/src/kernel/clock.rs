@@ -1,6 +1,6 @@
 //! Boot time to wall time. Records carry `CLOCK_BOOTTIME`, so that durations include suspend and never step.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// A step of the wall clock larger than this is told.
@@ -9,6 +9,13 @@ const STEP_NS: i64 = 1_000_000;
 /// `CLOCK_BOOTTIME`, ns.
 pub fn boot_ns() -> u64 {
     to_ns(ClockId::Boottime)
+}
+
+/// How long the kernel's tick is, ns: the resolution of the clocks that go by it (`KTIME_LOW_RES`,
+/// `include/linux/hrtimer.h`).
+pub fn jiffy_ns() -> u64 {
+    let resolution = clock_getres(ClockId::MonotonicCoarse);
+    u64::try_from(resolution.tv_nsec).unwrap_or(0)
 }
 
 fn to_ns(clock: ClockId) -> u64 {

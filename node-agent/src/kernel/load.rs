@@ -12,7 +12,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
     counter::Counter,
-    offsets::{ABSENT, ClassicOffsets, Offsets, Settings, WalkOffsets},
+    offsets::{ABSENT, ClassicOffsets, FigureOffsets, Offsets, Settings, WalkOffsets},
 };
 use kube_tcpstates_events::{Hook, Storage};
 
@@ -34,6 +34,8 @@ use super::{
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The tracepoint at a socket's end (since 4.16).
 const ENDS: &str = "tcp_destroy_sock";
+/// The tracepoint at a reset of the peer (since 4.16).
+const RESETS: &str = "tcp_receive_reset";
 const NO_TYPES: &str = "the kernel shows no type information (BTF)";
 
 /// What to load.
@@ -69,6 +71,8 @@ pub struct Loaded {
     pub accept_owner: bool,
     /// Whether a close that no program got shows at the socket's end, or why not.
     pub ends: Result<(), String>,
+    /// Whether the kernel tells of the peers' resets, or why not.
+    pub resets: Result<(), String>,
     /// Whether cgroups are followed as they come and go.
     pub cgroup_events: bool,
     /// Whether sockets open before the start were found, or why not.
@@ -135,6 +139,8 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Ok(types) => Layout::resolve(types).map_err(|missing| missing.to_string()),
         Err(_) => Err(NO_TYPES.to_owned()),
     };
+    let figures =
+        types.as_ref().map_or(FigureOffsets::NONE, |types| offsets::resolve_figures(types, &offsets));
     let walk_offsets = layout.as_ref().map_or(WalkOffsets::NONE, |layout| layout.offsets);
     let settings = Settings {
         want_on_cpu: options.want_on_cpu.into(),
@@ -145,6 +151,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .btf(btf.as_ref())
         .allow_unsupported_maps()
         .override_global("OFFSETS", &Plain(offsets), true)
+        .override_global("FIGURE_OFFSETS", &Plain(figures), true)
         .override_global("WALK_OFFSETS", &Plain(walk_offsets), true)
         .override_global("CLASSIC", &Plain(classic), true)
         .override_global("SETTINGS", &Plain(settings), true)
@@ -156,7 +163,8 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     let second = second_of(program).filter(|second| {
         load_program(&mut ebpf, second, btf.as_ref()).inspect_err(warn_of_recursion).is_ok()
     });
-    let ends = load_ends(&mut ebpf, program, btf.as_ref());
+    let ends = load_beside(&mut ebpf, ends_of(program), ENDS, btf.as_ref());
+    let resets = load_beside(&mut ebpf, resets_of(program), RESETS, btf.as_ref());
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
@@ -165,6 +173,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     loaded.accept_arguments = accept_arguments;
     loaded.second = second;
     loaded.ends = ends.map_err(|error| told(&error));
+    loaded.resets = resets.map_err(|error| told(&error));
     loaded.offsets = offsets;
     loaded.layout = layout;
     Ok(loaded)
@@ -175,6 +184,7 @@ fn attach_points(types: &Btf) -> Option<AyaBtf> {
     const NAMES: &[&str] = &[
         "btf_trace_inet_sock_set_state",
         "btf_trace_tcp_destroy_sock",
+        "btf_trace_tcp_receive_reset",
         "btf_trace_cgroup_mkdir",
         "btf_trace_cgroup_rmdir",
         "inet_csk_accept",
@@ -246,11 +256,16 @@ fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(),
     Ok(())
 }
 
-/// Loads the program that looks at ended sockets.
-fn load_ends(ebpf: &mut Ebpf, program: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
-    let name = ends_of(program).ok_or("the hook has no program for it")?;
+/// Loads a program that stands beside that of the hook, at another tracepoint.
+fn load_beside(
+    ebpf: &mut Ebpf,
+    name: Option<&str>,
+    tracepoint: &str,
+    btf: Option<&AyaBtf>,
+) -> Result<(), BoxError> {
+    let name = name.ok_or("the hook has no program for it")?;
     match ebpf.program_mut(name).ok_or("not in the object")? {
-        Program::BtfTracePoint(program) => program.load(ENDS, btf.ok_or(NO_TYPES)?)?,
+        Program::BtfTracePoint(program) => program.load(tracepoint, btf.ok_or(NO_TYPES)?)?,
         Program::RawTracePoint(program) => program.load()?,
         _ => return Err("of a kind this does not know".into()),
     }
@@ -322,6 +337,7 @@ fn assemble(
         storage,
         accept_owner: false,
         ends: Err("nothing is loaded yet".to_owned()),
+        resets: Err("nothing is loaded yet".to_owned()),
         cgroup_events: false,
         open_sockets: Err("nothing is attached yet".to_owned()),
         found: 0,
@@ -400,6 +416,16 @@ fn ends_of(program: &str) -> Option<&'static str> {
         "tp_btf_storage" => Some("ended_storage"),
         "tp_btf_hash" => Some("ended_hash"),
         "raw_tp" => Some("ended_raw"),
+        _ => None,
+    }
+}
+
+/// The program that notes resets for this one.
+fn resets_of(program: &str) -> Option<&'static str> {
+    match program {
+        "tp_btf_storage" => Some("reset_storage"),
+        "tp_btf_hash" => Some("reset_hash"),
+        "raw_tp" => Some("reset_raw"),
         _ => None,
     }
 }

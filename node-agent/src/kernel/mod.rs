@@ -25,7 +25,7 @@ mod walk;
 
 pub use btf::{Btf, BtfError};
 pub use capability::{Capability, effective_capabilities, missing_capabilities};
-pub use clock::{Clock, boot_ns};
+pub use clock::{Clock, boot_ns, jiffy_ns};
 pub use counters::{CounterSnapshot, Counters};
 pub use error::LoadError;
 // What a program is attached to and where its records are, as lines name them.

@@ -1,6 +1,6 @@
 //! Which members of which structures the program reads, and what goes without one that is missing.
 
-use kube_tcpstates_common::offsets::{ABSENT, Offsets};
+use kube_tcpstates_common::offsets::{ABSENT, FigureOffsets, Offsets};
 
 use super::btf::Btf;
 
@@ -66,6 +66,44 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         task_tgid: may("task_struct", "tgid"),
         task_comm: may("task_struct", "comm"),
     })
+}
+
+/// Resolves what is read when a connection ends. [`FigureOffsets::NONE`] where something of it is missing.
+pub(super) fn resolve_figures(btf: &Btf, offsets: &Offsets) -> FigureOffsets {
+    let found = || {
+        let connection = |member| btf.offset("inet_connection_sock", member);
+        let tcp = |member| btf.offset("tcp_sock", member);
+        let chrono_type = btf.bit("tcp_sock", "chrono_type")?;
+        Some(FigureOffsets {
+            flags: btf.offset("sock", "__sk_common.skc_flags")?,
+            linger_time: btf.offset("sock", "sk_lingertime")?,
+            holder: btf.offset("sock", "sk_socket")?,
+            retransmits_in_row: connection("icsk_retransmits")?,
+            probes: connection("icsk_probes_out")?,
+            user_timeout: connection("icsk_user_timeout")?,
+            last_received: connection("icsk_ack.lrcvtime")?,
+            last_sent: tcp("lsndtime")?,
+            bytes_acked: tcp("bytes_acked")?,
+            bytes_received: tcp("bytes_received")?,
+            segments_sent: tcp("data_segs_out")?,
+            segments_received: tcp("data_segs_in")?,
+            retransmits: tcp("total_retrans")?,
+            out_of_order: tcp("rcv_ooopack").unwrap_or(ABSENT),
+            srtt: tcp("srtt_us")?,
+            // The first of `struct minmax_sample`: when, then what.
+            min_rtt: tcp("rtt_min.s")? + 4,
+            receive_next: tcp("rcv_nxt")?,
+            copied: tcp("copied_seq")?,
+            unacknowledged: tcp("snd_una")?,
+            chrono_start: tcp("chrono_start")?,
+            chrono: tcp("chrono_stat")?,
+            chrono_type: chrono_type / 8,
+            chrono_type_bit: chrono_type % 8,
+            complete: 1,
+        })
+    };
+    let others = [offsets.shutdown, offsets.segments_out, offsets.write_seq];
+    found().filter(|_| !others.contains(&ABSENT)).unwrap_or(FigureOffsets::NONE)
 }
 
 /// Where a member is without which something cannot work.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use kube_tcpstates_common::record::{CgroupRecord, TransitionRecord};
+use kube_tcpstates_common::record::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 use super::control::ControlPage;
@@ -81,13 +81,16 @@ pub struct EventRing {
 }
 
 impl EventRing {
-    /// Hands at most a few thousand waiting records to `each`. Returns how many.
-    pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord)) -> usize {
+    /// Hands at most a few thousand waiting records to `each`, with what they carry of a whole connection. Returns how
+    /// many.
+    pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord, Option<&Figures>)) -> usize {
         let mut count = 0;
         while count < BATCH {
             let Some(item) = self.ring.next() else { break };
             if let Ok(record) = bytemuck::try_from_bytes(&item) {
-                each(record);
+                each(record, None);
+            } else if let Ok(ended) = bytemuck::try_from_bytes::<ConnectionRecord>(&item) {
+                each(&ended.transition, Some(&ended.figures));
             }
             count += 1;
         }

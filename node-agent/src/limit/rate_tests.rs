@@ -4,7 +4,7 @@ use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use super::*;
 use crate::filter::TraceFilter;
 use crate::names::TraceName;
-use crate::plan::{PodScope, Scope, TraceKey};
+use crate::plan::{Outcomes, PodScope, Scope, TraceKey};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -14,6 +14,7 @@ fn trace(uid: &str, lines_per_second: u32, burst: u32) -> ActiveTrace {
         key: TraceKey { namespace: None, name: uid.to_owned() },
         name: Some(TraceName::Cluster(uid.to_owned())),
         filter: TraceFilter::default(),
+        outcomes: Outcomes::ANY,
         scope: Scope::Pods(PodScope::default()),
         lines_per_second,
         burst,

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use super::writer::End;
 use super::{Asked, Finished, Offer, OnEnd, Outlet, Totals};
-use crate::render::{Event, JournalEntries, MAX_LINE};
+use crate::render::{Event, JournalEntries, MAX_LINE, ended::Ended};
 
 /// Where systemd-journald listens.
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -61,6 +61,12 @@ impl Outlet for Journald {
     fn transition(&mut self, event: &Event<'_>) -> Offer {
         self.scratch.clear();
         self.entries.datagram(&mut self.scratch, event);
+        self.socket.send(&self.scratch)
+    }
+
+    fn connection(&mut self, event: &Event<'_>, ended: &Ended<'_>) -> Offer {
+        self.scratch.clear();
+        self.entries.ended(&mut self.scratch, event, ended);
         self.socket.send(&self.scratch)
     }
 

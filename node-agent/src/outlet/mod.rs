@@ -51,7 +51,7 @@ pub use stdout::Stdout;
 pub use totals::Totals;
 pub use writer::{End, WriteError};
 
-use crate::render::Event;
+use crate::render::{Event, ended::Ended};
 
 /// Takes finished events, on the pipeline's thread. No call waits.
 pub trait Outlet: Send {
@@ -60,6 +60,9 @@ pub trait Outlet: Send {
 
     /// A transition. What is not accepted is lost here, and counted in [`Totals`].
     fn transition(&mut self, event: &Event<'_>) -> Offer;
+
+    /// A connection that has ended, under the same terms. `event` is of the transition that ends it.
+    fn connection(&mut self, event: &Event<'_>, ended: &Ended<'_>) -> Offer;
 
     /// Any other line: how the run starts, what was lost, that all is well, a diagnostic. The outlet numbers it, if it
     /// numbers lines.

@@ -9,7 +9,7 @@ use std::{
 use kube_tcpstates_events::Line;
 
 use super::{Finished, Offer, Outlet, Totals, writer::End};
-use crate::render::Event;
+use crate::render::{Event, ended::Ended};
 
 /// The run's own outlet, and those beside it. What the run's own takes counts as written, and its end is the run's end;
 /// what those beside it lose is counted by their names.
@@ -38,6 +38,14 @@ impl Outlets {
             let _ = outlet.transition(event);
         }
         self.own.transition(event)
+    }
+
+    /// The same of a connection that has ended.
+    pub fn connection(&mut self, event: &Event<'_>, ended: &Ended<'_>) -> Offer {
+        for outlet in &mut self.beside {
+            let _ = outlet.connection(event, ended);
+        }
+        self.own.connection(event, ended)
     }
 
     /// The same for any other line.
@@ -147,10 +155,16 @@ mod tests {
             Offer::Accepted
         }
 
+        fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+            self.told.note("connection");
+            Offer::Accepted
+        }
+
         fn line(&mut self, line: &Line) -> Offer {
             self.told.note(match line {
                 Line::Start(_) => "start",
                 Line::Transition(_) => "transition",
+                Line::Connection(_) => "connection",
                 Line::Lost(_) => "lost",
                 Line::Heartbeat(_) => "heartbeat",
                 Line::Log(_) => "log",

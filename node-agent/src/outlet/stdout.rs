@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube_tcpstates_events::{Line, Lost};
 
 use super::{Asked, Finished, Offer, OnEnd, Outlet, Queue, Stderr, Totals, queue::stdout_of_process};
-use crate::render::{Event, Format, FormatOptions, split_lost};
+use crate::render::{Event, Format, FormatOptions, ended::Ended, split_lost};
 
 /// Renders events and queues them for the thread that writes.
 pub struct Stdout {
@@ -45,7 +45,7 @@ impl Stdout {
                     lost.since_last, places.ring, places.recursion, places.queue, places.write
                 );
             }
-            Line::Transition(_) | Line::Heartbeat(_) | Line::Log(_) => {}
+            Line::Transition(_) | Line::Connection(_) | Line::Heartbeat(_) | Line::Log(_) => {}
         }
         Offer::Accepted
     }
@@ -69,6 +69,11 @@ impl Outlet for Stdout {
         self.queue.line(1, |out, seq| format.transition(out, seq, event))
     }
 
+    fn connection(&mut self, event: &Event<'_>, ended: &Ended<'_>) -> Offer {
+        let format = &mut self.format;
+        self.queue.line(1, |out, seq| format.connection(out, seq, event, ended))
+    }
+
     fn line(&mut self, line: &Line) -> Offer {
         if self.columns {
             return self.beside_columns(line);
@@ -88,7 +93,9 @@ impl Outlet for Stdout {
                 }
                 offer
             }
-            Line::Start(_) | Line::Heartbeat(_) | Line::Transition(_) => self.numbered(line.clone()),
+            Line::Start(_) | Line::Heartbeat(_) | Line::Transition(_) | Line::Connection(_) => {
+                self.numbered(line.clone())
+            }
         }
     }
 

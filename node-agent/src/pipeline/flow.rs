@@ -1,6 +1,9 @@
 //! What every transition passes through between the ring and the outlets.
 
-use kube_tcpstates_common::{record::TransitionRecord, rule::TraceSet};
+use kube_tcpstates_common::{
+    record::{Figures, TransitionRecord},
+    rule::TraceSet,
+};
 
 use super::{
     held::HeldForOwner,
@@ -10,13 +13,13 @@ use super::{
     undecided::{Decided, Undecided},
 };
 use crate::{
-    connection::ConnectionIds,
+    connection::{ConnectionIds, Story},
     decode::{self, Transition},
-    kernel::{Clock, boot_ns},
+    kernel::{Clock, boot_ns, jiffy_ns},
     limit::{Admission, RateLimiter},
     outlet::{Offer, Outlets},
-    plan::View,
-    render::Event,
+    plan::{Stories, View},
+    render::{Event, ended::Ended},
 };
 
 /// The stations from decoding to the outlets; apart from the ring the records come from.
@@ -34,6 +37,10 @@ pub(super) struct Flow {
     limiter: RateLimiter,
     /// Traces whose lines show labels of the pod.
     asks_labels: TraceSet,
+    stories: Stories,
+    jiffy_ns: u64,
+    /// Transitions that became two lines: one of the transition, and one of the connection that it ends.
+    pub(super) told_twice: u64,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
@@ -65,6 +72,9 @@ impl Flow {
             lost_rate: 0,
             limiter,
             asks_labels: 0,
+            stories: Stories::default(),
+            jiffy_ns: jiffy_ns(),
+            told_twice: 0,
             offered: 0,
             count,
         }
@@ -75,13 +85,13 @@ impl Flow {
         self.count.is_some_and(|count| self.offered >= count) || self.outlets.is_over()
     }
 
-    /// One ring record.
-    pub(super) fn take(&mut self, record: &TransitionRecord) {
+    /// One ring record, with what it carries of a whole connection.
+    pub(super) fn take(&mut self, record: &TransitionRecord, figures: Option<&Figures>) {
         if self.undecided.concerns(record) {
             self.take_earlier(record);
         }
         let kept = self.ledger.kept(record.generation);
-        decode::for_each_transition(record, |transition| {
+        decode::for_each_transition(record, figures, |transition| {
             transition.traces &= kept;
             transition.maybe &= kept;
             if decode::is_undecided(record) {
@@ -175,6 +185,7 @@ impl Flow {
     /// Works by another view from here on.
     pub(super) fn look_through(&mut self, view: View) {
         self.asks_labels = view.plan.asks_labels();
+        self.stories = Stories::of(&view.plan);
         self.owners.look_through(view);
     }
 
@@ -206,8 +217,25 @@ impl Flow {
         }
         // Those that may have wanted it and do not take what nobody can name.
         self.ledger.lost(transition.maybe & maybe & !nameless);
-        if self.admit(transition.boot_ns, resolved, wanted) {
-            self.write(transition, resolved, wanted);
+        let stories = wanted & self.stories.asking();
+        let transitions = wanted & !stories;
+        if transitions != 0 && self.admit(transition.boot_ns, resolved, transitions) {
+            self.write(transition, None, resolved, transitions);
+        }
+        if stories != 0 {
+            self.told_twice += u64::from(transitions != 0);
+            self.tell_story(transition, resolved, stories);
+        }
+    }
+
+    /// A connection has ended that some traces want to be told of as a whole.
+    fn tell_story(&mut self, transition: &Transition, resolved: &Resolved, asking: TraceSet) {
+        let story = Story::of(transition, self.jiffy_ns);
+        let told = story.map_or(0, |story| asking & self.stories.told(&story));
+        if told == 0 {
+            self.filtered_user += 1;
+        } else if self.admit(transition.boot_ns, resolved, told) {
+            self.write(transition, story.as_ref(), resolved, told);
         }
     }
 
@@ -222,7 +250,13 @@ impl Flow {
         admitted != 0
     }
 
-    fn write(&mut self, transition: &Transition, resolved: &Resolved, wanted: TraceSet) {
+    fn write(
+        &mut self,
+        transition: &Transition,
+        story: Option<&Story>,
+        resolved: &Resolved,
+        wanted: TraceSet,
+    ) {
         if self.count.is_some_and(|count| self.offered >= count) {
             self.filtered_user += 1;
             return;
@@ -237,7 +271,15 @@ impl Flow {
             owner: labelled.as_deref().or(resolved.owner.as_deref()),
             traces: self.ledger.names().of(wanted),
         };
-        if self.outlets.transition(&event) == Offer::Accepted {
+        let offer = match story {
+            None => self.outlets.transition(&event),
+            Some(story) => {
+                let listener = story.listener.map(|(socket, birth_ns)| self.ids.of(socket, birth_ns));
+                let start_ns = self.clock.unix_ns(story.start_ns);
+                self.outlets.connection(&event, &Ended { story, start_ns, listener })
+            }
+        };
+        if offer == Offer::Accepted {
             self.offered += 1;
             self.ledger.written(wanted);
         } else {

@@ -246,7 +246,7 @@ impl Pipeline {
         self.flow.owners.cgroups.follow();
         self.tell_rules();
         let Self { events, flow, .. } = self;
-        let found = events.drain(|record| flow.take(record));
+        let found = events.drain(|record, figures| flow.take(record, figures));
         flow.end_waits(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
         self.tell_rules();
@@ -371,6 +371,7 @@ impl Pipeline {
             output: flow.outlets.totals(),
             lost_beside: flow.outlets.lost_beside(),
             filtered_user: flow.filtered_user,
+            told_twice: flow.told_twice,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
             held: flow.held() as u64,

@@ -26,7 +26,7 @@ impl Replay {
         pipeline.flow.owners.cgroups.follow();
         pipeline.tell_rules();
         for record in records {
-            pipeline.flow.take(record);
+            pipeline.flow.take(record, None);
         }
         pipeline.flow.outlets.flush();
     }

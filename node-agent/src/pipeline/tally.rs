@@ -18,6 +18,8 @@ pub struct Tally {
     pub lost_beside: BTreeMap<&'static str, u64>,
     /// Emitted by the kernel, wanted by nobody after all.
     pub filtered_user: u64,
+    /// Became two lines: one of the transition, and one of the connection that it ends.
+    pub told_twice: u64,
     /// Nobody could say in time whose they are, and no trace may have them without.
     pub lost_identity: u64,
     /// Left out by a rate limit.
@@ -76,6 +78,7 @@ impl Tally {
             // What is accepted stands before the line that tells this, so whoever reads it has read them all.
             written: self.output.event_lines_accepted - self.output.lost_write,
             filtered_user: self.filtered_user,
+            told_twice: self.told_twice,
             held: self.held,
             lost: self.lost().total(),
         }
@@ -102,7 +105,8 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            " filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
+            " told_twice={} filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
+            self.told_twice,
             self.filtered_user,
             self.held,
             lost.queue,

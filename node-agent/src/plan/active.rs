@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
-use super::{IdScope, PodScope, Scope, TraceKey};
+use super::{IdScope, Outcomes, PodScope, Scope, TraceKey};
 use crate::filter::{CgroupChoice, TraceFilter};
 use crate::identity::Identity;
 use crate::names::TraceName;
@@ -21,6 +21,8 @@ pub struct ActiveTrace {
     pub name: Option<TraceName>,
     /// What the kernel judges.
     pub filter: TraceFilter,
+    /// How connections must have ended that are told, in [`crate::filter::Mode::Connections`].
+    pub outcomes: Outcomes,
     /// Whose sockets.
     pub scope: Scope,
     /// Lines a second on this node; 0 is no limit.
@@ -78,12 +80,13 @@ impl Plan {
     }
 
     /// The command line's one trace, under bit 0.
-    pub fn of_command_line(filter: TraceFilter, scope: IdScope) -> Self {
+    pub fn of_command_line(filter: TraceFilter, outcomes: Outcomes, scope: IdScope) -> Self {
         let trace = ActiveTrace {
             uid: String::new(),
             key: TraceKey { namespace: None, name: String::new() },
             name: None,
             filter,
+            outcomes,
             scope: Scope::Ids(scope),
             lines_per_second: 0,
             burst: 0,
@@ -176,7 +179,7 @@ pub(crate) mod support {
     use crate::{
         filter::{CgroupChoice, TraceFilter},
         names::TraceName,
-        plan::{PodScope, Scope, TraceKey},
+        plan::{Outcomes, PodScope, Scope, TraceKey},
     };
 
     /// A plan of traces that select every pod of namespace `ns`, by their UIDs, one for each bit; an empty one leaves
@@ -189,6 +192,7 @@ pub(crate) mod support {
                     key: TraceKey { namespace: Some("ns".to_owned()), name: (*uid).to_owned() },
                     name: Some(TraceName::Namespaced(format!("ns/{uid}"))),
                     filter: TraceFilter { cgroups: CgroupChoice::Selected, ..TraceFilter::default() },
+                    outcomes: Outcomes::ANY,
                     scope: Scope::Pods(PodScope {
                         namespaces: ["ns".to_owned()].into(),
                         ..PodScope::default()

@@ -4,9 +4,13 @@ use kube_tcpstates_common::state::State;
 use kube_tcpstates_crds::duration::DurationError;
 use kube_tcpstates_crds::text::parse_min_state_duration;
 use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
+use kube_tcpstates_events::Outcome;
 
+use super::Outcomes;
 use crate::decode::{NetworkType, Role};
-use crate::filter::{CgroupChoice, Cidr, FilterError, PortRange, StateSet, TraceFilter, TransitionFilter};
+use crate::filter::{
+    CgroupChoice, Cidr, FilterError, Mode, PortRange, StateSet, TraceFilter, TransitionFilter,
+};
 
 /// The filter of a spec. Every field is named here once, so that a new one is not forgotten. A spec that was checked
 /// has none of the errors.
@@ -17,8 +21,10 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         containers: _,
         node_selector: _,
         ttl: _,
+        // See `outcomes`.
+        outcomes: _,
         // What its lines are like, and how many.
-        mode: _,
+        mode,
         rate_limit: _,
         pod_labels: _,
         family,
@@ -30,6 +36,10 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         min_state_duration,
     } = spec;
     Ok(TraceFilter {
+        mode: match mode {
+            spec::Mode::Transitions => Mode::Transitions,
+            spec::Mode::Connections => Mode::Connections,
+        },
         // Also of a cluster trace that selects everything: only pods are traced, never the host.
         cgroups: CgroupChoice::Selected,
         family: match family {
@@ -56,6 +66,27 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
             })?),
         },
     })
+}
+
+/// How connections must have ended that a spec asks for.
+pub(super) fn outcomes(asked: &[spec::Outcome]) -> Outcomes {
+    let of = |asked: &spec::Outcome| -> &'static [Outcome] {
+        match asked {
+            spec::Outcome::Failed => &Outcome::FAILURES,
+            spec::Outcome::Closed => &[Outcome::Closed],
+            spec::Outcome::Refused => &[Outcome::Refused],
+            spec::Outcome::Rejected => &[Outcome::Rejected],
+            spec::Outcome::Unanswered => &[Outcome::Unanswered],
+            spec::Outcome::NoLocalPort => &[Outcome::NoLocalPort],
+            spec::Outcome::ResetByPeer => &[Outcome::ResetByPeer],
+            spec::Outcome::ResetByUs => &[Outcome::ResetByUs],
+            spec::Outcome::TimedOut => &[Outcome::TimedOut],
+            spec::Outcome::NeverAccepted => &[Outcome::NeverAccepted],
+            spec::Outcome::Cancelled => &[Outcome::Cancelled],
+            spec::Outcome::Unknown => &[Outcome::Unknown],
+        }
+    };
+    Outcomes::of(asked.iter().flat_map(of).copied())
 }
 
 fn each<T, U>(
@@ -126,6 +157,7 @@ mod tests {
         }));
         let range = |first, last| PortRange::new(first, last).unwrap();
         let expected = TraceFilter {
+            mode: Mode::Transitions,
             cgroups: CgroupChoice::Selected,
             family: Some(NetworkType::Ipv6),
             role: Some(Role::Server),

@@ -171,6 +171,7 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
             None => TraceName::Cluster(trace.key.name.clone()),
         }),
         filter: convert::filter(spec)?,
+        outcomes: convert::outcomes(&spec.outcomes),
         scope: Scope::Pods(scope),
         lines_per_second: spec.rate_limit.lines_per_second_per_node,
         burst: spec.rate_limit.burst,

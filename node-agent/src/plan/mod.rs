@@ -14,6 +14,7 @@ mod input;
 mod judge;
 mod planner;
 mod scope;
+mod stories;
 
 #[cfg(test)]
 mod properties;
@@ -28,6 +29,7 @@ pub use active::{ActiveTrace, Container, Plan, Sets, Subject};
 pub use input::{Inputs, NamespaceLabels, TraceKey, TraceObject};
 pub use planner::{Planned, Planner, State, TraceStanding};
 pub use scope::{IdScope, PodScope, Scope};
+pub use stories::{Outcomes, Stories};
 
 use crate::roster::Roster;
 

@@ -4,11 +4,13 @@ use kube_tcpstates_events::Line;
 
 use super::append::{decimal, hex16, milliseconds, state, zoned_address};
 use super::cache::Cache;
+use super::columns;
+use super::ended::Ended;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::format::{Format, FormatEntry};
 use super::table::{peer, version};
-use super::text::{Prefix, TextOptions, columns};
+use super::text::{Prefix, TextOptions, owner_columns};
 use crate::names::Owner;
 
 /// `-o csv`
@@ -26,6 +28,7 @@ pub struct Csv {
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
+    connections: bool,
     /// A field before it is quoted.
     scratch: Vec<u8>,
 }
@@ -38,15 +41,33 @@ impl Csv {
             prefix: Prefix::new(options),
             wide: options.wide,
             kernel_addresses: options.kernel_addresses,
+            connections: options.connections,
             scratch: Vec::new(),
         }
+    }
+}
+
+impl Csv {
+    /// Container and pod, if they are shown, and the end of the line.
+    fn end(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
+        if self.wide {
+            match event.owner {
+                Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
+                None => out.extend_from_slice(b",,"),
+            }
+        }
+        out.push(b'\n');
     }
 }
 
 impl Format for Csv {
     fn header(&self, out: &mut Vec<u8>) {
         self.prefix.header(out, true);
-        out.extend_from_slice(b"SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS");
+        if self.connections {
+            columns::csv_header(out, columns::CSV);
+        } else {
+            out.extend_from_slice(b"SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS");
+        }
         if self.wide {
             out.extend_from_slice(b",CONTAINER,POD");
         }
@@ -75,13 +96,13 @@ impl Format for Csv {
         state(out, transition.new_state);
         out.push(b',');
         milliseconds(out, transition.duration_ns.unwrap_or(0));
-        if self.wide {
-            match event.owner {
-                Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
-                None => out.extend_from_slice(b",,"),
-            }
-        }
-        out.push(b'\n');
+        self.end(out, event);
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, _: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        self.prefix.values(out, event, b',', 0);
+        columns::csv_row(out, columns::CSV, event, ended, &mut self.scratch);
+        self.end(out, event);
     }
 
     fn line(&self, _: &mut Vec<u8>, _: &Line) {}
@@ -89,7 +110,7 @@ impl Format for Csv {
 
 /// Its two columns, with a comma in front of each.
 pub(super) fn owner(owner: &Owner) -> Vec<u8> {
-    let [container, pod] = columns(owner);
+    let [container, pod] = owner_columns(owner);
     let mut out = Vec::new();
     for column in [&container, &pod] {
         out.push(b',');

@@ -4,10 +4,11 @@
 //! not known, `source` is this machine's end, and `client` and `server` are absent.
 
 use kube_tcpstates_common::state::State;
-use kube_tcpstates_events::Line;
+use kube_tcpstates_events::{EndCause, Line, Outcome};
 
 use super::append::{decimal, literal};
 use super::cache::Cache;
+use super::ended::Ended;
 use super::escape::json_bytes;
 use super::event::{Event, comm, otel_state};
 use super::format::{Format, FormatEntry};
@@ -16,6 +17,7 @@ use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::InDocuments;
 use super::time::UtcClock;
+use crate::connection::{CommunityId, Story};
 use crate::decode::{Role, Transition};
 
 /// Version of the Elastic Common Schema.
@@ -54,12 +56,33 @@ impl Format for Ecs {
         out.extend_from_slice(ECS_VERSION.as_bytes());
         out.extend_from_slice(br#""}"#);
         about(out, seq, transition);
-        network(out, transition);
+        network(out, transition, None);
         error(out, transition);
         members(out, owner.map_or(&[], |owner| &owner.ecs));
         process(out, transition);
         let owner = owner.map_or([&[][..]; 2], |owner| [&owner.json.own, &owner.ecs_own]);
-        self.own.append(out, seq, event, Extra { state: otel_state(transition.new_state), owner });
+        let state = otel_state(transition.new_state);
+        self.own.append(out, seq, event, Extra { state, owner, ..Extra::default() });
+        literal(out, "}\n");
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        let transition = event.transition;
+        let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
+        let community = CommunityId::of(transition);
+        literal(out, r#"{"@timestamp":""#);
+        self.clock.append(out, event.unix_ns);
+        literal(out, r#"","ecs":{"version":""#);
+        literal(out, ECS_VERSION);
+        literal(out, r#""}"#);
+        about_ended(out, seq, ended.story);
+        network(out, transition, Some((ended.story, community.as_ref())));
+        error(out, transition);
+        members(out, owner.map_or(&[], |owner| &owner.ecs));
+        process(out, transition);
+        let owner = owner.map_or([&[][..]; 2], |owner| [&owner.json.own, &owner.ecs_own]);
+        let extra = Extra { state: None, community: community.as_ref(), owner };
+        self.own.append_ended(out, seq, event, ended, extra);
         literal(out, "}\n");
     }
 
@@ -101,9 +124,43 @@ fn about(out: &mut Vec<u8>, seq: u64, transition: &Transition) {
     out.push(b'}');
 }
 
-fn network(out: &mut Vec<u8>, transition: &Transition) {
-    out.extend_from_slice(br#","network":{"transport":"tcp","iana_number":"6","type":"#);
+/// `,"event":{...}` of a connection that has ended.
+fn about_ended(out: &mut Vec<u8>, seq: u64, story: &Story) {
+    literal(
+        out,
+        r#","event":{"kind":"event","category":["network"],"module":"tcpstates","dataset":"tcpstates.connection","#,
+    );
+    literal(out, r#""action":"tcp-connection","type":["connection","end"],"sequence":"#);
+    decimal(out, seq);
+    literal(out, r#","duration":"#);
+    decimal(out, story.duration_ns);
+    let ending = story.ending;
+    literal(
+        out,
+        match ending.outcome {
+            Outcome::Closed => r#","outcome":"success","reason":""#,
+            Outcome::Unknown => r#","outcome":"unknown","reason":""#,
+            _ => r#","outcome":"failure","reason":""#,
+        },
+    );
+    literal(out, ending.cause.map_or(ending.outcome.as_str(), EndCause::as_str));
+    literal(out, "\"}");
+}
+
+/// Both ends; of a connection that has ended with what went each way.
+fn network(out: &mut Vec<u8>, transition: &Transition, ended: Option<(&Story, Option<&CommunityId>)>) {
+    literal(out, r#","network":{"transport":"tcp","iana_number":"6","type":"#);
     out.extend_from_slice(family(transition.family));
+    if let Some(community) = ended.and_then(|(_, community)| community) {
+        literal(out, r#","community_id":""#);
+        out.extend_from_slice(community.as_bytes());
+        out.push(b'"');
+    }
+    let socket = ended.and_then(|(story, _)| story.socket);
+    if let Some(socket) = socket {
+        literal(out, r#","bytes":"#);
+        decimal(out, socket.sent.bytes + socket.received.bytes);
+    }
     out.extend_from_slice(match transition.role {
         Some(Role::Client) => br#","direction":"egress"}"#,
         Some(Role::Server) => br#","direction":"ingress"}"#,
@@ -115,8 +172,10 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
         None => (&["source"], &["destination"]),
     };
     let listener = transition.of_listener();
-    let ends = [(near, Some(&transition.local), listener), (far, transition.peer.as_ref(), false)];
-    for (keys, end, any_address) in ends {
+    let [sent, received] = [socket.map(|it| it.sent.bytes), socket.map(|it| it.received.bytes)];
+    let ends =
+        [(near, Some(&transition.local), listener, sent), (far, transition.peer.as_ref(), false, received)];
+    for (keys, end, any_address, bytes) in ends {
         let Some(end) = end.filter(|end| any_address || is_known(end)) else {
             continue;
         };
@@ -125,6 +184,10 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
             out.extend_from_slice(key.as_bytes());
             out.extend_from_slice(br#"":{"#);
             endpoint(out, end, any_address, true);
+            if let Some(bytes) = bytes {
+                literal(out, r#","bytes":"#);
+                decimal(out, bytes);
+            }
             out.push(b'}');
         }
     }

@@ -58,6 +58,7 @@ pub(crate) fn bare(old_state: State, new_state: State, local: Endpoint) -> Trans
         birth_known: true,
         gap: false,
         inferred: false,
+        figures: None,
         cookie: None,
         cgroup_id: None,
         task_cgroup: None,

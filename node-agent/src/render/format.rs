@@ -2,7 +2,7 @@
 
 use kube_tcpstates_events::Line;
 
-use super::{Event, TextOptions, csv, ecs, json, table};
+use super::{Event, TextOptions, csv, ecs, ended::Ended, json, table};
 
 /// Makes lines, each with its newline.
 pub trait Format: Send + Sync {
@@ -11,6 +11,9 @@ pub trait Format: Send + Sync {
 
     /// Appends the line of a transition. `seq` is its number within the run; columns do not show it.
     fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>);
+
+    /// Appends the line of a connection that has ended. `event` is of the transition that ends it.
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>);
 
     /// Appends any other line. A format of columns has no place for it and appends nothing.
     fn line(&self, out: &mut Vec<u8>, line: &Line);

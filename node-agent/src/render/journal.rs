@@ -5,13 +5,16 @@
 //! newline, as `NAME\n`, the length in 8 bytes little-endian, the value, `\n`.
 
 use kube_tcpstates_common::state::State;
+use kube_tcpstates_events::{ClosedBy, EndCause};
 
 use super::append::{address, decimal, hex16, state, zoned_address};
 use super::cache::Cache;
+use super::ended::Ended;
 use super::errno;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::json::is_known;
+use crate::connection::{SocketFigures, Story};
 use crate::decode::{Endpoint, NetworkType, Process, Role};
 use crate::names::Owner;
 
@@ -31,31 +34,7 @@ impl JournalEntries {
     /// Appends the datagram of one entry.
     pub fn datagram(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         let transition = event.transition;
-        out.extend_from_slice(b"SYSLOG_IDENTIFIER=tcpstates\nPRIORITY=5\n");
-        if let Some(process) = &transition.process {
-            field(out, "OBJECT_PID", |out| decimal(out, process.pid));
-            if !self.root {
-                value(out, "OBJECT_COMM", comm(&process.comm));
-            }
-            field(out, "TCPSTATES_PROCESS_SOURCE", |out| {
-                out.extend_from_slice(process.source.as_str().as_bytes());
-            });
-        }
-        let peer = transition.peer.filter(is_known);
-        end(
-            out,
-            transition.family,
-            ["OBJECT_IPV4_SOURCE_ADDRESS", "OBJECT_IPV6_SOURCE_ADDRESS"],
-            Some(transition.local),
-        );
-        port(out, "OBJECT_TCP_SOURCE_PORT", Some(transition.local));
-        end(
-            out,
-            transition.family,
-            ["OBJECT_IPV4_DESTINATION_ADDRESS", "OBJECT_IPV6_DESTINATION_ADDRESS"],
-            peer,
-        );
-        port(out, "OBJECT_TCP_DESTINATION_PORT", peer);
+        ends(out, event, self.root);
         field(out, "OBJECT_TCP_OLD_STATE", |out| {
             state(out, transition.old_state);
         });
@@ -69,8 +48,88 @@ impl JournalEntries {
         if let Some(known) = event.owner {
             out.extend_from_slice(self.owners.of(known, owner));
         }
-        field(out, "MESSAGE", |out| message(out, event));
+        field(out, "MESSAGE", |out| {
+            who(out, event);
+            steps(out, event);
+        });
     }
+
+    /// The same of a connection that has ended.
+    pub fn ended(&mut self, out: &mut Vec<u8>, event: &Event<'_>, ended: &Ended<'_>) {
+        ends(out, event, self.root);
+        story(out, ended.story);
+        own(out, event);
+        if let Some(known) = event.owner {
+            out.extend_from_slice(self.owners.of(known, owner));
+        }
+        field(out, "MESSAGE", |out| {
+            who(out, event);
+            let ending = ended.story.ending;
+            for text in
+                [Some(ending.outcome.as_str()), ending.cause.map(EndCause::as_str)].into_iter().flatten()
+            {
+                out.push(b' ');
+                out.extend_from_slice(text.as_bytes());
+            }
+        });
+    }
+}
+
+/// What a connection was, as far as it is known.
+fn story(out: &mut Vec<u8>, story: &Story) {
+    let ending = story.ending;
+    let texts = [
+        ("TCPSTATES_OUTCOME", Some(ending.outcome.as_str())),
+        ("TCPSTATES_CAUSE", ending.cause.map(EndCause::as_str)),
+        ("TCPSTATES_CLOSED_BY", ending.closed_by.map(ClosedBy::as_str)),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            field(out, name, |out| out.extend_from_slice(text.as_bytes()));
+        }
+    }
+    let socket = story.socket.as_ref();
+    let numbers = [
+        ("TCPSTATES_DURATION_US", Some(story.duration_ns / 1000)),
+        ("TCPSTATES_HANDSHAKE_US", story.handshake_us),
+        ("TCPSTATES_SYN_RETRANSMITS", story.syn_retransmits.map(u64::from)),
+        ("TCPSTATES_IDLE_US", socket.and_then(SocketFigures::idle_us)),
+        ("TCPSTATES_SENT_BYTES", socket.map(|socket| socket.sent.bytes)),
+        ("TCPSTATES_RECEIVED_BYTES", socket.map(|socket| socket.received.bytes)),
+        ("TCPSTATES_RETRANSMITS", socket.map(|socket| socket.retransmits.into())),
+        ("TCPSTATES_UNREAD_BYTES", socket.and_then(|socket| socket.unread_bytes)),
+        ("TCPSTATES_UNSENT_BYTES", socket.map(|socket| socket.unsent_bytes)),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            field(out, name, |out| decimal(out, number));
+        }
+    }
+}
+
+/// Who it is about, and both ends.
+fn ends(out: &mut Vec<u8>, event: &Event<'_>, root: bool) {
+    let transition = event.transition;
+    out.extend_from_slice(b"SYSLOG_IDENTIFIER=tcpstates\nPRIORITY=5\n");
+    if let Some(process) = &transition.process {
+        field(out, "OBJECT_PID", |out| decimal(out, process.pid));
+        if !root {
+            value(out, "OBJECT_COMM", comm(&process.comm));
+        }
+        field(out, "TCPSTATES_PROCESS_SOURCE", |out| {
+            out.extend_from_slice(process.source.as_str().as_bytes());
+        });
+    }
+    let peer = transition.peer.filter(is_known);
+    end(
+        out,
+        transition.family,
+        ["OBJECT_IPV4_SOURCE_ADDRESS", "OBJECT_IPV6_SOURCE_ADDRESS"],
+        Some(transition.local),
+    );
+    port(out, "OBJECT_TCP_SOURCE_PORT", Some(transition.local));
+    end(out, transition.family, ["OBJECT_IPV4_DESTINATION_ADDRESS", "OBJECT_IPV6_DESTINATION_ADDRESS"], peer);
+    port(out, "OBJECT_TCP_DESTINATION_PORT", peer);
 }
 
 fn end(out: &mut Vec<u8>, family: NetworkType, [v4, v6]: [&str; 2], end: Option<Endpoint>) {
@@ -118,9 +177,8 @@ fn own(out: &mut Vec<u8>, event: &Event<'_>) {
     });
 }
 
-/// `comm local port → peer port OLD → NEW`, and the error by its name. For a terminal, so control characters are
-/// spelled out.
-fn message(out: &mut Vec<u8>, event: &Event<'_>) {
+/// `comm local port → peer port`. For a terminal, so control characters are spelled out.
+fn who(out: &mut Vec<u8>, event: &Event<'_>) {
     let transition = event.transition;
     let name = transition.process.as_ref().map_or(b"-".as_slice(), process_name);
     terminal(out, name, usize::MAX);
@@ -130,6 +188,11 @@ fn message(out: &mut Vec<u8>, event: &Event<'_>) {
         out.push(b' ');
         decimal(out, end.port);
     }
+}
+
+/// ` OLD → NEW`, and the error by its name.
+fn steps(out: &mut Vec<u8>, event: &Event<'_>) {
+    let transition = event.transition;
     for (before, at) in [(" ", transition.old_state), (" → ", transition.new_state)] {
         out.extend_from_slice(before.as_bytes());
         state(out, at);

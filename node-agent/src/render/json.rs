@@ -4,6 +4,7 @@ use kube_tcpstates_events::Line;
 
 use super::append::{address, decimal, literal};
 use super::cache::Cache;
+use super::ended::Ended;
 use super::errno;
 use super::escape::json_bytes;
 use super::event::{Event, comm, otel_state};
@@ -12,6 +13,7 @@ use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::{InDocuments, JsonOwner};
 use super::time::UtcClock;
+use crate::connection::CommunityId;
 use crate::decode::{Endpoint, NetworkType, Transition};
 
 /// `-o json`
@@ -44,8 +46,24 @@ impl Format for Json {
         let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
         literal(out, r#"{"time":""#);
         self.clock.append(out, event.unix_ns);
-        self.own.append(out, seq, event, Extra { state: None, owner: [own, &[]] });
-        network(out, transition);
+        self.own.append(out, seq, event, Extra { owner: [own, &[]], ..Extra::default() });
+        network(out, transition, otel_state(transition.new_state));
+        error(out, transition);
+        members(out, outside);
+        process(out, transition);
+        literal(out, "}\n");
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        let transition = event.transition;
+        let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
+        let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
+        let community = CommunityId::of(transition);
+        literal(out, r#"{"time":""#);
+        self.clock.append(out, event.unix_ns);
+        let extra = Extra { state: None, community: community.as_ref(), owner: [own, &[]] };
+        self.own.append_ended(out, seq, event, ended, extra);
+        network(out, transition, None);
         error(out, transition);
         members(out, outside);
         process(out, transition);
@@ -57,7 +75,8 @@ impl Format for Json {
     }
 }
 
-fn network(out: &mut Vec<u8>, transition: &Transition) {
+/// Both ends, and the state if one is to be said.
+fn network(out: &mut Vec<u8>, transition: &Transition, state: Option<&str>) {
     out.extend_from_slice(br#","network":{"transport":"tcp","type":"#);
     out.extend_from_slice(family(transition.family));
     out.extend_from_slice(br#","local":{"#);
@@ -68,7 +87,7 @@ fn network(out: &mut Vec<u8>, transition: &Transition) {
         endpoint(out, peer, false, false);
         out.push(b'}');
     }
-    if let Some(state) = otel_state(transition.new_state) {
+    if let Some(state) = state {
         literal(out, r#","connection":{"state":""#);
         literal(out, state);
         literal(out, "\"}");

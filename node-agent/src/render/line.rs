@@ -117,7 +117,7 @@ fn shortened(line: &Line, max: usize) -> Line {
         Line::Lost(lost) => shorten_k8s(lost.k8s.as_deref_mut(), max),
         Line::Heartbeat(heartbeat) => shorten_k8s(heartbeat.k8s.as_deref_mut(), max),
         // Written by hand, and bounded where its parts are rendered.
-        Line::Transition(_) => {}
+        Line::Transition(_) | Line::Connection(_) => {}
     }
     line
 }
@@ -134,6 +134,7 @@ fn document(line: &Line) -> Value {
     let (dataset, k8s) = match line {
         Line::Start(start) => ("start", start.k8s.as_deref()),
         Line::Transition(transition) => ("transition", transition.k8s.as_deref()),
+        Line::Connection(connection) => ("connection", connection.k8s.as_deref()),
         Line::Lost(lost) => ("lost", lost.k8s.as_deref()),
         Line::Heartbeat(heartbeat) => ("heartbeat", heartbeat.k8s.as_deref()),
         Line::Log(_) => ("log", None),
@@ -263,7 +264,7 @@ mod tests {
         let expected = [
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"start","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"lost","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}}"#,
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"told_twice":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"log","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}}"#,
         ];
         for (line, expected) in lines.iter().zip(expected) {

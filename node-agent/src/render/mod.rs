@@ -9,8 +9,10 @@
 
 mod append;
 mod cache;
+mod columns;
 mod csv;
 mod ecs;
+pub mod ended;
 mod errno;
 pub mod escape;
 mod event;

@@ -1,19 +1,24 @@
-//! The object `tcpstates` of a transition: the same in every format that is JSON, so written in one place.
+//! The object `tcpstates` of a transition or a connection: the same in every format that is JSON, so written in one place.
 
 use kube_tcpstates_events::SCHEMA_ID;
 
 use super::append::{decimal, hex16, literal, state};
 use super::cache::Cache;
+use super::ended::{self, Ended};
 use super::event::Event;
 use super::names::{first, next};
+use super::time::UtcClock;
 use super::traces::traces;
+use crate::connection::CommunityId;
 use crate::decode::{Role, Transition};
 
 /// Writes the object for one run.
 #[derive(Debug)]
 pub(super) struct Own {
-    /// Up to the value of `seq`.
-    head: Vec<u8>,
+    /// Up to the value of `seq`, of a transition and of a connection.
+    heads: [Vec<u8>; 2],
+    /// Of the time at which connections began: another than that of the line.
+    start_clock: UtcClock,
     traces: Cache<Vec<u8>>,
 }
 
@@ -22,6 +27,8 @@ pub(super) struct Own {
 pub(super) struct Extra<'a> {
     /// `connection.state`
     pub(super) state: Option<&'static str>,
+    /// `connection.community_id`
+    pub(super) community: Option<&'a CommunityId>,
     /// Members about the owner.
     pub(super) owner: [&'a [u8]; 2],
 }
@@ -29,24 +36,56 @@ pub(super) struct Extra<'a> {
 impl Own {
     /// A writer for one run, which lines name by 8 hex digits. `before` stands in front of the object on each line.
     pub(super) fn new(before: &str, run: u32) -> Self {
-        let head = [
-            before,
-            concat!(next!(own), "{", first!(kind), r#""transition""#, next!(schema), "\""),
-            SCHEMA_ID,
-            concat!("\"", next!(run), "\""),
-            &format!("{run:08x}"),
-            concat!("\"", next!(seq)),
-        ];
-        Self { head: head.concat().into(), traces: Cache::default() }
+        let head = |kind| {
+            let parts = [
+                before,
+                concat!(next!(own), "{", first!(kind), "\""),
+                kind,
+                concat!("\"", next!(schema), "\""),
+                SCHEMA_ID,
+                concat!("\"", next!(run), "\""),
+                &format!("{run:08x}"),
+                concat!("\"", next!(seq)),
+            ];
+            parts.concat().into()
+        };
+        let heads = ["transition", "connection"].map(head);
+        Self { heads, start_clock: UtcClock::default(), traces: Cache::default() }
     }
 
     /// `,"tcpstates":{...}`
     pub(super) fn append(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, extra: Extra<'_>) {
         let transition = event.transition;
-        out.extend_from_slice(&self.head);
+        out.extend_from_slice(&self.heads[0]);
         decimal(out, seq);
         step(out, transition);
-        connection(out, transition, event.connection_id, extra.state);
+        connection(out, transition, event.connection_id, extra);
+        self.owned(out, event, extra);
+    }
+
+    /// The same of a connection that has ended.
+    pub(super) fn append_ended(
+        &mut self,
+        out: &mut Vec<u8>,
+        seq: u64,
+        event: &Event<'_>,
+        ended: &Ended<'_>,
+        extra: Extra<'_>,
+    ) {
+        let transition = event.transition;
+        out.extend_from_slice(&self.heads[1]);
+        decimal(out, seq);
+        ended::ending(out, ended, role(transition), &mut self.start_clock);
+        ended::figures(out, ended.story);
+        marks(out, transition, false);
+        connection(out, transition, event.connection_id, extra);
+        ended::listener(out, ended.listener);
+        self.owned(out, event, extra);
+    }
+
+    /// Whose it is, to the end of the object.
+    fn owned(&mut self, out: &mut Vec<u8>, event: &Event<'_>, extra: Extra<'_>) {
+        let transition = event.transition;
         if let Some(process) = &transition.process {
             literal(out, concat!(next!(owner), "{", first!(source), "\""));
             literal(out, process.source.as_str());
@@ -82,18 +121,25 @@ fn step(out: &mut Vec<u8>, transition: &Transition) {
             literal(out, concat!(next!(state_duration_since_attach), "true"));
         }
     }
-    literal(
-        out,
-        match transition.role {
-            Some(Role::Client) => concat!(next!(role), r#""client""#),
-            Some(Role::Server) => concat!(next!(role), r#""server""#),
-            None => "",
-        },
-    );
+    literal(out, role(transition));
+    if transition.gap {
+        literal(out, concat!(next!(gap), "true"));
+    }
+    marks(out, transition, transition.failed_for_unknown_cause());
+}
+
+const fn role(transition: &Transition) -> &'static str {
+    match transition.role {
+        Some(Role::Client) => concat!(next!(role), r#""client""#),
+        Some(Role::Server) => concat!(next!(role), r#""server""#),
+        None => "",
+    }
+}
+
+fn marks(out: &mut Vec<u8>, transition: &Transition, failed_for_unknown_cause: bool) {
     for (set, member) in [
-        (transition.gap, concat!(next!(gap), "true")),
         (transition.inferred, concat!(next!(inferred), "true")),
-        (transition.failed_for_unknown_cause(), concat!(next!(cause), r#""unknown""#)),
+        (failed_for_unknown_cause, concat!(next!(cause), r#""unknown""#)),
         (transition.mptcp, concat!(next!(mptcp), "true")),
         (transition.v4_mapped, concat!(next!(dual_stack), "true")),
     ] {
@@ -103,10 +149,14 @@ fn step(out: &mut Vec<u8>, transition: &Transition) {
     }
 }
 
-fn connection(out: &mut Vec<u8>, transition: &Transition, id: u64, state: Option<&str>) {
+fn connection(out: &mut Vec<u8>, transition: &Transition, id: u64, extra: Extra<'_>) {
     literal(out, concat!(next!(connection), "{", first!(id), "\""));
     hex16(out, id);
-    if let Some(state) = state {
+    if let Some(community) = extra.community {
+        literal(out, concat!("\"", next!(community_id), "\""));
+        out.extend_from_slice(community.as_bytes());
+    }
+    if let Some(state) = extra.state {
         literal(out, concat!("\"", next!(state), "\""));
         literal(out, state);
     }

@@ -100,6 +100,7 @@ impl Sample {
             dual_stack: transition.v4_mapped,
             connection: events::Connection {
                 id: format!("{:016x}", self.connection_id),
+                community_id: None,
                 cookie: transition.cookie.map(|cookie| cookie.to_string()),
                 partial: !transition.birth_known,
             },

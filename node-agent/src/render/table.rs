@@ -5,10 +5,12 @@ use kube_tcpstates_events::Line;
 
 use super::append::{decimal, hex16, milliseconds, pad, state, zoned_address};
 use super::cache::Cache;
+use super::columns;
+use super::ended::Ended;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::format::{Format, FormatEntry};
-use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, columns};
+use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, owner_columns};
 use crate::decode::{Endpoint, NetworkType};
 use crate::names::Owner;
 
@@ -30,6 +32,7 @@ pub struct Table {
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
+    connections: bool,
 }
 
 /// Widths that differ between the plain and the wide table.
@@ -45,6 +48,16 @@ impl Table {
             prefix: Prefix::new(options),
             wide: options.wide,
             kernel_addresses: options.kernel_addresses,
+            connections: options.connections,
+        }
+    }
+}
+
+impl Table {
+    fn owner(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
+        match event.owner {
+            Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
+            None => out.extend_from_slice(b"-            -"),
         }
     }
 }
@@ -53,6 +66,11 @@ impl Format for Table {
     fn header(&self, out: &mut Vec<u8>) {
         let (comm, address) = widths(self.wide);
         self.prefix.header(out, false);
+        if self.connections {
+            columns::table_header(out, if self.wide { columns::WIDE } else { columns::TABLE });
+            out.extend_from_slice(if self.wide { b" CONTAINER    POD\n" } else { b"\n" });
+            return;
+        }
         cell(out, 16, |out| out.extend_from_slice(b"SKADDR"));
         cell(out, 5, |out| out.extend_from_slice(b"C-PID"));
         cell(out, comm, |out| out.extend_from_slice(b"C-COMM"));
@@ -98,12 +116,19 @@ impl Format for Table {
         let ns = transition.duration_ns.unwrap_or(0);
         if self.wide {
             cell(out, MS_COLUMN, |out| milliseconds(out, ns));
-            match event.owner {
-                Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
-                None => out.extend_from_slice(b"-            -"),
-            }
+            self.owner(out, event);
         } else {
             milliseconds(out, ns);
+        }
+        out.push(b'\n');
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, _: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        self.prefix.values(out, event, b' ', 9);
+        columns::table_row(out, if self.wide { columns::WIDE } else { columns::TABLE }, event, ended);
+        if self.wide {
+            out.push(b' ');
+            self.owner(out, event);
         }
         out.push(b'\n');
     }
@@ -113,7 +138,7 @@ impl Format for Table {
 
 /// The CONTAINER column, padded, one space, and the POD column.
 pub(super) fn owner(owner: &Owner) -> Vec<u8> {
-    let [mut out, pod] = columns(owner);
+    let [mut out, pod] = owner_columns(owner);
     pad(&mut out, 0, CONTAINER_COLUMN);
     out.push(b' ');
     out.extend_from_slice(&pod);

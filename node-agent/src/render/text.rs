@@ -19,6 +19,8 @@ pub struct TextOptions {
     /// `-w`: IP version, room for IPv6, container and pod. For CSV, which always has the first two: container and
     /// pod.
     pub wide: bool,
+    /// What is shown is connections that have ended, not transitions.
+    pub connections: bool,
     /// `-T`: a column with the time of day in this zone.
     pub time_of_day: Option<TimeZone>,
     /// `-t`: a column with the seconds since the first line.
@@ -78,7 +80,7 @@ impl Prefix {
 }
 
 /// The two columns as text for a terminal, `-` where there is nothing to show.
-pub(super) fn columns(owner: &Owner) -> [Vec<u8>; 2] {
+pub(super) fn owner_columns(owner: &Owner) -> [Vec<u8>; 2] {
     let container = owner.container_id.clone().unwrap_or_default();
     [(container, CONTAINER_COLUMN), (pod_column(owner), POD_COLUMN)].map(|(text, max)| {
         let mut out = Vec::new();

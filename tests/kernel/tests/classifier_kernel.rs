@@ -20,7 +20,7 @@ use kube_tcpstates::{
 use kube_tcpstates_common::{
     classify::{Connection, address_words},
     counter::Counter,
-    record::{TransitionRecord, UNKNOWN_NS, flag, role},
+    record::{Figures, TransitionRecord, UNKNOWN_NS, flag, role},
     rule::{CgroupSets, MAX_TRACES, TraceSet},
     state::State,
 };
@@ -210,7 +210,7 @@ fn the_kernel_judges_real_transitions_as_a_scan_over_the_traces_does() {
         let generation =
             kernel.rules.swap(&compile(traces.iter().map(|(slot, trace)| (*slot, trace))).unwrap()).unwrap();
         traffic(&ports);
-        while rings.events.drain(|record| seen.take(record)) > 0 {}
+        while rings.events.drain(|record, _| seen.take(record)) > 0 {}
         let mut transitions = seen.take_all();
         transitions.retain(|transition| is_ours(transition) && transition.generation == generation);
         assert!(transitions.len() > 200, "round {round}: only {} transitions", transitions.len());
@@ -304,7 +304,7 @@ fn unanswered() -> (OwnedFd, OwnedFd, TcpStream) {
 /// What came of this process's connects, as (traces, unsettled, settled).
 fn connects(rings: &mut Rings) -> Vec<(TraceSet, bool, Option<TraceSet>)> {
     let mut found = Vec::new();
-    let mut take = |record: &TransitionRecord| {
+    let mut take = |record: &TransitionRecord, _: Option<&Figures>| {
         let settled = decode::decided(record);
         let of_connect =
             |transition: &Transition| transition.new_state == State::SYN_SENT && is_ours(transition);
@@ -406,13 +406,13 @@ fn swapping_rules_under_load_judges_no_transition_by_a_mixture() {
         for expected in 2..=150_u32 {
             let generation = kernel.rules.swap(&sets[expected as usize % 4]).unwrap();
             assert_eq!(generation, expected);
-            while rings.events.drain(|record| seen += check(record)) > 0 {}
+            while rings.events.drain(|record, _| seen += check(record)) > 0 {}
         }
         stop.store(true, Ordering::Relaxed);
     });
     thread::sleep(Duration::from_millis(50));
     kernel.detach();
-    while rings.events.drain(|record| seen += check(record)) > 0 {}
+    while rings.events.drain(|record, _| seen += check(record)) > 0 {}
     let counters = kernel.counters.snapshot();
     let made = connections.load(Ordering::Relaxed);
     println!(

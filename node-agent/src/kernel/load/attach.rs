@@ -9,7 +9,7 @@ use aya::{
 use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::Storage;
 
-use super::{BTF, ENDS, Link, Loaded, attach_points, ends_of, hint, warn_of_recursion};
+use super::{BTF, ENDS, Link, Loaded, RESETS, attach_points, ends_of, hint, resets_of, warn_of_recursion};
 use crate::{
     filter::compile,
     kernel::{
@@ -56,6 +56,13 @@ impl Loaded {
             match ends_of(program).map(|ends| attach_program(&mut self.ebpf, ends)) {
                 Some(Ok(link)) => self.links.push(link),
                 Some(Err(reason)) => self.ends = Err(told(&reason)),
+                None => {}
+            }
+        }
+        if self.resets.is_ok() {
+            match resets_of(program).map(|resets| attach_program(&mut self.ebpf, resets)) {
+                Some(Ok(link)) => self.links.push(link),
+                Some(Err(reason)) => self.resets = Err(told(&reason)),
                 None => {}
             }
         }
@@ -131,7 +138,11 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
             Box::new(program.take_link(link)?)
         }
         Program::RawTracePoint(program) => {
-            let link = program.attach(if name == "ended_raw" { ENDS } else { "inet_sock_set_state" })?;
+            let link = program.attach(match name {
+                "ended_raw" => ENDS,
+                "reset_raw" => RESETS,
+                _ => "inet_sock_set_state",
+            })?;
             Box::new(program.take_link(link)?)
         }
         Program::TracePoint(program) => {
