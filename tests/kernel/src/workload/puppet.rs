@@ -314,20 +314,14 @@ fn limit_waiting(socket: &OwnedFd) -> io::Result<()> {
     Ok(sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(PATIENCE))?)
 }
 
-/// Switches `TCP_REPAIR`; needs CAP_NET_ADMIN.
+/// Switches `TCP_REPAIR`; needs `CAP_NET_ADMIN`.
 #[expect(unsafe_code, reason = "neither std nor rustix binds this option")]
 fn repair(socket: &OwnedFd, on: bool) -> io::Result<()> {
     // `TCP_REPAIR_ON` and `TCP_REPAIR_OFF_NO_WP` (`include/uapi/linux/tcp.h`): without a probe of the peer's window.
-    let mode: libc::c_int = if on { 1 } else { -1 };
+    let mode: i32 = if on { 1 } else { -1 };
     // SAFETY: the kernel reads no more than the size given, and `mode` outlives the call.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_REPAIR,
-            (&raw const mode).cast(),
-            size_of_val(&mode) as libc::socklen_t,
-        )
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const mode).cast(), 4)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
