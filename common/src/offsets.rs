@@ -57,6 +57,10 @@ pub struct Offsets {
     pub inet_sport: u32,
     /// `tcp_sock.is_mptcp`, bool.
     pub is_mptcp: u32,
+    /// Byte that holds the bit `tcp_sock.repair`.
+    pub repair: u32,
+    /// Which bit of that byte.
+    pub repair_bit: u32,
     /// `tcp_sock.tsorted_sent_queue`, a list head (since 4.15).
     pub sent_queue: u32,
     /// `sock.sk_cgrp_data.cgroup`, pointer (since 5.15).
@@ -120,6 +124,8 @@ impl Offsets {
         write_seq: ABSENT,
         inet_sport: ABSENT,
         is_mptcp: ABSENT,
+        repair: ABSENT,
+        repair_bit: 0,
         sent_queue: ABSENT,
         cgroup: ABSENT,
         cgroup_val: ABSENT,

@@ -2,12 +2,13 @@
 
 use kube_tcpstates_common::{
     counter::Counter,
+    offsets::ABSENT,
     record::{flag, role},
     state::State,
     verifier::{any_bit_everywhere, bit_everywhere, masked, select},
 };
 
-use crate::{counters::Counters, socket::SocketRecord};
+use crate::{counters::Counters, globals::offset, memory::Memory, socket::SocketRecord};
 
 const ESTABLISHED: u8 = State::ESTABLISHED.0;
 const SYN_SENT: u8 = State::SYN_SENT.0;
@@ -180,12 +181,28 @@ impl Step {
 
     /// The side of the connection: told by the states, or remembered.
     #[inline(always)]
-    pub(crate) fn role(self, record: Option<&SocketRecord>) -> u8 {
-        let told = u64::from(self.kind >> kind::ROLE_SHIFT);
-        // A closed socket's record is of the connection before. Out of CLOSE without a SYN comes what TCP_REPAIR restores.
+    pub(crate) fn role<M: Memory>(self, socket: *const u8, record: Option<&SocketRecord>) -> u8 {
+        let told = self.told_role();
+        // A closed socket's record is of the connection before.
         let fresh = bit_everywhere::<5>(self.kind.into());
         let remembered = u64::from(record.map_or(role::UNKNOWN, |record| record.role)) & !fresh;
-        select(any_bit_everywhere(told), told, remembered) as u8
+        select(any_bit_everywhere(told), told, remembered) as u8 & !self.restored::<M>(socket)
+    }
+
+    #[inline(always)]
+    fn told_role(self) -> u64 {
+        u64::from(self.kind >> kind::ROLE_SHIFT)
+    }
+
+    /// All ones where this `connect` sends no SYN but puts one end of a connection in its place again, whichever it was
+    /// (`TCP_REPAIR`, as of CRIU), else 0.
+    #[inline(always)]
+    fn restored<M: Memory>(self, socket: *const u8) -> u8 {
+        if offset!(repair) == ABSENT || self.told_role() != role::CLIENT.into() {
+            return 0;
+        }
+        let bits = M::beyond::<u8>(socket, offset!(repair));
+        bit_everywhere::<0>(u64::from(bits) >> (offset!(repair_bit) & 7)) as u8
     }
 
     /// Adds the time that was spent in the old state.

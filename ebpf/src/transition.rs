@@ -168,7 +168,7 @@ fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
     {
         record = Some(found);
     }
-    let role = step.role(record.as_deref());
+    let role = step.role::<H::Memory>(socket, record.as_deref());
     // Under other rules, or when its cgroup was told anew, the socket may have been nobody's for a while.
     let epoch = tables.epoch.get();
     let not_followed = record

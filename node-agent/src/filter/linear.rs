@@ -1,5 +1,6 @@
 //! The reference: one trace after the other, in the plainest words. Slow; the tests of the classifier, here and
-//! over the kernel's maps, hold the tables against it. It shares no table and no arithmetic with them.
+//! over the kernel's maps (`tests/kernel/tests/classifier_kernel.rs` takes this file as it is), hold the tables against
+//! it. It shares no table and no arithmetic with them.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -14,30 +15,30 @@ use crate::decode::{NetworkType, Role};
 
 /// One transition of one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Event {
+pub(super) struct Event {
     /// The connection as known at this transition.
-    pub connection: Connection,
+    pub(super) connection: Connection,
     /// State left.
-    pub old_state: u8,
+    pub(super) old_state: u8,
     /// State entered.
-    pub new_state: u8,
+    pub(super) new_state: u8,
     /// Time in the old state, ns, or [`UNKNOWN_NS`].
-    pub duration_ns: u64,
+    pub(super) duration_ns: u64,
 }
 
 /// What a set of traces says to an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Traces for which the connection (or a child of it) is worth a record.
-    pub candidates: TraceSet,
+    pub(super) candidates: TraceSet,
     /// Traces that accept the connection, or wait to know more.
-    pub accept: TraceSet,
+    pub(super) accept: TraceSet,
     /// Those of `accept` that wait for an address or a port.
-    pub undecided: TraceSet,
+    pub(super) undecided: TraceSet,
     /// Those of `accept` that wait for the cgroup's identity.
-    pub maybe: TraceSet,
+    pub(super) maybe: TraceSet,
     /// Those of `accept` that also want this transition with this duration.
-    pub wanted: TraceSet,
+    pub(super) wanted: TraceSet,
 }
 
 /// What one dimension of one trace says.
@@ -58,7 +59,7 @@ impl From<bool> for Answer {
 }
 
 /// Judges an event by every trace, one at a time.
-pub fn judge<'a, S: BuildHasher>(
+pub(super) fn judge<'a, S: BuildHasher>(
     traces: impl IntoIterator<Item = (usize, &'a TraceFilter)>,
     cgroups: &HashMap<u64, (TraceSet, TraceSet), S>,
     event: &Event,
@@ -177,7 +178,8 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
     if peer_to_come(connection) {
         return Answer::Later;
     }
-    let bytes: [u8; 16] = bytemuck::cast(connection.peer);
+    let words = connection.peer.map(u32::to_ne_bytes);
+    let bytes: [u8; 16] = std::array::from_fn(|index| words[index / 4][index % 4]);
     let [a, b, c, d, ..] = bytes;
     let address: IpAddr =
         if connection.family == 6 { Ipv6Addr::from(bytes).into() } else { Ipv4Addr::new(a, b, c, d).into() };

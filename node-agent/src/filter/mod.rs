@@ -15,7 +15,6 @@ pub mod compile;
 pub mod duration;
 mod error;
 mod explain;
-pub mod linear;
 pub mod ports;
 pub mod states;
 pub mod tables;
@@ -23,6 +22,8 @@ pub mod trace;
 
 #[cfg(test)]
 mod arbitrary;
+#[cfg(test)]
+mod linear;
 #[cfg(test)]
 mod properties;
 

@@ -24,6 +24,7 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         let offsets = btf.offset("sk_buff", "cb").zip(btf.offset("sock_exterr_skb", member));
         offsets.map_or(ABSENT, |(holder, error)| holder + error)
     };
+    let repair = btf.bit("tcp_sock", "repair");
     Ok(Offsets {
         family: must("sock", "__sk_common.skc_family")?,
         state: must("sock", "__sk_common.skc_state")?,
@@ -48,6 +49,8 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         write_seq: may("tcp_sock", "write_seq"),
         inet_sport: must("inet_sock", "inet_sport")?,
         is_mptcp: may("tcp_sock", "is_mptcp"),
+        repair: repair.map_or(ABSENT, |bit| bit / 8),
+        repair_bit: repair.map_or(0, |bit| bit % 8),
         sent_queue: may("tcp_sock", "tsorted_sent_queue"),
         cgroup: may("sock", "sk_cgrp_data.cgroup"),
         cgroup_val: may("sock", "sk_cgrp_data.val"),

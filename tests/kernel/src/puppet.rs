@@ -110,6 +110,12 @@ impl Puppet {
         self.must(&Request::BeginConnect { socket: socket.to_owned(), to });
     }
 
+    /// Puts a connection's end in its place again, as CRIU does.
+    #[track_caller]
+    pub fn restore(&mut self, socket: &str, to: SocketAddr) {
+        self.must(&Request::Restore { socket: socket.to_owned(), to });
+    }
+
     /// Waits for what was begun.
     pub fn finish_connect(&mut self, socket: &str) -> Result<Ends, Refused> {
         let ends = self.ask(&Request::FinishConnect { socket: socket.to_owned() })?;

@@ -52,6 +52,7 @@ const TESTS: &[&str] = &[
     "environments",
     "same_transitions",
     "reconnect",
+    "restored",
     "rejected",
     "inferred",
     "listeners",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -72,6 +72,13 @@ pub enum Request {
         /// Bound or new socket.
         socket: String,
         /// Where to.
+        to: SocketAddr,
+    },
+    /// `connect` in repair mode, as CRIU restores a connection: no packet goes out.
+    Restore {
+        /// Bound or new socket.
+        socket: String,
+        /// The other end.
         to: SocketAddr,
     },
     /// Waits for the end of a connect that was begun.
@@ -178,6 +185,7 @@ impl Sockets {
             }
             Request::Connect { socket, to } => self.connect(&socket, to),
             Request::BeginConnect { socket, to } => self.begin_connect(&socket, to),
+            Request::Restore { socket, to } => self.restore(&socket, to),
             Request::FinishConnect { socket } => self.finish_connect(&socket),
             Request::Accept { socket, from } => {
                 let accepted = net::accept_with(self.get(&from)?, SocketFlags::CLOEXEC)?;
@@ -225,6 +233,14 @@ impl Sockets {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => self.ends(name),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn restore(&mut self, name: &str, to: SocketAddr) -> io::Result<Option<Ends>> {
+        self.make_if_new(name, to)?;
+        repair(self.get(name)?, true)?;
+        net::connect(self.get(name)?, &to)?;
+        repair(self.get(name)?, false)?;
+        self.ends(name)
     }
 
     fn finish_connect(&mut self, name: &str) -> io::Result<Option<Ends>> {
@@ -296,6 +312,18 @@ fn socket_of(address: SocketAddr, protocol: Option<Protocol>) -> io::Result<Owne
 fn limit_waiting(socket: &OwnedFd) -> io::Result<()> {
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
     Ok(sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(PATIENCE))?)
+}
+
+/// Switches `TCP_REPAIR`; needs `CAP_NET_ADMIN`.
+#[expect(unsafe_code, reason = "neither std nor rustix binds this option")]
+fn repair(socket: &OwnedFd, on: bool) -> io::Result<()> {
+    // `TCP_REPAIR_ON` and `TCP_REPAIR_OFF_NO_WP` (`include/uapi/linux/tcp.h`): without a probe of the peer's window.
+    let mode: i32 = if on { 1 } else { -1 };
+    // SAFETY: the kernel reads no more than the size given, and `mode` outlives the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const mode).cast(), 4)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Both ends as the socket itself knows them.
