@@ -102,11 +102,16 @@ impl<'a> Facts<'a> {
         if waiting > u32::MAX / 2 { 0 } else { waiting.saturating_sub(self.fin_came().into()) }
     }
 
-    /// No program can read from it any more.
+    /// No program can read from it any more. Of one that was shut down for sending, the peer's FIN shuts the other half,
+    /// and what came before it can still be read.
     pub(super) fn is_given_up(&self) -> bool {
-        self.flag(socket_flag::DEAD)
-            || self.figures.shutdown & SHUT_BOTH == SHUT_BOTH
-            || self.is_orphan_child()
+        let by_fin = self.fin_came() && !matches!(self.old, State::ESTABLISHED | State::CLOSE_WAIT);
+        self.flag(socket_flag::DEAD) || self.is_orphan_child() || self.is_shut() && !by_fin
+    }
+
+    /// Nothing is received any more, and nothing sent.
+    fn is_shut(&self) -> bool {
+        self.figures.shutdown & SHUT_BOTH == SHUT_BOTH
     }
 
     /// A child that no program has accepted.
@@ -220,7 +225,7 @@ fn without_error(facts: &Facts<'_>) -> Ending {
     if facts.is_orphan_child() {
         return Ending::new(Outcome::NeverAccepted, ClosedBy::Local);
     }
-    let closes = facts.figures.shutdown & SHUT_BOTH == SHUT_BOTH;
+    let closes = facts.is_shut();
     let dead = facts.flag(socket_flag::DEAD);
     match facts.old {
         // Before a FIN of its own there is no orderly way from here to CLOSE.

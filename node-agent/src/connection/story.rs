@@ -118,7 +118,7 @@ fn socket(transition: &Transition, figures: &Figures, facts: &Facts<'_>, jiffy_n
         received: direction(received, figures.segments_received, figures.last_received),
         retransmits: figures.retransmits.saturating_sub(syn_retransmits),
         out_of_order: (figures.known & known::OUT_OF_ORDER != 0).then_some(figures.out_of_order),
-        unread_bytes: facts.is_given_up().then(|| facts.unread().into()),
+        unread_bytes: (facts.unread() == 0 || facts.is_given_up()).then(|| facts.unread().into()),
         unsent_bytes: facts.unsent().into(),
         srtt_us: known_rtt(figures.srtt_us8 / 8),
         min_rtt_us: known_rtt(figures.min_rtt_us),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::place::{Place, Talker};
 use crate::workload::Ends;
-use crate::workload::puppet::{Hello, Reply, Request};
+use crate::workload::puppet::{Hello, Reply, Request, Tuning};
 
 /// A process in a [`Place`] that does what it is told.
 #[derive(Debug)]
@@ -106,8 +106,9 @@ impl Puppet {
 
     /// Sends the SYN and returns.
     #[track_caller]
-    pub fn begin_connect(&mut self, socket: &str, to: SocketAddr) {
-        self.must(&Request::BeginConnect { socket: socket.to_owned(), to });
+    pub fn begin_connect(&mut self, socket: &str, to: SocketAddr) -> SocketAddr {
+        let ends = self.must(&Request::BeginConnect { socket: socket.to_owned(), to });
+        ends.expect("a socket that connects has an address").local
     }
 
     /// Puts a connection's end in its place again, as CRIU does.
@@ -133,6 +134,32 @@ impl Puppet {
     #[track_caller]
     pub fn send(&mut self, socket: &str, bytes: usize) {
         self.must(&Request::Send { socket: socket.to_owned(), bytes });
+    }
+
+    /// Receives so many bytes.
+    #[track_caller]
+    pub fn receive(&mut self, socket: &str, bytes: usize) {
+        self.must(&Request::Receive { socket: socket.to_owned(), bytes });
+    }
+
+    /// Sends as much as there is room for.
+    #[track_caller]
+    pub fn fill(&mut self, socket: &str) {
+        self.must(&Request::Fill { socket: socket.to_owned() });
+    }
+
+    /// Sets an option.
+    #[track_caller]
+    pub fn tune(&mut self, socket: &str, tuning: Tuning) {
+        self.must(&Request::Tune { socket: socket.to_owned(), tuning });
+    }
+
+    /// `bind` and `listen` with room for so many; returns the local address.
+    #[track_caller]
+    pub fn listen_for(&mut self, socket: &str, at: SocketAddr, backlog: i32) -> SocketAddr {
+        let local = self.bind(socket, at);
+        self.must(&Request::ListenFor { socket: socket.to_owned(), backlog });
+        local
     }
 
     /// Receives until the FIN, or gets the peer's reset.

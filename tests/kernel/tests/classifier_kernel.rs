@@ -14,7 +14,7 @@ use std::{
 
 use kube_tcpstates::{
     decode::{self, NetworkType, Role, Transition},
-    filter::{CgroupChoice, Cidr, PortRange, StateSet, TraceFilter, TransitionFilter, compile},
+    filter::{CgroupChoice, Cidr, Mode, PortRange, StateSet, TraceFilter, TransitionFilter, compile},
     kernel::{Loaded, Options, Rings, load},
 };
 use kube_tcpstates_common::{

@@ -100,6 +100,32 @@ pub enum Request {
         /// How many.
         bytes: usize,
     },
+    /// Receives some bytes, all of them.
+    Receive {
+        /// Connected socket.
+        socket: String,
+        /// How many.
+        bytes: usize,
+    },
+    /// Sends as much as there is room for without waiting.
+    Fill {
+        /// Connected socket.
+        socket: String,
+    },
+    /// Sets a time after which the kernel gives the peer up, or keeps the connection alive by.
+    Tune {
+        /// Any socket.
+        socket: String,
+        /// What.
+        tuning: Tuning,
+    },
+    /// `listen` with room for so many (and one more).
+    ListenFor {
+        /// Bound socket.
+        socket: String,
+        /// How many.
+        backlog: i32,
+    },
     /// Receives until the peer's FIN, or says what the peer sent instead.
     ReceiveToEnd {
         /// Connected socket.
@@ -120,6 +146,42 @@ pub enum Request {
         /// Connected socket.
         socket: String,
     },
+}
+
+/// Options of a socket.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tuning {
+    /// `TCP_USER_TIMEOUT`, ms.
+    UserTimeout(u32),
+    /// `SO_KEEPALIVE`: a probe after one second, and one each second; so many without an answer end it.
+    KeepAlive(u32),
+    /// `TCP_SYNCNT`: SYNs that are sent again before the kernel gives up.
+    Syns(i32),
+    /// `SO_LINGER` with so many seconds.
+    Linger(u64),
+    /// `SO_RCVBUF`, bytes.
+    ReceiveBuffer(usize),
+}
+
+impl Tuning {
+    fn apply(self, socket: &OwnedFd) -> io::Result<()> {
+        match self {
+            Self::UserTimeout(ms) => sockopt::set_tcp_user_timeout(socket, ms)?,
+            Self::KeepAlive(probes) => {
+                sockopt::set_socket_keepalive(socket, true)?;
+                sockopt::set_tcp_keepidle(socket, Duration::from_secs(1))?;
+                sockopt::set_tcp_keepintvl(socket, Duration::from_secs(1))?;
+                sockopt::set_tcp_keepcnt(socket, probes)?;
+            }
+            Self::Syns(count) => set(socket, libc::TCP_SYNCNT, count)?,
+            Self::Linger(seconds) => {
+                sockopt::set_socket_linger(socket, Some(Duration::from_secs(seconds)))?;
+            }
+            Self::ReceiveBuffer(bytes) => sockopt::set_socket_recv_buffer_size(socket, bytes)?,
+        }
+        Ok(())
+    }
 }
 
 /// The answer to one [`Request`].
@@ -198,6 +260,20 @@ impl Sockets {
             }
             Request::ReceiveToEnd { socket } => {
                 self.with_stream(&socket, |stream| stream.read_to_end(&mut Vec::new()).map(drop))?;
+                self.ends(&socket)
+            }
+            Request::Receive { socket, bytes } => {
+                self.with_stream(&socket, |stream| stream.read_exact(&mut vec![0; bytes]))?;
+                self.ends(&socket)
+            }
+            Request::Fill { socket } => {
+                let socket = self.get(&socket)?;
+                while net::send(socket, &[b'x'; 4096], net::SendFlags::DONTWAIT).is_ok() {}
+                Ok(None)
+            }
+            Request::Tune { socket, tuning } => tuning.apply(self.get(&socket)?).map(|()| None),
+            Request::ListenFor { socket, backlog } => {
+                net::listen(self.get(&socket)?, backlog)?;
                 self.ends(&socket)
             }
             Request::ShutDown { socket } => {
@@ -315,13 +391,18 @@ fn limit_waiting(socket: &OwnedFd) -> io::Result<()> {
 }
 
 /// Switches `TCP_REPAIR`; needs `CAP_NET_ADMIN`.
-#[expect(unsafe_code, reason = "neither std nor rustix binds this option")]
 fn repair(socket: &OwnedFd, on: bool) -> io::Result<()> {
     // `TCP_REPAIR_ON` and `TCP_REPAIR_OFF_NO_WP` (`include/uapi/linux/tcp.h`): without a probe of the peer's window.
     let mode: i32 = if on { 1 } else { -1 };
-    // SAFETY: the kernel reads no more than the size given, and `mode` outlives the call.
+    set(socket, libc::TCP_REPAIR, mode)
+}
+
+/// Sets an option of TCP that neither std nor rustix binds.
+#[expect(unsafe_code, reason = "see above")]
+fn set(socket: &OwnedFd, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads no more than the size given, and `value` outlives the call.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const mode).cast(), 4)
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), 4)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
