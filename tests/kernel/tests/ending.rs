@@ -123,7 +123,9 @@ fn sigusr1_tells_the_counts_and_the_trace_goes_on() {
 #[test]
 fn sigusr1_in_the_middle_of_churn_disturbs_nothing() {
     let mut scene = scene();
-    let tracer = Setup::json(scene.only_this()).start_ready();
+    // This test reads more slowly than connections can come.
+    let patient = ["--queue-size", "256MiB"].map(str::to_owned);
+    let tracer = Setup::json(scene.only_this().into_iter().chain(patient)).start_ready();
     let clients = scene.churn(1_000_000).seconds(2).start(&scene.client_place());
     let mut before = 0;
     for _ in 0..20 {
