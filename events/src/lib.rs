@@ -37,7 +37,8 @@ pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttrib
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
     ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType, Owner,
-    OwnerSource, Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
+    OwnerSource, Peer, PeerK8s, PeerPod, PeerSource, Pod, Process, Role, Thread, Transition,
+    TransitionAttributes, Transport,
 };
 
 /// For `skip_serializing_if`: `false` is the absence of the fact.

@@ -5,6 +5,7 @@ use kube_tcpstates_common::{record::TransitionRecord, rule::TraceSet};
 use super::{
     held::HeldForOwner,
     ledger::Ledger,
+    other_end::OtherEnds,
     owner::{Owners, Resolved},
     standing::Awaited,
     undecided::{Decided, Undecided},
@@ -15,6 +16,7 @@ use crate::{
     kernel::{Clock, boot_ns},
     limit::{Admission, RateLimiter},
     outlet::{Offer, Outlets},
+    peers::News,
     plan::View,
     render::Event,
 };
@@ -34,6 +36,7 @@ pub(super) struct Flow {
     limiter: RateLimiter,
     /// Traces whose lines show labels of the pod.
     asks_labels: TraceSet,
+    other_ends: OtherEnds,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
@@ -65,6 +68,7 @@ impl Flow {
             lost_rate: 0,
             limiter,
             asks_labels: 0,
+            other_ends: OtherEnds::default(),
             offered: 0,
             count,
         }
@@ -175,7 +179,13 @@ impl Flow {
     /// Works by another view from here on.
     pub(super) fn look_through(&mut self, view: View) {
         self.asks_labels = view.plan.asks_labels();
+        self.other_ends.look_through(&view, &self.clock);
         self.owners.look_through(view);
+    }
+
+    /// The cluster tells of Services or slices.
+    pub(super) fn hear(&mut self, news: News) {
+        self.other_ends.hear(news, &self.clock);
     }
 
     /// From a generation on bits mean what they mean in the plan in force. What waits under a bit that means another
@@ -235,6 +245,7 @@ impl Flow {
             connection_id: self.ids.id(transition),
             attribution: resolved.attribution,
             owner: labelled.as_deref().or(resolved.owner.as_deref()),
+            peer: self.other_ends.of(wanted, transition),
             traces: self.ledger.names().of(wanted),
         };
         if self.outlets.transition(&event) == Offer::Accepted {

@@ -15,6 +15,7 @@ use super::json::{endpoint, error, family, is_known};
 use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::InDocuments;
+use super::peer::where_it_fits;
 use super::time::UtcClock;
 use crate::decode::{Role, Transition};
 
@@ -42,10 +43,8 @@ impl Ecs {
     pub fn new(run: u32) -> Self {
         Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run), owners: Cache::default() }
     }
-}
 
-impl Format for Ecs {
-    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+    fn write(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
         out.extend_from_slice(br#"{"@timestamp":""#);
@@ -61,6 +60,12 @@ impl Format for Ecs {
         let owner = owner.map_or([&[][..]; 2], |owner| [&owner.json.own, &owner.ecs_own]);
         self.own.append(out, seq, event, Extra { state: otel_state(transition.new_state), owner });
         literal(out, "}\n");
+    }
+}
+
+impl Format for Ecs {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+        where_it_fits(out, event, |out, event| self.write(out, seq, event));
     }
 
     fn line(&self, out: &mut Vec<u8>, line: &Line) {

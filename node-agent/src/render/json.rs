@@ -11,6 +11,7 @@ use super::format::{Format, FormatEntry};
 use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::{InDocuments, JsonOwner};
+use super::peer::where_it_fits;
 use super::time::UtcClock;
 use crate::decode::{Endpoint, NetworkType, Transition};
 
@@ -35,10 +36,8 @@ impl Json {
     pub fn new(run: u32) -> Self {
         Self { clock: UtcClock::default(), own: Own::new("\"", run), owners: Cache::default() }
     }
-}
 
-impl Format for Json {
-    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+    fn write(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
         let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
@@ -50,6 +49,12 @@ impl Format for Json {
         members(out, outside);
         process(out, transition);
         literal(out, "}\n");
+    }
+}
+
+impl Format for Json {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+        where_it_fits(out, event, |out, event| self.write(out, seq, event));
     }
 
     fn line(&self, out: &mut Vec<u8>, line: &Line) {

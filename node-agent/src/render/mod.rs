@@ -21,6 +21,7 @@ pub mod line;
 mod names;
 mod own;
 mod owner;
+mod peer;
 mod table;
 mod text;
 pub mod time;

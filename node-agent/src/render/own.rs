@@ -6,6 +6,7 @@ use super::append::{decimal, hex16, literal, state};
 use super::cache::Cache;
 use super::event::Event;
 use super::names::{first, next};
+use super::peer::PeerNames;
 use super::traces::traces;
 use crate::decode::{Role, Transition};
 
@@ -14,6 +15,7 @@ use crate::decode::{Role, Transition};
 pub(super) struct Own {
     /// Up to the value of `seq`.
     head: Vec<u8>,
+    peers: PeerNames,
     traces: Cache<Vec<u8>>,
 }
 
@@ -37,7 +39,7 @@ impl Own {
             &format!("{run:08x}"),
             concat!("\"", next!(seq)),
         ];
-        Self { head: head.concat().into(), traces: Cache::default() }
+        Self { head: head.concat().into(), peers: PeerNames::default(), traces: Cache::default() }
     }
 
     /// `,"tcpstates":{...}`
@@ -53,6 +55,7 @@ impl Own {
             literal(out, "\"}");
         }
         extra.owner.into_iter().for_each(|owner| members(out, owner));
+        self.peers.append(out, event.peer);
         places(out, transition);
         attribution(out, event);
         members(out, self.traces.of(event.traces, |names| traces(names)));

@@ -1,6 +1,7 @@
 //! The hand-written lines against the types of the events crate, over random events; and how fast they are made.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events as events;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixtures::{Fixture, bare, pod};
-use crate::names::{Numbered, Owner, TraceName, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind};
 
 use super::{
     AttributionSource, AttributionStatus, Ecs, Errno, FORMATS, Format as _, FormatOptions, Json, MAX_LINE,
@@ -25,6 +26,7 @@ struct Sample {
     connection_id: u64,
     attribution: events::Attribution,
     owner: Option<Owner>,
+    peer: Option<Peer>,
     traces: Vec<TraceName>,
 }
 
@@ -36,6 +38,7 @@ impl Sample {
             connection_id: self.connection_id,
             attribution: self.attribution,
             owner: self.owner.clone().map(Numbered::new),
+            peer: self.peer.clone().map(Numbered::new),
             traces: Numbered::new(self.traces.clone()),
         }
     }
@@ -109,6 +112,7 @@ impl Sample {
             container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
             host: (host != events::Host::default()).then_some(host),
             cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
+            peer: self.peer.as_ref().map(typed_peer),
             interface: transition.interface.map(|index| events::Interface { index }),
             netns: (netns != events::Netns::default()).then_some(netns),
             attribution: self.attribution,
@@ -123,6 +127,29 @@ impl Sample {
             traces_omitted: None,
         }
     }
+}
+
+fn typed_peer(peer: &Peer) -> Box<events::Peer> {
+    let named = |name: &str| events::Named { name: name.to_owned() };
+    let pod = peer.pod.as_ref();
+    let mut k8s = events::PeerK8s {
+        namespace: peer.namespace().map(named),
+        service: peer.service.as_ref().map(|service| named(&service.name)),
+        pod: pod.map(|pod| events::PeerPod { name: pod.name.to_string(), uid: pod.uid.to_string() }),
+        ..events::PeerK8s::default()
+    };
+    if let Some(workload) = pod.and_then(|pod| pod.workload.as_ref()) {
+        let slot = match workload.kind {
+            WorkloadKind::Deployment => &mut k8s.deployment,
+            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
+            WorkloadKind::StatefulSet => &mut k8s.statefulset,
+            WorkloadKind::DaemonSet => &mut k8s.daemonset,
+            WorkloadKind::Job => &mut k8s.job,
+            WorkloadKind::CronJob => &mut k8s.cronjob,
+        };
+        *slot = Some(named(&workload.name));
+    }
+    Box::new(events::Peer { k8s, source: peer.source })
 }
 
 fn typed_k8s(fields: &Owner) -> Option<Box<events::K8s>> {
@@ -221,24 +248,50 @@ prop_compose! {
     }
 }
 
+fn workload() -> impl Strategy<Value = Option<Workload>> {
+    let kinds = prop::sample::select(vec![
+        WorkloadKind::Deployment,
+        WorkloadKind::ReplicaSet,
+        WorkloadKind::StatefulSet,
+        WorkloadKind::DaemonSet,
+        WorkloadKind::Job,
+        WorkloadKind::CronJob,
+    ]);
+    option::of((kinds, "[a-z]{1,20}").prop_map(|(kind, name)| Workload { kind, name }))
+}
+
+prop_compose! {
+    fn peer()(
+        names in ("[a-z]{1,9}", "[a-z\"]{1,20}", "[a-z\n]{1,20}", "[a-f0-9-]{1,36}"),
+        workload in workload(),
+        is in (any::<bool>(), any::<bool>()),
+        source in prop::sample::select(vec![
+            events::PeerSource::Service, events::PeerSource::EndpointSlice, events::PeerSource::Node,
+        ]),
+    ) -> Peer {
+        let namespace: Arc<str> = names.0.into();
+        let service = ServiceName { namespace: Arc::clone(&namespace), name: names.1.into() };
+        let pod = PodName { namespace, name: names.2.into(), uid: names.3.into(), workload };
+        Peer {
+            service: Some(Arc::new(service)).filter(|_| is.0 || !is.1),
+            pod: Some(Arc::new(pod)).filter(|_| is.1),
+            source,
+        }
+    }
+}
+
 prop_compose! {
     fn owner()(
         ids in (text(), text(), option::of(Just("cri-o")), option::of(Just("guaranteed"))),
         names in (text(), text(), text(), text(), text()),
-        workload in option::of((
-            prop::sample::select(vec![
-                WorkloadKind::Deployment, WorkloadKind::ReplicaSet, WorkloadKind::StatefulSet,
-                WorkloadKind::DaemonSet, WorkloadKind::Job, WorkloadKind::CronJob,
-            ]),
-            "[a-z]{1,20}",
-        )),
+        workload in workload(),
         pod_labels in prop::collection::btree_map("[a-z./\"]{1,20}", "[a-z\"\n]{0,9}", 0..3),
         host in (text(), text()),
     ) -> Owner {
         Owner {
             container_id: ids.0, pod_uid: ids.1, runtime: ids.2, qos: ids.3,
             pod_name: names.0, namespace: names.1, container_name: names.2, node: names.3, cluster: names.4,
-            workload: workload.map(|(kind, name)| Workload { kind, name }),
+            workload,
             pod_labels: pod_labels.into_iter().collect(),
             host_slice: host.0, host_unit: host.1,
         }
@@ -259,6 +312,7 @@ prop_compose! {
             AttributionStatus::Unknown,
         ]),
         owner in option::of(owner()),
+        peer in option::of(peer()),
         traces in prop::collection::vec(
             prop_oneof![
                 "[a-z]{1,9}/[a-z\"]{1,9}".prop_map(TraceName::Namespaced),
@@ -268,7 +322,7 @@ prop_compose! {
         ),
     ) -> Sample {
         let attribution = events::Attribution { source, status };
-        Sample { transition, unix_ns, connection_id, attribution, owner, traces }
+        Sample { transition, unix_ns, connection_id, attribution, owner, peer, traces }
     }
 }
 
@@ -392,6 +446,20 @@ fn worst() -> Fixture {
         host_unit: long(),
         ..pod()
     };
+    let namespace: Arc<str> = "\u{1b}".repeat(5_000).into();
+    let peer = Peer {
+        service: Some(Arc::new(ServiceName {
+            namespace: Arc::clone(&namespace),
+            name: Arc::clone(&namespace),
+        })),
+        pod: Some(Arc::new(PodName {
+            name: (&*namespace).into(),
+            uid: (&*namespace).into(),
+            namespace,
+            workload: long().map(|name| Workload { kind: WorkloadKind::StatefulSet, name }),
+        })),
+        source: events::PeerSource::EndpointSlice,
+    };
     let trace = |n: usize| {
         if n.is_multiple_of(2) { TraceName::Namespaced } else { TraceName::Cluster }
     };
@@ -400,6 +468,7 @@ fn worst() -> Fixture {
         transition,
         unix_ns: u64::MAX,
         owner: Some(Numbered::new(owner)),
+        peer: Some(Numbered::new(peer)),
         traces: Numbered::new(names),
         ..Fixture::client()
     }
@@ -418,4 +487,26 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
             assert!(text.contains("labels_omitted") && text.contains("traces_omitted"));
         }
     }
+}
+
+#[test]
+fn names_of_the_other_end_are_left_out_where_they_would_make_a_line_too_long() {
+    let peer = |fixture: &Fixture| {
+        FORMATS
+            .iter()
+            .filter(|format| !format.columns)
+            .map(|format| {
+                let mut out = b"before\n".to_vec();
+                (format.make)(&FormatOptions::default()).transition(&mut out, 1, &fixture.event());
+                let line: Value = serde_json::from_slice(&out["before\n".len()..]).unwrap();
+                line["tcpstates"].get("peer").is_some()
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut fixture = Fixture { peer: worst().peer, ..Fixture::client() };
+    assert_eq!(peer(&fixture), [true, true]);
+    fixture.owner = worst().owner;
+    fixture.traces = worst().traces;
+    fixture.transition = worst().transition;
+    assert_eq!(peer(&fixture), [false, false]);
 }
