@@ -23,6 +23,7 @@ mod hook;
 mod line;
 mod log;
 mod lost;
+mod peer;
 pub mod schema;
 mod start;
 mod transition;
@@ -32,13 +33,13 @@ pub use hook::Hook;
 pub use line::Line;
 pub use log::{Level, Log, LogAttributes};
 pub use lost::{ByPlace, Loss, Lost, LostAttributes};
+pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
     ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType, Owner,
-    OwnerSource, Peer, PeerK8s, PeerPod, PeerSource, Pod, Process, Role, Thread, Transition,
-    TransitionAttributes, Transport,
+    OwnerSource, Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
 };
 
 /// For `skip_serializing_if`: `false` is the absence of the fact.

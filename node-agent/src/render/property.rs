@@ -1,5 +1,7 @@
 //! The hand-written lines against the types of the events crate, over random events; and how fast they are made.
 
+mod peer;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use self::peer::{peer, typed_peer, workload};
 use super::fixtures::{Fixture, bare, pod};
 use crate::names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind};
 
@@ -129,29 +132,6 @@ impl Sample {
     }
 }
 
-fn typed_peer(peer: &Peer) -> Box<events::Peer> {
-    let named = |name: &str| events::Named { name: name.to_owned() };
-    let pod = peer.pod.as_ref();
-    let mut k8s = events::PeerK8s {
-        namespace: peer.namespace().map(named),
-        service: peer.service.as_ref().map(|service| named(&service.name)),
-        pod: pod.map(|pod| events::PeerPod { name: pod.name.to_string(), uid: pod.uid.to_string() }),
-        ..events::PeerK8s::default()
-    };
-    if let Some(workload) = pod.and_then(|pod| pod.workload.as_ref()) {
-        let slot = match workload.kind {
-            WorkloadKind::Deployment => &mut k8s.deployment,
-            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
-            WorkloadKind::StatefulSet => &mut k8s.statefulset,
-            WorkloadKind::DaemonSet => &mut k8s.daemonset,
-            WorkloadKind::Job => &mut k8s.job,
-            WorkloadKind::CronJob => &mut k8s.cronjob,
-        };
-        *slot = Some(named(&workload.name));
-    }
-    Box::new(events::Peer { k8s, source: peer.source })
-}
-
 fn typed_k8s(fields: &Owner) -> Option<Box<events::K8s>> {
     let named = |name: &Option<String>| name.clone().map(|name| events::Named { name });
     let pod = events::Pod {
@@ -244,38 +224,6 @@ prop_compose! {
             cookie: ids.0, cgroup_id: ids.1, netns_cookie: ids.2, netns, interface, process,
             on_cpu: OnCpu { pid: on_cpu.0, comm: on_cpu.1 },
             ..bare(State(states.0), State(states.1), local)
-        }
-    }
-}
-
-fn workload() -> impl Strategy<Value = Option<Workload>> {
-    let kinds = prop::sample::select(vec![
-        WorkloadKind::Deployment,
-        WorkloadKind::ReplicaSet,
-        WorkloadKind::StatefulSet,
-        WorkloadKind::DaemonSet,
-        WorkloadKind::Job,
-        WorkloadKind::CronJob,
-    ]);
-    option::of((kinds, "[a-z]{1,20}").prop_map(|(kind, name)| Workload { kind, name }))
-}
-
-prop_compose! {
-    fn peer()(
-        names in ("[a-z]{1,9}", "[a-z\"]{1,20}", "[a-z\n]{1,20}", "[a-f0-9-]{1,36}"),
-        workload in workload(),
-        is in (any::<bool>(), any::<bool>()),
-        source in prop::sample::select(vec![
-            events::PeerSource::Service, events::PeerSource::EndpointSlice, events::PeerSource::Node,
-        ]),
-    ) -> Peer {
-        let namespace: Arc<str> = names.0.into();
-        let service = ServiceName { namespace: Arc::clone(&namespace), name: names.1.into() };
-        let pod = PodName { namespace, name: names.2.into(), uid: names.3.into(), workload };
-        Peer {
-            service: Some(Arc::new(service)).filter(|_| is.0 || !is.1),
-            pod: Some(Arc::new(pod)).filter(|_| is.1),
-            source,
         }
     }
 }
