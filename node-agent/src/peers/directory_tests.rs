@@ -305,6 +305,16 @@ fn there_is_an_end_to_what_is_kept() {
 }
 
 #[test]
+fn a_name_that_was_shown_before_is_found_without_allocating() {
+    let mut scene = Scene::new();
+    scene.slice(slice("cart", &["10.1.0.2 cart-a"]));
+    let address = "10.1.0.2".parse().unwrap();
+    let mut find = || assert!(scene.directory.name(address, 80, START).is_some());
+    find();
+    assert_eq!(allocation_counter::measure(find).count_total, 0);
+}
+
+#[test]
 fn the_same_names_are_one_thing_to_render() {
     let mut scene = Scene::new();
     scene.slice(slice("cart", &["10.1.0.2 cart-a", "10.1.0.3 cart-b"]));

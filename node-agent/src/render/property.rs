@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use self::peer::{peer, typed_peer, workload};
+use self::peer::{peer, sample_peer, typed_peer, workload};
 use super::fixtures::{Fixture, bare, pod};
 use crate::names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind};
 
@@ -457,4 +457,21 @@ fn names_of_the_other_end_are_left_out_where_they_would_make_a_line_too_long() {
     fixture.traces = worst().traces;
     fixture.transition = worst().transition;
     assert_eq!(peer(&fixture), [false, false]);
+}
+
+#[test]
+fn in_steady_state_a_document_takes_no_allocation_with_the_other_end_or_without() {
+    let with = Fixture { peer: Some(Numbered::new(sample_peer())), ..Fixture::client() };
+    for fixture in [Fixture::client(), with] {
+        for format in FORMATS.iter().filter(|format| !format.columns) {
+            let mut format = (format.make)(&FormatOptions::default());
+            let mut out = Vec::with_capacity(2 * MAX_LINE);
+            let mut line = || {
+                out.clear();
+                format.transition(&mut out, 1, &fixture.event());
+            };
+            line();
+            assert_eq!(allocation_counter::measure(line).count_total, 0);
+        }
+    }
 }

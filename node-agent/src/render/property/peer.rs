@@ -62,3 +62,11 @@ prop_compose! {
         }
     }
 }
+
+/// A pod behind a Service.
+pub(super) fn sample_peer() -> Peer {
+    let namespace: Arc<str> = "shop".into();
+    let service = ServiceName { namespace: Arc::clone(&namespace), name: "cart".into() };
+    let pod = PodName { namespace, name: "cart-0".into(), uid: "u".into(), workload: None };
+    Peer { service: Some(service.into()), pod: Some(pod.into()), source: events::PeerSource::EndpointSlice }
+}
