@@ -45,10 +45,12 @@
 //! let watch = Watch::<DynamicObject, String, Message> {
 //!     resource: LEASES,
 //!     api: kube::Api::all_with(client, leases),
+//!     older: None,
 //!     fields: None,
 //!     keep: |lease| lease.metadata.name,
 //!     message: Message::Leases,
 //!     lists_again: false,
+//!     from_cache: false,
 //! };
 //! let (messages, _receiver) = tokio::sync::mpsc::unbounded_channel();
 //! watch.follow(messages).await;

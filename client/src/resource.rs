@@ -6,12 +6,19 @@ pub struct Resource {
     group: &'static str,
     version: &'static str,
     plural: &'static str,
+    older: Option<&'static str>,
 }
 
 impl Resource {
     /// Of a group, "" for the core one, in a version, by its name in paths.
     pub const fn new(group: &'static str, version: &'static str, plural: &'static str) -> Self {
-        Self { group, version, plural }
+        Self { group, version, plural, older: None }
+    }
+
+    /// The same, which old servers have in another version.
+    #[must_use]
+    pub const fn or(self, older: &'static str) -> Self {
+        Self { older: Some(older), ..self }
     }
 
     /// Its name in a path.
@@ -30,7 +37,10 @@ impl Resource {
         };
         let version = parts.next()?;
         let plural = plural(parts)?;
-        let same = |known: &&Self| (known.group, known.version, known.plural) == (group, version, plural);
+        let same = |known: &&Self| {
+            let has_version = known.version == version || known.older == Some(version);
+            has_version && (known.group, known.plural) == (group, plural)
+        };
         declared.iter().find(same).copied()
     }
 }
@@ -56,6 +66,7 @@ mod tests {
     const NAMESPACES: Resource = Resource::new("", "v1", "namespaces");
     const LEASES: Resource = Resource::new("coordination.k8s.io", "v1", "leases");
     const REPORTS: Resource = Resource::new("tcpstates.dev", "v1alpha1", "tcpstatenodes");
+    const SLICES: Resource = Resource::new("discovery.k8s.io", "v1", "endpointslices").or("v1beta1");
 
     #[test]
     fn a_path_tells_its_resource() {
@@ -70,6 +81,9 @@ mod tests {
             ("/api/v1/namespaces/shop/finalize", Some(NAMESPACES)),
             ("/apis/coordination.k8s.io/v1/namespaces/shop/leases/operator", Some(LEASES)),
             ("/apis/tcpstates.dev/v1alpha1/tcpstatenodes/node-a/status", Some(REPORTS)),
+            ("/apis/discovery.k8s.io/v1/endpointslices", Some(SLICES)),
+            ("/apis/discovery.k8s.io/v1beta1/endpointslices", Some(SLICES)),
+            ("/apis/discovery.k8s.io/v1alpha1/endpointslices", None),
             ("/apis/tcpstates.dev/v2/tcpstatenodes", None),
             ("/apis/metrics.k8s.io/v1/pods", None),
             ("/api/v1/namespaces/shop/secrets", None),
@@ -79,7 +93,11 @@ mod tests {
             ("", None),
         ];
         for (path, resource) in cases {
-            assert_eq!(Resource::of_path(path, &[PODS, NAMESPACES, LEASES, REPORTS]), resource, "{path}");
+            assert_eq!(
+                Resource::of_path(path, &[PODS, NAMESPACES, LEASES, REPORTS, SLICES]),
+                resource,
+                "{path}"
+            );
         }
     }
 }

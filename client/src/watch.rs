@@ -53,6 +53,8 @@ pub struct Watch<K, T, M> {
     pub resource: Resource,
     /// Where to read it.
     pub api: Api<K>,
+    /// The same in an older version, for a server that does not have it there.
+    pub older: Option<Api<K>>,
     /// Which objects of it: a field selector.
     pub fields: Option<String>,
     /// What to keep of an object. `None`: nothing of it is of use.
@@ -61,6 +63,8 @@ pub struct Watch<K, T, M> {
     pub message: fn(Delta<T>) -> M,
     /// List it anew every few minutes. For resources whose definition may get another field while they are watched.
     pub lists_again: bool,
+    /// List it as the server's cache has it, in one page. For what is large and read on every node.
+    pub from_cache: bool,
 }
 
 impl<K, T, M> Watch<K, T, M>
@@ -71,19 +75,36 @@ where
     /// Follows it for ever, or until nobody listens.
     pub async fn follow(self, messages: UnboundedSender<M>) {
         let mut config = watcher::Config::default().page_size(PAGE);
+        if self.from_cache {
+            config = config.any_semantic();
+            config.page_size = None;
+        }
         config.field_selector = self.fields.clone();
         let mut patience = Patience::default();
+        let mut versions = Versions {
+            apis: [Some(&self.api), self.older.as_ref()].into_iter().flatten().collect(),
+            absent: 0,
+        };
         loop {
-            let mut events = pin!(watcher(self.api.clone(), config.clone()));
+            let mut events = pin!(watcher(versions.now(), config.clone()));
             let mut listed = Vec::new();
             let again = self
                 .lists_again
                 .then(|| tokio::time::Instant::now() + LIST_AGAIN.mul_f64(0.8 + 0.4 * jitter()));
             while let Some(event) = next_until(&mut events, again).await {
                 let (message, trouble) = match event {
-                    Ok(event) => (self.delta(event, &mut listed).map(self.message), None),
+                    Ok(event) => {
+                        // That it is about to list says nothing.
+                        if !matches!(event, Event::Init) {
+                            versions.absent = 0;
+                        }
+                        (self.delta(event, &mut listed).map(self.message), None)
+                    }
                     Err(error) => {
                         let trouble = Trouble::of(&error);
+                        if trouble == Trouble::NotInstalled && versions.try_next() {
+                            break;
+                        }
                         let broken = Broken { resource: self.resource, trouble, reason: reason_of(&error) };
                         (Some(M::from(broken)), Some(trouble))
                     }
@@ -93,9 +114,10 @@ where
                 }
                 let Some(trouble) = trouble else { continue };
                 tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
-                if trouble == Trouble::Gone {
+                if trouble == Trouble::Gone || versions.absent > 0 {
                     // Lists anew. Where the start of a watch was answered so, kube would ask for the same version for
                     // ever.
+                    versions.absent = 0;
                     break;
                 }
             }
@@ -117,6 +139,26 @@ where
             Event::Apply(object) => (self.keep)(object).map(Delta::Applied),
             Event::Delete(object) => (self.keep)(object).map(Delta::Deleted),
         }
+    }
+}
+
+/// Versions of the API in which a resource may be read, the next one to try first.
+struct Versions<'a, K> {
+    apis: Vec<&'a Api<K>>,
+    /// How many of them the server was just found not to have.
+    absent: usize,
+}
+
+impl<K: Clone> Versions<'_, K> {
+    fn now(&self) -> Api<K> {
+        self.apis[0].clone()
+    }
+
+    /// The server does not have this one. Whether there is another to try at once.
+    fn try_next(&mut self) -> bool {
+        self.absent += 1;
+        self.apis.rotate_left(1);
+        self.absent < self.apis.len()
     }
 }
 

@@ -24,7 +24,9 @@ const PODS: Resource = Resource::new("", "v1", "pods");
 const NODES: Resource = Resource::new("", "v1", "nodes");
 const TRACES: Resource = Resource::new("example.org", "v1", "traces");
 const LEASES: Resource = Resource::new("coordination.k8s.io", "v1", "leases");
+const SLICES: Resource = Resource::new("discovery.k8s.io", "v1", "endpointslices").or("v1beta1");
 const ALL: [Resource; 4] = [PODS, NODES, TRACES, LEASES];
+const DECLARED: [Resource; 5] = [PODS, NODES, TRACES, LEASES, SLICES];
 
 /// A program's own message. Of an object its UID is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,9 @@ impl From<Broken> for Message {
 #[derive(Clone, Debug)]
 struct Asked {
     resource: Resource,
+    /// In this version.
+    version: String,
+    query: String,
     watch: bool,
     at: Instant,
     /// How many of this resource came before, lists and watches apart.
@@ -84,16 +89,19 @@ impl Server {
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let resource = Resource::of_path(request.uri().path(), &ALL).unwrap();
-            let watch = request.uri().query().unwrap_or_default().contains("watch=true");
+            let resource = Resource::of_path(request.uri().path(), &DECLARED).unwrap();
+            let version = request.uri().path().split('/').rev().nth(1).unwrap_or_default().to_owned();
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let watch = query.contains("watch=true");
             let mut log = log.lock().unwrap();
             let same = |asked: &&Asked| (asked.resource, asked.watch) == (resource, watch);
-            let now = Asked { resource, watch, at: Instant::now(), before: log.iter().filter(same).count() };
+            let before = log.iter().filter(same).count();
+            let now = Asked { resource, version, query, watch, at: Instant::now(), before };
             log.push(now.clone());
             let reply = answer(&now);
             async move { respond(reply).await }
         });
-        let guarded = GuardLayer::new(&ALL, on_answer).layer(service);
+        let guarded = GuardLayer::new(&DECLARED, on_answer).layer(service);
         Self { client: Client::new(guarded, "default"), asked }
     }
 
@@ -156,6 +164,7 @@ fn watch(
     let (group, version) = match resource {
         TRACES => ("example.org", "v1"),
         LEASES => ("coordination.k8s.io", "v1"),
+        SLICES => ("discovery.k8s.io", "v1"),
         _ => ("", "v1"),
     };
     let kind = ApiResource {
@@ -170,7 +179,16 @@ fn watch(
     } else {
         Api::all_with(server.client.clone(), &kind)
     };
-    Watch { resource, api, fields: None, keep: |object| object.metadata.uid, message, lists_again: false }
+    Watch {
+        resource,
+        api,
+        older: None,
+        fields: None,
+        keep: |object| object.metadata.uid,
+        message,
+        lists_again: false,
+        from_cache: false,
+    }
 }
 
 fn follow_node(server: &Server) -> (AbortOnDrop, UnboundedReceiver<Message>) {
@@ -390,4 +408,67 @@ fn what_a_program_has_not_declared_shares_one_label() {
     assert_eq!(answer(Some(PODS)).resource_label(), "pods");
     assert_eq!(answer(None).resource_label(), "other");
     assert_eq!(answer(Some(PODS)).started_watch(), None, "it did not begin");
+}
+
+/// Slices, in a new version and an older one.
+fn slices(server: &Server) -> Watch<DynamicObject, String, Message> {
+    let older = ApiResource {
+        group: "discovery.k8s.io".to_owned(),
+        version: "v1beta1".to_owned(),
+        api_version: "discovery.k8s.io/v1beta1".to_owned(),
+        kind: "Kind".to_owned(),
+        plural: SLICES.plural().to_owned(),
+    };
+    let older = Some(Api::all_with(server.client.clone(), &older));
+    Watch { older, ..watch(server, SLICES, Message::Leases) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_the_version_is_asked_for_the_older_one_and_nothing_is_said_of_that() {
+    let server = Server::new(|asked| match (asked.version.as_str(), asked.watch) {
+        ("v1", _) => Reply::Status(404),
+        (_, false) => Reply::List(vec![node("n1")]),
+        (_, true) => Reply::Watch(vec![]),
+    });
+    let (sender, mut messages) = unbounded_channel();
+    let _task = AbortOnDrop::spawn(slices(&server).follow(sender));
+    assert_eq!(messages.recv().await.unwrap(), Message::Leases(Delta::Listed(vec![uid("n1")])));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let asked: Vec<_> = server.asked().into_iter().map(|asked| (asked.version, asked.watch)).collect();
+    let expected = [("v1", false), ("v1beta1", false), ("v1beta1", true)];
+    assert_eq!(asked, expected.map(|(version, watch)| (version.to_owned(), watch)));
+    assert!(messages.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_neither_version_is_said_to_and_asked_ever_more_rarely_until_it_has_one() {
+    let server = Server::new(|asked| match (asked.version.as_str(), asked.before) {
+        ("v1", 10..) => Reply::List(vec![node("n1")]),
+        _ => Reply::Status(404),
+    });
+    let (sender, mut messages) = unbounded_channel();
+    let _task = AbortOnDrop::spawn(slices(&server).follow(sender));
+    let first = messages.recv().await.unwrap();
+    assert!(
+        matches!(first, Message::Broken(Broken { resource: SLICES, trouble: Trouble::NotInstalled, .. })),
+        "{first:?}"
+    );
+    while messages.recv().await.unwrap() != Message::Leases(Delta::Listed(vec![uid("n1")])) {}
+    let asked: Vec<_> = server.asked().iter().map(|asked| asked.at).collect();
+    assert!(asked[9] - asked[0] > Duration::from_secs(8), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_every_node_reads_is_listed_from_the_servers_cache_in_one_page() {
+    for (from_cache, expected) in [(true, "resourceVersion=0"), (false, "limit=250")] {
+        let server =
+            Server::new(|asked| if asked.watch { Reply::Watch(vec![]) } else { Reply::List(vec![]) });
+        let (sender, mut messages) = unbounded_channel();
+        let watch = Watch { from_cache, ..watch(&server, NODES, Message::Nodes) };
+        let _task = AbortOnDrop::spawn(watch.follow(sender));
+        messages.recv().await.unwrap();
+        let query = &server.asked()[0].query;
+        assert!(query.contains(expected), "{query}");
+        assert_eq!(query.contains("limit="), !from_cache, "{query}");
+    }
 }

@@ -164,6 +164,18 @@ pub struct TcpStateTraceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::LabelKey>", length(max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub pod_labels: Vec<String>,
+
+    /// Whether lines name the other end where the cluster knows it: the Service or the pod that had its address when
+    /// the connection began. While a trace on a node asks for it, the agent there watches Services and `EndpointSlices`
+    /// of the whole cluster.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub peer_names: bool,
+}
+
+/// For `skip_serializing_if`: what is not asked for is absent.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Address family.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::schema::Kind;
 use crate::{
     Attribution, Cgroup, Connection, Container, ContainerRuntime, Failure, Host, Interface, K8s, Netns,
-    Network, Owner, Process, Role, SchemaId, Thread, is_false,
+    Network, Owner, Peer, Process, Role, SchemaId, Thread, is_false,
 };
 
 /// One connection that has ended.
@@ -140,6 +140,9 @@ pub struct ConnectionAttributes {
     /// The cgroup that made the socket; absent where the kernel or the hook does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Who the other end is, where a trace of this line asks for it (`peerNames`) and the cluster knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<Peer>>,
     /// The interface to which the link-local addresses of the socket belong; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<Interface>,

@@ -24,6 +24,7 @@ mod hook;
 mod line;
 mod log;
 mod lost;
+mod peer;
 pub mod schema;
 mod start;
 mod transition;
@@ -36,6 +37,7 @@ pub use hook::Hook;
 pub use line::Line;
 pub use log::{Level, Log, LogAttributes};
 pub use lost::{ByPlace, Loss, Lost, LostAttributes};
+pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::Kind;
-use crate::{SchemaId, is_false};
+use crate::{Peer, SchemaId, is_false};
 
 /// One TCP state transition of one socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +96,9 @@ pub struct TransitionAttributes {
     /// The cgroup that made the socket; absent where the kernel or the hook does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Who the other end is, where a trace of this line asks for it (`peerNames`) and the cluster knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<Peer>>,
     /// The interface to which the link-local addresses of the socket belong; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<Interface>,

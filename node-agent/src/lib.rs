@@ -10,9 +10,9 @@
 //! ```
 //!
 //! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
-//! [`decode`], [`connection`], [`identity`], [`filter`], [`roster`], [`plan`] and [`limit`] are core: no I/O, and time is
-//! an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge. [`pipeline`] joins
-//! them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
+//! [`decode`], [`connection`], [`identity`], [`filter`], [`roster`], [`peers`], [`plan`] and [`limit`] are core: no I/O,
+//! and time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge.
+//! [`pipeline`] joins them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
 /// The product's version, the workspace's, as a literal.
 macro_rules! version {
@@ -37,6 +37,7 @@ pub mod kernel;
 pub mod limit;
 pub mod names;
 pub mod outlet;
+pub mod peers;
 pub mod pipeline;
 pub mod plan;
 pub mod preflight;

@@ -133,6 +133,7 @@ fn render(transitions: &[Transition], report: &mut Report) {
                     status: AttributionStatus::Resolved,
                 },
                 owner: Some(&owner),
+                peer: None,
                 traces: &traces,
             };
             format.transition(&mut out, 1, &event);

@@ -28,6 +28,7 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
         rate_limit: _,
         ttl,
         pod_labels,
+        peer_names: _,
     } = spec;
     check_selector(pod_selector, "spec.podSelector", errors);
     each(containers, "spec.containers", check_container_name, errors);

@@ -113,6 +113,7 @@ fn spec() -> impl Strategy<Value = Value> {
         [
             value(limit.boxed()),
             value(select(vec!["Any", "IPv4", "IPv6", "ipv6"]).prop_map(Value::from).boxed()),
+            value(select(vec![json!(true), json!(false), json!("yes")]).boxed()),
         ],
     )
         .prop_map(|(selector, lists, texts, others)| {
@@ -127,6 +128,7 @@ fn spec() -> impl Strategy<Value = Value> {
                 "ttl",
                 "rateLimit",
                 "family",
+                "peerNames",
             ];
             let values = lists.into_iter().chain(texts).chain(others);
             let fields = names.into_iter().zip(values);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kube_tcpstates_client::{Broken, Delta, Resource};
 use kube_tcpstates_crds::TraceKind;
 
-use super::resources::{self, NAMESPACES, NODES, PODS};
+use super::resources::{self, ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES};
+use crate::peers::{News, Told};
 use crate::plan::TraceObject;
 use crate::roster::PodInfo;
 
@@ -38,6 +39,8 @@ pub enum Change {
     Namespaces(Delta<NamespaceObject>),
     /// Of traces of a kind.
     Traces(TraceKind, Box<Delta<TraceObject>>),
+    /// Of Services or of their slices.
+    News(Box<News>),
     /// A list or watch does not work, and why.
     Broken(Broken),
     /// It works (again).
@@ -51,6 +54,10 @@ impl Change {
             Self::Pods(_) => PODS,
             Self::Nodes(_) => NODES,
             Self::Namespaces(_) => NAMESPACES,
+            Self::News(news) => match **news {
+                News::Services(_) => SERVICES,
+                News::Slices(_) => ENDPOINT_SLICES,
+            },
             Self::Traces(kind, _) => resources::of_traces(*kind),
             Self::Broken(broken) => broken.resource,
             Self::Works(resource) => *resource,
@@ -61,5 +68,14 @@ impl Change {
 impl From<Broken> for Change {
     fn from(broken: Broken) -> Self {
         Self::Broken(broken)
+    }
+}
+
+/// What a watch tells, as whoever keeps no watches has it.
+pub(super) fn told<T>(delta: Delta<T>) -> Told<T> {
+    match delta {
+        Delta::Listed(all) => Told::All(all),
+        Delta::Applied(object) => Told::Is(object),
+        Delta::Deleted(object) => Told::Gone(object),
     }
 }

@@ -12,6 +12,7 @@ use super::change::{Change, NodeObject};
 use super::knowledge::{Knowledge, Now};
 use super::observer::Observer;
 use crate::kernel::boot_ns;
+use crate::peers::News;
 use crate::pipeline::{Account, Handle};
 use crate::plan::{TraceStanding, View};
 
@@ -19,6 +20,8 @@ use crate::plan::{TraceStanding, View};
 pub trait Sink: Send + Sync + 'static {
     /// Trace by this from now on.
     fn view(&self, view: View);
+    /// This is new of who has which address. It belongs to the last view, and is of no use to one in which no trace asks.
+    fn news(&self, news: News);
     /// Asks for the counts.
     fn account(&self) -> tokio::sync::oneshot::Receiver<Account>;
 }
@@ -26,6 +29,10 @@ pub trait Sink: Send + Sync + 'static {
 impl Sink for Handle {
     fn view(&self, view: View) {
         Self::view(self, view);
+    }
+
+    fn news(&self, news: News) {
+        Self::news(self, news);
     }
 
     fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
@@ -44,10 +51,12 @@ pub struct Snapshot {
     pub loaded: usize,
     /// The lists that have not come yet.
     pub missing: Vec<Resource>,
+    /// Why lines go without the names of other ends that traces ask for.
+    pub nameless: Option<String>,
 }
 
 /// Drives what is known.
-pub struct Driver<S, F> {
+pub struct Driver<S, F, G> {
     /// What is known.
     pub knowledge: Knowledge,
     /// What the watches tell.
@@ -56,16 +65,18 @@ pub struct Driver<S, F> {
     pub sink: Option<Arc<S>>,
     /// Starts to watch namespaces.
     pub watch_namespaces: F,
+    /// Starts to watch Services and their slices.
+    pub watch_peers: G,
     /// For the report.
     pub snapshots: watch::Sender<Snapshot>,
     /// Told of every turn of the loop.
     pub observer: Arc<dyn Observer>,
 }
 
-impl<S: Sink, F: Fn() -> AbortOnDrop + Send> Driver<S, F> {
+impl<S: Sink, F: Fn() -> AbortOnDrop + Send, G: Fn() -> [AbortOnDrop; 2] + Send> Driver<S, F, G> {
     /// Until nobody can tell anything any more.
     pub async fn run(mut self) {
-        let mut namespaces = None;
+        let (mut namespaces, mut peers) = (None, None);
         let mut refused = Refused::default();
         let mut teller = Teller::new("agent");
         loop {
@@ -77,6 +88,9 @@ impl<S: Sink, F: Fn() -> AbortOnDrop + Send> Driver<S, F> {
                     sink.view(view);
                 }
             }
+            if let Some(sink) = &self.sink {
+                due.news.into_iter().for_each(|news| sink.news(news));
+            }
             if due.planned {
                 refused.log(&self.knowledge.planned().standings);
                 let needed = self.knowledge.planned().needs_namespaces;
@@ -84,6 +98,13 @@ impl<S: Sink, F: Fn() -> AbortOnDrop + Send> Driver<S, F> {
                     namespaces = Some((self.watch_namespaces)());
                 } else if !needed && namespaces.take().is_some() {
                     self.knowledge.forget_namespaces(now);
+                }
+                if !self.knowledge.asks_peers() {
+                    if peers.take().is_some() {
+                        self.knowledge.forget_peers();
+                    }
+                } else if peers.is_none() {
+                    peers = Some((self.watch_peers)());
                 }
             }
             self.publish(due.planned);
@@ -113,12 +134,14 @@ impl<S: Sink, F: Fn() -> AbortOnDrop + Send> Driver<S, F> {
         self.observer.turned(knowledge, planned);
         self.snapshots.send_if_modified(|last| {
             let missing: Vec<Resource> = knowledge.missing().collect();
-            if !planned && last.node.as_ref() == knowledge.node() && last.missing == missing {
+            let nameless = knowledge.nameless();
+            let is_same = last.node.as_ref() == knowledge.node() && last.missing == missing;
+            if !planned && is_same && last.nameless == nameless {
                 return false;
             }
             let standings = Arc::new(knowledge.planned().standings.clone());
             let loaded = knowledge.planned().plan.active().count();
-            let next = Snapshot { node: knowledge.node().cloned(), standings, loaded, missing };
+            let next = Snapshot { node: knowledge.node().cloned(), standings, loaded, missing, nameless };
             let changed = *last != next;
             *last = next;
             changed

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kube_tcpstates_client::{Delta, Resource};
+use kube_tcpstates_client::{Delta, Resource, Trouble};
 use kube_tcpstates_crds::TraceKind;
 use kube_tcpstates_crds::node::TraceState;
 
 use super::change::{Change, NamespaceObject, NodeObject};
 use super::resources::{self, NAMESPACES, PODS};
+use crate::peers::{News, Told};
 use crate::plan::{Inputs, NamespaceLabels, Plan, Planned, Planner, TraceKey, TraceObject, View};
 use crate::roster::{PodInfo, Roster};
 
@@ -66,6 +67,8 @@ pub struct Due {
     pub view: Option<View>,
     /// There is a new plan.
     pub planned: bool,
+    /// Of who has which address, for after the view.
+    pub news: Vec<News>,
 }
 
 /// Everything known of the cluster.
@@ -76,6 +79,9 @@ pub struct Knowledge {
     node: Option<NodeObject>,
     namespaces: NamespaceLabels,
     syncs: BTreeMap<Resource, SyncStatus>,
+    news: Vec<News>,
+    /// Of what tells who other ends are, that which cannot be read.
+    unread: BTreeMap<Resource, Trouble>,
     planner: Planner,
     planned: Planned,
     /// Namespaces of the pods that it was made for.
@@ -124,6 +130,10 @@ impl Knowledge {
     /// Something was told.
     pub fn take(&mut self, change: Change, now: Now) {
         let resource = change.resource();
+        // A watch that has ended may have spoken once more.
+        if resources::OF_PEERS.contains(&resource) && !self.asks_peers() {
+            return;
+        }
         match change {
             Change::Pods(delta) => {
                 self.heard(resource, &delta, now);
@@ -142,7 +152,16 @@ impl Knowledge {
                 self.traces(kind, *delta);
                 self.touch(now);
             }
-            Change::Broken(_) => {
+            Change::News(news) => {
+                let is_list = matches!(*news, News::Services(Told::All(_)) | News::Slices(Told::All(_)));
+                self.syncs.entry(resource).or_default().listed |= is_list;
+                self.works(resource, now);
+                self.news.push(*news);
+            }
+            Change::Broken(broken) => {
+                if resources::OF_PEERS.contains(&resource) {
+                    self.unread.insert(resource, broken.trouble);
+                }
                 let sync = self.syncs.entry(resource).or_default();
                 sync.broken_ns.get_or_insert(now.boot_ns);
             }
@@ -157,6 +176,34 @@ impl Knowledge {
         self.touch(now);
     }
 
+    /// An active trace asks who other ends are.
+    pub fn asks_peers(&self) -> bool {
+        self.planned.plan.asks_peers() != 0
+    }
+
+    /// Services and slices are not watched any more.
+    pub fn forget_peers(&mut self) {
+        self.news.clear();
+        for resource in resources::OF_PEERS {
+            self.syncs.remove(&resource);
+            self.unread.remove(&resource);
+        }
+    }
+
+    /// Why lines go without the names of other ends that traces ask for; `None` while they do not, and while the server
+    /// is only away.
+    pub fn nameless(&self) -> Option<String> {
+        let (resource, trouble) = self
+            .unread
+            .iter()
+            .find(|(_, trouble)| matches!(trouble, Trouble::Forbidden | Trouble::NotInstalled))?;
+        let resource = resource.plural();
+        Some(match trouble {
+            Trouble::Forbidden => format!("no peer names: the agent may not list and watch {resource}"),
+            _ => format!("no peer names: the API server has no {resource}"),
+        })
+    }
+
     /// What is due. Nothing until every list has come once: half of what there is would trace half of what is asked,
     /// or more than that.
     pub fn due(&mut self, now: Now) -> Due {
@@ -169,7 +216,7 @@ impl Knowledge {
         if planned {
             self.plan(now);
         }
-        Due { view: self.view(), planned }
+        Due { view: self.view(), planned, news: std::mem::take(&mut self.news) }
     }
 
     /// When there is something to do next, if nothing is told before, boot time.
@@ -199,7 +246,9 @@ impl Knowledge {
         let sync = self.syncs.entry(resource).or_default();
         sync.broken_ns = None;
         sync.last_ns = Some(now.boot_ns);
-        if resource == PODS && sync.listed && !self.roster.in_sync() {
+        let listed = sync.listed;
+        self.unread.remove(&resource);
+        if resource == PODS && listed && !self.roster.in_sync() {
             self.roster.set_in_sync(true);
             self.roster_changed = true;
         }

@@ -7,6 +7,7 @@ use kube_tcpstates_crds::TraceKind;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::peers::ServiceInfo;
 use crate::roster::ContainerInfo;
 
 const SECOND: u64 = 1_000 * MS;
@@ -296,4 +297,59 @@ fn a_node_that_was_made_again_is_followed() {
     assert_eq!(scene.knowledge.node(), None);
     scene.tell(Change::Nodes(Delta::Applied(node("n2"))));
     assert_eq!(scene.knowledge.node().unwrap().uid, "n2");
+}
+
+fn services(told: Told<ServiceInfo>) -> Change {
+    Change::News(Box::new(News::Services(told)))
+}
+
+fn refused(resource: Resource) -> Change {
+    Change::Broken(Broken { resource, trouble: Trouble::Forbidden, reason: String::new() })
+}
+
+#[test]
+fn who_has_which_address_is_handed_on_only_while_an_active_trace_asks() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Delta::Applied(pod("a"))));
+    scene.tell(traces(TraceKind::Namespaced, Delta::Applied(every_pod("t"))));
+    scene.last_view();
+    scene.tell(services(Told::All(vec![])));
+    assert_eq!((scene.due().news, scene.knowledge.asks_peers()), (vec![], false));
+
+    let asking = trace("asks", &json!({"podSelector": {}, "peerNames": true}));
+    scene.tell(traces(TraceKind::Namespaced, Delta::Applied(asking.clone())));
+    assert!(scene.last_view().unwrap().plan.asks_peers() != 0 && scene.knowledge.asks_peers());
+    scene.tell(services(Told::All(vec![])));
+    assert_eq!(scene.due().news, [News::Services(Told::All(vec![]))]);
+    assert_eq!(scene.due().news, [], "once");
+    assert!(scene.knowledge.sync(resources::SERVICES).in_sync());
+
+    // One that selects nobody here does not ask.
+    scene.tell(Change::Pods(Delta::Deleted(pod("a"))));
+    scene.pass(60 * SECOND);
+    scene.last_view();
+    assert!(!scene.knowledge.asks_peers());
+    scene.knowledge.forget_peers();
+    scene.tell(services(Told::All(vec![])));
+    scene.tell(Change::Works(resources::SERVICES));
+    assert_eq!(scene.due().news, []);
+    assert_eq!(scene.knowledge.sync(resources::SERVICES), SyncStatus::default());
+}
+
+#[test]
+fn a_trace_that_asks_for_names_which_cannot_be_read_goes_on_and_it_is_said_why() {
+    let mut scene = Scene::synced();
+    scene.tell(Change::Pods(Delta::Applied(pod("a"))));
+    let asking = trace("asks", &json!({"podSelector": {}, "peerNames": true}));
+    scene.tell(traces(TraceKind::Namespaced, Delta::Applied(asking)));
+    scene.last_view();
+    assert_eq!(scene.knowledge.nameless(), None);
+    scene.tell(broken(resources::SERVICES));
+    assert_eq!(scene.knowledge.nameless(), None, "the server is only away");
+    scene.tell(refused(resources::ENDPOINT_SLICES));
+    let why = "no peer names: the agent may not list and watch endpointslices";
+    assert_eq!(scene.knowledge.nameless().as_deref(), Some(why));
+    assert_eq!(scene.knowledge.planned().standings[0].state, TraceState::Tracing);
+    scene.tell(Change::Works(resources::ENDPOINT_SLICES));
+    assert_eq!(scene.knowledge.nameless(), None);
 }

@@ -29,6 +29,7 @@ mod objects;
 mod observer;
 mod report;
 pub mod resources;
+mod slices;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,10 +108,19 @@ impl Cluster {
         let report =
             Report { node: config.node, facts: config.facts, snapshots: reported, accounts: counted };
         tasks.push(AbortOnDrop::spawn(report.write(client.clone(), Arc::clone(&observer))));
+        let (peers_client, peers_sender) = (client.clone(), sender.clone());
+        let watch_peers = move || {
+            [
+                AbortOnDrop::spawn(objects::services(&peers_client).follow(peers_sender.clone())),
+                AbortOnDrop::spawn(objects::slices(&peers_client).follow(peers_sender.clone())),
+            ]
+        };
         let watch_namespaces =
             move || AbortOnDrop::spawn(objects::namespaces(&client).follow(sender.clone()));
         let knowledge = Knowledge::new(config.max_traces_per_namespace);
-        Driver { knowledge, changes: receiver, sink, watch_namespaces, snapshots, observer }.run().await;
+        Driver { knowledge, changes: receiver, sink, watch_namespaces, watch_peers, snapshots, observer }
+            .run()
+            .await;
         drop(tasks);
     }
 }
@@ -147,6 +157,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::peers::News;
     use crate::plan::View;
 
     /// A pipeline that answers twice and then never again.
@@ -158,6 +169,7 @@ mod tests {
 
     impl Sink for Twice {
         fn view(&self, _: View) {}
+        fn news(&self, _: News) {}
 
         fn account(&self) -> oneshot::Receiver<Account> {
             let (sender, receiver) = oneshot::channel();

@@ -1,13 +1,15 @@
 //! Which objects are watched and what is kept of each; the rest is dropped as soon as it is read.
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::{Api, Client};
 use kube_tcpstates_client::Watch;
 use kube_tcpstates_crds::{ClusterTcpStateTrace, TcpStateTrace, TraceKind};
 
-use super::change::{Change, NamespaceObject, NodeObject};
-use super::resources::{CLUSTER_TRACES, NAMESPACES, NODES, PODS, TRACES};
+use super::change::{Change, NamespaceObject, NodeObject, told};
+use super::resources::{CLUSTER_TRACES, ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES, TRACES};
+use super::slices::{EndpointSlice, OLDER};
+use crate::peers::{News, ServiceInfo, SliceInfo};
 use crate::plan::TraceObject;
 use crate::roster::PodInfo;
 
@@ -16,10 +18,12 @@ pub(super) fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo, Change> {
     Watch {
         resource: PODS,
         api: Api::all(client.clone()),
+        older: None,
         fields: Some(format!("spec.nodeName={node}")),
         keep: |pod| PodInfo::from_api(&pod),
         message: Change::Pods,
         lists_again: false,
+        from_cache: false,
     }
 }
 
@@ -28,12 +32,14 @@ pub(super) fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>
     Watch {
         resource: NODES,
         api: Api::all(client.clone()),
+        older: None,
         fields: Some(format!("metadata.name={node}")),
         keep: |node| {
             Some(NodeObject { uid: node.metadata.uid?, labels: node.metadata.labels.unwrap_or_default() })
         },
         message: Change::Nodes,
         lists_again: false,
+        from_cache: false,
     }
 }
 
@@ -42,6 +48,7 @@ pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>,
     Watch {
         resource: NAMESPACES,
         api: Api::all(client.clone()),
+        older: None,
         fields: None,
         keep: |namespace| {
             let metadata = namespace.metadata;
@@ -49,6 +56,35 @@ pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>,
         },
         message: Change::Namespaces,
         lists_again: false,
+        from_cache: false,
+    }
+}
+
+/// Services of the whole cluster.
+pub(super) fn services(client: &Client) -> Watch<Service, ServiceInfo, Change> {
+    Watch {
+        resource: SERVICES,
+        api: Api::all(client.clone()),
+        older: None,
+        fields: None,
+        keep: |service| ServiceInfo::from_api(&service),
+        message: |delta| Change::News(Box::new(News::Services(told(delta)))),
+        lists_again: false,
+        from_cache: true,
+    }
+}
+
+/// The pods behind them.
+pub(super) fn slices(client: &Client) -> Watch<EndpointSlice, SliceInfo, Change> {
+    Watch {
+        resource: ENDPOINT_SLICES,
+        api: Api::all_with(client.clone(), &EndpointSlice::api("v1")),
+        older: Some(Api::all_with(client.clone(), &EndpointSlice::api(OLDER))),
+        fields: None,
+        keep: |slice| slice.kept(),
+        message: |delta| Change::News(Box::new(News::Slices(told(delta)))),
+        lists_again: false,
+        from_cache: true,
     }
 }
 
@@ -59,18 +95,22 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
         TraceKind::Namespaced => Watch {
             resource: TRACES,
             api: Api::all_with(client.clone(), &ApiResource::erase::<TcpStateTrace>(&())),
+            older: None,
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
             message: |delta| Change::Traces(TraceKind::Namespaced, Box::new(delta)),
             lists_again: true,
+            from_cache: false,
         },
         TraceKind::Cluster => Watch {
             resource: CLUSTER_TRACES,
             api: Api::all_with(client.clone(), &ApiResource::erase::<ClusterTcpStateTrace>(&())),
+            older: None,
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
             message: |delta| Change::Traces(TraceKind::Cluster, Box::new(delta)),
             lists_again: true,
+            from_cache: false,
         },
     }
 }
@@ -84,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::resources;
+    use crate::peers::Told;
 
     fn client() -> Client {
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
@@ -130,6 +171,23 @@ mod tests {
         assert_eq!(fields, None);
         let kept = NamespaceObject { name: "a".to_owned(), labels: labels.into() };
         assert_eq!(change, Change::Namespaces(Delta::Applied(kept)));
+    }
+
+    #[tokio::test]
+    async fn services_and_slices_are_told_as_news_of_addresses() {
+        let service = json!({"metadata": metadata(Some("shop")), "spec": {"clusterIP": "10.96.0.7"}});
+        let (_, change) = told(services(&client()), service);
+        let Change::News(news) = change else { panic!("{change:?}") };
+        let News::Services(Told::Is(service)) = *news else { panic!("{news:?}") };
+        assert_eq!((service.name.as_str(), service.own.len()), ("a", 1));
+
+        let slice = json!({"metadata": metadata(Some("shop")), "addressType": "IPv4", "endpoints": []});
+        let watch = slices(&client());
+        let older = watch.older.as_ref().unwrap().resource_url().to_owned();
+        assert_eq!(Resource::of_path(&older, &resources::WATCHED), Some(ENDPOINT_SLICES), "{older}");
+        let (_, change) = told(watch, slice);
+        let Change::News(news) = change else { panic!("{change:?}") };
+        assert!(matches!(*news, News::Slices(Told::Is(_))), "{news:?}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use kube_tcpstates_common::{
 use super::{
     held::HeldForOwner,
     ledger::Ledger,
+    other_end::OtherEnds,
     owner::{Owners, Resolved},
     standing::Awaited,
     undecided::{Decided, Undecided},
@@ -18,6 +19,7 @@ use crate::{
     kernel::{Clock, boot_ns, jiffy_ns},
     limit::{Admission, RateLimiter},
     outlet::{Offer, Outlets},
+    peers::News,
     plan::{Stories, View},
     render::{Event, ended::Ended},
 };
@@ -41,6 +43,7 @@ pub(super) struct Flow {
     jiffy_ns: u64,
     /// Transitions that became two lines: one of the transition, and one of the connection that it ends.
     pub(super) told_twice: u64,
+    other_ends: OtherEnds,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
@@ -75,6 +78,7 @@ impl Flow {
             stories: Stories::default(),
             jiffy_ns: jiffy_ns(),
             told_twice: 0,
+            other_ends: OtherEnds::default(),
             offered: 0,
             count,
         }
@@ -186,7 +190,13 @@ impl Flow {
     pub(super) fn look_through(&mut self, view: View) {
         self.asks_labels = view.plan.asks_labels();
         self.stories = Stories::of(&view.plan);
+        self.other_ends.look_through(&view, &self.clock);
         self.owners.look_through(view);
+    }
+
+    /// The cluster tells of Services or slices.
+    pub(super) fn hear(&mut self, news: News) {
+        self.other_ends.hear(news, &self.clock);
     }
 
     /// From a generation on bits mean what they mean in the plan in force. What waits under a bit that means another
@@ -269,6 +279,7 @@ impl Flow {
             connection_id: self.ids.id(transition),
             attribution: resolved.attribution,
             owner: labelled.as_deref().or(resolved.owner.as_deref()),
+            peer: self.other_ends.of(wanted, transition),
             traces: self.ledger.names().of(wanted),
         };
         let offer = match story {
@@ -276,7 +287,7 @@ impl Flow {
             Some(story) => {
                 let listener = story.listener.map(|(socket, birth_ns)| self.ids.of(socket, birth_ns));
                 let start_ns = self.clock.unix_ns(story.start_ns);
-                self.outlets.connection(&event, &Ended { story, start_ns, listener })
+                self.outlets.connection(&event, &Ended { story, start_ns, listener, brief: false })
             }
         };
         if offer == Offer::Accepted {

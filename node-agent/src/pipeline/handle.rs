@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use super::Account;
-use crate::{kernel::Waker, plan::View};
+use crate::{kernel::Waker, peers::News, plan::View};
 
 /// Asked of the pipeline from outside.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) enum Request {
     Heartbeat,
     /// Trace by this from now on.
     View(Box<View>),
+    /// Who has which address.
+    News(Box<News>),
     /// Tell everything.
     Account(tokio::sync::oneshot::Sender<Account>),
 }
@@ -57,6 +59,11 @@ impl Handle {
     /// Has it trace by another view.
     pub fn view(&self, view: View) {
         self.ask(Request::View(Box::new(view)));
+    }
+
+    /// Tells it who has which address.
+    pub fn news(&self, news: News) {
+        self.ask(Request::News(Box::new(news)));
     }
 
     /// Asks for its counts. The answer never comes from a pipeline that has ended.

@@ -20,6 +20,7 @@ mod handle;
 mod held;
 mod ledger;
 mod membership;
+mod other_end;
 mod owner;
 mod replay;
 mod report;
@@ -319,6 +320,7 @@ impl Pipeline {
                     self.try_to_put_in_force(*view);
                     self.flow.outlets.flush();
                 }
+                Ok(Request::News(news)) => self.flow.hear(*news),
                 Ok(Request::Account(answer)) => {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.account());

@@ -31,6 +31,8 @@ pub struct ActiveTrace {
     pub burst: u32,
     /// Keys of pod labels that its lines show.
     pub pod_labels: Vec<String>,
+    /// Its lines name the other end.
+    pub peer_names: bool,
 }
 
 /// A container of a pod, as far as it is known.
@@ -91,6 +93,7 @@ impl Plan {
             lines_per_second: 0,
             burst: 0,
             pod_labels: Vec::new(),
+            peer_names: false,
         };
         Self::new(vec![Some(Arc::new(trace))], 1)
     }
@@ -123,6 +126,11 @@ impl Plan {
     /// Bits of the traces whose lines show labels of the pod.
     pub fn asks_labels(&self) -> TraceSet {
         self.bits(|trace| !trace.pod_labels.is_empty())
+    }
+
+    /// Bits of the traces whose lines name the other end.
+    pub fn asks_peers(&self) -> TraceSet {
+        self.bits(|trace| trace.peer_names)
     }
 
     fn bits(&self, is: impl Fn(&ActiveTrace) -> bool) -> TraceSet {
@@ -200,6 +208,7 @@ pub(crate) mod support {
                     lines_per_second: 0,
                     burst: 0,
                     pod_labels: Vec::new(),
+                    peer_names: false,
                 })
             })
         };

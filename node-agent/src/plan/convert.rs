@@ -27,6 +27,7 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         mode,
         rate_limit: _,
         pod_labels: _,
+        peer_names: _,
         family,
         role,
         local_ports,

@@ -33,6 +33,8 @@ pub struct TraceStanding {
     /// Pods selected on this node: those that exist and have not ended. A trace of none may be active for some
     /// seconds, since sockets outlive their pods.
     pub pods: u32,
+    /// It asks for names of other ends.
+    pub peer_names: bool,
 }
 
 /// Makes plans, one after the other: it remembers which trace has which bit.
@@ -218,7 +220,8 @@ fn standing(trace: &TraceObject, pods: u32, hindrance: Option<Hindrance>) -> Tra
         Some(Hindrance { state, reason, field, message }) => (state, Some(reason), field, Some(message)),
     };
     let (uid, key, generation) = (trace.uid.clone(), trace.key.clone(), trace.generation);
-    TraceStanding { uid, key, generation, state, reason, field, message, pods }
+    let peer_names = trace.checked.as_ref().is_ok_and(|checked| checked.spec.peer_names);
+    TraceStanding { uid, key, generation, state, reason, field, message, pods, peer_names }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use kube_tcpstates_events::{EndCause, Line, Outcome};
 
 use super::append::{decimal, literal};
 use super::cache::Cache;
-use super::ended::Ended;
+use super::ended::{self, Ended};
 use super::escape::json_bytes;
 use super::event::{Event, comm, otel_state};
 use super::format::{Format, FormatEntry};
@@ -16,6 +16,7 @@ use super::json::{endpoint, error, family, is_known};
 use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::InDocuments;
+use super::peer::where_it_fits;
 use super::time::UtcClock;
 use crate::connection::{CommunityId, Story};
 use crate::decode::{Role, Transition};
@@ -44,10 +45,8 @@ impl Ecs {
     pub fn new(run: u32) -> Self {
         Self { clock: UtcClock::default(), own: Own::new(OBSERVER, run), owners: Cache::default() }
     }
-}
 
-impl Format for Ecs {
-    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+    fn write(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
         out.extend_from_slice(br#"{"@timestamp":""#);
@@ -66,10 +65,10 @@ impl Format for Ecs {
         literal(out, "}\n");
     }
 
-    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+    fn write_ended(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, InDocuments::new));
-        let community = CommunityId::of(transition);
+        let community = if ended.brief { None } else { CommunityId::of(transition) };
         literal(out, r#"{"@timestamp":""#);
         self.clock.append(out, event.unix_ns);
         literal(out, r#"","ecs":{"version":""#);
@@ -84,6 +83,16 @@ impl Format for Ecs {
         let extra = Extra { state: None, community: community.as_ref(), owner };
         self.own.append_ended(out, seq, event, ended, extra);
         literal(out, "}\n");
+    }
+}
+
+impl Format for Ecs {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+        where_it_fits(out, event, |out, event| self.write(out, seq, event));
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        ended::where_it_fits(out, event, ended, |out, event, ended| self.write_ended(out, seq, event, ended));
     }
 
     fn line(&self, out: &mut Vec<u8>, line: &Line) {
@@ -159,7 +168,7 @@ fn network(out: &mut Vec<u8>, transition: &Transition, ended: Option<(&Story, Op
     let socket = ended.and_then(|(story, _)| story.socket);
     if let Some(socket) = socket {
         literal(out, r#","bytes":"#);
-        decimal(out, socket.sent.bytes + socket.received.bytes);
+        decimal(out, socket.sent.bytes.saturating_add(socket.received.bytes));
     }
     out.extend_from_slice(match transition.role {
         Some(Role::Client) => br#","direction":"egress"}"#,

@@ -3,12 +3,14 @@
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::Direction;
 
+use super::MAX_LINE;
 use super::append::{decimal, hex16, literal};
+use super::event::Event;
 use super::names::{first, next};
 use super::time::UtcClock;
 use crate::connection::Story;
 
-/// What a line of a connection is made from, beside the [`super::Event`] of the transition that ends it.
+/// What a line of a connection is made from, beside the [`Event`] of the transition that ends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
     /// What it was.
@@ -17,6 +19,40 @@ pub struct Ended<'a> {
     pub start_ns: u64,
     /// Id of the listener it was accepted from.
     pub listener: Option<u64>,
+    /// The line must not become long.
+    pub brief: bool,
+}
+
+impl<'a> Ended<'a> {
+    /// Without what makes the line long.
+    fn brief(&self, story: &'a mut Story) -> Self {
+        *story = Story { socket: None, states: [None; State::TIMED.len()], ..*self.story };
+        Self { story, listener: None, brief: true, ..*self }
+    }
+}
+
+/// Writes a line: whole, or without the names of the other end, or without the figures, so that it is not too long.
+/// Only names of hundreds of characters make it so.
+pub(super) fn where_it_fits(
+    out: &mut Vec<u8>,
+    event: &Event<'_>,
+    ended: &Ended<'_>,
+    mut write: impl FnMut(&mut Vec<u8>, &Event<'_>, &Ended<'_>),
+) {
+    let start = out.len();
+    write(out, event, ended);
+    if out.len() - start < MAX_LINE {
+        return;
+    }
+    let event = Event { peer: None, ..*event };
+    out.truncate(start);
+    write(out, &event, ended);
+    if out.len() - start < MAX_LINE {
+        return;
+    }
+    let mut story = *ended.story;
+    out.truncate(start);
+    write(out, &event, &ended.brief(&mut story));
 }
 
 /// Names of the times in states, as [`State::TIMED`] orders them.

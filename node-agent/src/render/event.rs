@@ -4,7 +4,7 @@ use kube_tcpstates_common::state::State;
 
 use super::Attribution;
 use crate::decode::Transition;
-use crate::names::{Numbered, Owner, TraceNames};
+use crate::names::{Numbered, Owner, Peer, TraceNames};
 
 /// A transition with everything the earlier stations learned about it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Event<'a> {
     pub attribution: Attribution,
     /// The owner; `None` when unknown.
     pub owner: Option<&'a Numbered<Owner>>,
+    /// The other end, where a trace that wants the line asks for it and it is known.
+    pub peer: Option<&'a Numbered<Peer>>,
     /// The traces that want the line.
     pub traces: &'a TraceNames,
 }

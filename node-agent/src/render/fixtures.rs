@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kube_tcpstates_common::state::State;
 
-use crate::names::{Numbered, Owner, TraceName, TraceNames, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, Peer, TraceName, TraceNames, Workload, WorkloadKind};
 
 use super::{Attribution, AttributionSource, AttributionStatus, Event};
 use crate::decode::{Endpoint, NetworkType, OnCpu, OwnerSource, Process, Role, Transition};
@@ -16,6 +16,7 @@ pub(crate) struct Fixture {
     pub(crate) connection_id: u64,
     pub(crate) attribution: Attribution,
     pub(crate) owner: Option<Numbered<Owner>>,
+    pub(crate) peer: Option<Numbered<Peer>>,
     pub(crate) traces: TraceNames,
 }
 
@@ -81,6 +82,7 @@ impl Fixture {
             connection_id: self.connection_id,
             attribution: self.attribution,
             owner: self.owner.as_ref(),
+            peer: self.peer.as_ref(),
             traces: &self.traces,
         }
     }
@@ -92,6 +94,7 @@ impl Fixture {
             connection_id,
             attribution: Attribution { source: AttributionSource::None, status: AttributionStatus::Unknown },
             owner: None,
+            peer: None,
             traces: Numbered::new(Vec::new()),
         }
     }

@@ -4,7 +4,7 @@ use kube_tcpstates_events::Line;
 
 use super::append::{address, decimal, literal};
 use super::cache::Cache;
-use super::ended::Ended;
+use super::ended::{self, Ended};
 use super::errno;
 use super::escape::json_bytes;
 use super::event::{Event, comm, otel_state};
@@ -12,6 +12,7 @@ use super::format::{Format, FormatEntry};
 use super::line;
 use super::own::{Extra, Own, members};
 use super::owner::{InDocuments, JsonOwner};
+use super::peer::where_it_fits;
 use super::time::UtcClock;
 use crate::connection::CommunityId;
 use crate::decode::{Endpoint, NetworkType, Transition};
@@ -37,10 +38,8 @@ impl Json {
     pub fn new(run: u32) -> Self {
         Self { clock: UtcClock::default(), own: Own::new("\"", run), owners: Cache::default() }
     }
-}
 
-impl Format for Json {
-    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+    fn write(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
         let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
@@ -54,11 +53,11 @@ impl Format for Json {
         literal(out, "}\n");
     }
 
-    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+    fn write_ended(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
         let transition = event.transition;
         let owner = event.owner.map(|owner| self.owners.of(owner, |owner| InDocuments::new(owner).json));
         let (outside, own) = owner.map_or((&[][..], &[][..]), |owner| (&owner.outside, &owner.own));
-        let community = CommunityId::of(transition);
+        let community = if ended.brief { None } else { CommunityId::of(transition) };
         literal(out, r#"{"time":""#);
         self.clock.append(out, event.unix_ns);
         let extra = Extra { state: None, community: community.as_ref(), owner: [own, &[]] };
@@ -68,6 +67,16 @@ impl Format for Json {
         members(out, outside);
         process(out, transition);
         literal(out, "}\n");
+    }
+}
+
+impl Format for Json {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+        where_it_fits(out, event, |out, event| self.write(out, seq, event));
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        ended::where_it_fits(out, event, ended, |out, event, ended| self.write_ended(out, seq, event, ended));
     }
 
     fn line(&self, out: &mut Vec<u8>, line: &Line) {

@@ -23,6 +23,7 @@ pub mod line;
 mod names;
 mod own;
 mod owner;
+mod peer;
 mod table;
 mod text;
 pub mod time;
@@ -32,6 +33,8 @@ mod traces;
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod property;
+#[cfg(test)]
+mod property_ended;
 
 pub use csv::Csv;
 pub use ecs::Ecs;

@@ -78,6 +78,8 @@ names! {
     unit = "unit";
     cgroup = "cgroup";
     netns = "netns";
+    peer = "peer";
+    k8s = "k8s";
     interface = "interface";
     index = "index";
     inode = "inode";

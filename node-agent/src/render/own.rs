@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::ended::{self, Ended};
 use super::event::Event;
 use super::names::{first, next};
+use super::peer::PeerNames;
 use super::time::UtcClock;
 use super::traces::traces;
 use crate::connection::CommunityId;
@@ -19,6 +20,7 @@ pub(super) struct Own {
     heads: [Vec<u8>; 2],
     /// Of the time at which connections began: another than that of the line.
     start_clock: UtcClock,
+    peers: PeerNames,
     traces: Cache<Vec<u8>>,
 }
 
@@ -50,7 +52,12 @@ impl Own {
             parts.concat().into()
         };
         let heads = ["transition", "connection"].map(head);
-        Self { heads, start_clock: UtcClock::default(), traces: Cache::default() }
+        Self {
+            heads,
+            start_clock: UtcClock::default(),
+            peers: PeerNames::default(),
+            traces: Cache::default(),
+        }
     }
 
     /// `,"tcpstates":{...}`
@@ -92,6 +99,7 @@ impl Own {
             literal(out, "\"}");
         }
         extra.owner.into_iter().for_each(|owner| members(out, owner));
+        self.peers.append(out, event.peer);
         places(out, transition);
         attribution(out, event);
         members(out, self.traces.of(event.traces, |names| traces(names)));

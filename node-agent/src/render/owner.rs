@@ -10,9 +10,9 @@ use crate::names::Owner;
 /// Bytes that an owner may take of a JSON line. Pod labels are left out, last first, until it fits.
 const FRAGMENT_MAX: usize = 2_000;
 /// Escaped bytes of a name that Kubernetes bounds at 253 characters.
-const NAME_MAX: usize = 256;
+pub(super) const NAME_MAX: usize = 256;
 /// Escaped bytes of a name that Kubernetes bounds at 63 characters.
-const LABEL_MAX: usize = 64;
+pub(super) const LABEL_MAX: usize = 64;
 /// Escaped bytes of a cluster's name, a container's id, a slice, a unit: unbounded at their source.
 const FREE_MAX: usize = 164;
 
@@ -75,7 +75,7 @@ fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
     PodLabels { omitted: labels.len() - shown.len(), shown }
 }
 
-fn named(parent: &mut Object<'_>, key: &str, name: Option<&str>, max: usize) {
+pub(super) fn named(parent: &mut Object<'_>, key: &str, name: Option<&str>, max: usize) {
     let mut object = parent.object(key);
     object.text("name", name, max);
     object.close();

@@ -1,6 +1,9 @@
 //! The hand-written lines against the types of the events crate, over random events; and how fast they are made.
 
+mod peer;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events as events;
@@ -8,8 +11,9 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use self::peer::{peer, sample_peer, typed_peer, workload};
 use super::fixtures::{Fixture, bare, pod};
-use crate::names::{Numbered, Owner, TraceName, Workload, WorkloadKind};
+use crate::names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind};
 
 use super::{
     AttributionSource, AttributionStatus, Ecs, Errno, FORMATS, Format as _, FormatOptions, Json, MAX_LINE,
@@ -19,23 +23,25 @@ use crate::decode::{Endpoint, OnCpu, OwnerSource, Process, Role, Transition};
 
 /// An event and what its owner and its traces were rendered from.
 #[derive(Debug)]
-struct Sample {
+pub(super) struct Sample {
     transition: Transition,
     unix_ns: u64,
     connection_id: u64,
     attribution: events::Attribution,
     owner: Option<Owner>,
+    peer: Option<Peer>,
     traces: Vec<TraceName>,
 }
 
 impl Sample {
-    fn fixture(&self) -> Fixture {
+    pub(super) fn fixture(&self) -> Fixture {
         Fixture {
             transition: self.transition,
             unix_ns: self.unix_ns,
             connection_id: self.connection_id,
             attribution: self.attribution,
             owner: self.owner.clone().map(Numbered::new),
+            peer: self.peer.clone().map(Numbered::new),
             traces: Numbered::new(self.traces.clone()),
         }
     }
@@ -110,6 +116,7 @@ impl Sample {
             container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),
             host: (host != events::Host::default()).then_some(host),
             cgroup: transition.cgroup_id.map(|id| events::Cgroup { id: id.to_string() }),
+            peer: self.peer.as_ref().map(typed_peer),
             interface: transition.interface.map(|index| events::Interface { index }),
             netns: (netns != events::Netns::default()).then_some(netns),
             attribution: self.attribution,
@@ -226,20 +233,14 @@ prop_compose! {
     fn owner()(
         ids in (text(), text(), option::of(Just("cri-o")), option::of(Just("guaranteed"))),
         names in (text(), text(), text(), text(), text()),
-        workload in option::of((
-            prop::sample::select(vec![
-                WorkloadKind::Deployment, WorkloadKind::ReplicaSet, WorkloadKind::StatefulSet,
-                WorkloadKind::DaemonSet, WorkloadKind::Job, WorkloadKind::CronJob,
-            ]),
-            "[a-z]{1,20}",
-        )),
+        workload in workload(),
         pod_labels in prop::collection::btree_map("[a-z./\"]{1,20}", "[a-z\"\n]{0,9}", 0..3),
         host in (text(), text()),
     ) -> Owner {
         Owner {
             container_id: ids.0, pod_uid: ids.1, runtime: ids.2, qos: ids.3,
             pod_name: names.0, namespace: names.1, container_name: names.2, node: names.3, cluster: names.4,
-            workload: workload.map(|(kind, name)| Workload { kind, name }),
+            workload,
             pod_labels: pod_labels.into_iter().collect(),
             host_slice: host.0, host_unit: host.1,
         }
@@ -247,7 +248,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn sample()(
+    pub(super) fn sample()(
         transition in transition(),
         unix_ns in any::<u64>(),
         connection_id in any::<u64>(),
@@ -260,6 +261,7 @@ prop_compose! {
             AttributionStatus::Unknown,
         ]),
         owner in option::of(owner()),
+        peer in option::of(peer()),
         traces in prop::collection::vec(
             prop_oneof![
                 "[a-z]{1,9}/[a-z\"]{1,9}".prop_map(TraceName::Namespaced),
@@ -269,12 +271,12 @@ prop_compose! {
         ),
     ) -> Sample {
         let attribution = events::Attribution { source, status };
-        Sample { transition, unix_ns, connection_id, attribution, owner, traces }
+        Sample { transition, unix_ns, connection_id, attribution, owner, peer, traces }
     }
 }
 
 /// What every line of text for a machine must be: one line, under the bound, nothing in it that acts.
-fn assert_sound(line: &[u8]) -> String {
+pub(super) fn assert_sound(line: &[u8]) -> String {
     let text = String::from_utf8(line.to_vec()).unwrap();
     assert!(text.len() < MAX_LINE, "{} bytes: {text}", text.len());
     assert!(!text.strip_suffix('\n').unwrap().chars().any(escape::acts), "{text}");
@@ -351,7 +353,7 @@ proptest! {
 }
 
 /// Everything as long as it can be and longer.
-fn worst() -> Fixture {
+pub(super) fn worst() -> Fixture {
     let long = || Some("\u{1b}\"".repeat(5_000));
     let address = "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
     let end = Endpoint { address, port: u16::MAX };
@@ -393,6 +395,20 @@ fn worst() -> Fixture {
         host_unit: long(),
         ..pod()
     };
+    let namespace: Arc<str> = "\u{1b}".repeat(5_000).into();
+    let peer = Peer {
+        service: Some(Arc::new(ServiceName {
+            namespace: Arc::clone(&namespace),
+            name: Arc::clone(&namespace),
+        })),
+        pod: Some(Arc::new(PodName {
+            name: (&*namespace).into(),
+            uid: (&*namespace).into(),
+            namespace,
+            workload: long().map(|name| Workload { kind: WorkloadKind::StatefulSet, name }),
+        })),
+        source: events::PeerSource::EndpointSlice,
+    };
     let trace = |n: usize| {
         if n.is_multiple_of(2) { TraceName::Namespaced } else { TraceName::Cluster }
     };
@@ -401,6 +417,7 @@ fn worst() -> Fixture {
         transition,
         unix_ns: u64::MAX,
         owner: Some(Numbered::new(owner)),
+        peer: Some(Numbered::new(peer)),
         traces: Numbered::new(names),
         ..Fixture::client()
     }
@@ -417,6 +434,45 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
         if text.starts_with('{') {
             assert!(serde_json::from_str::<Value>(&text).is_ok());
             assert!(text.contains("labels_omitted") && text.contains("traces_omitted"));
+        }
+    }
+}
+
+#[test]
+fn names_of_the_other_end_are_left_out_where_they_would_make_a_line_too_long() {
+    let peer = |fixture: &Fixture| {
+        FORMATS
+            .iter()
+            .filter(|format| !format.columns)
+            .map(|format| {
+                let mut out = b"before\n".to_vec();
+                (format.make)(&FormatOptions::default()).transition(&mut out, 1, &fixture.event());
+                let line: Value = serde_json::from_slice(&out["before\n".len()..]).unwrap();
+                line["tcpstates"].get("peer").is_some()
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut fixture = Fixture { peer: worst().peer, ..Fixture::client() };
+    assert_eq!(peer(&fixture), [true, true]);
+    fixture.owner = worst().owner;
+    fixture.traces = worst().traces;
+    fixture.transition = worst().transition;
+    assert_eq!(peer(&fixture), [false, false]);
+}
+
+#[test]
+fn in_steady_state_a_document_takes_no_allocation_with_the_other_end_or_without() {
+    let with = Fixture { peer: Some(Numbered::new(sample_peer())), ..Fixture::client() };
+    for fixture in [Fixture::client(), with] {
+        for format in FORMATS.iter().filter(|format| !format.columns) {
+            let mut format = (format.make)(&FormatOptions::default());
+            let mut out = Vec::with_capacity(2 * MAX_LINE);
+            let mut line = || {
+                out.clear();
+                format.transition(&mut out, 1, &fixture.event());
+            };
+            line();
+            assert_eq!(allocation_counter::measure(line).count_total, 0);
         }
     }
 }

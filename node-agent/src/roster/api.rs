@@ -1,10 +1,12 @@
 //! From a pod as the API server hands it out to what is kept of it.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::workload::workload;
-use super::{ContainerInfo, PodInfo};
+use super::{ContainerInfo, PodInfo, PodNetwork};
 
 /// On a mirror pod: what the kubelet calls the static pod, also in cgroup paths.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -25,6 +27,7 @@ impl PodInfo {
             workload: workload(metadata),
             containers: containers(pod.spec.as_ref(), pod.status.as_ref()),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
+            network: network(pod.spec.as_ref(), pod.status.as_ref()),
         })
     }
 }
@@ -34,6 +37,20 @@ fn config_hash(metadata: &ObjectMeta) -> Option<String> {
     let annotations = metadata.annotations.as_ref()?;
     let hash = annotations.get(CONFIG_HASH).filter(|hash| !hash.is_empty())?;
     (annotations.get(CONFIG_MIRROR) == Some(hash)).then(|| hash.clone())
+}
+
+/// `podIP` is the first of `podIPs`, and all there is from servers before 1.16.
+fn network(spec: Option<&PodSpec>, status: Option<&PodStatus>) -> PodNetwork {
+    let all = status.into_iter().flat_map(|status| status.pod_ips.iter().flatten()).map(|ip| &ip.ip);
+    let mut addresses: Vec<_> = all.filter_map(|ip| ip.parse().ok()).collect();
+    if addresses.is_empty() {
+        addresses.extend(status.and_then(|status| status.pod_ip.as_ref()?.parse::<IpAddr>().ok()));
+    }
+    PodNetwork {
+        addresses,
+        is_the_nodes: spec.is_some_and(|spec| spec.host_network == Some(true)),
+        started_s: status.and_then(|status| Some(status.start_time.as_ref()?.0.as_second())),
+    }
 }
 
 /// Containers that the spec names, in its order, with the ids of the status.
@@ -109,7 +126,8 @@ mod tests {
                 "ephemeralContainers": [{"name": "debug"}],
             },
             "status": {
-                "phase": "Running",
+                "phase": "Running", "podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}, {"ip": "fd00::3"}],
+                "startTime": "2026-11-22T15:25:00Z",
                 "containerStatuses": [
                     {"name": "app", "containerID": "containerd://aa", "image": "", "imageID": "", "ready": true,
                      "restartCount": 1, "lastState": {"terminated": {"containerID": "containerd://bb", "exitCode": 1}}},
@@ -145,8 +163,24 @@ mod tests {
                 container("debug", &["dd"]),
             ],
             ended: false,
+            network: PodNetwork {
+                addresses: vec!["10.1.2.3".parse().unwrap(), "fd00::3".parse().unwrap()],
+                is_the_nodes: false,
+                started_s: Some(1_795_361_100),
+            },
         };
         assert_eq!(full, expected);
+    }
+
+    #[test]
+    fn a_pod_in_the_nodes_network_and_one_of_an_old_server_have_their_addresses() {
+        let pod = pod(json!({
+            "metadata": {"uid": "u", "namespace": "a", "name": "b"}, "spec": {"hostNetwork": true, "containers": []},
+            "status": {"podIP": "192.0.2.1"},
+        }));
+        let expected =
+            PodNetwork { addresses: vec!["192.0.2.1".parse().unwrap()], is_the_nodes: true, started_s: None };
+        assert_eq!(pod.unwrap().network, expected);
     }
 
     #[test]

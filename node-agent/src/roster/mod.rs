@@ -11,5 +11,5 @@ mod model;
 mod pods;
 mod workload;
 
-pub use model::{ContainerInfo, PodInfo};
+pub use model::{ContainerInfo, PodInfo, PodNetwork};
 pub use pods::Roster;

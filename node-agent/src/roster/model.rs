@@ -1,6 +1,7 @@
 //! A pod as this crate keeps it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::names::Workload;
 
@@ -24,6 +25,19 @@ pub struct PodInfo {
     pub containers: Vec<ContainerInfo>,
     /// Phase Succeeded or Failed: it runs no more.
     pub ended: bool,
+    /// Where it is to be reached.
+    pub network: PodNetwork,
+}
+
+/// Addresses of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// `status.podIPs`; none until it has one.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.hostNetwork`: its addresses are the node's, and others have them too.
+    pub is_the_nodes: bool,
+    /// `status.startTime`, seconds since the Unix epoch.
+    pub started_s: Option<i64>,
 }
 
 /// A container of a pod: an ordinary, init, sidecar or ephemeral one.

@@ -134,6 +134,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::peers::News;
     use crate::pipeline::Account;
     use crate::plan::View;
     use crate::telemetry::Facts;
@@ -143,6 +144,7 @@ mod tests {
 
     impl Sink for Mute {
         fn view(&self, _: View) {}
+        fn news(&self, _: News) {}
 
         fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
             let (sender, receiver) = tokio::sync::oneshot::channel();

@@ -9,6 +9,7 @@ mod kinds;
 mod limits;
 mod namespaces;
 mod outage;
+mod peers;
 mod reading;
 mod restart;
 mod rights;
@@ -53,6 +54,7 @@ const ALONE: &[Tests] = &[
     limits::ALONE,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,
+    peers::TESTS,
     outage::TESTS,
     restart::TESTS,
     reading::TESTS,

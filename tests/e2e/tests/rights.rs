@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is taken away, and what is seen then: a part of what [`seen`] says. Each right and each capability of the
 /// manifests has its line here.
-const TAKEN: [(&str, &str); 16] = [
+const TAKEN: [(&str, &str); 20] = [
     ("list pods", "not ready: not listed yet: pods"),
     // A pod that came later.
     ("watch pods", "late Idle NoMatchingPods"),
@@ -36,6 +36,10 @@ const TAKEN: [(&str, &str); 16] = [
     ("list namespaces", "early Failed NamespacesUnknown"),
     // A label that the namespace got later.
     ("watch namespaces", "early Idle NoMatchingPods"),
+    ("list services", "late: no peer names: the agent may not list and watch services"),
+    ("watch services", "late: no peer names: the agent may not list and watch services"),
+    ("list endpointslices", "late: no peer names: the agent may not list and watch endpointslices"),
+    ("watch endpointslices", "late: no peer names: the agent may not list and watch endpointslices"),
     ("list tcpstatetraces", "not ready: not listed yet: tcpstatetraces"),
     // Traces that were made later.
     ("watch tcpstatetraces", "rights/late absent"),
@@ -168,7 +172,8 @@ fn make_late_changes(cluster: &Cluster, scene: &Scene<'_>, stand_ins: &[StandIn<
     let nodes: Vec<_> = stand_ins.iter().map(StandIn::name).collect();
     kubectl.run(&[&["label", "node"], &nodes[..], &["late=yes"]].concat())?;
     kubectl.run(&["label", "namespace", scene.namespace(), "late=yes"])?;
-    cluster_trace(cluster, "late", &json!({"namespaceSelector": {}, "podSelector": selector()}))?;
+    let late = json!({"namespaceSelector": {}, "podSelector": selector(), "peerNames": true});
+    cluster_trace(cluster, "late", &late)?;
     Agents::install(cluster)?.trace(scene.namespace(), "late", &json!({"podSelector": selector()}))
 }
 
@@ -205,7 +210,10 @@ fn seen(cluster: &Cluster, node: &str) -> Result<String> {
             traces.filter(|trace| trace["name"] == name && trace["namespace"].as_str() == namespace);
         match traces.next() {
             None => lacks.push(format!("{shown} absent")),
-            Some(trace) if trace["state"] == "Tracing" && trace["pods"] == 1 => {}
+            Some(trace) if trace["state"] == "Tracing" && trace["pods"] == 1 => {
+                let why = trace["message"].as_str();
+                lacks.extend(why.map(|why| format!("{shown}: {why}")));
+            }
             Some(trace) => {
                 lacks.push(format!("{shown} {} {}", text(&trace["state"]), text(&trace["reason"])));
             }
@@ -241,6 +249,10 @@ fn nothing_else(cluster: &Cluster) -> Result<()> {
         "watch nodes",
         "list namespaces",
         "watch namespaces",
+        "list services",
+        "watch services",
+        "list endpointslices.discovery.k8s.io",
+        "watch endpointslices.discovery.k8s.io",
         "list tcpstatetraces.tcpstates.dev",
         "watch tcpstatetraces.tcpstates.dev",
         "list clustertcpstatetraces.tcpstates.dev",

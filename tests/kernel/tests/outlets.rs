@@ -16,8 +16,8 @@ use kube_tcpstates::{
     kernel::{Options, load},
     outlet::{End, Finished, Offer, Outlet, Outlets, Queue, Stdout, Totals},
     pipeline::{self, Outcome, Setup, Whereabouts},
-    plan::{IdScope, Plan, View},
-    render::{Event, FormatOptions, format},
+    plan::{IdScope, Outcomes, Plan, View},
+    render::{Event, FormatOptions, ended::Ended, format},
 };
 use kube_tcpstates_events::{HeartbeatAttributes, Line, Log, LogAttributes, Start};
 use kube_tcpstates_kernel_tests::requirements;
@@ -58,6 +58,11 @@ impl Outlet for Recorder {
             return Offer::Closed;
         }
         self.seen.note("transition".to_owned());
+        Offer::Accepted
+    }
+
+    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+        self.seen.note("connection".to_owned());
         Offer::Accepted
     }
 
@@ -120,7 +125,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     };
     let port = PortRange::new(address.port(), address.port()).unwrap();
     let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };
-    let plan = Plan::of_command_line(filter, IdScope::default());
+    let plan = Plan::of_command_line(filter, Outcomes::ANY, IdScope::default());
     let view = View { plan: Arc::new(plan), roster: None, refused: 0 };
     let running = pipeline::start(setup, Some(view), || {}).expect("starting the pipeline");
     let said = LogAttributes { text: "said by the test".to_owned(), ..LogAttributes::default() };

@@ -158,6 +158,8 @@ fn the_agent_may_do_what_is_specified_and_nothing_else() {
         "list /namespaces",
         "list /nodes",
         "list /pods",
+        "list /services",
+        "list discovery.k8s.io/endpointslices",
         "list tcpstates.dev/clustertcpstatetraces",
         "list tcpstates.dev/tcpstatetraces",
         "patch tcpstates.dev/tcpstatenodes",
@@ -165,6 +167,8 @@ fn the_agent_may_do_what_is_specified_and_nothing_else() {
         "watch /namespaces",
         "watch /nodes",
         "watch /pods",
+        "watch /services",
+        "watch discovery.k8s.io/endpointslices",
         "watch tcpstates.dev/clustertcpstatetraces",
         "watch tcpstates.dev/tcpstatetraces",
     ];

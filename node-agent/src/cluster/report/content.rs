@@ -63,7 +63,8 @@ pub(super) fn status(
     now: Timestamp,
 ) -> TcpStateNodeStatus {
     let failure = facts.trouble.as_deref().or_else(|| account.and_then(|account| account.failure.as_deref()));
-    let traces = snapshot.standings.iter().map(|standing| trace(standing, failure, account));
+    let nameless = snapshot.nameless.as_deref();
+    let traces = snapshot.standings.iter().map(|standing| trace(standing, failure, nameless, account));
     let mut status = TcpStateNodeStatus {
         conditions: vec![ready(facts, snapshot, failure, since, now)],
         version: some(cut(&facts.version, SHORT)),
@@ -127,9 +128,15 @@ fn ready(
     }
 }
 
-fn trace(standing: &TraceStanding, failure: Option<&str>, account: Option<&Account>) -> NodeTrace {
+fn trace(
+    standing: &TraceStanding,
+    failure: Option<&str>,
+    nameless: Option<&str>,
+    account: Option<&Account>,
+) -> NodeTrace {
     let failed = failure.filter(|_| standing.state == TraceState::Tracing);
-    let TraceStanding { uid, key, generation, state, reason, field, message, pods } = standing;
+    let TraceStanding { uid, key, generation, state, reason, field, message, pods, peer_names } = standing;
+    let nameless = nameless.filter(|_| *peer_names && *state == TraceState::Tracing);
     let counts = account.and_then(|account| account.traces.get(uid));
     NodeTrace {
         uid: cut(uid, SHORT),
@@ -139,7 +146,7 @@ fn trace(standing: &TraceStanding, failure: Option<&str>, account: Option<&Accou
         state: if failed.is_some() { TraceState::Failed } else { *state },
         reason: failed.map(|_| "LoadFailed").or(*reason).map(str::to_owned),
         field: field.as_deref().and_then(|field| some(cut(field, SENTENCE))),
-        message: failed.or(message.as_deref()).and_then(|message| some(cut(message, SENTENCE))),
+        message: failed.or(message.as_deref()).or(nameless).and_then(|message| some(cut(message, SENTENCE))),
         pods: Some(*pods),
         counts: counts.map(|TraceCounts { events, lost, limited }| Counts {
             events: *events,

@@ -36,6 +36,7 @@ fn standing(number: usize, state: TraceState) -> TraceStanding {
         field: None,
         message: (state != TraceState::Tracing).then(|| "it selects no pod of this node".to_owned()),
         pods: 3,
+        peer_names: false,
     }
 }
 
@@ -140,4 +141,16 @@ fn long_texts_are_cut_to_what_the_schema_allows() {
     let message = status.traces[0].message.as_deref().unwrap();
     assert_eq!(message.chars().count(), 512);
     assert!(message.ends_with('…'));
+}
+
+#[test]
+fn a_trace_that_gets_no_names_it_asks_for_says_why() {
+    let asking = TraceStanding { peer_names: true, ..standing(0, TraceState::Tracing) };
+    let idle = TraceStanding { peer_names: true, ..standing(2, TraceState::Idle) };
+    let standings = Arc::new(vec![asking, standing(1, TraceState::Tracing), idle]);
+    let snapshot = Snapshot { standings, nameless: Some("why".to_owned()), ..Snapshot::default() };
+    let status = status(&facts(), &snapshot, None, &mut ReadySince::default(), at(5));
+    let messages: Vec<_> = status.traces.iter().map(|trace| trace.message.as_deref()).collect();
+    assert_eq!(messages, [Some("why"), None, Some("it selects no pod of this node")]);
+    assert_eq!(status.traces[0].state, TraceState::Tracing);
 }

@@ -29,6 +29,9 @@ pub struct Options {
     /// Rest before the first connection.
     #[arg(long, default_value_t = 0)]
     sleep_before_ms: u64,
+    /// Rest in each connection, between its beginning and its end.
+    #[arg(long, default_value_t = 0)]
+    hold_ms: u64,
     /// Rest after the last, before the process ends.
     #[arg(long, default_value_t = 0)]
     sleep_after_ms: u64,
@@ -49,7 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
         if options.count.is_some_and(|count| made >= count) {
             break;
         }
-        attempt(*target, *ending).print();
+        attempt(*target, *ending, Duration::from_millis(options.hold_ms)).print();
         made += 1;
         thread::sleep(Duration::from_millis(options.pace_ms));
     }
@@ -76,7 +79,7 @@ fn await_server(options: &Options) -> Result<u64> {
     let deadline = Instant::now() + Duration::from_millis(wait);
     let mut made = 0;
     loop {
-        let outcome = carry(*target, Ending::ClientClose, Port::ChosenBefore);
+        let outcome = carry(*target, Ending::ClientClose, Port::ChosenBefore, Duration::ZERO);
         let accepted = outcome.as_ref().is_ok_and(|connection| connection.ending != Ending::Refused);
         entry(*target, Ending::ClientClose, outcome).print();
         made += 1;
@@ -90,9 +93,9 @@ fn await_server(options: &Options) -> Result<u64> {
     }
 }
 
-fn attempt(target: SocketAddr, ending: Ending) -> Entry {
+fn attempt(target: SocketAddr, ending: Ending, hold: Duration) -> Entry {
     let port = if ending == Ending::Refused { Port::ChosenBefore } else { Port::ChosenByConnect };
-    let outcome = carry(target, ending, port).and_then(|connection| match connection.ending {
+    let outcome = carry(target, ending, port, hold).and_then(|connection| match connection.ending {
         ended if ended == ending => Ok(connection),
         other => Err(io::Error::other(format!("it ended {other:?}"))),
     });
@@ -116,7 +119,7 @@ enum Port {
 }
 
 /// One connection from birth to end; `ending` is how, if it is accepted at all.
-fn carry(target: SocketAddr, ending: Ending, port: Port) -> io::Result<Connection> {
+fn carry(target: SocketAddr, ending: Ending, port: Port, hold: Duration) -> io::Result<Connection> {
     let opened_us = now_us();
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
@@ -128,6 +131,7 @@ fn carry(target: SocketAddr, ending: Ending, port: Port) -> io::Result<Connectio
     let (local, ending) = match connect(&socket, &target).map_err(io::Error::from) {
         Ok(()) => {
             let local = SocketAddr::try_from(getsockname(&socket)?)?;
+            thread::sleep(hold);
             protocol::end_as_client(TcpStream::from(socket), ending)?;
             (local, ending)
         }
