@@ -23,6 +23,7 @@ mod hook;
 mod line;
 mod log;
 mod lost;
+mod open;
 pub mod schema;
 mod start;
 mod transition;
@@ -32,6 +33,10 @@ pub use hook::Hook;
 pub use line::Line;
 pub use log::{Level, Log, LogAttributes};
 pub use lost::{ByPlace, Loss, Lost, LostAttributes};
+pub use open::{
+    AcceptQueue, HalfOpen, Listener, ListenerAttributes, OpenAttributes, OpenConnection, Shown, Snapshot,
+    SnapshotAttributes, Socket, SocketAttributes, TimeWait, TimeWaitAttributes,
+};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
 pub use transition::{

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
-//! [`decode`], [`connection`], [`identity`], [`filter`], [`roster`], [`plan`] and [`limit`] are core: no I/O, and time is
-//! an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge. [`pipeline`] joins
+//! [`decode`], [`connection`], [`identity`], [`filter`], [`open`], [`roster`], [`plan`] and [`limit`] are core: no I/O, and
+//! time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge. [`pipeline`] joins
 //! them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
 /// The product's version, the workspace's, as a literal.
@@ -36,6 +36,7 @@ pub mod identity;
 pub mod kernel;
 pub mod limit;
 pub mod names;
+pub mod open;
 pub mod outlet;
 pub mod pipeline;
 pub mod plan;

@@ -35,7 +35,7 @@ impl TraceConfig {
             since_first: raw.timestamp,
             kernel_addresses: raw.kernel_addresses,
         };
-        let scope = scope(raw)?;
+        let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
         let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
             text.as_deref()
@@ -92,17 +92,16 @@ fn format_of(raw: &TraceArguments, is_terminal: bool) -> Result<&'static FormatE
     }
 }
 
-fn scope(raw: &TraceArguments) -> Result<IdScope, String> {
-    for (flag, value) in [("--container", &raw.container), ("--pod-uid", &raw.pod_uid)] {
-        if value.as_deref().is_some_and(str::is_empty) {
+/// `--container` and `--pod-uid`.
+pub(super) fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<IdScope, String> {
+    for (flag, value) in [("--container", container), ("--pod-uid", pod_uid)] {
+        if value.is_some_and(str::is_empty) {
             return Err(format!("{flag}: give an id"));
         }
     }
-    let container = raw.container.as_deref().map(|id| {
-        // As the Kubernetes API writes it: containerd://<id>.
-        id.split_once("://").map_or(id, |(_, id)| id).to_owned()
-    });
-    Ok(IdScope { container, pod_uid: raw.pod_uid.clone() })
+    // As the Kubernetes API writes it: containerd://<id>.
+    let container = container.map(|id| id.split_once("://").map_or(id, |(_, id)| id).to_owned());
+    Ok(IdScope { container, pod_uid: pod_uid.map(str::to_owned) })
 }
 
 fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {

@@ -31,7 +31,7 @@ use super::{
 };
 
 /// Where the kernel shows its types.
-const BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The tracepoint at a socket's end (since 4.16).
 const ENDS: &str = "tcp_destroy_sock";
 const NO_TYPES: &str = "the kernel shows no type information (BTF)";
@@ -185,7 +185,7 @@ fn attach_points(types: &Btf) -> Option<AyaBtf> {
 
 /// Before 5.11 eBPF maps count against RLIMIT_MEMLOCK; since then nothing depends on it. What this process may not
 /// raise stays as it is, and a map that is refused for it says so.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
         let maximum = getrlimit(Resource::Memlock).maximum;

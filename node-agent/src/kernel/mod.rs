@@ -13,6 +13,7 @@ mod error;
 mod hashes;
 mod heap;
 mod load;
+mod look;
 mod object;
 mod offsets;
 mod pod;
@@ -31,6 +32,7 @@ pub use error::LoadError;
 // What a program is attached to and where its records are, as lines name them.
 pub use kube_tcpstates_events::{Hook, Storage};
 pub use load::{Loaded, Options, TaskHierarchy, load};
+pub use look::Looker;
 pub use offsets::{Missing, resolve as resolve_offsets};
 pub use release::{kernel_release, kernel_version};
 pub use ring::{CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};

@@ -45,7 +45,7 @@ impl Stdout {
                     lost.since_last, places.ring, places.recursion, places.queue, places.write
                 );
             }
-            Line::Transition(_) | Line::Heartbeat(_) | Line::Log(_) => {}
+            _ => {}
         }
         Offer::Accepted
     }
@@ -88,7 +88,7 @@ impl Outlet for Stdout {
                 }
                 offer
             }
-            Line::Start(_) | Line::Heartbeat(_) | Line::Transition(_) => self.numbered(line.clone()),
+            _ => self.numbered(line.clone()),
         }
     }
 

@@ -12,6 +12,7 @@
 //! ```
 
 mod account;
+mod alone;
 mod cgroups;
 mod describe;
 mod flow;
@@ -19,11 +20,13 @@ mod force;
 mod handle;
 mod held;
 mod ledger;
+mod listing;
 mod membership;
 mod owner;
 mod replay;
 mod report;
 mod rewalk;
+mod snapshot;
 mod standing;
 mod tally;
 mod tasks;
@@ -42,6 +45,7 @@ use kube_tcpstates_events::{K8s, Line, Log};
 pub use account::{Account, TraceCounts};
 pub use describe::Whereabouts;
 pub use handle::Handle;
+pub use listing::{Listing, list};
 pub use replay::Replay;
 pub use tally::Tally;
 
@@ -184,7 +188,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let Rings { events, cgroups, sleeper } = rings;
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
     let unified = mount.as_ref().is_some_and(|mount| mount.layout == Layout::Unified);
-    let cgroups = Cgroups::new(cgroups, mount.as_ref());
+    let cgroups = Cgroups::new(Some(cgroups), mount.as_ref());
     let owners = Owners::new(cgroups, proc_root, (unified, kernel.reads_tasks()), whereabouts);
     let membership = Membership::new(owners.layout());
     let limiter = RateLimiter::new(lines_per_second);
