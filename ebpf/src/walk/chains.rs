@@ -131,8 +131,7 @@ pub(super) fn tell(socket: *const u8, told: &mut OpenSocket, passing: u32) -> bo
     told.acked = 0;
     told.padding = [0; 3];
     let again = tuple_of_socket::<Probed>(socket, false);
-    let is_same =
-        tuple.family != 0 && same(&tuple, &again) && net == pointer(socket as u64, offset!(net));
+    let is_same = tuple.family != 0 && same(&tuple, &again) && net == pointer(socket as u64, offset!(net));
     if state != State::TIME_WAIT.0 && state != State::NEW_SYN_RECV.0 {
         return protocol == TCP && is_same;
     }

@@ -57,6 +57,7 @@ const TESTS: &[&str] = &[
     "listeners",
     "preexisting",
     "open_sockets",
+    "listing",
     "verifier_cost",
 ];
 

@@ -47,6 +47,8 @@ pub enum Request {
     Listen {
         /// Bound socket, or one that was disconnected.
         socket: String,
+        /// How many connections may wait to be accepted.
+        backlog: i32,
     },
     /// `socket` and `listen`, without `bind`: the kernel chooses the port, on every address.
     ListenUnbound {
@@ -163,8 +165,8 @@ impl Sockets {
             Request::Rename { hex } => rename(&hex).map(|()| None),
             Request::Bind { socket, at } => self.bind(&socket, at, None),
             Request::BindMptcp { socket, at } => self.bind(&socket, at, Some(MPTCP)),
-            Request::Listen { socket } => {
-                net::listen(self.get(&socket)?, 128)?;
+            Request::Listen { socket, backlog } => {
+                net::listen(self.get(&socket)?, backlog)?;
                 self.ends(&socket)
             }
             Request::ListenUnbound { socket, like } => {
