@@ -4,6 +4,8 @@
 const RATES: [u64; 4] = [100, 250, 300, 1000];
 /// Jiffies begin so long before they pass 32 bits (`INITIAL_JIFFIES`, `include/linux/jiffies.h`), seconds.
 const BEFORE_WRAP_S: i128 = 300;
+/// Ticks that a look takes at most.
+const LOOK: u64 = 1_000;
 const SECOND_NS: i128 = 1_000_000_000;
 
 /// Ticks a second, by how many there have been since the boot. Ticks are made up for when they come late, so their number
@@ -22,7 +24,7 @@ pub(crate) fn rate(jiffies: u64, monotonic_ns: u64) -> u64 {
 /// while one looks.
 pub(crate) fn elapsed_ns(from: u32, jiffies: u64, rate: u64) -> u64 {
     let ticks = jiffies.wrapping_sub(from.into()) & u64::from(u32::MAX);
-    if ticks > u64::from(u32::MAX / 2) { 0 } else { ticks * 1_000_000_000 / rate }
+    if ticks > u64::from(u32::MAX) - LOOK { 0 } else { ticks * 1_000_000_000 / rate }
 }
 
 #[cfg(test)]
@@ -45,5 +47,7 @@ mod tests {
         assert_eq!(elapsed_ns(1_000, 1_250, 250), 1_000_000_000);
         assert_eq!(elapsed_ns(u32::MAX, (1 << 32) + 249, 250), 1_000_000_000);
         assert_eq!(elapsed_ns(1_001, 1_000, 250), 0);
+        let month = 30 * 86_400 * 1_000;
+        assert_eq!(elapsed_ns(0, month, 1_000), month * 1_000_000);
     }
 }

@@ -164,7 +164,7 @@ fn end(line: &Snapshot) -> String {
     let Shown { open: connections, left_out: connections_left_out, .. } = own.sockets;
     let Shown { open: listeners, left_out: listeners_left_out, .. } = own.listeners;
     let time_wait = own.time_wait;
-    let mut text = format!("{connections} connections, {listeners} listeners, {time_wait} in TIME_WAIT");
+    let mut text = format!("connections: {connections}, listeners: {listeners}, in TIME_WAIT: {time_wait}");
     if connections_left_out + listeners_left_out > 0 {
         text += &format!(
             "; left out by the limit: {connections_left_out} connections, {listeners_left_out} listeners"
@@ -331,4 +331,100 @@ fn containers(container: Option<&Container>, k8s: Option<&K8s>) -> [String; 2] {
 fn who(process: Option<&Process>, thread: Option<&Thread>) -> [String; 2] {
     let pid = process.map_or_else(String::new, |process| process.pid.to_string());
     [pid, thread.map_or_else(String::new, |thread| thread.name.clone())]
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_tcpstates_common::state::State;
+    use kube_tcpstates_events::{Endpoint, Line};
+
+    use super::{address, bytes, render, time};
+    use crate::{
+        names::Numbered,
+        open::{Counts, Figures, Queue, What},
+        render::{Of, fixtures::Fixture, format, snapshot_line, socket_line, time_wait_line},
+    };
+
+    fn lines() -> Vec<Line> {
+        let of = Of { run: "5f0c2a91".to_owned(), unix_ns: 0 };
+        let (mut leaked, mut stuck, listener) = (Fixture::client(), Fixture::refused(), Fixture::listener());
+        leaked.transition.new_state = State::CLOSE_WAIT;
+        stuck.transition.new_state = State::FIN_WAIT1;
+        let idle = |ns| Figures {
+            idle_ns: Some(ns),
+            unread_bytes: Some(417),
+            unsent_bytes: Some(4_000_000_000),
+            retransmits: Some(15),
+        };
+        let queue = Queue {
+            length: Some(129),
+            limit: Some(128),
+            drops: Some(7),
+            half_open: Some(2),
+            acknowledged: None,
+        };
+        let counts = Counts { sockets: (9, 2), listeners: (1, 1) };
+        let nobody = Numbered::new(Vec::new());
+        vec![
+            socket_line(&of, &leaked.event(), &What::Connection(idle(33_400_000_000)), None),
+            socket_line(&of, &stuck.event(), &What::Connection(Figures::default()), None),
+            socket_line(&of, &listener.event(), &What::Listener(queue), None),
+            time_wait_line(&of, &leaked.transition, (5, 2), None, &nobody),
+            snapshot_line(&of, &counts, (5, false), None, &nobody),
+        ]
+    }
+
+    fn rendered(name: &str) -> String {
+        let mut out = Vec::new();
+        render(&mut out, format(name).unwrap(), &lines());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_kind_has_a_table_of_its_own() {
+        assert_eq!(
+            rendered("table"),
+            "\
+STATE       LOCAL                    PEER                       IDLE  UNREAD  UNSENT RT OWNER        PROCESS
+CLOSE_WAIT  10.1.2.3:43512           10.9.8.7:443              33.4s     417   3814M 15 4f1e0c9a7b21 4242/checkout
+FIN_WAIT1   [fd00:1::3]:51000        [fd00:1::7]:81                -       -       -  - -            -
+
+STATE       LOCAL                     QUEUE  LIMIT    DROPS OPENING  ACKED OWNER        PROCESS
+LISTEN      0.0.0.0:8080                129    128        7       2      - nginx.servic 812/nginx: master
+
+STATE          COUNT FIN_WAIT2 NETNS        OWNER
+TIME_WAIT          5         2 4026532281   -
+
+connections: 9, listeners: 1, in TIME_WAIT: 5; left out by the limit: 7 connections, 0 listeners
+"
+        );
+    }
+
+    #[test]
+    fn csv_has_one_header_for_all_and_as_many_fields_in_each_line() {
+        let text = rendered("csv");
+        let fields: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+        assert_eq!(fields, [22; 5], "{text}");
+        let second = text.lines().nth(1).unwrap();
+        assert!(
+            second.starts_with("socket,CLOSE_WAIT,4,10.1.2.3,43512,10.9.8.7,443,33400,417,4000000000,15,"),
+            "{second}"
+        );
+        assert!(text.lines().nth(3).unwrap().contains(",129,128,7,2,,,"), "{text}");
+    }
+
+    #[test]
+    fn no_cell_is_wider_than_its_column() {
+        let long = Endpoint {
+            address: Some("2001:db8:1111:2222:3333:4444:5555:6666".to_owned()),
+            port: Some(65_535),
+        };
+        assert_eq!(address(&long), "[2001:db8:1111:2…]:65535");
+        for us in [999_999, 99_999_999, 5_999_000_000, 359_999_000_000, 86_399_999_999_999] {
+            assert!(time(us).len() <= 6, "{}", time(us));
+        }
+        assert_eq!([time(999_999), time(61_500_000), time(90_061_000_000)], ["999ms", "61.5s", "25h01m"]);
+        assert_eq!([bytes(9_999_999), bytes(u32::MAX)], ["9999999", "4095M"]);
+        assert!(super::CONNECTIONS.iter().map(|column| column.width + 1).sum::<usize>() <= 121);
+    }
 }
