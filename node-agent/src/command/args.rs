@@ -141,6 +141,10 @@ pub struct TraceArguments {
     #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
     pub netns: Vec<u32>,
 
+    /// Also show what is open, so often: 30s,state=CLOSE_WAIT|LAST_ACK,min-age=60s,limit=100
+    #[arg(long, value_name = "EVERY[,state=STATES][,min-age=DURATION][,limit=N]")]
+    pub open_sockets: Option<String>,
+
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     decode::{NetworkType, Role},
     filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports, states},
+    open::Snapshots,
     pipeline::Whereabouts,
     plan::IdScope,
     render::{FormatEntry, TextOptions, format},
@@ -21,6 +22,7 @@ pub(super) struct TraceConfig {
     pub(super) session: SessionOptions,
     pub(super) filter: TraceFilter,
     pub(super) scope: IdScope,
+    pub(super) open: Option<Snapshots>,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
 }
@@ -50,6 +52,10 @@ impl TraceConfig {
         if raw.count == Some(0) {
             return Err("--count 0: give at least 1".to_owned());
         }
+        let open = raw.open_sockets.as_deref().map(super::snapshots::parse).transpose()?;
+        if open.is_some() && format.columns {
+            return Err("--open-sockets needs documents: -o json or -o ecs".to_owned());
+        }
         Ok(Self {
             session: SessionOptions {
                 hook: raw.hook.as_deref().map(str::parse).transpose()?,
@@ -63,6 +69,7 @@ impl TraceConfig {
             },
             filter,
             scope,
+            open,
             duration,
             count: raw.count,
         })
@@ -186,6 +193,8 @@ mod tests {
             (&["--queue-size", "1KiB"], "--queue-size"),
             (&["--heartbeat", "x"], "--heartbeat"),
             (&["--container", ""], "--container"),
+            (&["--open-sockets", "30s,state=CLOSED", "-o", "json"], "CLOSED"),
+            (&["--open-sockets", "30s", "-o", "table"], "-o json"),
         ] {
             let error = TraceConfig::check(&parse(arguments)).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");

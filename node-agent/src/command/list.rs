@@ -4,17 +4,13 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
-use super::{
-    args::ListArguments,
-    config::scope,
-    session::{Session, task_hierarchy},
-};
+use super::{args::ListArguments, config::scope, session::Session};
 use crate::{
     decode::NetworkType,
     filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports},
     open::{OpenStates, Wish},
     outlet::RunId,
-    pipeline::{Listing, list},
+    pipeline::{Listing, list, task_hierarchy},
     plan::{IdScope, Plan},
     render::{FormatEntry, format, listing},
 };
@@ -81,7 +77,7 @@ pub(super) fn run(config: ListConfig) -> anyhow::Result<bool> {
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let lines = list(Listing {
         run: RunId::random().context("making the run's id")?.to_string(),
-        plan: Plan::of_command_line(config.filter, config.scope),
+        plan: Plan::of_command_line(config.filter, config.scope, None),
         wish: config.wish,
         mount,
         tasks,

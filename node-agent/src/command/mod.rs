@@ -9,6 +9,7 @@ mod ending;
 mod list;
 mod session;
 mod signals;
+mod snapshots;
 mod start_line;
 mod trace;
 mod tuning;

@@ -60,7 +60,7 @@ pub struct TaskHierarchy {
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
 pub struct Loaded {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// Which hook is in use.
     pub hook: Hook,
     /// Where socket records are.

@@ -20,6 +20,7 @@ mod pod;
 mod preexisting;
 mod records;
 mod release;
+mod remembered;
 mod ring;
 mod rules;
 mod walk;

@@ -18,6 +18,7 @@ fn trace(uid: &str, lines_per_second: u32, burst: u32) -> ActiveTrace {
         lines_per_second,
         burst,
         pod_labels: Vec::new(),
+        open: None,
     }
 }
 

@@ -2,13 +2,34 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use kube_tcpstates_common::{classify::Connection, record::UNKNOWN_NS, rule::TraceSet, state::State};
+use kube_tcpstates_common::{classify::Connection, record::UNKNOWN_NS, rule::TraceSet};
 
 use super::{Found, OpenStates, What};
 use crate::filter::{
     TraceFilter,
     linear::{Event, judge},
 };
+
+/// How a trace asks for snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Time between two, ns.
+    pub every_ns: u64,
+    /// States.
+    pub states: OpenStates,
+    /// Least time in the state, ns; 0 asks for nothing.
+    pub min_age_ns: u64,
+    /// Most connections, and most listeners.
+    pub limit: usize,
+}
+
+impl Snapshots {
+    /// What the trace under that bit wants of one.
+    pub const fn wish(&self, bit: usize) -> Wish {
+        let Self { every_ns: _, states, min_age_ns, limit } = *self;
+        Wish { bit, states, min_age_ns, min_idle_ns: 0, limit }
+    }
+}
 
 /// What one trace wants of a snapshot, beside what its filter says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +130,6 @@ fn rank(found: &Found) -> impl Ord + use<> {
 }
 
 impl Wish {
-    /// Whether what is in that state is worth a close look. Whose a namespace is shows by all its sockets.
-    pub fn looks_at(&self, state: u8) -> bool {
-        self.states.contains(State(state)) || self.states.contains(State::TIME_WAIT)
-    }
-
     fn takes(&self, found: &Found) -> bool {
         let long_enough = |least: u64, time: Option<u64>| least == 0 || time.is_some_and(|ns| ns >= least);
         let is_in_state = self.states.contains(found.seen.new_state);

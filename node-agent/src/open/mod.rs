@@ -4,9 +4,11 @@
 //!
 //! ```text
 //!   Sight (kernel) ─► roles, holders ─► Found ─► choose (who asked, states, ages, limits) ─► lines
-//!                     ticks ────────────┘
+//!                     ticks ────────────┤
+//!   what a tracer remembers ─► ages ────┘
 //! ```
 
+mod ages;
 mod choose;
 mod found;
 mod holders;
@@ -14,7 +16,8 @@ mod roles;
 mod states;
 mod ticks;
 
-pub use choose::{Choice, Chosen, Counts, Wish, choose};
+pub use ages::{Ages, Remembered};
+pub use choose::{Choice, Chosen, Counts, Snapshots, Wish, choose};
 pub use found::{Figures, Found, Look, Passing, Queue, Sight, What};
 pub use states::{NoSuchState, OpenStates};
 

@@ -50,6 +50,12 @@ impl OpenStates {
         state.0 < 16 && self.0 & (1 << state.0) != 0
     }
 
+    /// Whether what is in that state is worth a close look, for whoever asks for these. Whose a namespace is, where what is
+    /// in `TIME_WAIT` is counted, shows by all its sockets.
+    pub const fn look_at(self, state: State) -> bool {
+        self.contains(state) || self.contains(State::TIME_WAIT)
+    }
+
     /// With those of another set.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

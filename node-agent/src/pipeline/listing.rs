@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::Line;
 
 use super::{cgroups::Cgroups, describe::Whereabouts, owner::Owners, snapshot::Maker};
@@ -35,7 +36,7 @@ pub struct Listing {
 pub fn list(listing: Listing) -> Result<Vec<Line>, LoadError> {
     let Listing { run, plan, wish, mount, tasks, proc_root } = listing;
     let mut looker = Looker::load(tasks)?;
-    let sight = looker.look(|socket| wish.looks_at(socket.state))?;
+    let sight = looker.look(|socket| wish.states.look_at(State(socket.state)))?;
     drop(looker);
     let mut cgroups = Cgroups::new(None, mount.as_ref());
     if let Some(mount) = &mount
@@ -48,17 +49,12 @@ pub fn list(listing: Listing) -> Result<Vec<Line>, LoadError> {
     owners.look_through(View { plan: Arc::new(plan), roster: None, refused: 0 });
     let of = Of { run, unix_ns: Clock::new().unix_ns(sight.boot_ns) };
     let names = Numbered::new(Vec::new());
-    let mut maker = Maker {
-        owners: &mut owners,
-        names: &mut |_| names.clone(),
-        // No tracer has seen its birth.
-        id: &|_| None,
-        of,
-        k8s: None,
-    };
-    let mut lines = maker.lines(&sight, &[wish]);
-    for (seq, line) in (1..).zip(&mut lines) {
+    let mut maker = Maker { owners: &mut owners, names: &mut |_| names.clone(), ids: None, of, k8s: None };
+    let (found, passing) = sight.found();
+    let lines = maker.lines((found, &passing), sight.given_up > 0, &[wish]).into_iter();
+    let numbered = lines.zip(1..).map(|((mut line, _), seq)| {
         line.set_seq(seq);
-    }
-    Ok(lines)
+        line
+    });
+    Ok(numbered.collect())
 }

@@ -22,6 +22,7 @@ mod held;
 mod ledger;
 mod listing;
 mod membership;
+mod open;
 mod owner;
 mod replay;
 mod report;
@@ -54,6 +55,7 @@ use self::{
     flow::{Flow, Parts},
     handle::Request,
     membership::Membership,
+    open::OpenSockets,
     owner::Owners,
     report::{InCluster, Reporter},
     rewalk::Rewalk,
@@ -61,7 +63,7 @@ use self::{
 use crate::{
     cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
-    kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
+    kernel::{EventRing, Loaded, Look, Rings, Sleeper, TaskHierarchy, boot_ns},
     limit::RateLimiter,
     outlet::{End, Outlets},
     plan::View,
@@ -139,6 +141,7 @@ struct Pipeline {
     membership: Membership,
     rewalk: Rewalk,
     reporter: Reporter,
+    open: OpenSockets,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
     summary: fn(&Tally),
@@ -194,6 +197,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, wait_ns });
+    let open = OpenSockets::new(mount.as_ref().and_then(task_hierarchy), sleeper.waker());
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
     let pipeline = Pipeline {
@@ -204,6 +208,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         membership,
         rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
+        open,
         requests,
         diagnostics,
         summary,
@@ -212,6 +217,12 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         failure: None,
     };
     Ok((pipeline, handle, sleeper))
+}
+
+/// What the kernel side is to read of tasks.
+pub fn task_hierarchy(mount: &Mount) -> Option<TaskHierarchy> {
+    let tasks = mount.tasks.as_ref()?;
+    Some(TaskHierarchy { controller: tasks.controller, number: tasks.number })
 }
 
 /// Does something when it is dropped.
@@ -254,6 +265,7 @@ impl Pipeline {
         flow.end_waits(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
         self.tell_rules();
+        self.see_to_open_sockets(now_ns);
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
         self.flow.outlets.flush();
@@ -301,7 +313,9 @@ impl Pipeline {
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
-        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).min();
+        let open_ns = self.open.due_ns();
+        let next_ns =
+            self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).chain(open_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 

@@ -13,8 +13,9 @@ use super::{
     owner::{Owners, Resolved},
 };
 use crate::{
+    connection::ConnectionIds,
     names::TraceNames,
-    open::{Choice, Chosen, Found, Passing, Sight, Wish, choose},
+    open::{Choice, Chosen, Found, Passing, Wish, choose},
     plan::Plan,
     render::{Event, Of, snapshot_line, socket_line, time_wait_line},
 };
@@ -24,8 +25,8 @@ pub(super) struct Maker<'a> {
     pub(super) owners: &'a mut Owners,
     /// The names of a set of traces.
     pub(super) names: &'a mut dyn FnMut(TraceSet) -> TraceNames,
-    /// The id of a connection, where it is known.
-    pub(super) id: &'a dyn Fn(&Found) -> Option<u64>,
+    /// Names connections; absent where no tracer remembers any.
+    pub(super) ids: Option<&'a ConnectionIds>,
     pub(super) of: Of,
     /// Cluster and node.
     pub(super) k8s: Option<K8s>,
@@ -34,12 +35,19 @@ pub(super) struct Maker<'a> {
 /// An open socket, with whose it is and who wants it.
 type Owned = (Found, Arc<Resolved>, TraceSet);
 
+/// A line, and the traces that show it.
+pub(super) type Shown = (Line, TraceSet);
+
 impl Maker<'_> {
-    /// The lines of a snapshot for those whose turn it is.
-    pub(super) fn lines(&mut self, sight: &Sight, wishes: &[Wish]) -> Vec<Line> {
+    /// The lines of a snapshot for those whose turn it is: what was found, what is passing, and for each wish its end.
+    pub(super) fn lines(
+        &mut self,
+        (found, passing): (Vec<Found>, &[Passing]),
+        is_incomplete: bool,
+        wishes: &[Wish],
+    ) -> Vec<Shown> {
         let plan = self.owners.standings.plan().clone();
         let asking = bits(wishes);
-        let (found, passing) = sight.found();
         let owned: Vec<Owned> = found
             .into_iter()
             .map(|found| {
@@ -52,22 +60,26 @@ impl Maker<'_> {
             })
             .collect();
         let (chosen, counts) = choose(owned.iter().map(|(found, _, wanted)| (found, *wanted)), wishes);
-        let mut lines: Vec<Line> =
-            chosen.into_iter().map(|chosen| self.socket(&owned[chosen.index], chosen)).collect();
+        let mut lines: Vec<Shown> = chosen
+            .into_iter()
+            .map(|chosen| (self.socket(&owned[chosen.index], chosen), chosen.traces))
+            .collect();
         let alone = alone(owned.iter().map(|(found, resolved, _)| (found.seen.netns, &**resolved)));
-        let groups = passed(&plan, &passing, &alone, wishes);
-        lines.extend(groups.values().map(|group| self.passed(group)));
+        let groups = passed(&plan, passing, &alone, wishes);
+        lines.extend(groups.values().map(|group| (self.passed(group), group.traces)));
         for (wish, counts) in wishes.iter().zip(&counts) {
-            let asked = groups.values().filter(|group| group.traces >> wish.bit & 1 == 1);
-            let time_wait = asked.map(|group| group.time_wait).sum();
-            let end = (time_wait, sight.given_up > 0);
-            lines.push(snapshot_line(&self.of, counts, end, self.k8s.clone(), &(self.names)(1 << wish.bit)));
+            let bit = 1 << wish.bit;
+            let asked = groups.values().filter(|group| group.traces & bit != 0);
+            let end = (asked.map(|group| group.time_wait).sum(), is_incomplete);
+            let names = (self.names)(bit);
+            lines.push((snapshot_line(&self.of, counts, end, self.k8s.clone(), &names), bit));
         }
         lines
     }
 
     fn socket(&mut self, (found, resolved, _): &Owned, chosen: Chosen) -> Line {
         let names = (self.names)(chosen.traces);
+        let id = self.ids.filter(|_| found.seen.birth_ns != 0).map(|ids| ids.id(&found.seen));
         let labelled = self.owners.labelled(resolved, chosen.traces);
         let event = Event {
             transition: &found.seen,
@@ -77,7 +89,7 @@ impl Maker<'_> {
             owner: labelled.as_deref().or(resolved.owner.as_deref()),
             traces: &names,
         };
-        socket_line(&self.of, &event, &found.what, (self.id)(found))
+        socket_line(&self.of, &event, &found.what, id)
     }
 
     fn passed(&mut self, group: &Group<'_>) -> Line {

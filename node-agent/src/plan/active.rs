@@ -8,6 +8,7 @@ use super::{IdScope, PodScope, Scope, TraceKey};
 use crate::filter::{CgroupChoice, TraceFilter};
 use crate::identity::Identity;
 use crate::names::TraceName;
+use crate::open::Snapshots;
 use crate::roster::PodInfo;
 
 /// A trace that has a bit.
@@ -29,6 +30,8 @@ pub struct ActiveTrace {
     pub burst: u32,
     /// Keys of pod labels that its lines show.
     pub pod_labels: Vec<String>,
+    /// Snapshots of what is open.
+    pub open: Option<Snapshots>,
 }
 
 /// A container of a pod, as far as it is known.
@@ -78,7 +81,7 @@ impl Plan {
     }
 
     /// The command line's one trace, under bit 0.
-    pub fn of_command_line(filter: TraceFilter, scope: IdScope) -> Self {
+    pub fn of_command_line(filter: TraceFilter, scope: IdScope, open: Option<Snapshots>) -> Self {
         let trace = ActiveTrace {
             uid: String::new(),
             key: TraceKey { namespace: None, name: String::new() },
@@ -88,6 +91,7 @@ impl Plan {
             lines_per_second: 0,
             burst: 0,
             pod_labels: Vec::new(),
+            open,
         };
         Self::new(vec![Some(Arc::new(trace))], 1)
     }
@@ -196,6 +200,7 @@ pub(crate) mod support {
                     lines_per_second: 0,
                     burst: 0,
                     pod_labels: Vec::new(),
+                    open: None,
                 })
             })
         };

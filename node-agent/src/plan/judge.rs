@@ -175,6 +175,7 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
         lines_per_second: spec.rate_limit.lines_per_second_per_node,
         burst: spec.rate_limit.burst,
         pod_labels: spec.pod_labels.clone(),
+        open: spec.open_sockets.as_ref().map(convert::snapshots).transpose()?,
     })
 }
 
