@@ -214,7 +214,7 @@ pub struct AgentArguments {
 /// `list`.
 #[derive(Debug, Args)]
 pub struct ListArguments {
-    /// Only these states: CLOSE_WAIT,LAST_ACK; may be given again
+    /// Only these states, a list such as `CLOSE_WAIT,LAST_ACK`; may be given again
     #[arg(long, value_name = "STATES", action = ArgAction::Append, help_heading = "Filters (all must fit)")]
     pub state: Vec<String>,
     /// Only this container, by its id or the beginning of it

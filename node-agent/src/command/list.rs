@@ -34,10 +34,10 @@ impl ListConfig {
         }
         let min_idle = raw.min_idle.as_deref().map(|text| duration::parse_duration("--min-idle", text));
         let min_idle = min_idle.transpose().map_err(|error| error.to_string())?.unwrap_or_default();
-        let named = if std::io::stdout().is_terminal() { "table" } else { "json" };
+        let usual = if std::io::stdout().is_terminal() { "table" } else { "json" };
         let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
         Ok(Self {
-            format: raw.output.or_else(|| format(named)).ok_or("there is no such format")?,
+            format: raw.output.or_else(|| format(usual)).ok_or("there is no such format")?,
             filter: filter(raw, &scope).map_err(|error| error.to_string())?,
             scope,
             wish: Wish {

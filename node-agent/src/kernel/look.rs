@@ -1,6 +1,6 @@
 //! What is open now, for whoever asks, without tracing: programs and maps of its own, of which nothing is attached.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
 use kube_tcpstates_common::{state::State, walk::OpenSocket};
@@ -72,7 +72,7 @@ fn look(ebpf: &mut Ebpf, layout: Layout, wanted: impl Fn(&OpenSocket) -> bool) -
     let figures = walker.closely(&asked)?;
     let holders = walker.holders().unwrap_or_else(|error| {
         tracing::warn!("which process holds which socket is not known: {}", told(&error));
-        Default::default()
+        HashMap::new()
     });
     Ok(Sight {
         sockets,

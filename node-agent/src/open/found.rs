@@ -110,7 +110,7 @@ impl Sight {
         let open: Vec<Open> = whole.into_iter().map(Open::of).collect();
         let roles = Roles::of(&open);
         let holders = Holders::new(&self.holders, &roles);
-        let requests = self.requests(&passing);
+        let requests = requests(&passing);
         let rate = ticks::rate(self.clocks.0, self.clocks.1);
         let found = self.looks.iter().filter_map(|look| {
             let mut socket = look.seen.socket;
@@ -141,17 +141,6 @@ impl Sight {
                 Some(Passing { seen: transition(&record)?, connection })
             });
         (found.collect(), passed.collect())
-    }
-
-    /// How many requests each listener has, and how many of them have their last ACK.
-    fn requests(&self, passing: &[OpenSocket]) -> HashMap<u64, (u32, u32)> {
-        let mut requests: HashMap<u64, (u32, u32)> = HashMap::new();
-        for request in passing.iter().filter(|socket| socket.state == State::NEW_SYN_RECV.0) {
-            let (count, acknowledged) = requests.entry(request.listener).or_default();
-            *count += 1;
-            *acknowledged += u32::from(request.acked);
-        }
-        requests
     }
 
     fn record(
@@ -223,6 +212,17 @@ impl Sight {
             acknowledged: half_open.and(known(has.request_acked, acknowledged)),
         }
     }
+}
+
+/// How many requests each listener has, and how many of them have their last ACK.
+fn requests(passing: &[OpenSocket]) -> HashMap<u64, (u32, u32)> {
+    let mut requests: HashMap<u64, (u32, u32)> = HashMap::new();
+    for request in passing.iter().filter(|socket| socket.state == State::NEW_SYN_RECV.0) {
+        let (count, acknowledged) = requests.entry(request.listener).or_default();
+        *count += 1;
+        *acknowledged += u32::from(request.acked);
+    }
+    requests
 }
 
 /// What traces judge a socket by, its addresses as lines have them, and the flag that tells how they were.

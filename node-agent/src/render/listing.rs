@@ -14,7 +14,9 @@ pub fn render(out: &mut Vec<u8>, format: &FormatEntry, lines: &[Line]) {
         "csv" => comma_separated(out, lines),
         _ => {
             let format = (format.make)(&FormatOptions::default());
-            lines.iter().for_each(|line| format.line(out, line));
+            for line in lines {
+                format.line(out, line);
+            }
         }
     }
 }
@@ -108,7 +110,7 @@ fn row<'a>(out: &mut Vec<u8>, columns: &[Column], cells: impl Iterator<Item = &'
         let width = terminal(&mut text, cell.as_bytes(), column.width);
         let padding = vec![b' '; column.width - width];
         let parts = if column.right { [padding, text] } else { [text, padding] };
-        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend(parts.into_iter().flatten());
     }
     let end = out.trim_ascii_end().len();
     out.truncate(end.max(start));
@@ -164,16 +166,16 @@ fn end(line: &Snapshot) -> String {
     let Shown { open: connections, left_out: connections_left_out, .. } = own.sockets;
     let Shown { open: listeners, left_out: listeners_left_out, .. } = own.listeners;
     let time_wait = own.time_wait;
-    let mut text = format!("connections: {connections}, listeners: {listeners}, in TIME_WAIT: {time_wait}");
-    if connections_left_out + listeners_left_out > 0 {
-        text += &format!(
-            "; left out by the limit: {connections_left_out} connections, {listeners_left_out} listeners"
-        );
-    }
-    if own.incomplete {
-        text += "; incomplete: some tables changed too fast to be read";
-    }
-    text + "\n"
+    let left_out = if connections_left_out + listeners_left_out > 0 {
+        format!("; left out by the limit: {connections_left_out} connections, {listeners_left_out} listeners")
+    } else {
+        String::new()
+    };
+    let incomplete =
+        if own.incomplete { "; incomplete: some tables changed too fast to be read" } else { "" };
+    format!(
+        "connections: {connections}, listeners: {listeners}, in TIME_WAIT: {time_wait}{left_out}{incomplete}\n"
+    )
 }
 
 /// `10.1.2.3:80`, `[fd00::1]:80`; of an address that is too long its beginning.

@@ -1,5 +1,7 @@
 //! Whose a socket is, as the types of lines have it: for lines that serde writes. Every text is cut, so that the line fits.
 
+use std::fmt::Write as _;
+
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::{
     Cgroup, ConnectionState, Container, ContainerRuntime, Endpoint, Host, Interface, K8s, Named, Netns,
@@ -68,11 +70,14 @@ fn network(transition: &Transition) -> Network {
 
 fn thread(name: &[u8; 16]) -> Option<Thread> {
     let name = comm(name);
-    let text = name.utf8_chunks().fold(String::new(), |mut text, chunk| {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
         text += chunk.valid();
-        chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02x}"));
-        text
-    });
+        for byte in chunk.invalid() {
+            // A string takes every write.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
     (!name.is_empty()).then_some(Thread { name: text })
 }
 
