@@ -8,6 +8,7 @@ mod cluster;
 mod kinds;
 mod limits;
 mod namespaces;
+mod open_sockets;
 mod outage;
 mod reading;
 mod restart;
@@ -48,6 +49,7 @@ const ALONE: &[Tests] = &[
     rights::ALONE,
     changes::ALONE,
     kinds::TESTS,
+    open_sockets::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     limits::ALONE,
