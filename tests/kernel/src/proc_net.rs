@@ -1,9 +1,10 @@
 //! What the kernel itself shows of the TCP sockets of a network namespace: /proc/net/tcp and tcp6.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::{fs, thread};
 
 use crate::netns::Netns;
+use crate::workload::enter::enter;
 
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,13 @@ pub struct Row {
 /// The sockets of a namespace, each once, by IP version and ports.
 pub fn sockets(namespace: &Netns) -> BTreeMap<(u8, u16, u16), Row> {
     let mut rows = BTreeMap::new();
-    for (version, file) in [(4, "/proc/net/tcp"), (6, "/proc/net/tcp6")] {
-        let output = Command::new("ip").args(["netns", "exec", namespace.name(), "cat", file]).output();
-        let output = output.expect("run ip");
-        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
-        for line in String::from_utf8_lossy(&output.stdout).lines().skip(1) {
+    for (version, file) in [(4, "/proc/thread-self/net/tcp"), (6, "/proc/thread-self/net/tcp6")] {
+        let read = || {
+            enter(None, Some(namespace.name())).expect("enter the namespace");
+            fs::read_to_string(file).unwrap_or_else(|error| panic!("read {file}: {error}"))
+        };
+        let text = thread::scope(|scope| scope.spawn(read).join().expect("it was read"));
+        for line in text.lines().skip(1) {
             let (key, row) = parse(line).unwrap_or_else(|| panic!("not a socket: {line}"));
             assert_eq!(rows.insert((version, key.0, key.1), row), None, "twice: {line}");
         }
