@@ -196,6 +196,34 @@ pub struct WalkOffsets {
     pub file_private: u32,
     /// `socket.file`, pointer back.
     pub socket_file: u32,
+    /// `sock.__sk_common.skc_listener`, pointer, of a request.
+    pub request_listener: u32,
+    /// Byte that holds the bit `inet_request_sock.acked`.
+    pub request_acked: u32,
+    /// Which bit of that byte.
+    pub request_acked_bit: u32,
+    /// `inet_timewait_sock.tw_substate`, u8.
+    pub timewait_substate: u32,
+    /// `tcp_sock.rcv_nxt`, u32.
+    pub received: u32,
+    /// `tcp_sock.copied_seq`, u32.
+    pub read: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub written: u32,
+    /// `tcp_sock.snd_una`, u32.
+    pub unacknowledged: u32,
+    /// `tcp_sock.lsndtime`, u32, jiffies.
+    pub last_sent: u32,
+    /// `inet_connection_sock.icsk_ack.lrcvtime`, u32, jiffies.
+    pub last_received: u32,
+    /// `inet_connection_sock.icsk_retransmits`, u8.
+    pub retransmits: u32,
+    /// `sock.sk_ack_backlog`, u32.
+    pub queued: u32,
+    /// `sock.sk_max_ack_backlog`, u32.
+    pub queue_limit: u32,
+    /// `sock.sk_drops`, int.
+    pub drops: u32,
 }
 
 impl WalkOffsets {
@@ -224,6 +252,20 @@ impl WalkOffsets {
         table_open: ABSENT,
         file_private: ABSENT,
         socket_file: ABSENT,
+        request_listener: ABSENT,
+        request_acked: ABSENT,
+        request_acked_bit: 0,
+        timewait_substate: ABSENT,
+        received: ABSENT,
+        read: ABSENT,
+        written: ABSENT,
+        unacknowledged: ABSENT,
+        last_sent: ABSENT,
+        last_received: ABSENT,
+        retransmits: ABSENT,
+        queued: ABSENT,
+        queue_limit: ABSENT,
+        drops: ABSENT,
     };
 }
 

@@ -92,3 +92,19 @@ pub struct SocketRecord {
     /// Zero.
     pub padding: u32,
 }
+
+/// What an iterator tells of one socket's record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ToldRecord {
+    /// Kernel address of the socket.
+    pub socket: u64,
+    /// See [`SocketRecord::since_ns`].
+    pub since_ns: u64,
+    /// See [`SocketRecord::birth_ns`].
+    pub birth_ns: u64,
+    /// See [`SocketRecord::state`].
+    pub state: u32,
+    /// See [`SocketRecord::flags`].
+    pub flags: u32,
+}

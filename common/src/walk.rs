@@ -15,6 +15,8 @@ pub const COPIED: usize = 32 * 1024;
 pub const ASKED_TASKS: usize = WORDS / 2;
 /// Most sockets that one slice tells of.
 pub const SOCKETS: usize = 1_024;
+/// Most sockets that one slice looks at closely.
+pub const CLOSE_LOOKS: usize = 512;
 /// Most tasks that one slice tells of.
 pub const TASKS: usize = 1_024;
 /// Most descriptors that one slice tells of.
@@ -79,8 +81,12 @@ pub struct Cursor {
     pub given_up: u32,
     /// How many of `told` are in use.
     pub count: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Not 0: tells of `TIME_WAIT` and requests as well.
+    pub passing: u32,
+    /// The kernel's jiffies at the beginning of the slice.
+    pub jiffies: u64,
+    /// `CLOCK_MONOTONIC` then, ns, whatever time namespace user space is in.
+    pub monotonic_ns: u64,
 }
 
 /// What user space and the program share.
@@ -109,6 +115,8 @@ pub struct OpenSocket {
     pub cgroup_id: u64,
     /// Cookie of the network namespace, 0 where the kernel has none.
     pub netns_cookie: u64,
+    /// Of a request: kernel address of the listener that it is for.
+    pub listener: u64,
     /// Local address, see [`crate::classify::Address`]; IPv4-mapped ones are not IPv4 yet.
     pub local: [u32; 4],
     /// Peer address.
@@ -125,8 +133,47 @@ pub struct OpenSocket {
     pub state: u8,
     /// 1 where an `AF_INET6` socket takes no IPv4 (`IPV6_V6ONLY`).
     pub v6_only: u8,
+    /// In `TIME_WAIT`: the state that it stands for, that or `FIN_WAIT2`.
+    pub substate: u8,
+    /// Of a request: 1 where the handshake's last ACK has come and found no room in the accept queue.
+    pub acked: u8,
     /// Zero.
-    pub padding: [u8; 5],
+    pub padding: [u8; 3],
+}
+
+/// A socket looked at closely: what [`OpenSocket`] says, read anew, and its figures. Those that this kernel does not have
+/// are 0: see [`crate::offsets::WalkOffsets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CloseLook {
+    /// The socket, as it is now: another may have taken its memory.
+    pub socket: OpenSocket,
+    /// Which of the sockets that were asked for.
+    pub asked: u32,
+    /// Index of the interface that it is bound to, or 0.
+    pub interface: u32,
+    /// Next byte that is expected of the peer.
+    pub received: u32,
+    /// Next byte that the program will read.
+    pub read: u32,
+    /// Next byte that the program will write.
+    pub written: u32,
+    /// First byte that the peer has not acknowledged.
+    pub unacknowledged: u32,
+    /// When data was last sent, jiffies.
+    pub last_sent: u32,
+    /// When data last came, jiffies.
+    pub last_received: u32,
+    /// Of a listener: connections that wait to be accepted.
+    pub queued: u32,
+    /// Of a listener: how many may.
+    pub queue_limit: u32,
+    /// Of a listener: what it has dropped.
+    pub drops: u32,
+    /// Retransmissions by timeout that nothing has answered yet.
+    pub retransmits: u8,
+    /// Zero.
+    pub padding: [u8; 3],
 }
 
 /// A process.
@@ -190,5 +237,8 @@ pub struct Found {
 }
 
 const _: () = assert!(
-    size_of::<Holding>() * HOLDINGS <= TOLD && size_of::<Task>() * TASKS <= TOLD && TABLES * 8 <= TOLD
+    size_of::<Holding>() * HOLDINGS <= TOLD
+        && size_of::<Task>() * TASKS <= TOLD
+        && size_of::<CloseLook>() * CLOSE_LOOKS <= TOLD
+        && TABLES * 8 <= TOLD
 );

@@ -116,6 +116,20 @@ text!(
     }
 );
 text!(
+    /// Time between two snapshots of what is open.
+    SnapshotInterval,
+    {
+        "type": "string",
+        "minLength": 2,
+        "maxLength": 18,
+        "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$",
+        "x-kubernetes-validations": [{
+            "rule": "duration(self) >= duration('10s') && duration(self) <= duration('1h')",
+            "message": "must be from 10s to 1h",
+        }],
+    }
+);
+text!(
     /// A point in time as RFC 3339 writes it.
     Timestamp,
     { "type": "string", "format": "date-time", "maxLength": 64 }
@@ -246,6 +260,15 @@ pub fn parse_min_state_duration(text: &str) -> Result<Duration, TextError> {
         parse_duration(text, &["h", "m", "s", "ms", "us"]).ok_or(TextError::Duration("h, m, s, ms, us"))?;
     if duration.is_zero() || duration > LONGEST {
         return Err(TextError::DurationRange("more than 0s and at most 720h"));
+    }
+    Ok(duration)
+}
+
+/// Reads what [`SnapshotInterval`] describes.
+pub fn parse_snapshot_interval(text: &str) -> Result<Duration, TextError> {
+    let duration = parse_duration(text, &["h", "m", "s"]).ok_or(TextError::Duration("h, m, s"))?;
+    if duration < Duration::from_secs(10) || duration > Duration::from_hours(1) {
+        return Err(TextError::DurationRange("from 10s to 1h"));
     }
     Ok(duration)
 }

@@ -148,6 +148,11 @@ pub struct TcpStateTraceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "set"))]
     pub outcomes: Vec<Outcome>,
+    /// Beside mode, snapshots of the connections and listeners that are open in the pods selected, those older than the
+    /// trace included: a line for each, and one at the end that says how many there were. The fields above that say what
+    /// a socket must be like hold here too; transitions and minStateDuration do not. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_sockets: Option<OpenSockets>,
 
     /// How many lines each node may write for this trace. What is left out is counted as limited, never as lost.
     #[serde(default)]
@@ -330,6 +335,84 @@ impl State {
         Self::Listen,
         Self::Closing,
     ];
+}
+
+/// Snapshots of what is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenSockets {
+    /// Time between two snapshots: whole numbers with the units h, m, s, from 10s to 1h.
+    #[schemars(with = "text::SnapshotInterval")]
+    pub every: String,
+
+    /// States of the sockets to show. Empty: every state. TIME_WAIT is counted by network namespace, LISTEN stands for
+    /// listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "set"))]
+    pub states: Vec<OpenState>,
+
+    /// Least time a connection must have been in its state, such as 60s: whole numbers with the units h, m, s, ms, us,
+    /// more than 0s and at most 720h. What is older than the trace counts from when it was first seen. Listeners are
+    /// shown whatever their age. Absent: every age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "text::MinStateDuration")]
+    pub min_age: Option<String>,
+
+    /// Most connections, and most listeners, that each node shows in one snapshot: 1 to 1000. Those longest without data,
+    /// and those with the longest accept queue, come first; what is left out is counted.
+    #[serde(default = "default_open")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: u32,
+}
+
+const fn default_open() -> u32 {
+    100
+}
+
+/// A state that an open socket can be in, by the kernel's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OpenState {
+    /// The connection is open.
+    Established,
+    /// A client's SYN is out.
+    SynSent,
+    /// A server's socket exists, the handshake is being finished.
+    SynRecv,
+    /// This side closed first.
+    #[serde(rename = "FIN_WAIT1")]
+    FinWait1,
+    /// This side's FIN is acknowledged.
+    #[serde(rename = "FIN_WAIT2")]
+    FinWait2,
+    /// Both sides have closed; the kernel keeps the addresses for a minute.
+    TimeWait,
+    /// The peer closed first.
+    CloseWait,
+    /// This side's FIN answers the peer's.
+    LastAck,
+    /// Listening.
+    Listen,
+    /// Both sides closed at once.
+    Closing,
+}
+
+impl OpenState {
+    /// The kernel's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::TimeWait => "TIME_WAIT",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+        }
+    }
 }
 
 /// A token bucket on each node.

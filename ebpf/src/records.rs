@@ -1,6 +1,7 @@
-//! Counting and forgetting socket records: iterators over socket storage (`iter/bpf_sk_storage_map`, 5.9).
+//! Counting, telling and forgetting socket records: iterators over socket storage (`iter/bpf_sk_storage_map`, 5.9).
 
-use kube_tcpstates_common::state::State;
+use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
+use kube_tcpstates_common::{socket::ToldRecord, state::State};
 
 use crate::{
     globals::offset,
@@ -32,6 +33,35 @@ extern "C" fn count_records(context: *const StorageElement) -> i32 {
     count(0);
     if Typed::field::<u8>(socket, offset!(state)) == State::CLOSE.0 {
         count(1);
+    }
+    0
+}
+
+/// Prints what a record says of how long its socket has been in its state.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+extern "C" fn tell_records(context: *const StorageElement) -> i32 {
+    // SAFETY: the context of this iterator, and its `struct bpf_iter_meta`, of which the first is the file.
+    let (meta, socket, record) = unsafe {
+        (
+            (&raw const (*context).meta).read_volatile() as *const *mut seq_file,
+            (&raw const (*context).socket).read_volatile(),
+            (&raw const (*context).record).read_volatile(),
+        )
+    };
+    if socket.is_null() || record.is_null() {
+        return 0;
+    }
+    // SAFETY: both were found to be there.
+    unsafe {
+        let told = ToldRecord {
+            socket: socket as u64,
+            since_ns: (*record).since_ns,
+            birth_ns: (*record).birth_ns,
+            state: (*record).state.into(),
+            flags: (*record).flags.into(),
+        };
+        bpf_seq_write(meta.read_volatile(), (&raw const told).cast(), size_of::<ToldRecord>() as u32);
     }
     0
 }

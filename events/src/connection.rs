@@ -121,7 +121,7 @@ pub struct ConnectionAttributes {
     pub connection: Connection,
     /// The listener it was accepted from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listener: Option<Listener>,
+    pub listener: Option<ListenerId>,
     /// How the owning process was learned; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -188,7 +188,7 @@ pub struct Limited {
 
 /// The listener that a connection was accepted from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Listener {
+pub struct ListenerId {
     /// 16 hex digits, the `connection.id` of the listener's own lines.
     pub id: String,
 }

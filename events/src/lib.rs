@@ -24,19 +24,24 @@ mod hook;
 mod line;
 mod log;
 mod lost;
+mod open;
 mod peer;
 pub mod schema;
 mod start;
 mod transition;
 
 pub use connection::{
-    ClosedBy, ConnectionAttributes, ConnectionLine, Direction, EndCause, Limited, Listener, Outcome,
+    ClosedBy, ConnectionAttributes, ConnectionLine, Direction, EndCause, Limited, ListenerId, Outcome,
 };
 pub use heartbeat::{Heartbeat, HeartbeatAttributes, Totals};
 pub use hook::Hook;
 pub use line::Line;
 pub use log::{Level, Log, LogAttributes};
 pub use lost::{ByPlace, Loss, Lost, LostAttributes};
+pub use open::{
+    AcceptQueue, HalfOpen, Listener, ListenerAttributes, OpenAttributes, OpenConnection, Shown, Snapshot,
+    SnapshotAttributes, Socket, SocketAttributes, TimeWait, TimeWaitAttributes,
+};
 pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};

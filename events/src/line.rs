@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{ConnectionLine, Heartbeat, Log, Lost, Start, Transition};
+use crate::{ConnectionLine, Heartbeat, Listener, Log, Lost, Snapshot, Socket, Start, TimeWait, Transition};
 
 /// One line of the stream. `tcpstates.type` says which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -18,6 +18,14 @@ pub enum Line {
     Transition(Box<Transition>),
     /// One connection that has ended.
     Connection(Box<ConnectionLine>),
+    /// A connection that was open when a snapshot was taken.
+    Socket(Box<Socket>),
+    /// A listener that was open when a snapshot was taken.
+    Listener(Box<Listener>),
+    /// How many connections of a network namespace were in `TIME_WAIT` when a snapshot was taken.
+    TimeWait(Box<TimeWait>),
+    /// The end of a snapshot: how much there was.
+    Snapshot(Box<Snapshot>),
     /// Events were lost since the last such line.
     Lost(Box<Lost>),
     /// The tracer is alive; totals of the run so far.
@@ -34,6 +42,10 @@ impl<'de> Deserialize<'de> for Line {
             "start" => serde_json::from_value(line).map(Self::Start),
             "transition" => serde_json::from_value(line).map(Self::Transition),
             "connection" => serde_json::from_value(line).map(Self::Connection),
+            "socket" => serde_json::from_value(line).map(Self::Socket),
+            "listener" => serde_json::from_value(line).map(Self::Listener),
+            "time_wait" => serde_json::from_value(line).map(Self::TimeWait),
+            "snapshot" => serde_json::from_value(line).map(Self::Snapshot),
             "lost" => serde_json::from_value(line).map(Self::Lost),
             "heartbeat" => serde_json::from_value(line).map(Self::Heartbeat),
             "log" => serde_json::from_value(line).map(Self::Log),
@@ -50,6 +62,10 @@ impl Line {
             Self::Start(line) => line.tcpstates.seq = seq,
             Self::Transition(line) => line.tcpstates.seq = seq,
             Self::Connection(line) => line.tcpstates.seq = seq,
+            Self::Socket(line) => line.tcpstates.seq = seq,
+            Self::Listener(line) => line.tcpstates.seq = seq,
+            Self::TimeWait(line) => line.tcpstates.seq = seq,
+            Self::Snapshot(line) => line.tcpstates.seq = seq,
             Self::Lost(line) => line.tcpstates.seq = seq,
             Self::Heartbeat(line) => line.tcpstates.seq = seq,
             Self::Log(_) => {}
@@ -60,12 +76,13 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::Line;
-    use crate::{ConnectionLine, Heartbeat, Log, Lost, Start};
+    use crate::{Heartbeat, Log, Lost, Snapshot, Start};
 
     #[test]
     fn a_line_says_its_kind_under_tcpstates_and_is_read_by_it() {
         let lines = [
             ("start", Line::Start(Box::<Start>::default())),
+            ("snapshot", Line::Snapshot(Box::<Snapshot>::default())),
             ("lost", Line::Lost(Box::<Lost>::default())),
             ("heartbeat", Line::Heartbeat(Box::<Heartbeat>::default())),
             ("log", Line::Log(Log::default())),

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
-//! [`decode`], [`connection`], [`identity`], [`filter`], [`roster`], [`peers`], [`plan`] and [`limit`] are core: no I/O,
+//! [`decode`], [`connection`], [`identity`], [`filter`], [`open`], [`roster`], [`peers`], [`plan`] and [`limit`] are core: no I/O,
 //! and time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge.
 //! [`pipeline`] joins them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
@@ -36,6 +36,7 @@ pub mod identity;
 pub mod kernel;
 pub mod limit;
 pub mod names;
+pub mod open;
 pub mod outlet;
 pub mod peers;
 pub mod pipeline;

@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, ensure};
 use crate::lint::rust_files;
 
 /// From the lowest to the highest.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "names",
     "decode",
     "connection",
     "identity",
     "filter",
+    "open",
     "roster",
     "peers",
     "plan",

@@ -8,6 +8,7 @@ mod rate;
 mod records;
 mod replay;
 mod stage;
+mod walk;
 mod wire;
 
 use std::path::PathBuf;
@@ -56,6 +57,7 @@ const ALL: &[(&str, Measure)] = &[
     ("rate", rate::measure),
     ("kernel-time", kernel_time::measure),
     ("open-sockets", kernel_time::open_sockets),
+    ("walk", walk::measure),
     ("process", process::measure),
     ("micro", micro::measure),
     ("replay", replay::measure),

@@ -6,9 +6,9 @@ use super::error::{FieldError, Problem};
 use crate::selector::{LabelSelector, Operator};
 use crate::text::{
     TextError, check_container_name, check_label_key, check_label_value, parse_cidr,
-    parse_min_state_duration, parse_ttl,
+    parse_min_state_duration, parse_snapshot_interval, parse_ttl,
 };
-use crate::trace::{Mode, PortRange, TcpStateTraceSpec, Transition};
+use crate::trace::{Mode, OpenSockets, PortRange, TcpStateTraceSpec, Transition};
 
 /// Adds what is wrong with a spec to `errors`. Every field is named here once, so that a new one is not forgotten.
 pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
@@ -25,6 +25,7 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
         min_state_duration,
         mode,
         outcomes,
+        open_sockets,
         rate_limit: _,
         ttl,
         pod_labels,
@@ -47,6 +48,12 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
     }
     if let Some(text) = min_state_duration {
         note("spec.minStateDuration", parse_min_state_duration(text), errors);
+    }
+    if let Some(OpenSockets { every, states: _, min_age, limit: _ }) = open_sockets {
+        note("spec.openSockets.every", parse_snapshot_interval(every), errors);
+        if let Some(text) = min_age {
+            note("spec.openSockets.minAge", parse_min_state_duration(text), errors);
+        }
     }
     if let Some(text) = ttl {
         note("spec.ttl", parse_ttl(text), errors);

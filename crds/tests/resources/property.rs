@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use kube_tcpstates_crds::text::{TextError, parse_cidr, parse_min_state_duration, parse_ttl};
+use kube_tcpstates_crds::text::{
+    TextError, parse_cidr, parse_min_state_duration, parse_snapshot_interval, parse_ttl,
+};
 use kube_tcpstates_crds::validate::{Problem, check_object};
 use kube_tcpstates_crds::{CheckedTrace, Refusal};
 use proptest::collection::vec;
@@ -106,12 +108,15 @@ fn spec() -> impl Strategy<Value = Value> {
     let texts = |strategy: BoxedStrategy<String>| list(strategy.prop_map(Value::from).boxed());
     let limit = (0..3_u32, 0..3_u32)
         .prop_map(|(lines, burst)| json!({ "linesPerSecondPerNode": lines, "burst": burst }));
+    let open = (duration(), 0..3_u32, select(vec!["CLOSE_WAIT", "TIME_WAIT", "CLOSE"]))
+        .prop_map(|(every, limit, state)| json!({ "every": every, "limit": limit, "states": [state] }));
     (
         selector(),
         [list(port()), list(port()), list(transition()), texts(cidr()), texts(label())],
         [texts("[a-z-]{1,4}".boxed()), text(duration()), text(duration())],
         [
             value(limit.boxed()),
+            value(open.boxed()),
             value(select(vec!["Any", "IPv4", "IPv6", "ipv6"]).prop_map(Value::from).boxed()),
             value(select(vec![json!(true), json!(false), json!("yes")]).boxed()),
         ],
@@ -127,6 +132,7 @@ fn spec() -> impl Strategy<Value = Value> {
                 "minStateDuration",
                 "ttl",
                 "rateLimit",
+                "openSockets",
                 "family",
                 "peerNames",
             ];
@@ -204,6 +210,10 @@ fn can_be_acted_upon(checked: &CheckedTrace) {
     if let Some(text) = &spec.ttl {
         let ttl = parse_ttl(text).unwrap();
         assert!(ttl >= Duration::from_secs(10) && ttl <= hours(720));
+    }
+    if let Some(open) = &spec.open_sockets {
+        let every = parse_snapshot_interval(&open.every).unwrap();
+        assert!(every >= Duration::from_secs(10) && every <= hours(1) && open.limit > 0);
     }
     assert!(spec.rate_limit.burst > 0 && spec.rate_limit.lines_per_second_per_node > 0);
 }

@@ -67,7 +67,7 @@ extern "C" fn walk_node() -> u32 {
     let Some(told) = room::<OpenSocket, { SOCKETS - 1 }>(walk) else { return Next::Full.number() };
     // SAFETY: as `room` says.
     let told = unsafe { &mut *told };
-    if tell(socket, told) && is_in(walk, socket, bucket) {
+    if tell(socket, told, walk.cursor.passing) && is_in(walk, socket, bucket) {
         walk.cursor.count += 1;
     }
     walk.cursor.at = next;
@@ -91,18 +91,23 @@ fn socket_of(node: u64) -> *const u8 {
     (node - u64::from(walk_offset!(socket_node))) as *const u8
 }
 
+/// Whether a socket is alive.
+#[inline(always)]
+pub(super) fn is_alive(socket: *const u8) -> bool {
+    Probed::field::<u32>(socket, walk_offset!(socket_references)) != 0
+}
+
 /// Whether a socket is alive and in this bucket.
 #[inline(always)]
 fn is_in(walk: &Walk, socket: *const u8, bucket: u32) -> bool {
     let hash: u32 = Probed::field(socket, walk_offset!(socket_hash));
-    let references: u32 = Probed::field(socket, walk_offset!(socket_references));
-    references != 0 && (hash ^ bucket) & walk.cursor.mask == 0
+    is_alive(socket) && (hash ^ bucket) & walk.cursor.mask == 0
 }
 
-/// Reads a socket. Returns whether it is one of TCP's, whole (`TIME_WAIT` and requests are not), and the same at the end
-/// as at the beginning.
+/// Reads a socket. Returns whether it is one of TCP's, whole, and the same at the end as at the beginning; `passing` asks
+/// for `TIME_WAIT` and requests as well, which are smaller: of a cgroup they know nothing.
 #[inline(always)]
-fn tell(socket: *const u8, told: &mut OpenSocket) -> bool {
+pub(super) fn tell(socket: *const u8, told: &mut OpenSocket, passing: u32) -> bool {
     let state: u8 = Probed::field(socket, offset!(state));
     let net = pointer(socket as u64, offset!(net));
     let tuple = tuple_of_socket::<Probed>(socket, false);
@@ -113,6 +118,7 @@ fn tell(socket: *const u8, told: &mut OpenSocket) -> bool {
     told.cookie = Probed::field(socket, offset!(cookie));
     told.cgroup_id = place.cgroup_id;
     told.netns_cookie = place.netns_cookie;
+    told.listener = 0;
     told.local = tuple.local;
     told.peer = tuple.peer;
     told.netns = place.netns;
@@ -121,13 +127,21 @@ fn tell(socket: *const u8, told: &mut OpenSocket) -> bool {
     told.family = tuple.family;
     told.state = state;
     told.v6_only = Probed::field::<u8>(socket, walk_offset!(v6_only)) >> (walk_offset!(v6_only_bit) & 7) & 1;
+    told.substate = 0;
+    told.acked = 0;
+    told.padding = [0; 3];
     let again = tuple_of_socket::<Probed>(socket, false);
-    let is_whole = state != State::TIME_WAIT.0 && state != State::NEW_SYN_RECV.0;
-    is_whole
-        && protocol == TCP
-        && tuple.family != 0
-        && same(&tuple, &again)
-        && net == pointer(socket as u64, offset!(net))
+    let is_same = tuple.family != 0 && same(&tuple, &again) && net == pointer(socket as u64, offset!(net));
+    if state != State::TIME_WAIT.0 && state != State::NEW_SYN_RECV.0 {
+        return protocol == TCP && is_same;
+    }
+    told.mptcp = 0;
+    told.cgroup_id = 0;
+    told.listener = Probed::field(socket, walk_offset!(request_listener));
+    told.substate = Probed::field(socket, walk_offset!(timewait_substate));
+    told.acked =
+        Probed::field::<u8>(socket, walk_offset!(request_acked)) >> (walk_offset!(request_acked_bit) & 7) & 1;
+    passing != 0 && is_same
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@
 //! found is checked against itself before it is told.
 
 mod chains;
+mod closely;
 mod copy;
 mod descriptors;
 mod ring;

@@ -29,6 +29,9 @@ pub enum Command {
     /// Trace the pods of a Kubernetes node, as the `TcpStateTrace` resources of the cluster ask
     #[cfg(feature = "cluster")]
     Agent(Box<AgentArguments>),
+    /// Show what is open now, in all network namespaces, once; attaches nothing
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArguments),
     /// Say what this kernel and this process can do; exit 0 when tracing would work
     Check(CheckArguments),
 }
@@ -53,6 +56,16 @@ examples:
     kube-tcpstates trace -o json --min-duration 100ms --transition SYN_SENT:ESTABLISHED
                                           # slow handshakes
     kube-tcpstates trace --container 3f4e # one container, by the beginning of its id
+
+exit status: 0 done, 1 failed with a message, 2 wrong usage";
+
+const LIST_EXAMPLES: &str = "\
+examples:
+    kube-tcpstates list                        # what is open, and who owns it
+    kube-tcpstates list --state CLOSE_WAIT     # what a peer has closed and the program has not
+    kube-tcpstates list --state ESTABLISHED --min-idle 5m -o json
+    kube-tcpstates list --state LISTEN         # accept queues
+    kube-tcpstates list --container 3f4e --limit 20
 
 exit status: 0 done, 1 failed with a message, 2 wrong usage";
 
@@ -151,6 +164,10 @@ pub struct TraceArguments {
     #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
     pub netns: Vec<u32>,
 
+    /// Also show what is open, so often: 30s,state=CLOSE_WAIT|LAST_ACK,min-age=60s,limit=100
+    #[arg(long, value_name = "EVERY[,state=STATES][,min-age=DURATION][,limit=N]")]
+    pub open_sockets: Option<String>,
+
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
@@ -215,6 +232,48 @@ pub struct AgentArguments {
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Only these states, a list such as `CLOSE_WAIT,LAST_ACK`; may be given again
+    #[arg(long, value_name = "STATES", action = ArgAction::Append, help_heading = "Filters (all must fit)")]
+    pub state: Vec<String>,
+    /// Only this container, by its id or the beginning of it
+    #[arg(long, value_name = "ID", help_heading = "Filters (all must fit)")]
+    pub container: Option<String>,
+    /// Only the pod with this UID
+    #[arg(long, value_name = "UID", help_heading = "Filters (all must fit)")]
+    pub pod_uid: Option<String>,
+    /// Only these local ports: 80,443,8000-8100
+    #[arg(short = 'L', long = "localport", value_name = "PORTS", help_heading = "Filters (all must fit)")]
+    pub local_ports: Option<String>,
+    /// Only these remote ports
+    #[arg(short = 'D', long = "remoteport", value_name = "PORTS", help_heading = "Filters (all must fit)")]
+    pub remote_ports: Option<String>,
+    /// Only peers in these networks, a list of CIDR prefixes
+    #[arg(long, value_name = "CIDR", help_heading = "Filters (all must fit)")]
+    pub peer_cidr: Option<String>,
+    /// IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6", help_heading = "Filters (all must fit)")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6", help_heading = "Filters (all must fit)")]
+    pub ipv6: bool,
+    /// Only this network namespace, by its inode number; may be given again
+    #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (all must fit)")]
+    pub netns: Vec<u32>,
+    /// Only connections without data for at least this long: 60s
+    #[arg(long, value_name = "DURATION", help_heading = "Filters (all must fit)")]
+    pub min_idle: Option<String>,
+
+    /// At most so many connections, the longest idle first, and so many listeners, the longest queue first
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Format [default: table on a terminal, else json]
+    #[arg(short = 'o', long = "output", value_parser = formats(true))]
+    pub output: Option<&'static FormatEntry>,
 }
 
 /// `check`.

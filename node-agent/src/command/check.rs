@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use super::{args::CheckArguments, session::task_hierarchy};
+use super::args::CheckArguments;
 use crate::{
     cgroupfs::Mount,
     kernel::{self, Hook, Options},
+    pipeline::task_hierarchy,
     preflight::{self, Finding},
 };
 

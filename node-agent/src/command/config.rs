@@ -12,6 +12,7 @@ use super::{
 use crate::{
     decode::{NetworkType, Role},
     filter::{CgroupChoice, FilterError, Mode, TraceFilter, cidr, duration, ports, states},
+    open::Snapshots,
     pipeline::Whereabouts,
     plan::{IdScope, Outcomes},
     render::{FormatEntry, TextOptions, format},
@@ -24,6 +25,7 @@ pub(super) struct TraceConfig {
     pub(super) filter: TraceFilter,
     pub(super) outcomes: Outcomes,
     pub(super) scope: IdScope,
+    pub(super) open: Option<Snapshots>,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
 }
@@ -47,7 +49,7 @@ impl TraceConfig {
         if raw.mode == ModeArgument::Transitions && !raw.outcome.is_empty() {
             return Err("--outcome narrows --mode connections; give that mode, too".to_owned());
         }
-        let scope = scope(raw)?;
+        let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
         let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
             text.as_deref()
@@ -61,6 +63,10 @@ impl TraceConfig {
         }
         if raw.count == Some(0) {
             return Err("--count 0: give at least 1".to_owned());
+        }
+        let open = raw.open_sockets.as_deref().map(super::snapshots::parse).transpose()?;
+        if open.is_some() && format.columns {
+            return Err("--open-sockets needs documents: -o json or -o ecs".to_owned());
         }
         Ok(Self {
             session: SessionOptions {
@@ -76,6 +82,7 @@ impl TraceConfig {
             filter,
             outcomes: outcomes(&raw.outcome),
             scope,
+            open,
             duration,
             count: raw.count,
         })
@@ -115,17 +122,16 @@ fn outcomes(names: &[String]) -> Outcomes {
     Outcomes::of(Outcome::ALL.iter().copied().filter(named))
 }
 
-fn scope(raw: &TraceArguments) -> Result<IdScope, String> {
-    for (flag, value) in [("--container", &raw.container), ("--pod-uid", &raw.pod_uid)] {
-        if value.as_deref().is_some_and(str::is_empty) {
+/// `--container` and `--pod-uid`.
+pub(super) fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<IdScope, String> {
+    for (flag, value) in [("--container", container), ("--pod-uid", pod_uid)] {
+        if value.is_some_and(str::is_empty) {
             return Err(format!("{flag}: give an id"));
         }
     }
-    let container = raw.container.as_deref().map(|id| {
-        // As the Kubernetes API writes it: containerd://<id>.
-        id.split_once("://").map_or(id, |(_, id)| id).to_owned()
-    });
-    Ok(IdScope { container, pod_uid: raw.pod_uid.clone() })
+    // As the Kubernetes API writes it: containerd://<id>.
+    let container = container.map(|id| id.split_once("://").map_or(id, |(_, id)| id).to_owned());
+    Ok(IdScope { container, pod_uid: pod_uid.map(str::to_owned) })
 }
 
 fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
@@ -216,6 +222,8 @@ mod tests {
             (&["--container", ""], "--container"),
             (&["--outcome", "refused"], "--outcome"),
             (&["--mode", "connections", "--transition", "*:CLOSE"], "--transition"),
+            (&["--open-sockets", "30s,state=CLOSED", "-o", "json"], "CLOSED"),
+            (&["--open-sockets", "30s", "-o", "table"], "-o json"),
         ] {
             let error = TraceConfig::check(&parse(arguments)).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");

@@ -6,8 +6,10 @@ pub mod args;
 mod check;
 mod config;
 mod ending;
+mod list;
 mod session;
 mod signals;
+mod snapshots;
 mod start_line;
 mod trace;
 mod tuning;
@@ -35,20 +37,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if asked { DONE } else { USAGE });
         }
     };
-    if matches!(parsed.command, args::Command::Trace(_) | args::Command::Check(_)) {
+    if matches!(parsed.command, args::Command::Trace(_) | args::Command::List(_) | args::Command::Check(_)) {
         log_to_stderr();
     }
     let result = match parsed.command {
         args::Command::Trace(raw) => match config::TraceConfig::check(&raw) {
             Ok(config) => trace::run(config),
-            Err(error) => {
-                let mut program = args::Arguments::command();
-                program.build();
-                let trace = program.find_subcommand_mut("trace").map(std::mem::take).unwrap_or_default();
-                let _ =
-                    trace.bin_name("kube-tcpstates trace").error(ErrorKind::ValueValidation, error).print();
-                return ExitCode::from(USAGE);
-            }
+            Err(error) => return refuse("trace", error),
+        },
+        args::Command::List(raw) => match list::ListConfig::check(&raw) {
+            Ok(config) => list::run(config),
+            Err(error) => return refuse("list", error),
         },
         #[cfg(feature = "cluster")]
         args::Command::Agent(raw) => return run_agent(&raw),
@@ -62,6 +61,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Says what is wrong with a command's options.
+fn refuse(command: &str, error: String) -> ExitCode {
+    let mut program = args::Arguments::command();
+    program.build();
+    let of_command = program.find_subcommand_mut(command).map(std::mem::take).unwrap_or_default();
+    let name = format!("kube-tcpstates {command}");
+    let _ = of_command.bin_name(name).error(ErrorKind::ValueValidation, error).print();
+    ExitCode::from(USAGE)
 }
 
 /// The arguments, for a reader of the `start` line.

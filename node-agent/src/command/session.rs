@@ -15,9 +15,9 @@ use super::{
 use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
-    kernel::{self, Hook, LoadError, Loaded, Options, TaskHierarchy},
+    kernel::{self, Hook, LoadError, Loaded, Options},
     outlet::{self, Asked, Diagnostics, OnEnd, RunId},
-    pipeline::{self, Handle, Running, Setup, Tally, Whereabouts},
+    pipeline::{self, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
     plan::View,
     render::{FormatEntry, TextOptions},
 };
@@ -157,12 +157,6 @@ impl Session {
         let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
         ending(outcome, say)
     }
-}
-
-/// What the kernel side is to read of tasks.
-pub(super) fn task_hierarchy(mount: &Mount) -> Option<TaskHierarchy> {
-    let tasks = mount.tasks.as_ref()?;
-    Some(TaskHierarchy { controller: tasks.controller, number: tasks.number })
 }
 
 /// Comes back when a signal asks for the end.

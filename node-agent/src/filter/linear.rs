@@ -1,6 +1,6 @@
-//! The reference: one trace after the other, in the plainest words. Slow; the tests of the classifier, here and
-//! over the kernel's maps (`tests/kernel/tests/classifier_kernel.rs` takes this file as it is), hold the tables against
-//! it. It shares no table and no arithmetic with them.
+//! One trace after the other, in the plainest words: for sockets that were found open, of which there are few at a time,
+//! and for the tests of the classifier, here and over the kernel's maps, which hold the tables against it. It shares no
+//! table and no arithmetic with them.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -15,30 +15,30 @@ use crate::decode::{NetworkType, Role};
 
 /// One transition of one connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Event {
+pub struct Event {
     /// The connection as known at this transition.
-    pub(super) connection: Connection,
+    pub connection: Connection,
     /// State left.
-    pub(super) old_state: u8,
+    pub old_state: u8,
     /// State entered.
-    pub(super) new_state: u8,
+    pub new_state: u8,
     /// Time in the old state, ns, or [`UNKNOWN_NS`].
-    pub(super) duration_ns: u64,
+    pub duration_ns: u64,
 }
 
 /// What a set of traces says to an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub struct Verdict {
     /// Traces for which the connection (or a child of it) is worth a record.
-    pub(super) candidates: TraceSet,
+    pub candidates: TraceSet,
     /// Traces that accept the connection, or wait to know more.
-    pub(super) accept: TraceSet,
+    pub accept: TraceSet,
     /// Those of `accept` that wait for an address or a port.
-    pub(super) undecided: TraceSet,
+    pub undecided: TraceSet,
     /// Those of `accept` that wait for the cgroup's identity.
-    pub(super) maybe: TraceSet,
+    pub maybe: TraceSet,
     /// Those of `accept` that also want this transition with this duration.
-    pub(super) wanted: TraceSet,
+    pub wanted: TraceSet,
 }
 
 /// What one dimension of one trace says.
@@ -59,7 +59,7 @@ impl From<bool> for Answer {
 }
 
 /// Judges an event by every trace, one at a time.
-pub(super) fn judge<'a, S: BuildHasher>(
+pub fn judge<'a, S: BuildHasher>(
     traces: impl IntoIterator<Item = (usize, &'a TraceFilter)>,
     cgroups: &HashMap<u64, (TraceSet, TraceSet), S>,
     event: &Event,
@@ -178,8 +178,7 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
     if peer_to_come(connection) {
         return Answer::Later;
     }
-    let words = connection.peer.map(u32::to_ne_bytes);
-    let bytes: [u8; 16] = std::array::from_fn(|index| words[index / 4][index % 4]);
+    let bytes: [u8; 16] = bytemuck::cast(connection.peer);
     let [a, b, c, d, ..] = bytes;
     let address: IpAddr =
         if connection.family == 6 { Ipv6Addr::from(bytes).into() } else { Ipv4Addr::new(a, b, c, d).into() };

@@ -4,7 +4,7 @@
 //!  -L 8080, spec.localPorts ─► TraceFilter ─► compile ─► Compiled ─► kernel maps ─► classify (eBPF)
 //!         (text, objects)       (trace)      ports, cidr,    └─────► UserTables ──► classify (user space, tests)
 //!                                   │        duration
-//!                                   └──────► linear: the same answer one trace at a time, for the tests
+//!                                   └──────► linear: the same answer one trace at a time, for sockets found open, and for the tests
 //! ```
 //!
 //! Core: no I/O, no clock. Which cgroups a trace selects is not decided here but by identity and cluster; the
@@ -15,6 +15,7 @@ pub mod compile;
 pub mod duration;
 mod error;
 mod explain;
+pub mod linear;
 pub mod ports;
 pub mod states;
 pub mod tables;
@@ -22,8 +23,6 @@ pub mod trace;
 
 #[cfg(test)]
 mod arbitrary;
-#[cfg(test)]
-mod linear;
 #[cfg(test)]
 mod properties;
 

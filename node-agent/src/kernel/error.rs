@@ -41,6 +41,12 @@ pub enum LoadError {
         /// What the kernel said.
         reason: BoxError,
     },
+    /// What is open cannot be looked at.
+    #[error("looking at what is open, kernel {}: {}{}", kernel_release(), told(reason), advice(reason))]
+    Walk {
+        /// What is missing, or what the kernel said.
+        reason: BoxError,
+    },
     /// Something else of the system.
     #[error("{what}: {source}")]
     System {

@@ -31,7 +31,7 @@ use super::{
 };
 
 /// Where the kernel shows its types.
-const BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The tracepoint at a socket's end (since 4.16).
 const ENDS: &str = "tcp_destroy_sock";
 /// The tracepoint at a reset of the peer (since 4.16).
@@ -62,7 +62,7 @@ pub struct TaskHierarchy {
 
 /// The programs in the kernel. Dropping it detaches and frees everything.
 pub struct Loaded {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// Which hook is in use.
     pub hook: Hook,
     /// Where socket records are.
@@ -195,7 +195,7 @@ fn attach_points(types: &Btf) -> Option<AyaBtf> {
 
 /// Before 5.11 eBPF maps count against RLIMIT_MEMLOCK; since then nothing depends on it. What this process may not
 /// raise stays as it is, and a map that is refused for it says so.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
         let maximum = getrlimit(Resource::Memlock).maximum;

@@ -1,4 +1,4 @@
-//! How many socket records there are in socket storage, and the end of all of them.
+//! How many socket records there are in socket storage, what they say, and the end of all of them.
 
 use std::{
     fs::File,
@@ -12,14 +12,22 @@ use aya::{
     programs::Iter,
 };
 
+use kube_tcpstates_common::socket::ToldRecord;
+
 use super::error::BoxError;
 
 const COUNT: &str = "count_records";
 const FORGET: &str = "forget_records";
+const TELL: &str = "tell_records";
 
 /// Loads the program that counts records.
 pub(super) fn load_count(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
     load(ebpf, COUNT, btf)
+}
+
+/// Loads the program that tells of records.
+pub(super) fn load_tell(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BoxError> {
+    load(ebpf, TELL, btf)
 }
 
 /// Loads the program that forgets records.
@@ -47,6 +55,13 @@ pub(super) fn count_records(ebpf: &mut Ebpf) -> Result<(u64, u64), BoxError> {
     Ok((counts.get(&0, 0)?, counts.get(&1, 0)?))
 }
 
+/// What the records in socket storage say, those of closed sockets included.
+pub(super) fn tell_records(ebpf: &mut Ebpf) -> Result<Vec<ToldRecord>, BoxError> {
+    let mut bytes = Vec::new();
+    read_to_end(open(ebpf, TELL)?, |piece| bytes.extend_from_slice(piece))?;
+    Ok(bytes.chunks_exact(size_of::<ToldRecord>()).map(bytemuck::pod_read_unaligned).collect())
+}
+
 /// Forgets every socket in socket storage.
 pub(super) fn forget_records(ebpf: &mut Ebpf) -> Result<(), BoxError> {
     run(ebpf, FORGET)
@@ -54,28 +69,35 @@ pub(super) fn forget_records(ebpf: &mut Ebpf) -> Result<(), BoxError> {
 
 /// Runs one of the programs once for each record.
 fn run(ebpf: &mut Ebpf, name: &str) -> Result<(), BoxError> {
+    Ok(read_to_end(open(ebpf, name)?, |_| ())?)
+}
+
+/// Whoever reads it has a program run once for each record.
+fn open(ebpf: &mut Ebpf, name: &str) -> Result<File, BoxError> {
     let records = match ebpf.map("SOCKET_STORAGE") {
         Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned()?,
         _ => return Err("the object has no socket storage".into()),
     };
     let link = link_to_map(iterator(ebpf, name)?.fd()?.as_fd(), records.as_fd())?;
-    Ok(run_to_end(File::from(iterator_of(link.as_fd())?))?)
+    Ok(File::from(iterator_of(link.as_fd())?))
 }
 
-/// Reading is what makes the kernel walk; the program prints nothing. After a million objects without output a read
-/// ends with `EAGAIN`, and the next goes on (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`).
-fn run_to_end(mut iterator: impl io::Read) -> io::Result<()> {
-    let mut nothing = [0; 64];
+/// Reading is what makes the kernel walk; what the program prints is what is read. After a million objects without output
+/// a read ends with `EAGAIN`, and the next goes on (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`).
+fn read_to_end(mut iterator: impl io::Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
     loop {
-        match iterator.read(&mut nothing) {
+        match iterator.read(&mut piece) {
             Ok(0) => return Ok(()),
-            Ok(_) => {}
+            Ok(len) => take(&piece[..len]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
+/// Bytes of one read; the kernel's own buffer has eight pages.
+const PIECE: usize = 32 * 1024;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_TRACE_ITER: u32 = 28;
@@ -134,7 +156,7 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
 mod tests {
     use std::io::{self, Read};
 
-    use super::run_to_end;
+    use super::read_to_end;
 
     /// What reads of an iterator give, one after the other.
     struct Reads(Vec<Result<usize, i32>>);
@@ -148,13 +170,13 @@ mod tests {
     #[test]
     fn an_iterator_of_more_than_a_million_is_read_to_its_end() {
         let mut reads = Reads(vec![Err(libc::EAGAIN), Err(libc::EAGAIN), Ok(0)]);
-        run_to_end(&mut reads).unwrap();
+        read_to_end(&mut reads, |_| ()).unwrap();
         assert!(reads.0.is_empty());
     }
 
     #[test]
     fn any_other_error_ends_it() {
-        let refused = run_to_end(Reads(vec![Err(libc::EACCES)])).unwrap_err();
+        let refused = read_to_end(Reads(vec![Err(libc::EACCES)]), |_| ()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
     }
 }

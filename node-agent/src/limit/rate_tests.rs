@@ -20,6 +20,7 @@ fn trace(uid: &str, lines_per_second: u32, burst: u32) -> ActiveTrace {
         burst,
         pod_labels: Vec::new(),
         peer_names: false,
+        open: None,
     }
 }
 

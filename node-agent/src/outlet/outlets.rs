@@ -168,6 +168,7 @@ mod tests {
                 Line::Lost(_) => "lost",
                 Line::Heartbeat(_) => "heartbeat",
                 Line::Log(_) => "log",
+                _ => "open",
             });
             Offer::Accepted
         }

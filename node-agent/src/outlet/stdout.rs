@@ -45,7 +45,7 @@ impl Stdout {
                     lost.since_last, places.ring, places.recursion, places.queue, places.write
                 );
             }
-            Line::Transition(_) | Line::Connection(_) | Line::Heartbeat(_) | Line::Log(_) => {}
+            _ => {}
         }
         Offer::Accepted
     }
@@ -93,9 +93,7 @@ impl Outlet for Stdout {
                 }
                 offer
             }
-            Line::Start(_) | Line::Heartbeat(_) | Line::Transition(_) | Line::Connection(_) => {
-                self.numbered(line.clone())
-            }
+            _ => self.numbered(line.clone()),
         }
     }
 

@@ -14,7 +14,8 @@ const LOST: usize = 16_384;
 
 /// Known cgroups: of the unified hierarchy, and of that one of cgroup v1 that tells containers apart.
 pub(super) struct Cgroups {
-    ring: CgroupRing,
+    /// Absent where they are listed and not followed.
+    ring: Option<CgroupRing>,
     unified: Tree,
     tasks: Tree,
     news: Vec<News>,
@@ -39,7 +40,7 @@ pub(super) enum News {
 
 impl Cgroups {
     /// `mount` says where the hierarchies are, as far as there are any.
-    pub(super) fn new(ring: CgroupRing, mount: Option<&Mount>) -> Self {
+    pub(super) fn new(ring: Option<CgroupRing>, mount: Option<&Mount>) -> Self {
         Self {
             ring,
             unified: Tree::new(mount.and_then(|mount| mount.cgroup2.as_deref())),
@@ -64,7 +65,9 @@ impl Cgroups {
     pub(super) fn follow(&mut self) {
         let now_ns = boot_ns();
         let mut changes = Vec::new();
-        self.ring.drain(|change| changes.push(change));
+        if let Some(ring) = &mut self.ring {
+            ring.drain(|change| changes.push(change));
+        }
         for CgroupChange { unified, id, kind } in changes {
             let tree = if unified { &mut self.unified } else { &mut self.tasks };
             let news = match kind {

@@ -12,6 +12,7 @@
 //! ```
 
 mod account;
+mod alone;
 mod cgroups;
 mod describe;
 mod flow;
@@ -19,12 +20,15 @@ mod force;
 mod handle;
 mod held;
 mod ledger;
+mod listing;
 mod membership;
+mod open;
 mod other_end;
 mod owner;
 mod replay;
 mod report;
 mod rewalk;
+mod snapshot;
 mod standing;
 mod tally;
 mod tasks;
@@ -43,6 +47,7 @@ use kube_tcpstates_events::{K8s, Line, Log};
 pub use account::{Account, TraceCounts};
 pub use describe::Whereabouts;
 pub use handle::Handle;
+pub use listing::{Listing, list};
 pub use replay::Replay;
 pub use tally::Tally;
 
@@ -51,6 +56,7 @@ use self::{
     flow::{Flow, Parts},
     handle::Request,
     membership::Membership,
+    open::OpenSockets,
     owner::Owners,
     report::{InCluster, Reporter},
     rewalk::Rewalk,
@@ -58,7 +64,7 @@ use self::{
 use crate::{
     cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
-    kernel::{EventRing, Loaded, Look, Rings, Sleeper, boot_ns},
+    kernel::{EventRing, Loaded, Look, Rings, Sleeper, TaskHierarchy, boot_ns},
     limit::RateLimiter,
     outlet::{End, Outlets},
     plan::View,
@@ -136,6 +142,7 @@ struct Pipeline {
     membership: Membership,
     rewalk: Rewalk,
     reporter: Reporter,
+    open: OpenSockets,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
     summary: fn(&Tally),
@@ -185,12 +192,13 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let Rings { events, cgroups, sleeper } = rings;
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
     let unified = mount.as_ref().is_some_and(|mount| mount.layout == Layout::Unified);
-    let cgroups = Cgroups::new(cgroups, mount.as_ref());
+    let cgroups = Cgroups::new(Some(cgroups), mount.as_ref());
     let owners = Owners::new(cgroups, proc_root, (unified, kernel.reads_tasks()), whereabouts);
     let membership = Membership::new(owners.layout());
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, wait_ns });
+    let open = OpenSockets::new(mount.as_ref().and_then(task_hierarchy), sleeper.waker());
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
     let pipeline = Pipeline {
@@ -201,6 +209,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         membership,
         rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
+        open,
         requests,
         diagnostics,
         summary,
@@ -209,6 +218,12 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         failure: None,
     };
     Ok((pipeline, handle, sleeper))
+}
+
+/// What the kernel side is to read of tasks.
+pub fn task_hierarchy(mount: &Mount) -> Option<TaskHierarchy> {
+    let tasks = mount.tasks.as_ref()?;
+    Some(TaskHierarchy { controller: tasks.controller, number: tasks.number })
 }
 
 /// Does something when it is dropped.
@@ -251,6 +266,7 @@ impl Pipeline {
         flow.end_waits(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
         self.tell_rules();
+        self.see_to_open_sockets(now_ns);
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
         self.flow.outlets.flush();
@@ -298,7 +314,9 @@ impl Pipeline {
         let untold = self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
-        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).min();
+        let open_ns = self.open.due_ns();
+        let next_ns =
+            self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).chain(open_ns).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 

@@ -45,6 +45,16 @@ impl Reporter {
         }
     }
 
+    /// Names the run, for whoever makes other lines.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Cluster and node, for the same.
+    pub(super) fn k8s(&self) -> Option<K8s> {
+        self.k8s.as_deref().cloned()
+    }
+
     /// Losses are told at most once a second.
     pub(super) fn is_due(&self, now_ns: u64) -> bool {
         now_ns.saturating_sub(self.told_ns) >= SECOND_NS

@@ -8,6 +8,7 @@ use super::{IdScope, Outcomes, PodScope, Scope, TraceKey};
 use crate::filter::{CgroupChoice, TraceFilter};
 use crate::identity::Identity;
 use crate::names::TraceName;
+use crate::open::Snapshots;
 use crate::roster::PodInfo;
 
 /// A trace that has a bit.
@@ -33,6 +34,8 @@ pub struct ActiveTrace {
     pub pod_labels: Vec<String>,
     /// Its lines name the other end.
     pub peer_names: bool,
+    /// Snapshots of what is open.
+    pub open: Option<Snapshots>,
 }
 
 /// A container of a pod, as far as it is known.
@@ -82,7 +85,12 @@ impl Plan {
     }
 
     /// The command line's one trace, under bit 0.
-    pub fn of_command_line(filter: TraceFilter, outcomes: Outcomes, scope: IdScope) -> Self {
+    pub fn of_command_line(
+        filter: TraceFilter,
+        outcomes: Outcomes,
+        scope: IdScope,
+        open: Option<Snapshots>,
+    ) -> Self {
         let trace = ActiveTrace {
             uid: String::new(),
             key: TraceKey { namespace: None, name: String::new() },
@@ -94,6 +102,7 @@ impl Plan {
             burst: 0,
             pod_labels: Vec::new(),
             peer_names: false,
+            open,
         };
         Self::new(vec![Some(Arc::new(trace))], 1)
     }
@@ -209,6 +218,7 @@ pub(crate) mod support {
                     burst: 0,
                     pod_labels: Vec::new(),
                     peer_names: false,
+                    open: None,
                 })
             })
         };

@@ -2,15 +2,16 @@
 
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_crds::duration::DurationError;
-use kube_tcpstates_crds::text::parse_min_state_duration;
+use kube_tcpstates_crds::text::{parse_min_state_duration, parse_snapshot_interval};
 use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
 use kube_tcpstates_events::Outcome;
 
 use super::Outcomes;
 use crate::decode::{NetworkType, Role};
 use crate::filter::{
-    CgroupChoice, Cidr, FilterError, Mode, PortRange, StateSet, TraceFilter, TransitionFilter,
+    CgroupChoice, Cidr, FilterError, Mode, PortRange, Reason, StateSet, TraceFilter, TransitionFilter,
 };
+use crate::open::{OpenStates, Snapshots};
 
 /// The filter of a spec. Every field is named here once, so that a new one is not forgotten. A spec that was checked
 /// has none of the errors.
@@ -25,6 +26,7 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         outcomes: _,
         // What its lines are like, and how many.
         mode,
+        open_sockets: _,
         rate_limit: _,
         pod_labels: _,
         peer_names: _,
@@ -62,9 +64,10 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         netns: None,
         min_duration: match min_state_duration {
             None => None,
-            Some(text) => Some(parse_min_state_duration(text).map_err(|_| {
-                crate::filter::Reason::from(DurationError::Form).of("spec.minStateDuration", text)
-            })?),
+            Some(text) => Some(
+                parse_min_state_duration(text)
+                    .map_err(|_| Reason::from(DurationError::Form).of("spec.minStateDuration", text))?,
+            ),
         },
     })
 }
@@ -88,6 +91,25 @@ pub(super) fn outcomes(asked: &[spec::Outcome]) -> Outcomes {
         }
     };
     Outcomes::of(asked.iter().flat_map(of).copied())
+}
+
+/// The snapshots that a spec asks for. What was checked has none of the errors.
+pub(super) fn snapshots(asked: &spec::OpenSockets) -> Result<Snapshots, FilterError> {
+    let spec::OpenSockets { every, states, min_age, limit } = asked;
+    let wrong = |field, text: &str| Reason::from(DurationError::Form).of(field, text);
+    let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let least = min_age
+        .as_deref()
+        .map(|text| parse_min_state_duration(text).map_err(|_| wrong("spec.openSockets.minAge", text)));
+    let every = parse_snapshot_interval(every).map_err(|_| wrong("spec.openSockets.every", every))?;
+    let states = OpenStates::named(states.iter().map(|state| state.name()));
+    Ok(Snapshots {
+        every_ns: ns(every),
+        // The two lists of states are one, as a test shows.
+        states: states.unwrap_or(OpenStates::ANY),
+        min_age_ns: least.transpose()?.map_or(0, ns),
+        limit: *limit as usize,
+    })
 }
 
 fn each<T, U>(
@@ -136,6 +158,34 @@ mod tests {
 
     fn filter_of(spec: &Value) -> TraceFilter {
         filter(&check_spec(TraceKind::Namespaced, Some(spec)).unwrap().spec).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_the_snapshots_reaches_them() {
+        let all = [
+            "ESTABLISHED",
+            "SYN_SENT",
+            "SYN_RECV",
+            "FIN_WAIT1",
+            "FIN_WAIT2",
+            "TIME_WAIT",
+            "CLOSE_WAIT",
+            "LAST_ACK",
+            "LISTEN",
+            "CLOSING",
+        ];
+        let asked = |spec: Value| {
+            let spec = json!({"podSelector": {}, "openSockets": spec});
+            let checked = check_spec(TraceKind::Namespaced, Some(&spec)).unwrap();
+            snapshots(checked.spec.open_sockets.as_ref().unwrap()).unwrap()
+        };
+        let narrow =
+            asked(json!({"every": "1m30s", "states": ["CLOSE_WAIT", "LISTEN"], "minAge": "60s", "limit": 7}));
+        assert_eq!(narrow.states.to_string(), "CLOSE_WAIT, LISTEN");
+        assert_eq!((narrow.every_ns, narrow.min_age_ns, narrow.limit), (90_000_000_000, 60_000_000_000, 7));
+        let wide = asked(json!({"every": "1h"}));
+        assert_eq!((wide.states, wide.min_age_ns, wide.limit), (OpenStates::ANY, 0, 100));
+        assert_eq!(asked(json!({"every": "10s", "states": all})).states.to_string(), all.join(", "));
     }
 
     #[test]

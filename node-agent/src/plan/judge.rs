@@ -177,6 +177,7 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
         burst: spec.rate_limit.burst,
         pod_labels: spec.pod_labels.clone(),
         peer_names: spec.peer_names,
+        open: spec.open_sockets.as_ref().map(convert::snapshots).transpose()?,
     })
 }
 

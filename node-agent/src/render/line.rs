@@ -14,6 +14,7 @@ use super::MAX_LINE;
 use super::ecs::ECS_VERSION;
 use super::escape;
 use super::names::name;
+use super::open_ecs;
 
 /// Escaped bytes that texts are cut to, until the line fits.
 const CUTS: [usize; 8] = [3_400, 2_600, 1_800, 1_200, 800, 400, 200, 50];
@@ -116,8 +117,13 @@ fn shortened(line: &Line, max: usize) -> Line {
         }
         Line::Lost(lost) => shorten_k8s(lost.k8s.as_deref_mut(), max),
         Line::Heartbeat(heartbeat) => shorten_k8s(heartbeat.k8s.as_deref_mut(), max),
-        // Written by hand, and bounded where its parts are rendered.
-        Line::Transition(_) | Line::Connection(_) => {}
+        Line::Snapshot(snapshot) => shorten_k8s(snapshot.k8s.as_deref_mut(), max),
+        // Bounded where their parts are rendered.
+        Line::Transition(_)
+        | Line::Connection(_)
+        | Line::Socket(_)
+        | Line::Listener(_)
+        | Line::TimeWait(_) => {}
     }
     line
 }
@@ -138,12 +144,20 @@ fn document(line: &Line) -> Value {
         Line::Lost(lost) => ("lost", lost.k8s.as_deref()),
         Line::Heartbeat(heartbeat) => ("heartbeat", heartbeat.k8s.as_deref()),
         Line::Log(_) => ("log", None),
+        Line::Socket(_) => ("socket", None),
+        Line::Listener(_) => ("listener", None),
+        Line::TimeWait(_) => ("time_wait", None),
+        Line::Snapshot(snapshot) => ("snapshot", snapshot.k8s.as_deref()),
     };
     let node = k8s.and_then(|k8s| k8s.node.as_ref()).map(|node| node.name.clone());
     let cluster = k8s.and_then(|k8s| k8s.cluster.as_ref()).map(|cluster| cluster.name.clone());
     let json = serde_json::to_value(line).unwrap_or_default();
     let own = &json[name!(own)];
-    let kind = if matches!(line, Line::Heartbeat(_)) { "metric" } else { "event" };
+    let kind = match line {
+        Line::Heartbeat(_) => "metric",
+        Line::Socket(_) | Line::Listener(_) | Line::TimeWait(_) | Line::Snapshot(_) => "state",
+        _ => "event",
+    };
     let mut document = json!({
         "@timestamp": json["time"],
         "ecs": {"version": ECS_VERSION},
@@ -157,6 +171,9 @@ fn document(line: &Line) -> Value {
     if let Line::Log(log) = line {
         document["log"]["level"] = json!(log.tcpstates.level);
         document["message"] = log.tcpstates.text.as_str().into();
+    }
+    if matches!(line, Line::Socket(_) | Line::Listener(_) | Line::TimeWait(_)) {
+        open_ecs::describe(&mut document, &json);
     }
     if let Some(node) = node {
         document["host"]["name"] = node.into();

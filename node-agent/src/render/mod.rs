@@ -20,7 +20,10 @@ mod format;
 mod journal;
 mod json;
 pub mod line;
+pub mod listing;
 mod names;
+mod open;
+mod open_ecs;
 mod own;
 mod owner;
 mod peer;
@@ -28,6 +31,7 @@ mod table;
 mod text;
 pub mod time;
 mod traces;
+mod whose;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -45,6 +49,7 @@ pub use journal::JournalEntries;
 pub use json::Json;
 pub use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
 pub use line::split_lost;
+pub use open::{Of, snapshot_line, socket_line, time_wait_line};
 pub use table::Table;
 pub use text::TextOptions;
 

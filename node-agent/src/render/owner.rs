@@ -14,7 +14,7 @@ pub(super) const NAME_MAX: usize = 256;
 /// Escaped bytes of a name that Kubernetes bounds at 63 characters.
 pub(super) const LABEL_MAX: usize = 64;
 /// Escaped bytes of a cluster's name, a container's id, a slice, a unit: unbounded at their source.
-const FREE_MAX: usize = 164;
+pub(super) const FREE_MAX: usize = 164;
 
 /// What an owner is in documents.
 #[derive(Debug, Default)]
@@ -56,14 +56,14 @@ impl InDocuments {
 }
 
 /// Labels as they will stand on a line, and how many cannot.
-struct PodLabels<'a> {
-    shown: Vec<(String, &'a str)>,
-    omitted: usize,
+pub(super) struct PodLabels<'a> {
+    pub(super) shown: Vec<(String, &'a str)>,
+    pub(super) omitted: usize,
 }
 
 /// Elasticsearch rejects `app` beside `app.x`, so a key's points become underscores; of two keys that become the same
 /// the first stays.
-fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
+pub(super) fn pod_labels(labels: &[(String, String)]) -> PodLabels<'_> {
     let mut seen = BTreeSet::new();
     let mut shown = Vec::new();
     for (key, value) in labels {

@@ -10,6 +10,25 @@ const NAMES_MAX: usize = 512;
 /// Escaped bytes of one name: namespace, slash, name.
 const NAME_MAX: usize = 320;
 
+/// The names as lines that serde writes have them: namespaced ones, those of the cluster, and how many do not fit.
+pub(super) fn lists(names: &[TraceName]) -> (Vec<String>, Vec<String>, Option<u32>) {
+    let (mut namespaced, mut cluster) = (Vec::new(), Vec::new());
+    let (mut used, mut omitted) = (0, 0);
+    for name in names {
+        let text = escape::clip(name.as_str(), NAME_MAX).into_owned();
+        used += text.len() + 3;
+        if used > NAMES_MAX {
+            omitted += 1;
+            continue;
+        }
+        match name {
+            TraceName::Namespaced(_) => namespaced.push(text),
+            TraceName::Cluster(_) => cluster.push(text),
+        }
+    }
+    (namespaced, cluster, Some(omitted).filter(|omitted| *omitted > 0))
+}
+
 /// `"traces":[...],"cluster_traces":[...],"traces_omitted":1`, each only if there is any; empty without traces. Those that
 /// would make the line too long are counted, not named.
 pub(super) fn traces(names: &[TraceName]) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod cluster;
 mod kinds;
 mod limits;
 mod namespaces;
+mod open_sockets;
 mod outage;
 mod peers;
 mod reading;
@@ -49,6 +50,7 @@ const ALONE: &[Tests] = &[
     rights::ALONE,
     changes::ALONE,
     kinds::TESTS,
+    open_sockets::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     limits::ALONE,

@@ -26,6 +26,7 @@ pub mod line;
 pub mod netns;
 pub mod peer;
 pub mod place;
+pub mod proc_net;
 pub mod procfs;
 pub mod programs;
 pub mod puppet;

@@ -74,7 +74,15 @@ impl Puppet {
 
     /// `listen` on a bound socket.
     pub fn listen_on(&mut self, socket: &str) -> Result<(), Refused> {
-        self.ask(&Request::Listen { socket: socket.to_owned() }).map(drop)
+        self.ask(&Request::Listen { socket: socket.to_owned(), backlog: 128 }).map(drop)
+    }
+
+    /// `bind`, and `listen` with room for so many connections that wait to be accepted; returns the local address.
+    #[track_caller]
+    pub fn listen_for(&mut self, socket: &str, at: SocketAddr, backlog: i32) -> SocketAddr {
+        let local = self.bind(socket, at);
+        self.must(&Request::Listen { socket: socket.to_owned(), backlog });
+        local
     }
 
     /// `listen` on a new socket that has no address; returns the port that the kernel chose.
@@ -152,14 +160,6 @@ impl Puppet {
     #[track_caller]
     pub fn tune(&mut self, socket: &str, tuning: Tuning) {
         self.must(&Request::Tune { socket: socket.to_owned(), tuning });
-    }
-
-    /// `bind` and `listen` with room for so many; returns the local address.
-    #[track_caller]
-    pub fn listen_for(&mut self, socket: &str, at: SocketAddr, backlog: i32) -> SocketAddr {
-        let local = self.bind(socket, at);
-        self.must(&Request::ListenFor { socket: socket.to_owned(), backlog });
-        local
     }
 
     /// Receives until the FIN, or gets the peer's reset.

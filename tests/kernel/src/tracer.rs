@@ -316,6 +316,11 @@ impl Tracer {
         self.taken.lock().lines.len()
     }
 
+    /// The lines of stdout that have been read so far.
+    pub fn lines_so_far(&self) -> Vec<Line> {
+        self.taken.lock().lines.clone()
+    }
+
     /// Waits for so many lines in all.
     #[track_caller]
     pub fn wait_lines(&self, count: usize, limit: Duration) {

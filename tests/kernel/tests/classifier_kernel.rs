@@ -14,7 +14,7 @@ use std::{
 
 use kube_tcpstates::{
     decode::{self, NetworkType, Role, Transition},
-    filter::{CgroupChoice, Cidr, Mode, PortRange, StateSet, TraceFilter, TransitionFilter, compile},
+    filter::{CgroupChoice, Cidr, PortRange, StateSet, TraceFilter, TransitionFilter, compile, linear},
     kernel::{Loaded, Options, Rings, load},
 };
 use kube_tcpstates_common::{
@@ -29,9 +29,6 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with},
 };
-
-#[path = "../../../node-agent/src/filter/linear.rs"]
-mod linear;
 
 /// The trace that wants everything, so that every transition comes out with its verdict.
 const EVERYTHING: usize = MAX_TRACES - 1;

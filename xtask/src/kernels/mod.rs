@@ -58,6 +58,7 @@ const TESTS: &[&str] = &[
     "listeners",
     "preexisting",
     "open_sockets",
+    "listing",
     "verifier_cost",
 ];
 

@@ -96,6 +96,10 @@ impl Loaded {
             if !self.counts_records {
                 // For later, when there are no types any more. Without it the counts of records are not told.
                 self.counts_records = records::load_count(&mut self.ebpf, btf).is_ok();
+                // Without it snapshots know no ages but their own.
+                if let Err(reason) = records::load_tell(&mut self.ebpf, btf) {
+                    tracing::debug!("ages of open sockets: {}", told(&reason));
+                }
             }
         }
         let taken_over = self.counters.snapshot().get(Counter::TakenOver);

@@ -1,7 +1,6 @@
 //! Sockets that were open before the programs were attached: found by one walk, told to the transition program. It
 //! takes each connection over at its first transition; a listener has its record at once. Roles come from listeners, owners from descriptors.
 
-mod roles;
 mod wanted;
 
 use std::io::ErrorKind;
@@ -11,16 +10,13 @@ use aya::{
     maps::{HashMap as KernelMap, MapData, MapError},
 };
 use kube_tcpstates_common::{
-    record::{COMM_LEN, owner, role},
+    record::{COMM_LEN, role},
     socket::{BIRTH_UNKNOWN, SINCE_ATTACH, SocketRecord},
     state::State,
     walk::{Found, OpenSocket, Task},
 };
 
-use self::{
-    roles::{Open, Roles},
-    wanted::Wanted,
-};
+use self::wanted::Wanted;
 use super::{
     error::BoxError,
     hashes,
@@ -28,6 +24,7 @@ use super::{
     rules::Rules,
     walk::{Layout, Seen, Walker},
 };
+use crate::open::{Holders, Open, Roles};
 
 /// `BPF_NOEXIST`, `include/uapi/linux/bpf.h`.
 const NO_EXIST: u64 = 1;
@@ -44,7 +41,7 @@ pub(super) fn find(ebpf: &mut Ebpf, layout: Layout, rules: &Rules) -> Result<u64
     let open: Vec<Open> = seen.values().map(|seen| Open::of(seen.socket)).collect();
     let sides = Roles::of(&open);
     let mut wanted = Wanted::of(rules)?;
-    let owners = Owners { holders, roles: &sides };
+    let owners = Holders::new(&holders, &sides);
     let (listeners, connections): (Vec<&Open>, Vec<&Open>) =
         open.iter().filter(|open| wanted.may_be(&open.socket)).partition(|open| open.listens());
     let mut told = hashes::LISTENERS.of(ebpf)?;
@@ -114,29 +111,5 @@ fn tell_listener(
         // It has begun to listen since the attach.
         Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
         told => Ok(told?),
-    }
-}
-
-/// Whose sockets they are.
-struct Owners<'a, 'b> {
-    holders: std::collections::HashMap<u64, Task>,
-    roles: &'b Roles<'a>,
-}
-
-impl Owners<'_, '_> {
-    /// How it is known, and the process. What waits to be accepted has no descriptor: it is its listener's.
-    fn of(&self, open: &Open) -> (u8, Option<&Task>) {
-        if let Some(task) = self.holder(&open.socket) {
-            return (owner::DESCRIPTOR, Some(task));
-        }
-        match self.roles.listener(open).and_then(|listener| self.holder(&listener.socket)) {
-            Some(task) => (owner::LISTEN, Some(task)),
-            None => (owner::NONE, None),
-        }
-    }
-
-    /// A subflow has no descriptor of its own, but its MPTCP socket has.
-    fn holder(&self, socket: &OpenSocket) -> Option<&Task> {
-        self.holders.get(&socket.socket).or_else(|| self.holders.get(&socket.mptcp))
     }
 }

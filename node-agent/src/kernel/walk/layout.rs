@@ -46,6 +46,7 @@ impl Layout {
             None => (must("net", "ipv4.tcp_death_row")?, must("inet_timewait_death_row", "hashinfo")?),
         };
         let v6_only = btf.bit("sock", "__sk_common.skc_ipv6only");
+        let acked = btf.bit("inet_request_sock", "acked");
         let offsets = WalkOffsets {
             task_nsproxy: must("task_struct", "nsproxy")?,
             nsproxy_net: must("nsproxy", "net_ns")?,
@@ -70,6 +71,20 @@ impl Layout {
             table_open: must("fdtable", "open_fds")?,
             file_private: must("file", "private_data")?,
             socket_file: must("socket", "file")?,
+            request_listener: may("sock", "__sk_common.skc_listener"),
+            request_acked: acked.map_or(ABSENT, |bit| bit / 8),
+            request_acked_bit: acked.map_or(0, |bit| bit % 8),
+            timewait_substate: may("inet_timewait_sock", "tw_substate"),
+            received: may("tcp_sock", "rcv_nxt"),
+            read: may("tcp_sock", "copied_seq"),
+            written: may("tcp_sock", "write_seq"),
+            unacknowledged: may("tcp_sock", "snd_una"),
+            last_sent: may("tcp_sock", "lsndtime"),
+            last_received: may("inet_connection_sock", "icsk_ack.lrcvtime"),
+            retransmits: may("inet_connection_sock", "icsk_retransmits"),
+            queued: may("sock", "sk_ack_backlog"),
+            queue_limit: may("sock", "sk_max_ack_backlog"),
+            drops: may("sock", "sk_drops"),
         };
         let listeners = match btf.offset("inet_hashinfo", "listening_hash") {
             Some(at) => Listeners::Inside { at },

@@ -4,9 +4,11 @@
 //! ```text
 //!   tables   namespaces ─► their hash tables ─► which chains hold something
 //!   sockets  chains ─► OpenSocket, each once
+//!   closely  sockets ─► their figures
 //!   holders  processes ─► their descriptors ─► socket -> Task
 //! ```
 
+mod closely;
 mod holders;
 mod layout;
 mod shared;
@@ -26,8 +28,8 @@ use super::error::BoxError;
 pub(super) use layout::Layout;
 pub(super) use sockets::Seen;
 
-const PROGRAMS: [&str; 5] =
-    ["walk_memory", "walk_namespaces", "walk_chains", "walk_tasks", "walk_descriptors"];
+const PROGRAMS: [&str; 6] =
+    ["walk_memory", "walk_namespaces", "walk_chains", "walk_closely", "walk_tasks", "walk_descriptors"];
 
 /// How often a list is walked from its beginning again, because what a slice stood on was gone at the next.
 const ATTEMPTS: u32 = 16;

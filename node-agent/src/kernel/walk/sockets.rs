@@ -28,18 +28,33 @@ impl Walker<'_> {
     /// Finds all sockets of all network namespaces that are in a state of their own: `TIME_WAIT` and requests are left
     /// out. What stays open while this goes on is there, and once.
     pub(in super::super) fn sockets(&mut self) -> Result<Sockets, BoxError> {
+        self.find(false)
+    }
+
+    /// The same with `TIME_WAIT` and requests.
+    pub(in super::super) fn sockets_and_passing(&mut self) -> Result<Sockets, BoxError> {
+        self.find(true)
+    }
+
+    fn find(&mut self, passing: bool) -> Result<Sockets, BoxError> {
         let mut found = Sockets::default();
         for table in self.tables()? {
             let occupied = self.occupied(&table)?;
             for buckets in occupied.chunks(WORDS) {
-                self.chains(&table, buckets, &mut found)?;
+                self.chains((&table, passing), buckets, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    fn chains(&mut self, table: &Table, buckets: &[u32], found: &mut Sockets) -> Result<(), BoxError> {
+    fn chains(
+        &mut self,
+        (table, passing): (&Table, bool),
+        buckets: &[u32],
+        found: &mut Sockets,
+    ) -> Result<(), BoxError> {
         self.begin(|walk| {
+            walk.cursor.passing = passing.into();
             (walk.cursor.base, walk.cursor.stride, walk.cursor.mark, walk.cursor.mask) =
                 (table.base, table.stride, table.mark, table.mask);
             for (word, bucket) in walk.words.iter_mut().zip(buckets) {

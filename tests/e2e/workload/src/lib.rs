@@ -8,11 +8,14 @@
 //!                         ▼
 //!                 expect: the transitions that each end must have made
 //! ```
+//! A third role leaks connections, and logs only that it has.
+//!
 //! Both ends tell how each connection ended as they saw it themselves, so that a connection of which they do not
 //! agree is noticed. A crate of its own, because it is linked statically and copied into an image.
 
 pub mod client;
 pub mod expect;
+pub mod leak;
 pub mod log;
 pub mod protocol;
 pub mod server;

@@ -47,6 +47,8 @@ pub enum Request {
     Listen {
         /// Bound socket, or one that was disconnected.
         socket: String,
+        /// How many connections may wait to be accepted.
+        backlog: i32,
     },
     /// `socket` and `listen`, without `bind`: the kernel chooses the port, on every address.
     ListenUnbound {
@@ -118,13 +120,6 @@ pub enum Request {
         socket: String,
         /// What.
         tuning: Tuning,
-    },
-    /// `listen` with room for so many (and one more).
-    ListenFor {
-        /// Bound socket.
-        socket: String,
-        /// How many.
-        backlog: i32,
     },
     /// Receives until the peer's FIN, or says what the peer sent instead.
     ReceiveToEnd {
@@ -232,8 +227,8 @@ impl Sockets {
             Request::Rename { hex } => rename(&hex).map(|()| None),
             Request::Bind { socket, at } => self.bind(&socket, at, None),
             Request::BindMptcp { socket, at } => self.bind(&socket, at, Some(MPTCP)),
-            Request::Listen { socket } => {
-                net::listen(self.get(&socket)?, 128)?;
+            Request::Listen { socket, backlog } => {
+                net::listen(self.get(&socket)?, backlog)?;
                 self.ends(&socket)
             }
             Request::ListenUnbound { socket, like } => {
@@ -272,10 +267,6 @@ impl Sockets {
                 Ok(None)
             }
             Request::Tune { socket, tuning } => tuning.apply(self.get(&socket)?).map(|()| None),
-            Request::ListenFor { socket, backlog } => {
-                net::listen(self.get(&socket)?, backlog)?;
-                self.ends(&socket)
-            }
             Request::ShutDown { socket } => {
                 self.with_stream(&socket, |stream| stream.shutdown(Shutdown::Write))?;
                 self.ends(&socket)

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use kube_tcpstates_e2e_workload::{client, server};
+use kube_tcpstates_e2e_workload::{client, leak, server};
 
 #[derive(Parser)]
 enum Role {
@@ -10,11 +10,14 @@ enum Role {
     Server(server::Options),
     /// Makes connections.
     Client(client::Options),
+    /// Keeps connections that their peers have closed.
+    Leak(leak::Options),
 }
 
 fn main() -> Result<()> {
     match Role::parse() {
         Role::Server(options) => server::run(&options),
         Role::Client(options) => client::run(&options),
+        Role::Leak(options) => leak::run(&options),
     }
 }

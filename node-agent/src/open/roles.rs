@@ -11,19 +11,19 @@ use kube_tcpstates_common::{
 
 /// A socket with its addresses as lines tell them: IPv4-mapped ones are IPv4.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
-    pub(super) socket: OpenSocket,
-    pub(super) family: u8,
+pub(crate) struct Open {
+    pub(crate) socket: OpenSocket,
+    pub(crate) family: u8,
 }
 
 impl Open {
-    pub(super) fn of(mut socket: OpenSocket) -> Self {
+    pub(crate) fn of(mut socket: OpenSocket) -> Self {
         let mut family = socket.family;
         normalise(&mut family, &mut socket.local, &mut socket.peer);
         Self { socket, family }
     }
 
-    pub(super) fn listens(&self) -> bool {
+    pub(crate) fn listens(&self) -> bool {
         self.socket.state == State::LISTEN.0
     }
 
@@ -43,7 +43,7 @@ type Ends = (u8, Address, u16, Address, u16);
 
 /// What the open sockets of all namespaces say together.
 #[derive(Debug, Default)]
-pub(super) struct Roles<'a> {
+pub(crate) struct Roles<'a> {
     /// By network namespace and port.
     listeners: HashMap<(u32, u16), Vec<&'a Open>>,
     /// Ends that are servers, and the namespaces where they are.
@@ -51,7 +51,7 @@ pub(super) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    pub(super) fn of(open: &'a [Open]) -> Self {
+    pub(crate) fn of(open: &'a [Open]) -> Self {
         let mut roles = Self::default();
         for listener in open.iter().filter(|open| open.listens()) {
             let key = (listener.socket.netns, listener.socket.local_port);
@@ -65,7 +65,7 @@ impl<'a> Roles<'a> {
     }
 
     /// The listener that a connection came out of; of several the one with its very address.
-    pub(super) fn listener(&self, connection: &Open) -> Option<&'a Open> {
+    pub(crate) fn listener(&self, connection: &Open) -> Option<&'a Open> {
         let candidates = self.listeners.get(&(connection.socket.netns, connection.socket.local_port))?;
         let mut taking = candidates.iter().copied().filter(|listener| listener.takes(connection));
         let first = taking.next()?;
@@ -75,7 +75,7 @@ impl<'a> Roles<'a> {
 
     /// Server where a listener says so, client where the other end is such a server or its SYN is out; else not known.
     /// Never a client because no listener is there: it may have been closed.
-    pub(super) fn role(&self, open: &Open) -> u8 {
+    pub(crate) fn role(&self, open: &Open) -> u8 {
         if open.listens() || self.listener(open).is_some() {
             return role::SERVER;
         }

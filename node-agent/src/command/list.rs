@@ -1,0 +1,136 @@
+//! `list`: what is open now, once, without tracing.
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+
+use super::{args::ListArguments, config::scope, session::Session};
+use crate::{
+    decode::NetworkType,
+    filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports},
+    open::{OpenStates, Wish},
+    outlet::RunId,
+    pipeline::{Listing, list, task_hierarchy},
+    plan::{IdScope, Outcomes, Plan},
+    render::{FormatEntry, format, listing},
+};
+
+/// A checked command line.
+#[derive(Debug)]
+pub(super) struct ListConfig {
+    format: &'static FormatEntry,
+    filter: TraceFilter,
+    scope: IdScope,
+    wish: Wish,
+}
+
+impl ListConfig {
+    /// Checks the arguments.
+    pub(super) fn check(raw: &ListArguments) -> Result<Self, String> {
+        let names = raw.state.iter().flat_map(|list| list.split(',')).map(str::trim);
+        let states = OpenStates::named(names).map_err(|error| format!("--state: {error}"))?;
+        if raw.limit == Some(0) {
+            return Err("--limit 0: give at least 1".to_owned());
+        }
+        let min_idle = raw.min_idle.as_deref().map(|text| duration::parse_duration("--min-idle", text));
+        let min_idle = min_idle.transpose().map_err(|error| error.to_string())?.unwrap_or_default();
+        let usual = if std::io::stdout().is_terminal() { "table" } else { "json" };
+        let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
+        Ok(Self {
+            format: raw.output.or_else(|| format(usual)).ok_or("there is no such format")?,
+            filter: filter(raw, &scope).map_err(|error| error.to_string())?,
+            scope,
+            wish: Wish {
+                bit: 0,
+                states,
+                min_age_ns: 0,
+                min_idle_ns: u64::try_from(min_idle.as_nanos()).unwrap_or(u64::MAX),
+                limit: raw.limit.unwrap_or(usize::MAX),
+            },
+        })
+    }
+}
+
+fn filter(raw: &ListArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
+    let ports = |field, text: &Option<String>| {
+        text.as_deref().map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text))
+    };
+    let cidrs = raw.peer_cidr.as_deref().map(|text| cidr::parse_cidrs("--peer-cidr", text));
+    Ok(TraceFilter {
+        cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
+        family: match (raw.ipv4, raw.ipv6) {
+            (true, _) => Some(NetworkType::Ipv4),
+            (_, true) => Some(NetworkType::Ipv6),
+            _ => None,
+        },
+        local_ports: ports("-L", &raw.local_ports)?,
+        peer_ports: ports("-D", &raw.remote_ports)?,
+        peer_cidrs: cidrs.transpose()?.unwrap_or_default(),
+        netns: (!raw.netns.is_empty()).then(|| raw.netns.iter().copied().collect()),
+        ..TraceFilter::default()
+    })
+}
+
+/// Prints what is open. True: whatever goes wrong is an error.
+pub(super) fn run(config: ListConfig) -> anyhow::Result<bool> {
+    let mount = Session::find_mount(None);
+    let tasks = mount.as_ref().and_then(task_hierarchy);
+    let lines = list(Listing {
+        run: RunId::random().context("making the run's id")?.to_string(),
+        plan: Plan::of_command_line(config.filter, Outcomes::ANY, config.scope, None),
+        wish: config.wish,
+        mount,
+        tasks,
+        proc_root: "/proc".into(),
+    })?;
+    let mut out = Vec::new();
+    listing::render(&mut out, config.format, &lines);
+    match std::io::stdout().lock().write_all(&out) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to stdout"),
+        _ => Ok(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::ListConfig;
+    use crate::command::args::{Arguments, Command};
+
+    fn check(arguments: &[&str]) -> Result<ListConfig, String> {
+        let all = ["kube-tcpstates", "list"].iter().chain(arguments);
+        match Arguments::try_parse_from(all).unwrap().command {
+            Command::List(raw) => ListConfig::check(&raw),
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn states_may_be_listed_and_given_again() {
+        let config = check(&["--state", "close_wait, LAST_ACK", "--state", "LISTEN"]).unwrap();
+        assert_eq!(config.wish.states.to_string(), "CLOSE_WAIT, LAST_ACK, LISTEN");
+        assert_eq!(check(&[]).unwrap().wish.states, crate::open::OpenStates::ANY);
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_option_and_what_there_is() {
+        for (arguments, named) in [
+            (
+                &["--state", "CLOSED"][..],
+                "--state: \"CLOSED\" is not a state of an open socket; there are ESTABLISHED, ",
+            ),
+            (&["--state", "CLOSE_WAIT,"], "--state: \"\" is not"),
+            (&["--limit", "0"], "--limit 0: give at least 1"),
+            (&["--min-idle", "5"], "--min-idle"),
+            (&["-L", "80,x"], "-L"),
+            (&["-D", "70000"], "-D"),
+            (&["--peer-cidr", "10.0.0.1/8"], "--peer-cidr"),
+            (&["--container", ""], "--container"),
+            (&["--pod-uid", ""], "--pod-uid"),
+        ] {
+            let error = check(arguments).unwrap_err();
+            assert!(error.contains(named), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Snapshots of what is open, for the traces that ask for them. A thread of its own walks over the kernel's tables, so that
+//! the pipeline never waits for that; what it has seen becomes lines here.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use kube_tcpstates_common::state::State;
+use kube_tcpstates_events::Line;
+
+use super::{
+    Pipeline,
+    snapshot::{Maker, Shown},
+};
+use crate::{
+    kernel::{LoadError, Looker, TaskHierarchy, Waker},
+    open::{Ages, OpenStates, Sight, Snapshots, Wish},
+    outlet::Offer,
+    plan::Plan,
+    render::Of,
+};
+
+/// When it is whose turn, and who looks.
+pub(super) struct OpenSockets {
+    tasks: Option<TaskHierarchy>,
+    waker: Waker,
+    worker: Option<Worker>,
+    /// When the next snapshot of a trace is due, by the trace's uid, boot time ns.
+    due: HashMap<String, u64>,
+    /// Whose snapshot is being taken: the trace's uid.
+    asked: HashSet<String>,
+    ages: Ages,
+}
+
+/// The thread that looks.
+struct Worker {
+    asks: Sender<OpenStates>,
+    sights: Receiver<Result<Sight, LoadError>>,
+}
+
+impl OpenSockets {
+    pub(super) fn new(tasks: Option<TaskHierarchy>, waker: Waker) -> Self {
+        Self { tasks, waker, worker: None, due: HashMap::new(), asked: HashSet::new(), ages: Ages::default() }
+    }
+
+    /// When the next snapshot is due, unless one is being taken.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        self.due.values().copied().min().filter(|_| self.asked.is_empty())
+    }
+
+    /// Has the thread look for those whose turn it is. A trace has its first turn at once.
+    fn ask(&mut self, plan: &Plan, now_ns: u64) {
+        let asking: BTreeMap<&str, &Snapshots> =
+            plan.active().filter_map(|(_, trace)| Some((trace.uid.as_str(), trace.open.as_ref()?))).collect();
+        self.due.retain(|uid, _| asking.contains_key(uid.as_str()));
+        if asking.is_empty() {
+            // The thread ends, and what it has loaded goes.
+            self.worker = None;
+            self.asked.clear();
+            return;
+        }
+        let mut states: Option<OpenStates> = None;
+        let busy = !self.asked.is_empty();
+        for (uid, snapshots) in asking {
+            let due_ns = self.due.entry(uid.to_owned()).or_insert(now_ns);
+            if !busy && *due_ns <= now_ns {
+                *due_ns = now_ns.saturating_add(snapshots.every_ns);
+                self.asked.insert(uid.to_owned());
+                states = Some(states.map_or(snapshots.states, |states| states.and(snapshots.states)));
+            }
+        }
+        let Some(states) = states else { return };
+        let worker = match self.worker.take() {
+            Some(worker) => Ok(worker),
+            None => Worker::start(self.tasks, self.waker.clone()),
+        };
+        match worker {
+            Ok(worker) => {
+                // One that has ended has said why.
+                let _ = worker.asks.send(states);
+                self.worker = Some(worker);
+            }
+            Err(error) => {
+                tracing::error!("what is open cannot be looked at: {error}");
+                self.asked.clear();
+            }
+        }
+    }
+
+    /// What the thread has seen, if it has.
+    fn sight(&mut self) -> Option<Sight> {
+        let sight = self.worker.as_ref()?.sights.try_recv().ok()?;
+        sight.inspect_err(|error| tracing::error!("{error}")).inspect_err(|_| self.asked.clear()).ok()
+    }
+
+    /// Whose snapshot it is, as far as these traces are still in force.
+    fn wishes(&mut self, plan: &Plan) -> Vec<Wish> {
+        let asked = std::mem::take(&mut self.asked);
+        let asked = plan.active().filter(|(_, trace)| asked.contains(&trace.uid));
+        asked.filter_map(|(bit, trace)| Some(trace.open.as_ref()?.wish(bit))).collect()
+    }
+}
+
+impl Worker {
+    fn start(tasks: Option<TaskHierarchy>, waker: Waker) -> std::io::Result<Self> {
+        let (asks, asked) = channel::<OpenStates>();
+        let (tell, sights) = channel();
+        thread::Builder::new().name("open-sockets".to_owned()).spawn(move || {
+            let mut looker = None;
+            for states in asked {
+                if tell.send(look(&mut looker, tasks, states)).is_err() {
+                    return;
+                }
+                waker.wake();
+            }
+        })?;
+        Ok(Self { asks, sights })
+    }
+}
+
+fn look(
+    looker: &mut Option<Looker>,
+    tasks: Option<TaskHierarchy>,
+    states: OpenStates,
+) -> Result<Sight, LoadError> {
+    let looker = match looker {
+        Some(looker) => looker,
+        None => looker.insert(Looker::load(tasks)?),
+    };
+    looker.look(|socket| states.look_at(State(socket.state)))
+}
+
+impl Pipeline {
+    /// Writes the snapshot that has been taken, and has the next one taken when it is due.
+    pub(super) fn see_to_open_sockets(&mut self, now_ns: u64) {
+        if let Some(sight) = self.open.sight() {
+            self.write_snapshot(&sight);
+        }
+        self.open.ask(self.flow.owners.standings.plan(), now_ns);
+    }
+
+    fn write_snapshot(&mut self, sight: &Sight) {
+        let Self { open, flow, kernel, reporter, .. } = self;
+        let wishes = open.wishes(flow.owners.standings.plan());
+        let (mut found, passing) = sight.found();
+        let sockets = found.iter().map(|found| found.seen.socket).collect();
+        open.ages.give(&mut found, &kernel.remembered(&sockets), sight.boot_ns);
+        let mut maker = Maker {
+            owners: &mut flow.owners,
+            names: &mut |traces| flow.ledger.names().of(traces).clone(),
+            ids: Some(&flow.ids),
+            of: Of { run: reporter.run().to_owned(), unix_ns: flow.clock.unix_ns(sight.boot_ns) },
+            k8s: reporter.k8s(),
+        };
+        let mut refused = Refused::default();
+        for (mut line, traces) in maker.lines((found, &passing), sight.given_up > 0, &wishes) {
+            refused.tell(&mut line, traces);
+            if flow.outlets.line(&line) != Offer::Accepted {
+                refused.note(&(line, traces));
+            }
+        }
+    }
+}
+
+/// Lines for which there was no room: their sockets are not shown.
+#[derive(Default)]
+struct Refused(Vec<Shown>);
+
+impl Refused {
+    fn note(&mut self, line: &Shown) {
+        self.0.push(line.clone());
+    }
+
+    /// The end of a snapshot says what was really shown.
+    fn tell(&self, line: &mut Line, traces: u64) {
+        let Line::Snapshot(end) = line else { return };
+        for (line, _) in self.0.iter().filter(|(_, of)| of & traces != 0) {
+            let shown = match line {
+                Line::Socket(_) => &mut end.tcpstates.sockets,
+                Line::Listener(_) => &mut end.tcpstates.listeners,
+                _ => continue,
+            };
+            shown.shown -= 1;
+            shown.left_out += 1;
+        }
+    }
+}
