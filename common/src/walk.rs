@@ -85,8 +85,6 @@ pub struct Cursor {
     pub passing: u32,
     /// The kernel's jiffies at the beginning of the slice.
     pub jiffies: u64,
-    /// `CLOCK_MONOTONIC` then, ns, whatever time namespace user space is in.
-    pub monotonic_ns: u64,
 }
 
 /// What user space and the program share.

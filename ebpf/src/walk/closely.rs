@@ -1,7 +1,7 @@
 //! The figures of single sockets: what their programs have not read, what their peers have not acknowledged, how long
 //! nothing has passed. Apart from the walk over chains, because most of what that finds nobody asks about.
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use kube_tcpstates_common::{
     verifier::masked,
     walk::{CLOSE_LOOKS, CloseLook, WORDS},
@@ -22,8 +22,8 @@ use crate::{
 #[unsafe(link_section = "raw_tp/walk")]
 extern "C" fn walk_closely(_: *const u64) -> i32 {
     let Some(walk) = shared() else { return Next::Lost as i32 };
-    // SAFETY: neither helper has preconditions.
-    (walk.cursor.jiffies, walk.cursor.monotonic_ns) = unsafe { (bpf_jiffies64(), bpf_ktime_get_ns()) };
+    // SAFETY: the helper has no preconditions.
+    walk.cursor.jiffies = unsafe { bpf_jiffies64() };
     steps(walk_figures)
 }
 

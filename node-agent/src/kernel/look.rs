@@ -8,7 +8,7 @@ use kube_tcpstates_events::Hook;
 
 use super::{
     btf::Btf,
-    clock::boot_ns,
+    clock::{boot_ns, jiffy_ns},
     error::{BoxError, LoadError, told},
     heap,
     load::{BTF, TaskHierarchy, raise_memlock},
@@ -79,7 +79,7 @@ fn look(ebpf: &mut Ebpf, layout: Layout, wanted: impl Fn(&OpenSocket) -> bool) -
         looks: figures.looks,
         holders,
         offsets: layout.offsets,
-        clocks: figures.clocks,
+        jiffy_ns: jiffy_ns(),
         boot_ns,
         given_up: found.given_up,
     })

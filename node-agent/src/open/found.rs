@@ -29,8 +29,8 @@ pub struct Sight {
     pub holders: HashMap<u64, Task>,
     /// What this kernel has.
     pub offsets: WalkOffsets,
-    /// Jiffies and `CLOCK_MONOTONIC`, ns, at one moment of it.
-    pub clocks: (u64, u64),
+    /// Length of the kernel's tick, ns.
+    pub jiffy_ns: u64,
     /// When it began, boot time ns.
     pub boot_ns: u64,
     /// Chains that changed too fast to be walked to their end.
@@ -111,7 +111,6 @@ impl Sight {
         let roles = Roles::of(&open);
         let holders = Holders::new(&self.holders, &roles);
         let requests = requests(&passing);
-        let rate = ticks::rate(self.clocks.0, self.clocks.1);
         let found = self.looks.iter().filter_map(|look| {
             let mut socket = look.seen.socket;
             let open = Open::of(socket);
@@ -123,7 +122,7 @@ impl Sight {
                 ..self.record(&socket, &connection, owner)
             };
             let what = if connection.listener == 0 {
-                What::Connection(self.figures(look, rate))
+                What::Connection(self.figures(look))
             } else {
                 What::Listener(self.queue(&look.seen, requests.get(&socket.socket)))
             };
@@ -175,14 +174,14 @@ impl Sight {
         }
     }
 
-    fn figures(&self, look: &Look, rate: u64) -> Figures {
+    fn figures(&self, look: &Look) -> Figures {
         let Look { seen, jiffies } = look;
         let has = &self.offsets;
         let state = State(seen.socket.state);
         let since = |offset, ticks: u32| {
             known(offset, ticks)
                 .filter(|ticks| *ticks != 0)
-                .map(|ticks| ticks::elapsed_ns(ticks, *jiffies, rate))
+                .map(|ticks| ticks::elapsed_ns(ticks, *jiffies, self.jiffy_ns))
         };
         // Nothing is sent or received before the handshake has ended, and the times may be those of an earlier connection.
         let is_opening = matches!(state, State::SYN_SENT | State::SYN_RECV);

@@ -10,8 +10,6 @@ use crate::{kernel::error::BoxError, open::Look};
 pub(in super::super) struct Figures {
     /// Of those that are still there.
     pub(in super::super) looks: Vec<Look>,
-    /// The kernel's jiffies at the last slice, and `CLOCK_MONOTONIC` then, ns.
-    pub(in super::super) clocks: (u64, u64),
 }
 
 impl Walker<'_> {
@@ -28,7 +26,6 @@ impl Walker<'_> {
             loop {
                 let ended = self.slice("walk_closely")?;
                 let cursor = self.shared.get().cursor;
-                figures.clocks = (cursor.jiffies, cursor.monotonic_ns);
                 let told = self.shared.take_told::<CloseLook>().into_iter();
                 let is_same = |seen: &CloseLook| {
                     sockets.get(seen.asked as usize).is_some_and(|asked| is_same(asked, &seen.socket))
