@@ -53,21 +53,6 @@ impl Netns {
         fs::metadata(path).expect("the namespace is there").ino()
     }
 
-    /// A counter of its /proc/net/netstat: the group that begins the line, and the name.
-    #[track_caller]
-    pub fn counter(&self, group: &str, name: &str) -> u64 {
-        let output = Command::new("ip")
-            .args(["netns", "exec", &self.name, "cat", "/proc/net/netstat"])
-            .output()
-            .expect("start ip");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let mut rows = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
-        let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
-        let found = names.split(' ').zip(values.split(' ')).find(|(known, _)| *known == name);
-        let value = found.and_then(|(_, value)| value.parse().ok());
-        value.unwrap_or_else(|| panic!("no {group} {name} in {text}"))
-    }
-
     /// Runs `ip` commands inside, one a line.
     pub fn ip(&self, commands: &str) {
         run_ip(&["-n", &self.name], commands);

@@ -33,3 +33,14 @@ impl Process {
         value.unwrap_or_else(|| panic!("{} of process {} has no {key}", path.display(), self.0))
     }
 }
+
+/// A counter of the network namespace that a process is in: the group that begins its lines in `net/netstat`, and its
+/// name there.
+pub fn netstat(pid: u32, group: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/net/netstat")).expect("the process runs");
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
+    let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+    let found = names.split(' ').zip(values.split(' ')).find(|(known, _)| *known == name);
+    let value = found.and_then(|(_, value)| value.parse().ok());
+    value.unwrap_or_else(|| panic!("no {group} {name} in {text}"))
+}

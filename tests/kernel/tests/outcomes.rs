@@ -8,6 +8,7 @@ use std::time::Duration;
 use kube_tcpstates_kernel_tests::line::Event;
 use kube_tcpstates_kernel_tests::netns::{Addresses, Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
+use kube_tcpstates_kernel_tests::procfs::netstat;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, Tracer};
@@ -299,7 +300,7 @@ fn a_connect_that_failed_says_why() {
     stage.client.finish_connect(&patient).expect_err("nobody answers");
     stage.client.close(&patient);
     stage.expect_failed(local, "unanswered kernel");
-    let counted = stage.namespaces[0].counter("TcpExt", "TCPSynRetrans");
+    let counted = netstat(stage.client.pid(), "TcpExt", "TCPSynRetrans");
     for (hook, finished) in stage.judge() {
         let lines = connections(&finished);
         let told: Vec<_> = lines.iter().filter_map(|line| line.number("tcpstates.syn_retransmits")).collect();
@@ -450,7 +451,10 @@ fn a_peer_that_is_silent_is_given_up_by_what_ran_out() {
     stage.client.send(&again.near, 200);
     stage.client.send(&orphan.near, 300);
     stage.client.close(&orphan.near);
-    sleep(Duration::from_secs(8));
+    // The first line, and an end for each.
+    for (_, tracer) in &stage.tracers {
+        tracer.wait_lines(6, Duration::from_mins(1));
+    }
     for pair in [&keeps, &user, &again, &probed] {
         stage.client.close(&pair.near);
     }

@@ -59,6 +59,7 @@ const TESTS: &[&str] = &[
     "preexisting",
     "open_sockets",
     "listing",
+    "outcomes",
     "verifier_cost",
 ];
 
