@@ -114,12 +114,11 @@ fn format_of(raw: &TraceArguments, is_terminal: bool) -> Result<&'static FormatE
 
 /// Outcomes by the names that the command line takes.
 fn outcomes(names: &[String]) -> Outcomes {
-    let named = |outcome: &Outcome| {
-        names
-            .iter()
-            .any(|name| name == outcome.as_str() || name == "failed" && Outcome::FAILURES.contains(outcome))
+    let is_asked = |outcome: &Outcome| {
+        let failed = Outcome::FAILURES.contains(outcome);
+        names.iter().any(|asked| asked == outcome.as_str() || asked == "failed" && failed)
     };
-    Outcomes::of(Outcome::ALL.iter().copied().filter(named))
+    Outcomes::of(Outcome::ALL.iter().copied().filter(is_asked))
 }
 
 /// `--container` and `--pod-uid`.

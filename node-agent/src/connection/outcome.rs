@@ -228,8 +228,6 @@ fn without_error(facts: &Facts<'_>) -> Ending {
     let closes = facts.is_shut();
     let dead = facts.flag(socket_flag::DEAD);
     match facts.old {
-        // Before a FIN of its own there is no orderly way from here to CLOSE.
-        State::ESTABLISHED | State::CLOSE_WAIT | State::SYN_RECV => abort(facts, closes),
         State::FIN_WAIT2 if facts.data_after_close() && !facts.fin_came() => {
             Ending::reset_by_us(EndCause::DataAfterClose)
         }
@@ -237,6 +235,7 @@ fn without_error(facts: &Facts<'_>) -> Ending {
         State::FIN_WAIT2 if facts.fin_came() || dead => closed(facts),
         State::CLOSING | State::LAST_ACK if facts.outstanding() == 0 => closed(facts),
         State::FIN_WAIT1 | State::CLOSING | State::LAST_ACK if dead => Ending::reset_by_us(EndCause::Memory),
+        // Before a FIN of its own there is no orderly way to CLOSE.
         _ => abort(facts, closes),
     }
 }

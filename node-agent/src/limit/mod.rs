@@ -3,5 +3,7 @@
 
 mod fair;
 mod rate;
+mod whole;
 
 pub use rate::{Admission, RateLimiter};
+pub use whole::Drawn;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
 use super::fair::FairShare;
+use super::whole::{Drawn, Whole};
 use crate::plan::{ActiveTrace, Plan};
 
 /// One line, in the buckets' unit.
@@ -39,6 +40,11 @@ impl RateLimiter {
         Self { buckets: [const { None }; MAX_TRACES], agent, free: None }
     }
 
+    /// Nothing is limited.
+    pub const fn is_free(&self) -> bool {
+        self.free.is_some()
+    }
+
     /// Takes over the traces of a plan. What a trace has left it keeps, unless its limits changed.
     pub fn follow(&mut self, plan: &Plan, now_ns: u64) {
         let mut traces: [Option<&Arc<ActiveTrace>>; MAX_TRACES] = [None; MAX_TRACES];
@@ -60,16 +66,24 @@ impl RateLimiter {
     /// Asks for one line of some traces, about a pod of a namespace (`None`: of nobody known). Each trace gives a token
     /// if it has one, and the line is written if any did. A trace that is not in the plan has none. When the agent
     /// refuses the line, no token is spent.
-    pub fn admit(&mut self, traces: TraceSet, namespace: Option<&str>, now_ns: u64) -> Admission {
+    ///
+    /// `drawn` is the connection of a line that is worth little without the others of its connection.
+    pub fn admit(
+        &mut self,
+        traces: TraceSet,
+        namespace: Option<&str>,
+        drawn: Option<Drawn>,
+        now_ns: u64,
+    ) -> Admission {
         if let Some(free) = self.free {
             return Admission { admitted: traces & free, by_agent: false };
         }
         let mut admitted = 0;
         for bit in bits(traces) {
-            if let Some(bucket) = &mut self.buckets[bit]
-                && bucket.has_token(now_ns)
-            {
-                admitted |= 1 << bit;
+            if let Some(bucket) = &mut self.buckets[bit] {
+                // The load is measured also where there is no token.
+                let (has_token, takes) = (bucket.has_token(now_ns), bucket.takes(drawn, now_ns));
+                admitted |= TraceSet::from(has_token && takes) << bit;
             }
         }
         if admitted == 0 {
@@ -104,11 +118,13 @@ struct Bucket {
     trace: Arc<ActiveTrace>,
     tokens: u64,
     filled_ns: u64,
+    whole: Whole,
 }
 
 impl Bucket {
     fn full(trace: &Arc<ActiveTrace>, now_ns: u64) -> Self {
-        let mut bucket = Self { trace: Arc::clone(trace), tokens: 0, filled_ns: now_ns };
+        let mut bucket =
+            Self { trace: Arc::clone(trace), tokens: 0, filled_ns: now_ns, whole: Whole::new(now_ns) };
         bucket.tokens = bucket.capacity();
         bucket
     }
@@ -128,6 +144,12 @@ impl Bucket {
         self.filled_ns += elapsed_ns;
         self.tokens = self.tokens.saturating_add(elapsed_ns.saturating_mul(rate)).min(self.capacity());
         rate == 0 || self.tokens >= TOKEN
+    }
+
+    /// Whether the connection of a line is one of those that are told of.
+    fn takes(&mut self, drawn: Option<Drawn>, now_ns: u64) -> bool {
+        let rate = u64::from(self.trace.lines_per_second);
+        drawn.is_none_or(|drawn| rate == 0 || self.whole.takes(drawn, now_ns, rate, self.tokens))
     }
 
     fn spend(&mut self) {

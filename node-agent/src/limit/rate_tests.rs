@@ -38,7 +38,7 @@ fn limiter(agent: u32, traces: impl IntoIterator<Item = ActiveTrace>) -> RateLim
 /// Of many lines at once, how many are written.
 fn written(limiter: &mut RateLimiter, traces: TraceSet, now_ns: u64) -> u32 {
     let mut lines = 0;
-    while limiter.admit(traces, None, now_ns).admitted != 0 {
+    while limiter.admit(traces, None, None, now_ns).admitted != 0 {
         lines += 1;
     }
     lines
@@ -56,14 +56,14 @@ fn a_trace_writes_its_burst_and_then_its_rate() {
 #[test]
 fn a_rate_that_no_whole_number_of_nanoseconds_gives_does_not_drift() {
     let mut limiter = limiter(0, [trace("a", 3, 2)]);
-    let asked = (0..=1_000_000).filter(|ms| limiter.admit(1, None, ms * 1_000_000).admitted == 1);
+    let asked = (0..=1_000_000).filter(|ms| limiter.admit(1, None, None, ms * 1_000_000).admitted == 1);
     assert_eq!(asked.count(), 2 + 3 * 1_000);
 }
 
 #[test]
 fn a_line_is_written_if_any_of_its_traces_has_a_token_and_counts_for_those() {
     let mut limiter = limiter(0, [trace("a", 1, 1), trace("b", 1, 2), trace("c", 1, 9)]);
-    let mut admit = |traces| limiter.admit(traces, None, 0);
+    let mut admit = |traces| limiter.admit(traces, None, None, 0);
     assert_eq!(admit(0b11), Admission { admitted: 0b11, by_agent: false });
     assert_eq!(admit(0b11), Admission { admitted: 0b10, by_agent: false });
     assert_eq!(admit(0b11), Admission { admitted: 0, by_agent: false });
@@ -74,26 +74,26 @@ fn a_line_is_written_if_any_of_its_traces_has_a_token_and_counts_for_those() {
 fn a_limit_of_zero_never_refuses() {
     let mut limiter = limiter(0, [trace("a", 0, 1), trace("b", 1, 1)]);
     for _ in 0..100_000 {
-        assert_eq!(limiter.admit(1, Some("shop"), 0).admitted, 1);
+        assert_eq!(limiter.admit(1, Some("shop"), None, 0).admitted, 1);
     }
     // It makes no room for others either.
-    assert_eq!([0, 0].map(|now_ns| limiter.admit(0b11, None, now_ns).admitted), [0b11, 0b01]);
+    assert_eq!([0, 0].map(|now_ns| limiter.admit(0b11, None, None, now_ns).admitted), [0b11, 0b01]);
 }
 
 #[test]
 fn what_the_agent_refuses_costs_no_trace_a_token() {
     let mut limiter = limiter(1, [trace("a", 1, 2), trace("b", 0, 1)]);
-    assert_eq!(limiter.admit(0b11, None, 0).admitted, 0b11);
+    assert_eq!(limiter.admit(0b11, None, None, 0).admitted, 0b11);
     for _ in 0..10 {
-        assert_eq!(limiter.admit(0b01, None, 0), Admission { admitted: 0, by_agent: true });
+        assert_eq!(limiter.admit(0b01, None, None, 0), Admission { admitted: 0, by_agent: true });
     }
     // The other way round as well: a line without a trace that can pay costs the agent nothing.
     let mut limiter = self::limiter(2, [trace("a", 1, 1), trace("b", 1, 9)]);
-    assert_eq!(limiter.admit(0b01, None, 0).admitted, 1);
+    assert_eq!(limiter.admit(0b01, None, None, 0).admitted, 1);
     for _ in 0..10 {
-        assert_eq!(limiter.admit(0b01, None, 0), Admission { admitted: 0, by_agent: false });
+        assert_eq!(limiter.admit(0b01, None, None, 0), Admission { admitted: 0, by_agent: false });
     }
-    assert_eq!(limiter.admit(0b10, None, 0).admitted, 0b10);
+    assert_eq!(limiter.admit(0b10, None, None, 0).admitted, 0b10);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_trace_keeps_its_bucket_unless_its_limits_change() {
 #[test]
 fn nothing_is_written_for_no_trace() {
     let mut limiter = limiter(0, [trace("a", 1, 5)]);
-    assert_eq!(limiter.admit(0, None, 0), Admission::default());
-    assert_eq!(limiter.admit(1 << 63 | 1 << 7, None, 0), Admission::default());
+    assert_eq!(limiter.admit(0, None, None, 0), Admission::default());
+    assert_eq!(limiter.admit(1 << 63 | 1 << 7, None, None, 0), Admission::default());
 }
 
 #[test]
@@ -146,7 +146,7 @@ proptest! {
         let mut now_ns = 0;
         for (traces, wait_ns) in asks {
             now_ns += wait_ns;
-            let Admission { admitted, by_agent } = limiter.admit(traces, Some("shop"), now_ns);
+            let Admission { admitted, by_agent } = limiter.admit(traces, Some("shop"), None, now_ns);
             prop_assert!(!by_agent);
             prop_assert_eq!(admitted & !traces, 0);
             for (bit, times) in times.iter_mut().enumerate().filter(|(bit, _)| traces >> bit & 1 == 1) {
@@ -169,7 +169,7 @@ proptest! {
         let (mut times, mut now_ns) = (Vec::new(), 0);
         for (namespace, wait_ns) in asks {
             now_ns += wait_ns;
-            let Admission { admitted, by_agent } = limiter.admit(1, Some(["a", "b", "c", "d"][namespace]), now_ns);
+            let Admission { admitted, by_agent } = limiter.admit(1, Some(["a", "b", "c", "d"][namespace]), None, now_ns);
             prop_assert_eq!(by_agent, admitted == 0);
             if admitted == 1 {
                 times.push(now_ns);

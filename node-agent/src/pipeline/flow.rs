@@ -17,7 +17,7 @@ use crate::{
     connection::{ConnectionIds, Story},
     decode::{self, Transition},
     kernel::{Clock, boot_ns, jiffy_ns},
-    limit::{Admission, RateLimiter},
+    limit::{Admission, Drawn, RateLimiter},
     outlet::{Offer, Outlets},
     peers::News,
     plan::{Stories, View},
@@ -99,7 +99,7 @@ impl Flow {
             transition.traces &= kept;
             transition.maybe &= kept;
             if decode::is_undecided(record) {
-                self.undecided.hold(*transition, boot_ns());
+                self.undecided.hold(transition, boot_ns());
             } else {
                 self.arrive(transition);
             }
@@ -151,7 +151,7 @@ impl Flow {
 
     /// Has a transition wait for its owner. Where too many wait, somebody goes without a name.
     fn hold(&mut self, awaited: Awaited, transition: &Transition) {
-        self.held.hold(awaited, *transition, boot_ns());
+        self.held.hold(awaited, transition, boot_ns());
         for transition in self.held.overflow() {
             let resolved = self.owners.resolve(&transition);
             self.settle(&transition, &resolved);
@@ -229,7 +229,7 @@ impl Flow {
         self.ledger.lost(transition.maybe & maybe & !nameless);
         let stories = wanted & self.stories.asking();
         let transitions = wanted & !stories;
-        if transitions != 0 && self.admit(transition.boot_ns, resolved, transitions) {
+        if transitions != 0 && self.admit(transition, resolved, transitions, true) {
             self.write(transition, None, resolved, transitions);
         }
         if stories != 0 {
@@ -244,15 +244,25 @@ impl Flow {
         let told = story.map_or(0, |story| asking & self.stories.told(&story));
         if told == 0 {
             self.filtered_user += 1;
-        } else if self.admit(transition.boot_ns, resolved, told) {
+        } else if self.admit(transition, resolved, told, false) {
             self.write(transition, story.as_ref(), resolved, told);
         }
     }
 
     /// Whether the limits of rate let a line through, by when its transition happened: what waited for a name, or for
     /// this process to get the CPU, comes in a burst, and was none.
-    fn admit(&mut self, boot_ns: u64, resolved: &Resolved, wanted: TraceSet) -> bool {
-        let Admission { admitted, .. } = self.limiter.admit(wanted, resolved.standing.namespace(), boot_ns);
+    /// `of_several`: the line is one of several of its connection.
+    fn admit(
+        &mut self,
+        transition: &Transition,
+        resolved: &Resolved,
+        wanted: TraceSet,
+        of_several: bool,
+    ) -> bool {
+        let drawn = (of_several && !self.limiter.is_free())
+            .then(|| Drawn { id: self.ids.id(transition), birth_ns: transition.birth_ns });
+        let namespace = resolved.standing.namespace();
+        let Admission { admitted, .. } = self.limiter.admit(wanted, namespace, drawn, transition.boot_ns);
         self.ledger.limited(wanted & !admitted);
         if admitted == 0 {
             self.lost_rate += 1;

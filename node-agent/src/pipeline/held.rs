@@ -14,7 +14,7 @@ use kube_tcpstates_common::rule::TraceSet;
 use super::standing::Awaited;
 use crate::{decode::Transition, identity::QuickMap};
 
-/// Transitions that may wait for their owners at once, some 8 MiB. Above it those go first of whom most wait.
+/// Transitions that may wait for their owners at once, some 15 MiB. Above it those go first of whom most wait.
 const MOST: usize = 32_768;
 /// So many go at once then: finding out of whom most wait takes a look at all.
 const EVICTED: usize = 256;
@@ -51,14 +51,14 @@ impl<K: Clone + Eq + Hash> Held<K> {
     }
 
     /// Has a transition wait.
-    pub(super) fn hold(&mut self, key: K, transition: Transition, now_ns: u64) {
+    pub(super) fn hold(&mut self, key: K, transition: &Transition, now_ns: u64) {
         let Self { groups, deadlines, count, wait_ns } = self;
         let group = groups.entry(key).or_insert_with_key(|key| {
             let deadline_ns = now_ns.saturating_add(*wait_ns);
             deadlines.push_back((deadline_ns, key.clone()));
             Group { deadline_ns, transitions: VecDeque::new() }
         });
-        group.transitions.push_back(transition);
+        group.transitions.push_back(*transition);
         *count += 1;
     }
 
@@ -140,8 +140,8 @@ impl HeldForOwner {
     }
 
     /// Has a transition wait.
-    pub(super) fn hold(&mut self, awaited: Awaited, transition: Transition, now_ns: u64) {
-        self.connections.entry(connection_of(&transition)).or_insert_with(|| (awaited.clone(), 0)).1 += 1;
+    pub(super) fn hold(&mut self, awaited: Awaited, transition: &Transition, now_ns: u64) {
+        self.connections.entry(connection_of(transition)).or_insert_with(|| (awaited.clone(), 0)).1 += 1;
         self.held.hold(awaited, transition, now_ns);
     }
 
@@ -230,7 +230,7 @@ mod tests {
     fn what_waits_for_one_thing_is_released_in_order_and_only_once() {
         let mut held = Held::new(100);
         for (key, boot_ns) in [(7, 1), (8, 2), (7, 3)] {
-            held.hold(key, of(key, boot_ns), boot_ns);
+            held.hold(key, &of(key, boot_ns), boot_ns);
         }
         assert!(held.holds(&7) && held.len() == 3);
         let times: Vec<u64> = held.release(&7).iter().map(|transition| transition.boot_ns).collect();
@@ -241,8 +241,8 @@ mod tests {
     #[test]
     fn a_wait_counts_from_the_first_transition() {
         let mut held = Held::new(100);
-        held.hold(7, of(7, 1), 1);
-        held.hold(7, of(7, 90), 90);
+        held.hold(7, &of(7, 1), 1);
+        held.hold(7, &of(7, 90), 90);
         assert_eq!((held.due(100), held.next_deadline()), (None, Some(101)));
         assert_eq!(held.due(101), Some(7));
         held.release(&7);
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn what_was_released_and_is_held_again_waits_its_whole_time() {
         let mut held = Held::new(100);
-        held.hold(7, of(7, 1), 1);
+        held.hold(7, &of(7, 1), 1);
         held.release(&7);
-        held.hold(7, of(7, 50), 50);
+        held.hold(7, &of(7, 50), 50);
         // The first deadline is still in the list; it must not end the second wait.
         assert_eq!(held.due(120), None);
         assert_eq!(held.due(150), Some(7));
@@ -264,10 +264,10 @@ mod tests {
     fn a_connection_does_not_wait_behind_an_earlier_one_of_its_sockets_address() {
         let born = |birth_ns| Transition { birth_ns, birth_known: true, ..of(1, birth_ns) };
         let mut held = HeldForOwner::new(100);
-        held.hold(pod("a"), born(1), 1);
+        held.hold(pod("a"), &born(1), 1);
         assert_eq!(held.awaited_by(&born(1)), Some(&pod("a")));
         assert_eq!(held.awaited_by(&born(2)), None);
-        held.hold(pod("b"), born(2), 2);
+        held.hold(pod("b"), &born(2), 2);
         held.release(&pod("a"));
         assert_eq!(held.awaited_by(&born(2)), Some(&pod("b")));
     }
@@ -275,9 +275,9 @@ mod tests {
     #[test]
     fn a_socket_of_which_something_waits_is_known_until_all_of_it_is_released() {
         let mut held = HeldForOwner::new(100);
-        held.hold(pod("a"), of(1, 1), 1);
-        held.hold(pod("a"), of(1, 2), 2);
-        held.hold(pod("b"), of(2, 3), 3);
+        held.hold(pod("a"), &of(1, 1), 1);
+        held.hold(pod("a"), &of(1, 2), 2);
+        held.hold(pod("b"), &of(2, 3), 3);
         assert_eq!(held.awaited_by(&of(1, 0)), Some(&pod("a")));
         assert_eq!(held.release(&pod("a")).len(), 2);
         assert_eq!((held.awaited_by(&of(1, 0)), held.awaited_by(&of(2, 0))), (None, Some(&pod("b"))));
@@ -286,10 +286,10 @@ mod tests {
     #[test]
     fn of_too_many_those_go_of_whom_most_wait() {
         let mut held = HeldForOwner::new(u64::MAX / 2);
-        held.hold(pod("quiet"), of(1, 1), 1);
+        held.hold(pod("quiet"), &of(1, 1), 1);
         let mut evicted = Vec::new();
         for n in 0..2 * MOST as u64 {
-            held.hold(pod("noisy"), of(2 + n % 10, n), n);
+            held.hold(pod("noisy"), &of(2 + n % 10, n), n);
             evicted.extend(held.overflow());
         }
         assert!(evicted.iter().all(|transition| transition.socket != 1));

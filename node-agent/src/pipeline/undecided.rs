@@ -61,7 +61,7 @@ impl Undecided {
     }
 
     /// Has one wait.
-    pub(super) fn hold(&mut self, transition: Transition, now_ns: u64) {
+    pub(super) fn hold(&mut self, transition: &Transition, now_ns: u64) {
         self.0.hold(transition.socket, transition, now_ns);
     }
 
@@ -140,7 +140,7 @@ mod tests {
         ready.into_iter().for_each(&mut put);
         for transition in transitions(record) {
             if is_undecided(record) {
-                undecided.hold(transition, record.boot_ns);
+                undecided.hold(&transition, record.boot_ns);
             } else {
                 put(transition);
             }
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_bit_that_went_to_another_trace_meanwhile_is_not_meant() {
         let mut undecided = Undecided::new();
-        undecided.hold(transitions(&connects(1, 10, 0b001))[0], 10);
+        undecided.hold(&transitions(&connects(1, 10, 0b001))[0], 10);
         let answer = TransitionRecord { generation: 1, ..connected(1, 10, 20, 0b001, 0b110) };
         let decided = undecided.next(&answer, |generation| if generation == 0 { 0b011 } else { u64::MAX });
         assert_eq!((decided.ready.unwrap().traces, decided.late), (0b011, None));

@@ -87,9 +87,9 @@ impl Fixture {
         }
     }
 
-    fn unowned(transition: Transition, connection_id: u64) -> Self {
+    fn unowned(transition: &Transition, connection_id: u64) -> Self {
         Self {
-            transition,
+            transition: *transition,
             unix_ns: 1_795_361_101_123_456_789,
             connection_id,
             attribution: Attribution { source: AttributionSource::None, status: AttributionStatus::Unknown },
@@ -126,7 +126,7 @@ impl Fixture {
                 TraceName::Namespaced("shop/checkout-egress".to_owned()),
                 TraceName::Cluster("all-https".to_owned()),
             ]),
-            ..Self::unowned(transition, 0x9f2c_41d0_7be6_a835)
+            ..Self::unowned(&transition, 0x9f2c_41d0_7be6_a835)
         }
     }
 
@@ -155,7 +155,7 @@ impl Fixture {
                 status: AttributionStatus::Host,
             },
             owner: Some(Numbered::new(owner)),
-            ..Self::unowned(transition, 0xa1)
+            ..Self::unowned(&transition, 0xa1)
         }
     }
 
@@ -170,7 +170,7 @@ impl Fixture {
             on_cpu: OnCpu { pid: 4242, comm: comm(b"curl") },
             ..bare(State::SYN_SENT, State::CLOSE, endpoint("fd00:1::3", 51_000))
         };
-        Self::unowned(transition, 0xb2)
+        Self::unowned(&transition, 0xb2)
     }
 }
 

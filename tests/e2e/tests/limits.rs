@@ -1,5 +1,6 @@
 //! What bounds a trace: its rate, its time, and what the agent knows of its spec.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
@@ -71,8 +72,12 @@ fn rate(cluster: &Cluster) -> Result<()> {
         of_all.len()
     );
     // A line is admitted some milliseconds after its transition.
-    assert!(written.abs_diff(may) <= 3, "{written} lines where {may} are allowed");
+    assert!(written <= may + 3, "{written} lines where {may} are allowed");
+    assert!(written * 3 >= may, "{written} lines are few where {may} are allowed");
     assert!(written * 5 < made, "hardly anything was limited");
+    let (whole, partial) = complete(&of_few);
+    eprintln!("{whole} connections from their beginning to their end, {partial} in part");
+    assert!(partial * 5 <= whole, "connections are told in part");
 
     // What nobody could write is told, but not as the loss of a trace.
     wait::until("the lines left out are told", Duration::from_secs(5), || {
@@ -120,6 +125,22 @@ fn allowed(lines: &[Line]) -> Result<usize> {
 }
 
 /// Lines left out in the present run of the agent of the clients' node, as its newest `lost` line tells.
+/// Connections whose first and last line are there, and those of which one is missing.
+fn complete(lines: &[Line]) -> (usize, usize) {
+    let mut seen: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    for line in lines {
+        let Some(id) = line.text("tcpstates.connection.id") else { continue };
+        let (begun, ended) = seen.entry(id).or_default();
+        match line.text("tcpstates.new_state") {
+            Some("SYN_SENT") => *begun = true,
+            Some("CLOSE") => *ended = true,
+            _ => {}
+        }
+    }
+    let whole = seen.values().filter(|(begun, ended)| *begun && *ended).count();
+    (whole, seen.len() - whole)
+}
+
 fn lost_by_rate(lines: &[Line]) -> u64 {
     let of_node = lines.iter().filter(|line| line.text("k8s.node.name") == Some(NODE_A.name));
     of_node.filter_map(|line| line.number("tcpstates.lost.by_place.rate")).next_back().unwrap_or(0)
