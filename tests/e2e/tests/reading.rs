@@ -53,7 +53,7 @@ fn logs(cluster: &Cluster) -> Result<()> {
     }
     eprintln!("{} lines in {} ms: {kinds:?}", lines.len(), start.elapsed().as_millis());
     for node in [NODE_A.name, NODE_B.name] {
-        for kind in ["start", "transition"] {
+        for kind in ["start", "connection"] {
             assert!(kinds.contains_key(&(node, kind)), "no line of type {kind} of {node}");
         }
     }
