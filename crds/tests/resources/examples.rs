@@ -56,6 +56,7 @@ fn there_is_an_example_for_each_incident_and_one_for_the_cluster() {
         "refused-connects",
         "slow-handshakes-to-the-database",
         "what-does-this-pod-talk-to",
+        "who-leaks-connections",
         "who-resets-our-connections",
     ];
     assert_eq!(names, expected);

@@ -5,6 +5,7 @@
 mod attachment;
 mod changes;
 mod cluster;
+mod connections;
 mod kinds;
 mod limits;
 mod namespaces;
@@ -50,6 +51,7 @@ const ALONE: &[Tests] = &[
     rights::ALONE,
     changes::ALONE,
     kinds::TESTS,
+    connections::TESTS,
     open_sockets::TESTS,
     selection::TESTS,
     short_lived::TESTS,

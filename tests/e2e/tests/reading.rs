@@ -13,6 +13,7 @@ use kube_tcpstates_e2e_tests::agent::Agents;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B, place};
 use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
+use kube_tcpstates_e2e_tests::wait;
 use serde_json::json;
 
 pub(crate) const TESTS: crate::Tests = &[
@@ -53,7 +54,7 @@ fn logs(cluster: &Cluster) -> Result<()> {
     }
     eprintln!("{} lines in {} ms: {kinds:?}", lines.len(), start.elapsed().as_millis());
     for node in [NODE_A.name, NODE_B.name] {
-        for kind in ["start", "transition"] {
+        for kind in ["start", "connection"] {
             assert!(kinds.contains_key(&(node, kind)), "no line of type {kind} of {node}");
         }
     }
@@ -123,13 +124,12 @@ fn read(path: &Path) -> Result<String> {
 fn tables(cluster: &Cluster) -> Result<()> {
     let _agents = Agents::install(cluster)?;
     let documented = document("resources.md")?;
-    let shown = cluster.kubectl().run(&["get", "tsn"])?;
     let expected = block_with(&documented, "NAME     VERSION")?;
-    assert_eq!(
-        stable_rows(&shown),
-        stable_rows(expected),
-        "docs/resources.md shows other nodes than\n{shown}"
-    );
+    // An agent's first report may say that it is not Ready yet; the next comes ten seconds later.
+    let shown = wait::until("kubectl shows the nodes of docs/resources.md", PATIENCE, || {
+        let shown = cluster.kubectl().run(&["get", "tsn"])?;
+        Ok(if stable_rows(&shown) == stable_rows(expected) { Ok(shown) } else { Err(shown) })
+    })?;
     for row in shown.lines().skip(1) {
         require_true(cluster, row)?;
     }
