@@ -180,7 +180,7 @@ pub mod known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Figures {
-    /// Time spent in each state, ns; by [`crate::state::State::timed`].
+    /// Time spent in each state, ns; by [`crate::state::State::TIMED`].
     pub state_ns: [u64; TIMED_STATES],
     /// Kernel address of the listener that an accepted socket came out of, 0 where none is known.
     pub listener: u64,

@@ -106,10 +106,11 @@ fn from_record(out: &mut Figures, record: Option<&SocketRecord>) {
         out.visited = record.visited;
         out.syn_retransmits = record.syn_retransmits;
         let flags = record.flags;
+        let taken = |bit: u8, known: u8| (flags / bit % 2) * known;
         out.known = known::RECORD
-            | flags / RESET_RECEIVED % 2 * known::RESET_RECEIVED
-            | flags / SEGMENTS_AT_FIN % 2 * known::SEGMENTS_AT_FIN
-            | flags / HANDSHAKE % 2 * known::HANDSHAKE;
+            | taken(RESET_RECEIVED, known::RESET_RECEIVED)
+            | taken(SEGMENTS_AT_FIN, known::SEGMENTS_AT_FIN)
+            | taken(HANDSHAKE, known::HANDSHAKE);
     } else {
         clear_times(&mut out.state_ns);
         out.listener = 0;

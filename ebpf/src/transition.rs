@@ -244,7 +244,6 @@ fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
             socket,
             &mut emission.flags,
         );
-        step.visit(record);
         if rules.stories != 0 && !H::INFERS {
             figures::keep::<H::Memory>(record, socket, step);
         }
@@ -386,6 +385,7 @@ fn arrive(
     record.role = role;
     record.since_ns = now;
     record.state = step.new;
+    step.visit(record);
     duration_ns
 }
 

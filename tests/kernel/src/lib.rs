@@ -21,6 +21,7 @@
 pub mod age;
 pub mod cgroup;
 pub mod counts;
+pub mod endings;
 pub mod kernel_log;
 pub mod line;
 pub mod netns;
