@@ -273,8 +273,11 @@ fn a_peer_that_is_silent_is_given_up_by_what_ran_out() {
     stage.client.tune(&keeps.near, Tuning::KeepAlive(2));
     let [user, again, orphan, probed] = [(); 4].map(|()| stage.open());
     stage.client.tune(&user.near, Tuning::UserTimeout(1_200));
-    stage.client.fill(&probed.near);
-    sleep(Duration::from_millis(300));
+    // What is acknowledged makes room, until the server takes no more.
+    for _ in 0..10 {
+        stage.client.fill(&probed.near);
+        sleep(MOMENT);
+    }
     stage.network.pause();
     stage.client.send(&user.near, 100);
     stage.client.send(&again.near, 200);
