@@ -85,8 +85,7 @@ pub(crate) fn emit<H: Hook>(
                 // SAFETY: as above.
                 unsafe {
                     fill(&mut (*out).transition, record, emission, wanted, pending);
-                    let reads = !H::INFERS;
-                    figures::fill::<H::Memory>(&mut (*out).figures, record, emission.socket, reads);
+                    figures::fill::<H>(&mut (*out).figures, record, emission.socket);
                 }
                 entry.submit(BPF_RB_NO_WAKEUP.into());
                 true

@@ -10,6 +10,7 @@ use kube_tcpstates_common::{
 
 use crate::{
     globals::{figure_offset, offset},
+    hook::Hook,
     memory::{Memory, Probed},
     socket::{HANDSHAKE, RESET_RECEIVED, SEGMENTS_AT_FIN, SocketRecord},
     step::Step,
@@ -42,15 +43,17 @@ pub(crate) fn keep<M: Memory>(record: &mut SocketRecord, socket: *const u8, step
     record.flags |= taken as u8;
 }
 
-/// Fills what the ring carries of a connection that ends. `reads`: the socket still says what it was.
+/// Fills what the ring carries of a connection that ends.
 #[inline(always)]
-pub(crate) fn fill<M: Memory>(
-    out: &mut Figures,
-    record: Option<&SocketRecord>,
-    socket: *const u8,
-    reads: bool,
-) {
+pub(crate) fn fill<H: Hook>(out: &mut Figures, record: Option<&SocketRecord>, socket: *const u8) {
     from_record(out, record);
+    out.known |= u8::from(H::WATCHES_RESETS) * known::RESETS_WATCHED;
+    read::<H::Memory>(out, socket, !H::INFERS);
+}
+
+/// Reads the socket, if it still says what it was.
+#[inline(always)]
+fn read<M: Memory>(out: &mut Figures, socket: *const u8, reads: bool) {
     let tcp = if reads && figure_offset!(complete) != 0 { M::tcp(socket) } else { core::ptr::null() };
     if tcp.is_null() {
         from_nothing(out);

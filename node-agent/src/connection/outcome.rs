@@ -182,6 +182,8 @@ fn of_connect(facts: &Facts<'_>) -> Ending {
             Ending::new(Outcome::NoLocalPort, ClosedBy::Kernel)
         }
         error if error == number(libc::ECONNABORTED) => Ending::reset_by_us(EndCause::Killed),
+        // A reset, or an ICMP message that says the same.
+        error if error == number(libc::ECONNREFUSED) && !facts.has(known::RESETS_WATCHED) => Ending::UNKNOWN,
         // Of a socket whose beginning was not seen the error may be of an earlier connection.
         _ if !facts.has(known::RECORD) => Ending::UNKNOWN,
         _ => Ending::new(Outcome::Rejected, ClosedBy::Kernel),

@@ -6,8 +6,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use kube_tcpstates_kernel_tests::endings::{Pair, Stage, Told, connections};
+use kube_tcpstates_kernel_tests::netns::Netns;
+use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::procfs::netstat;
+use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::tracer::Setup;
 use kube_tcpstates_kernel_tests::workload::puppet::Tuning;
 
 /// A packet on its way takes less.
@@ -384,4 +388,22 @@ fn times_are_those_that_the_program_saw() {
             assert!(us("handshake_us") > 0 && us("handshake_us") < 1_000_000, "{hook}: {line:?}");
         }
     }
+}
+
+/// Where nobody tells of resets, the errno of one may be that of an ICMP message.
+#[test]
+fn where_resets_are_not_watched_a_refused_connect_is_not_guessed_at() {
+    require(&[]);
+    let namespace = Netns::new();
+    let mut puppet = Puppet::start(&Place::default().netns(&namespace));
+    let netns = namespace.inode().to_string();
+    let options = ["--hook", "tracepoint", "--mode", "connections", "--netns", &netns];
+    let tracer = Setup::json(options).with_tracefs().start_ready();
+    puppet.connect("refused", "127.0.0.1:9".parse().expect("an address")).expect_err("nobody listens");
+    tracer.settle(Duration::from_millis(300));
+    let told: Vec<_> = connections(&tracer.stop())
+        .iter()
+        .map(|line| (line.must("tcpstates.outcome").to_owned(), line.must("error.type").to_owned()))
+        .collect();
+    assert_eq!(told, [("unknown".to_owned(), "ECONNREFUSED".to_owned())]);
 }
