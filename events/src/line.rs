@@ -6,7 +6,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{ConnectionLine, Heartbeat, Listener, Log, Lost, Snapshot, Socket, Start, SummaryLine, TimeWait, Transition};
+use crate::{
+    ConnectionLine, Heartbeat, Listener, Log, Lost, Snapshot, Socket, Start, SummaryLine, TimeWait,
+    Transition,
+};
 
 /// One line of the stream. `tcpstates.type` says which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]

@@ -209,8 +209,8 @@ fn compile_netns(traces: &[(usize, &TraceFilter)]) -> Result<Vec<(u32, TraceSet)
 
 #[cfg(test)]
 mod tests {
-    use crate::filter::Mode;
     use super::{CompileError, Compiled, MAX_PREFIXES, PORT_CLASSES, TraceFilter, compile};
+    use crate::filter::Mode;
     use crate::filter::PortRange;
     use crate::filter::cidr::parse_cidrs;
     use crate::filter::ports::parse_ports;

@@ -75,11 +75,8 @@ impl Flow {
         let has_room = kept < MAX_IN_ALL;
         for asking in self.summaries.tables.iter_mut().filter(|asking| wanted >> asking.bit & 1 == 1) {
             let trace = 1 << asking.bit;
-            let labelled = if self.asks_labels & trace == 0 {
-                None
-            } else {
-                self.owners.labelled(resolved, trace)
-            };
+            let labelled =
+                if self.asks_labels & trace == 0 { None } else { self.owners.labelled(resolved, trace) };
             let seen = Seen {
                 transition,
                 story,
@@ -122,7 +119,9 @@ impl Flow {
     }
 
     fn tell_summaries(&mut self, now_ns: u64, is_told: impl Fn(&Table) -> bool) {
-        let Self { summaries: Summaries { tables, run, k8s }, ledger, clock, outlets, offered, count, .. } = self;
+        let Self {
+            summaries: Summaries { tables, run, k8s }, ledger, clock, outlets, offered, count, ..
+        } = self;
         for Asking { bit, table, .. } in tables.iter_mut().filter(|asking| is_told(&asking.table)) {
             let names = ledger.names().of(1 << *bit).clone();
             let of = Of { run: run.clone(), unix_ns: clock.unix_ns(now_ns) };
@@ -131,7 +130,8 @@ impl Flow {
                     return false;
                 }
                 let from_unix_ns = clock.unix_ns(kept.from_ns);
-                let line = summary_line(&of, &Added { common, kept, period, from_unix_ns }, k8s.as_ref(), &names);
+                let line =
+                    summary_line(&of, &Added { common, kept, period, from_unix_ns }, k8s.as_ref(), &names);
                 let is_taken = outlets.line(&Line::Summary(Box::new(line))) == Offer::Accepted;
                 *offered += u64::from(is_taken);
                 if is_taken {

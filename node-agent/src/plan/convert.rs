@@ -172,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_has_its_interval_or_a_minute() {
+        let asked = |spec: Value| {
+            let checked = check_spec(TraceKind::Namespaced, Some(&spec)).unwrap();
+            (filter(&checked.spec).unwrap().mode, interval(checked.spec.interval.as_deref()).unwrap())
+        };
+        let spec = json!({"podSelector": {}, "mode": "Summary", "interval": "1m30s", "outcomes": ["failed"]});
+        assert_eq!(asked(spec), (Mode::Summary, 90_000_000_000));
+        assert_eq!(asked(json!({"podSelector": {}, "mode": "Summary"})), (Mode::Summary, 60_000_000_000));
+        assert_eq!(interval(Some("9s")).unwrap_err().field, "spec.interval");
+    }
+
+    #[test]
     fn every_field_of_the_snapshots_reaches_them() {
         let all = [
             "ESTABLISHED",

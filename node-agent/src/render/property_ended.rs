@@ -87,7 +87,12 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
         let mut fixture = worst();
         fixture.peer = fixture.peer.filter(|_| peer);
         let story = story(&mut fixture, bytemuck::pod_read_unaligned(&bytes));
-        let text = TextOptions { wide: true, since_first: true, mode: crate::filter::Mode::Connections, ..TextOptions::default() };
+        let text = TextOptions {
+            wide: true,
+            since_first: true,
+            mode: crate::filter::Mode::Connections,
+            ..TextOptions::default()
+        };
         for format in FORMATS {
             let mut out = Vec::new();
             let mut format = (format.make)(&FormatOptions { text: text.clone(), run: u32::MAX });

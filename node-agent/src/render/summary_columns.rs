@@ -8,13 +8,16 @@ use super::append::{milliseconds, pad};
 use super::csv::field;
 use super::escape::terminal;
 
+/// The column that has names alone.
+const OWNER: &str = "OWNER";
+
 /// A column: its name, its width in the table, and what stands in it.
 pub(super) struct Column(&'static str, usize, fn(&SummaryLine) -> String);
 
 /// Of the table: 117 characters, as long as no address or number is wider than its column.
 pub(super) const TABLE: &[Column] = &[
     Column("TIME", 8, time),
-    Column("OWNER", 28, owner),
+    Column(OWNER, 28, owner),
     Column("SIDE", 6, side),
     Column("PEER", 28, peer),
     Column("PORT", 5, port),
@@ -27,7 +30,7 @@ pub(super) const TABLE: &[Column] = &[
 /// Of the wide table.
 pub(super) const WIDE: &[Column] = &[
     Column("TIME", 8, time),
-    Column("OWNER", 60, owner),
+    Column(OWNER, 60, owner),
     Column("SIDE", 6, side),
     Column("ADDRESS", 39, address),
     Column("PEER", 60, peer_name),
@@ -46,7 +49,7 @@ pub(super) const WIDE: &[Column] = &[
 pub(super) const CSV: &[Column] = &[
     Column("FROM", 0, |line| line.tcpstates.summary.from.clone()),
     Column("TIME", 0, |line| line.time.clone()),
-    Column("OWNER", 0, owner),
+    Column(OWNER, 0, owner),
     Column("SIDE", 0, side),
     Column("ADDRESS", 0, address),
     Column("PEER", 0, peer_name),
@@ -67,20 +70,26 @@ pub(super) const CSV: &[Column] = &[
 
 /// The names, each padded and with a space behind it, the last one without.
 pub(super) fn table_header(out: &mut Vec<u8>, columns: &[Column]) {
-    row(out, columns.iter().map(|Column(name, width, _)| ((*name).to_owned(), *width)));
+    row(out, columns.iter().map(|Column(name, width, _)| ((*name).to_owned(), *width, usize::MAX)));
 }
 
 /// The values, in the same way.
 pub(super) fn table_row(out: &mut Vec<u8>, columns: &[Column], line: &SummaryLine) {
-    row(out, columns.iter().map(|Column(_, width, value)| (value(line), *width)));
+    row(
+        out,
+        columns.iter().map(|Column(name, width, value)| {
+            let text = value(line);
+            // Names are cut, numbers and addresses never.
+            let is_name = *name == OWNER || text.contains('/');
+            (text, *width, if is_name { *width } else { usize::MAX })
+        }),
+    );
 }
 
-fn row(out: &mut Vec<u8>, cells: impl Iterator<Item = (String, usize)>) {
-    for (text, width) in cells {
+fn row(out: &mut Vec<u8>, cells: impl Iterator<Item = (String, usize, usize)>) {
+    for (text, width, max) in cells {
         let start = out.len();
         let text = if text.is_empty() { "-" } else { &text };
-        // Numbers and addresses are never cut; of names the end tells more than nothing.
-        let max = if text.contains('/') { width } else { usize::MAX };
         terminal(out, text.as_bytes(), max);
         let continued = out[start..].iter().filter(|byte| **byte & 0xc0 == 0x80).count();
         pad(out, start, width + continued);
@@ -129,7 +138,8 @@ fn owner(line: &SummaryLine) -> String {
         Some(format!("{}/{name}", k8s.namespace.as_ref().map_or("", |namespace| &namespace.name)))
     });
     let container = || line.container.as_ref().map(|container| container.id.chars().take(12).collect());
-    let host = || line.tcpstates.host.as_ref().and_then(|host| host.unit.clone().or_else(|| host.slice.clone()));
+    let host =
+        || line.tcpstates.host.as_ref().and_then(|host| host.unit.clone().or_else(|| host.slice.clone()));
     let cgroup = || line.tcpstates.cgroup.as_ref().map(|cgroup| format!("cgroup {}", cgroup.id));
     pod.or_else(container).or_else(host).or_else(cgroup).unwrap_or_default()
 }

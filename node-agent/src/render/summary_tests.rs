@@ -80,7 +80,10 @@ fn a_summary_says_who_talked_to_whom_and_how_much() {
     );
     let other = json(other);
     assert!(other.contains(r#""interval_s":10,"other":true,"connections":1,"#), "{other}");
-    assert!(!other.contains("network") && !other.contains("k8s") && !other.contains("attribution"), "{other}");
+    assert!(
+        !other.contains("network") && !other.contains("k8s") && !other.contains("attribution"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -113,11 +116,10 @@ fn columns_have_one_header_and_are_no_wider_than_a_terminal() {
     fixture.peer = Some(peer_of("a-service-with-a-very-long-name-indeed"));
     let all = lines(&fixture, Some(pod()), 12_345);
     let shown = |wide| {
-        let mut table = Columns::new(&TextOptions { wide, mode: Mode::Summary, ..TextOptions::default() });
+        let table = Columns::new(&TextOptions { wide, mode: Mode::Summary, ..TextOptions::default() });
         let mut out = Vec::new();
         table.header(&mut out);
         all.iter().for_each(|line| table.line(&mut out, &Line::Summary(Box::new(line.clone()))));
-        let _ = &mut table;
         String::from_utf8(out).unwrap()
     };
     let text = shown(false);
@@ -126,9 +128,17 @@ fn columns_have_one_header_and_are_no_wider_than_a_terminal() {
         text.lines().next().unwrap(),
         "TIME     OWNER                        SIDE   PEER                         PORT  CONNS   FAILED  SENT       RECEIVED"
     );
-    assert!(text.lines().nth(1).unwrap().starts_with("15:25:01 shop/checkout-7d4f           client shop/"), "{text}");
+    assert!(
+        text.lines().nth(1).unwrap().starts_with("15:25:01 shop/checkout-7d4f           client shop/"),
+        "{text}"
+    );
     assert!(text.lines().nth(1).unwrap().ends_with(" 443   12345   12345   -          -"), "{text}");
     assert!(text.lines().nth(2).unwrap().starts_with("15:25:01 (others) "), "{text}");
+    let unit = Owner { host_unit: Some("u".repeat(99)), ..Owner::default() };
+    let table = Columns::new(&TextOptions { mode: Mode::Summary, ..TextOptions::default() });
+    let mut out = Vec::new();
+    table.line(&mut out, &Line::Summary(Box::new(lines(&fixture, Some(unit), 1).remove(0))));
+    assert!(out.len() <= 120, "{}", String::from_utf8_lossy(&out));
     assert!(shown(true).contains("shop/a-service-with-a-very-long-name-indeed"));
     let csv = Csv::new(&TextOptions { mode: Mode::Summary, ..TextOptions::default() });
     let mut out = Vec::new();
