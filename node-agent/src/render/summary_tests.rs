@@ -119,7 +119,9 @@ fn columns_have_one_header_and_are_no_wider_than_a_terminal() {
         let table = Columns::new(&TextOptions { wide, mode: Mode::Summary, ..TextOptions::default() });
         let mut out = Vec::new();
         table.header(&mut out);
-        all.iter().for_each(|line| table.line(&mut out, &Line::Summary(Box::new(line.clone()))));
+        for line in &all {
+            table.line(&mut out, &Line::Summary(Box::new(line.clone())));
+        }
         String::from_utf8(out).unwrap()
     };
     let text = shown(false);
@@ -143,7 +145,9 @@ fn columns_have_one_header_and_are_no_wider_than_a_terminal() {
     let csv = Csv::new(&TextOptions { mode: Mode::Summary, ..TextOptions::default() });
     let mut out = Vec::new();
     csv.header(&mut out);
-    all.iter().for_each(|line| csv.line(&mut out, &Line::Summary(Box::new(line.clone()))));
+    for line in &all {
+        csv.line(&mut out, &Line::Summary(Box::new(line.clone())));
+    }
     let text = String::from_utf8(out).unwrap();
     let fields: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
     assert_eq!(fields, [19; 3], "{text}");
