@@ -1,21 +1,21 @@
 use std::sync::Arc;
 
-use kube_tcpstates_common::state::State;
-use kube_tcpstates_events::{ClosedBy, Direction, Outcome, PeerSource};
+use bytemuck::Zeroable as _;
+use kube_tcpstates_common::{record::TransitionRecord, state::State};
+use kube_tcpstates_events::{AttributionSource, AttributionStatus, ClosedBy, Direction, Outcome, PeerSource};
 
 use super::*;
 use crate::{
     connection::{Ending, SocketFigures},
-    decode::Endpoint,
+    decode::{Endpoint, transitions},
     names::ServiceName,
-    render::fixtures::Fixture,
 };
 
 const SECOND: u64 = 1_000_000_000;
 
 /// What one connection was.
 struct Scene {
-    fixture: Fixture,
+    transition: Transition,
     story: Story,
     owner: Option<Arc<Numbered<Owner>>>,
     peer: Option<Numbered<Peer>>,
@@ -27,10 +27,10 @@ fn owner(name: &str) -> Arc<Numbered<Owner>> {
 
 impl Scene {
     fn new(role: Role, local: u16, peer: (&str, u16)) -> Self {
-        let mut fixture = Fixture::client();
-        fixture.transition.role = Some(role);
-        fixture.transition.local.port = local;
-        fixture.transition.peer = Some(Endpoint { address: peer.0.parse().unwrap(), port: peer.1 });
+        let mut transition = transitions(&TransitionRecord { traces: 1, ..TransitionRecord::zeroed() })[0];
+        transition.role = Some(role);
+        transition.local.port = local;
+        transition.peer = Some(Endpoint { address: peer.0.parse().unwrap(), port: peer.1 });
         let direction = |bytes| Direction { bytes, segments: 1, idle_us: None };
         let socket = SocketFigures {
             sent: direction(100),
@@ -55,7 +55,7 @@ impl Scene {
             socket: Some(socket),
             listener: None,
         };
-        Self { fixture, story, owner: Some(owner("a")), peer: None }
+        Self { transition, story, owner: Some(owner("a")), peer: None }
     }
 
     fn client(local: u16) -> Self {
@@ -68,9 +68,12 @@ impl Scene {
 
     fn add_where(&self, table: &mut Table, now_ns: u64, has_room: bool) {
         let seen = Seen {
-            transition: &self.fixture.transition,
+            transition: &self.transition,
             story: &self.story,
-            attribution: self.fixture.attribution,
+            attribution: Attribution {
+                source: AttributionSource::SocketCgroup,
+                status: AttributionStatus::Resolved,
+            },
             owner: self.owner.as_ref(),
             peer: self.peer.as_ref(),
         };
@@ -117,7 +120,7 @@ fn the_port_that_counts_is_the_servers_and_none_where_the_side_is_not_known() {
     for port in [1_000, 1_001] {
         Scene::new(Role::Server, 80, ("10.0.0.9", port)).add(&mut table, 0);
         let mut unknown = Scene::client(port);
-        unknown.fixture.transition.role = None;
+        unknown.transition.role = None;
         unknown.add(&mut table, 0);
     }
     Scene::new(Role::Server, 81, ("10.0.0.9", 1_000)).add(&mut table, 0);
@@ -146,7 +149,7 @@ fn what_differs_in_owner_other_end_or_its_name_is_kept_apart() {
     }));
     let (mut nobody, mut elsewhere) = (Scene::client(6), Scene::client(7));
     (nobody.owner, elsewhere.owner) = (None, None);
-    elsewhere.fixture.transition.cgroup_id = Some(8);
+    elsewhere.transition.cgroup_id = Some(8);
     scenes.extend([other, named, nobody, elsewhere]);
     for scene in &scenes {
         scene.add(&mut table, 0);
