@@ -130,6 +130,20 @@ text!(
     }
 );
 text!(
+    /// Time between two summaries.
+    SummaryInterval,
+    {
+        "type": "string",
+        "minLength": 2,
+        "maxLength": 18,
+        "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$",
+        "x-kubernetes-validations": [{
+            "rule": "duration(self) >= duration('10s') && duration(self) <= duration('1h')",
+            "message": "must be from 10s to 1h",
+        }],
+    }
+);
+text!(
     /// A point in time as RFC 3339 writes it.
     Timestamp,
     { "type": "string", "format": "date-time", "maxLength": 64 }
@@ -266,6 +280,15 @@ pub fn parse_min_state_duration(text: &str) -> Result<Duration, TextError> {
 
 /// Reads what [`SnapshotInterval`] describes.
 pub fn parse_snapshot_interval(text: &str) -> Result<Duration, TextError> {
+    parse_interval(text)
+}
+
+/// Reads what [`SummaryInterval`] describes.
+pub fn parse_summary_interval(text: &str) -> Result<Duration, TextError> {
+    parse_interval(text)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, TextError> {
     let duration = parse_duration(text, &["h", "m", "s"]).ok_or(TextError::Duration("h, m, s"))?;
     if duration < Duration::from_secs(10) || duration > Duration::from_hours(1) {
         return Err(TextError::DurationRange("from 10s to 1h"));

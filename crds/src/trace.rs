@@ -17,10 +17,12 @@ use crate::text;
 /// enough.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.outcomes) || size(self.outcomes) == 0 || self.mode == 'Connections'")
-    .message("outcomes are of connections: they need mode Connections").field_path(".outcomes"))]
+#[x_kube(validation = Rule::new("!has(self.outcomes) || size(self.outcomes) == 0 || self.mode != 'Transitions'")
+    .message("outcomes are of connections: they need mode Connections or Summary").field_path(".outcomes"))]
 #[x_kube(validation = Rule::new("!has(self.transitions) || size(self.transitions) == 0 || self.mode == 'Transitions'")
     .message("transitions need mode Transitions; connections are narrowed by outcomes").field_path(".transitions"))]
+#[x_kube(validation = Rule::new("!has(self.interval) || self.mode == 'Summary'")
+    .message("interval is between summaries: it needs mode Summary").field_path(".interval"))]
 #[kube(
     group = "tcpstates.dev",
     version = "v1alpha1",
@@ -131,7 +133,7 @@ pub struct TcpStateTraceSpec {
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub transitions: Vec<Transition>,
 
-    /// Least time the connection must have spent in the state it leaves (with mode Connections: from its beginning to its
+    /// Least time the connection must have spent in the state it leaves (with the other modes: from its beginning to its
     /// end), such as 100ms or 1m30s: whole numbers with the units h, m, s, ms, us, more than 0s and at most 720h. Absent:
     /// everything. With it, a transition whose time is not known is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,15 +141,23 @@ pub struct TcpStateTraceSpec {
     pub min_state_duration: Option<String>,
 
     /// What is written for a match. Transitions: one line for each transition. Connections: one line for each connection,
-    /// when it ends, with how it ended, why, how long it took and how many bytes went each way.
+    /// when it ends, with how it ended, why, how long it took and how many bytes went each way. Summary: now and then
+    /// one line for each owner, other end, port and side, with what the connections that have ended add up to.
     #[serde(default)]
     pub mode: Mode,
 
-    /// With mode Connections: only connections that ended so; failed is every outcome but closed. Empty: every
+    /// With mode Connections or Summary: only connections that ended so; failed is every outcome but closed. Empty: every
     /// connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "set"))]
     pub outcomes: Vec<Outcome>,
+
+    /// With mode Summary: time between two summaries, such as 30s: whole numbers with the units h, m, s, from 10s to 1h.
+    /// Absent: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "text::SummaryInterval")]
+    pub interval: Option<String>,
+
     /// Beside mode, snapshots of the connections and listeners that are open in the pods selected, those older than the
     /// trace included: a line for each, and one at the end that says how many there were. The fields above that say what
     /// a socket must be like hold here too; transitions and minStateDuration do not. Absent: none.
@@ -217,6 +227,8 @@ pub enum Mode {
     Transitions,
     /// One line for each connection, when it ends.
     Connections,
+    /// One line for each owner, other end, port and side, now and then.
+    Summary,
 }
 
 /// How a connection ended, by the words that lines have.

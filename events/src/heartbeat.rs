@@ -58,7 +58,7 @@ pub struct HeartbeatAttributes {
 
 /// What became of the transitions of this run so far, in transitions. Once the run has ended (`final`),
 /// `seen = other_protocol + filtered + pending + ring_full + emitted` and
-/// `emitted + told_twice = written + filtered_user + held + (lost outside the kernel)`; before, what is on its way is
+/// `emitted + told_twice = written + filtered_user + summarised + held + (lost outside the kernel)`; before, what is on its way is
 /// missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
@@ -78,8 +78,12 @@ pub struct Totals {
     pub written: u64,
     /// Wanted by no trace, decided in user space.
     pub filtered_user: u64,
-    /// Became two lines: one of the transition, and one of the connection that it ends.
+    /// Counted once more: a transition becomes up to three things, a line of its own, one of the connection that it ends,
+    /// and part of a summary.
     pub told_twice: u64,
+    /// Added to a summary.
+    #[serde(default)]
+    pub summarised: u64,
     /// Waiting for an owner's name. Goes up and down.
     pub held: u64,
     /// Lost in all places, kernel and user space.

@@ -28,6 +28,7 @@ mod open;
 mod peer;
 pub mod schema;
 mod start;
+mod summary;
 mod transition;
 
 pub use connection::{
@@ -45,6 +46,7 @@ pub use open::{
 pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
+pub use summary::{Summary, SummaryAttributes, SummaryLine, SummaryNetwork, Times, Volume};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
     ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType, Owner,

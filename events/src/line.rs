@@ -6,7 +6,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{ConnectionLine, Heartbeat, Listener, Log, Lost, Snapshot, Socket, Start, TimeWait, Transition};
+use crate::{
+    ConnectionLine, Heartbeat, Listener, Log, Lost, Snapshot, Socket, Start, SummaryLine, TimeWait,
+    Transition,
+};
 
 /// One line of the stream. `tcpstates.type` says which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -18,6 +21,8 @@ pub enum Line {
     Transition(Box<Transition>),
     /// One connection that has ended.
     Connection(Box<ConnectionLine>),
+    /// Connections that have ended in an interval, added up.
+    Summary(Box<SummaryLine>),
     /// A connection that was open when a snapshot was taken.
     Socket(Box<Socket>),
     /// A listener that was open when a snapshot was taken.
@@ -42,6 +47,7 @@ impl<'de> Deserialize<'de> for Line {
             "start" => serde_json::from_value(line).map(Self::Start),
             "transition" => serde_json::from_value(line).map(Self::Transition),
             "connection" => serde_json::from_value(line).map(Self::Connection),
+            "summary" => serde_json::from_value(line).map(Self::Summary),
             "socket" => serde_json::from_value(line).map(Self::Socket),
             "listener" => serde_json::from_value(line).map(Self::Listener),
             "time_wait" => serde_json::from_value(line).map(Self::TimeWait),
@@ -62,6 +68,7 @@ impl Line {
             Self::Start(line) => line.tcpstates.seq = seq,
             Self::Transition(line) => line.tcpstates.seq = seq,
             Self::Connection(line) => line.tcpstates.seq = seq,
+            Self::Summary(line) => line.tcpstates.seq = seq,
             Self::Socket(line) => line.tcpstates.seq = seq,
             Self::Listener(line) => line.tcpstates.seq = seq,
             Self::TimeWait(line) => line.tcpstates.seq = seq,

@@ -380,7 +380,7 @@ pub struct Netns {
 }
 
 /// How the owner was found, and whether it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Attribution {
     /// What told the owner.
     pub source: AttributionSource,

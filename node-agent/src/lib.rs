@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
-//! [`decode`], [`connection`], [`identity`], [`filter`], [`open`], [`roster`], [`peers`], [`plan`] and [`limit`] are core: no I/O,
-//! and time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge.
+//! [`decode`], [`connection`], [`summary`], [`identity`], [`filter`], [`open`], [`roster`], [`peers`], [`plan`] and [`limit`] are
+//! core: no I/O, and time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge.
 //! [`pipeline`] joins them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
 /// The product's version, the workspace's, as a literal.
@@ -44,5 +44,6 @@ pub mod plan;
 pub mod preflight;
 pub mod render;
 pub mod roster;
+pub mod summary;
 #[cfg(feature = "cluster")]
 pub mod telemetry;

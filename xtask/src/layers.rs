@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use crate::lint::rust_files;
 
 /// From the lowest to the highest.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "names",
     "decode",
     "connection",
+    "summary",
     "identity",
     "filter",
     "open",

@@ -83,7 +83,7 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         lines_per_second: 0,
         count: None,
     };
-    let plan = Plan::of_command_line(TraceFilter::default(), Outcomes::ANY, IdScope::default(), None);
+    let plan = Plan::of_command_line(TraceFilter::default(), (Outcomes::ANY, 0), IdScope::default(), None);
     let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;
     for record in records {
         record.generation = replay.generation();

@@ -1,7 +1,6 @@
 //! Why an object is refused.
 
 use crate::text::TextError;
-use crate::trace::Mode;
 
 /// Everything that is wrong with one object. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +85,8 @@ pub enum Problem {
     #[error("{0:?} is not a trace of this agent's version")]
     UnknownKind(String),
     /// Means nothing in the mode of the trace.
-    #[error("needs mode {0:?}")]
-    NeedsMode(Mode),
+    #[error("needs mode {0}")]
+    NeedsMode(&'static str),
     /// Must be there.
     #[error("is required")]
     Missing,

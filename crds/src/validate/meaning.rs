@@ -6,7 +6,7 @@ use super::error::{FieldError, Problem};
 use crate::selector::{LabelSelector, Operator};
 use crate::text::{
     TextError, check_container_name, check_label_key, check_label_value, parse_cidr,
-    parse_min_state_duration, parse_snapshot_interval, parse_ttl,
+    parse_min_state_duration, parse_snapshot_interval, parse_summary_interval, parse_ttl,
 };
 use crate::trace::{Mode, OpenSockets, PortRange, TcpStateTraceSpec, Transition};
 
@@ -25,6 +25,7 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
         min_state_duration,
         mode,
         outcomes,
+        interval,
         open_sockets,
         rate_limit: _,
         ttl,
@@ -38,13 +39,18 @@ pub(super) fn check(spec: &TcpStateTraceSpec, errors: &mut Vec<FieldError>) {
     check_ports(peer_ports, "spec.peerPorts", errors);
     each(peer_cidrs, "spec.peerCIDRs", |text| parse_cidr(text).map(drop), errors);
     check_transitions(transitions, errors);
-    for (field, is_empty, needed) in [
-        ("spec.transitions", transitions.is_empty(), Mode::Transitions),
-        ("spec.outcomes", outcomes.is_empty(), Mode::Connections),
+    let of_connections = matches!(mode, Mode::Connections | Mode::Summary);
+    for (field, is_empty, fits, needed) in [
+        ("spec.transitions", transitions.is_empty(), *mode == Mode::Transitions, "Transitions"),
+        ("spec.outcomes", outcomes.is_empty(), of_connections, "Connections or Summary"),
+        ("spec.interval", interval.is_none(), *mode == Mode::Summary, "Summary"),
     ] {
-        if !is_empty && *mode != needed {
+        if !is_empty && !fits {
             errors.push(FieldError { field: field.to_owned(), problem: Problem::NeedsMode(needed) });
         }
+    }
+    if let Some(text) = interval {
+        note("spec.interval", parse_summary_interval(text), errors);
     }
     if let Some(text) = min_state_duration {
         note("spec.minStateDuration", parse_min_state_duration(text), errors);

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use kube_tcpstates_crds::text::{
-    TextError, parse_cidr, parse_min_state_duration, parse_snapshot_interval, parse_ttl,
+    TextError, parse_cidr, parse_min_state_duration, parse_snapshot_interval, parse_summary_interval,
+    parse_ttl,
 };
+use kube_tcpstates_crds::trace::Mode;
 use kube_tcpstates_crds::validate::{Problem, check_object};
 use kube_tcpstates_crds::{CheckedTrace, Refusal};
 use proptest::collection::vec;
@@ -119,6 +121,13 @@ fn spec() -> impl Strategy<Value = Value> {
             value(open.boxed()),
             value(select(vec!["Any", "IPv4", "IPv6", "ipv6"]).prop_map(Value::from).boxed()),
             value(select(vec![json!(true), json!(false), json!("yes")]).boxed()),
+            value(
+                select(vec!["Transitions", "Connections", "Summary", "Summary"])
+                    .prop_map(Value::from)
+                    .boxed(),
+            ),
+            value(duration().prop_map(Value::from).boxed()),
+            value(vec(select(vec!["failed", "closed", "lost"]), 0..2).prop_map(Value::from).boxed()),
         ],
     )
         .prop_map(|(selector, lists, texts, others)| {
@@ -135,6 +144,9 @@ fn spec() -> impl Strategy<Value = Value> {
                 "openSockets",
                 "family",
                 "peerNames",
+                "mode",
+                "interval",
+                "outcomes",
             ];
             let values = lists.into_iter().chain(texts).chain(others);
             let fields = names.into_iter().zip(values);
@@ -215,6 +227,12 @@ fn can_be_acted_upon(checked: &CheckedTrace) {
         let every = parse_snapshot_interval(&open.every).unwrap();
         assert!(every >= Duration::from_secs(10) && every <= hours(1) && open.limit > 0);
     }
+    if let Some(text) = &spec.interval {
+        let interval = parse_summary_interval(text).unwrap();
+        assert!(interval >= Duration::from_secs(10) && interval <= hours(1) && spec.mode == Mode::Summary);
+    }
+    assert!(spec.transitions.is_empty() || spec.mode == Mode::Transitions);
+    assert!(spec.outcomes.is_empty() || spec.mode != Mode::Transitions);
     assert!(spec.rate_limit.burst > 0 && spec.rate_limit.lines_per_second_per_node > 0);
 }
 

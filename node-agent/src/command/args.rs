@@ -52,6 +52,7 @@ examples:
     kube-tcpstates trace -o json          # one JSON document a line
     kube-tcpstates trace --mode connections                 # a line for each connection, when it ends
     kube-tcpstates trace --mode connections --outcome failed # only those that went wrong, and why
+    kube-tcpstates trace --mode summary --interval 10s      # who talks to whom
     kube-tcpstates trace --transition 'SYN_SENT:CLOSE'      # connects that failed
     kube-tcpstates trace -o json --min-duration 100ms --transition SYN_SENT:ESTABLISHED
                                           # slow handshakes
@@ -86,6 +87,8 @@ pub enum ModeArgument {
     Transitions,
     /// A line for each connection, when it ends: how, why, how long, how many bytes
     Connections,
+    /// Now and then a line for each owner, other end, port and side: what its connections add up to
+    Summary,
 }
 
 /// `trace`.
@@ -145,10 +148,13 @@ pub struct TraceArguments {
     /// What to tell
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What is told")]
     pub mode: ModeArgument,
-    /// With --mode connections: only those that ended so, a list; `failed` is all but `closed`
+    /// With --mode connections or summary: only those that ended so, a list; `failed` is all but `closed`
     #[arg(long, value_name = "OUTCOMES", value_delimiter = ',', value_parser = outcomes(),
         action = ArgAction::Append, help_heading = "What is told")]
     pub outcome: Vec<String>,
+    /// With --mode summary: time between two, from 10s to 1h [default: 60s]
+    #[arg(long, value_name = "DURATION", help_heading = "What is told")]
+    pub interval: Option<String>,
 
     /// Only these transitions: OLD:NEW, `*` for any; may be given again
     #[arg(long, value_name = "OLD:NEW", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]

@@ -16,6 +16,7 @@ use crate::{
     pipeline::Whereabouts,
     plan::{IdScope, Outcomes},
     render::{FormatEntry, TextOptions, format},
+    summary::DEFAULT_INTERVAL_NS,
 };
 
 /// A run of `trace`.
@@ -24,6 +25,8 @@ pub(super) struct TraceConfig {
     pub(super) session: SessionOptions,
     pub(super) filter: TraceFilter,
     pub(super) outcomes: Outcomes,
+    /// Between two summaries.
+    pub(super) interval_ns: u64,
     pub(super) scope: IdScope,
     pub(super) open: Option<Snapshots>,
     pub(super) duration: Option<Duration>,
@@ -39,16 +42,9 @@ impl TraceConfig {
             time_of_day: raw.time.then(jiff::tz::TimeZone::system),
             since_first: raw.timestamp,
             kernel_addresses: raw.kernel_addresses,
-            connections: raw.mode == ModeArgument::Connections,
+            mode: mode(raw.mode),
         };
-        if raw.mode == ModeArgument::Connections && !raw.transition.is_empty() {
-            return Err(
-                "--transition narrows --mode transitions; connections are narrowed by --outcome".to_owned()
-            );
-        }
-        if raw.mode == ModeArgument::Transitions && !raw.outcome.is_empty() {
-            return Err("--outcome narrows --mode connections; give that mode, too".to_owned());
-        }
+        check_mode(raw)?;
         let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
         let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
@@ -81,6 +77,7 @@ impl TraceConfig {
             },
             filter,
             outcomes: outcomes(&raw.outcome),
+            interval_ns: interval(raw.interval.as_deref())?,
             scope,
             open,
             duration,
@@ -110,6 +107,49 @@ fn format_of(raw: &TraceArguments, is_terminal: bool) -> Result<&'static FormatE
             named(if bcc || is_terminal { "table" } else { "json" })
         }
     }
+}
+
+const fn mode(mode: ModeArgument) -> Mode {
+    match mode {
+        ModeArgument::Transitions => Mode::Transitions,
+        ModeArgument::Connections => Mode::Connections,
+        ModeArgument::Summary => Mode::Summary,
+    }
+}
+
+/// What means something in some modes only.
+fn check_mode(raw: &TraceArguments) -> Result<(), String> {
+    let of_summaries = raw.mode == ModeArgument::Summary;
+    let refusals = [
+        (
+            raw.mode != ModeArgument::Transitions && !raw.transition.is_empty(),
+            "--transition narrows --mode transitions; connections are narrowed by --outcome",
+        ),
+        (
+            raw.mode == ModeArgument::Transitions && !raw.outcome.is_empty(),
+            "--outcome narrows --mode connections and --mode summary; give one of them, too",
+        ),
+        (
+            !of_summaries && raw.interval.is_some(),
+            "--interval is between two summaries; give --mode summary, too",
+        ),
+        (of_summaries && raw.journal, "-Y: the journal takes no summaries; give another --mode"),
+        (
+            of_summaries && (raw.time || raw.timestamp),
+            "-T and -t are of single events; summaries have a time of their own",
+        ),
+    ];
+    refusals.into_iter().find(|(is_wrong, _)| *is_wrong).map_or(Ok(()), |(_, why)| Err(why.to_owned()))
+}
+
+/// Time between two summaries, ns.
+fn interval(text: Option<&str>) -> Result<u64, String> {
+    let Some(text) = text else { return Ok(DEFAULT_INTERVAL_NS) };
+    let interval = duration::parse_duration("--interval", text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(10) || interval > Duration::from_hours(1) {
+        return Err(format!("--interval {text}: it must be from 10s to 1h"));
+    }
+    Ok(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Outcomes by the names that the command line takes.
@@ -142,10 +182,7 @@ fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterEr
         transitions.extend(states::parse_transitions("--transition", text)?);
     }
     Ok(TraceFilter {
-        mode: match raw.mode {
-            ModeArgument::Transitions => Mode::Transitions,
-            ModeArgument::Connections => Mode::Connections,
-        },
+        mode: mode(raw.mode),
         cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
         family: match (raw.ipv4, raw.ipv6) {
             (true, _) => Some(NetworkType::Ipv4),
@@ -221,6 +258,12 @@ mod tests {
             (&["--container", ""], "--container"),
             (&["--outcome", "refused"], "--outcome"),
             (&["--mode", "connections", "--transition", "*:CLOSE"], "--transition"),
+            (&["--mode", "summary", "--transition", "*:CLOSE"], "--transition"),
+            (&["--mode", "connections", "--interval", "10s"], "--mode summary"),
+            (&["--mode", "summary", "--interval", "9s"], "from 10s to 1h"),
+            (&["--mode", "summary", "--interval", "61m"], "from 10s to 1h"),
+            (&["--mode", "summary", "-Y"], "-Y"),
+            (&["--mode", "summary", "-T"], "-T"),
             (&["--open-sockets", "30s,state=CLOSED", "-o", "json"], "CLOSED"),
             (&["--open-sockets", "30s", "-o", "table"], "-o json"),
         ] {

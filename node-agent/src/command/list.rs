@@ -77,7 +77,7 @@ pub(super) fn run(config: ListConfig) -> anyhow::Result<bool> {
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let lines = list(Listing {
         run: RunId::random().context("making the run's id")?.to_string(),
-        plan: Plan::of_command_line(config.filter, Outcomes::ANY, config.scope, None),
+        plan: Plan::of_command_line(config.filter, (Outcomes::ANY, 0), config.scope, None),
         wish: config.wish,
         mount,
         tasks,

@@ -53,8 +53,12 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
 
 /// What the command line asks, as the plan of a node without a cluster.
 fn view(config: &TraceConfig) -> View {
-    let plan =
-        Plan::of_command_line(config.filter.clone(), config.outcomes, config.scope.clone(), config.open);
+    let plan = Plan::of_command_line(
+        config.filter.clone(),
+        (config.outcomes, config.interval_ns),
+        config.scope.clone(),
+        config.open,
+    );
     View { plan: Arc::new(plan), roster: None, refused: 0 }
 }
 

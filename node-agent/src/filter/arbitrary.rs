@@ -66,7 +66,7 @@ pub(super) fn trace() -> impl Strategy<Value = TraceFilter> {
     let sometimes = |items| prop_oneof![2 => Just(0..1), 1 => Just(items)];
     (
         (
-            prop_oneof![3 => Just(Mode::Transitions), 1 => Just(Mode::Connections)],
+            prop_oneof![3 => Just(Mode::Transitions), 1 => Just(Mode::Connections), 1 => Just(Mode::Summary)],
             prop_oneof![Just(CgroupChoice::Any), Just(CgroupChoice::Selected)],
         ),
         prop_oneof![2 => Just(None), 1 => Just(Some(NetworkType::Ipv4)), 1 => Just(Some(NetworkType::Ipv6))],

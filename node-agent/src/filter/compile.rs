@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::cidr::prefix_sets;
 use super::duration::thresholds;
 use super::ports::classify_ports;
-use super::{CgroupChoice, Cidr, Mode, PortRange, TraceFilter};
+use super::{CgroupChoice, Cidr, PortRange, TraceFilter};
 use crate::decode::{NetworkType, Role};
 
 /// The tables of one half. What the cgroup map holds is not among them: it changes with the pods.
@@ -69,7 +69,7 @@ pub fn compile<'a>(
             return Err(CompileError::SlotTaken(slot));
         }
         table.live |= 1 << slot;
-        table.stories |= TraceSet::from(trace.mode == Mode::Connections) << slot;
+        table.stories |= TraceSet::from(trace.mode.is_of_connections()) << slot;
         constrain(&mut table, slot, trace);
         fill_transitions(&mut table, slot, trace);
         fill_family_role(&mut table, slot, trace);
@@ -209,7 +209,8 @@ fn compile_netns(traces: &[(usize, &TraceFilter)]) -> Result<Vec<(u32, TraceSet)
 
 #[cfg(test)]
 mod tests {
-    use super::{CompileError, Compiled, MAX_PREFIXES, Mode, PORT_CLASSES, TraceFilter, compile};
+    use super::{CompileError, Compiled, MAX_PREFIXES, PORT_CLASSES, TraceFilter, compile};
+    use crate::filter::Mode;
     use crate::filter::PortRange;
     use crate::filter::cidr::parse_cidrs;
     use crate::filter::ports::parse_ports;

@@ -44,10 +44,14 @@ impl fmt::Display for TraceFilter {
         });
         let least = match mode {
             Mode::Transitions => self.minimum(),
-            Mode::Connections => self.min_duration,
+            Mode::Connections | Mode::Summary => self.min_duration,
         };
         let parts = [
-            (*mode == Mode::Connections).then(|| "connections".to_owned()),
+            match mode {
+                Mode::Transitions => None,
+                Mode::Connections => Some("connections".to_owned()),
+                Mode::Summary => Some("summary".to_owned()),
+            },
             (*cgroups == CgroupChoice::Selected).then(|| "cgroups=selected".to_owned()),
             family.map(|family| format!("family={family}")),
             role.map(|role| format!("role={role}")),

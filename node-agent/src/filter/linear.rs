@@ -186,7 +186,7 @@ fn peer_address(trace: &TraceFilter, connection: &Connection) -> Answer {
 }
 
 fn transition(trace: &TraceFilter, event: &Event) -> bool {
-    if trace.mode == Mode::Connections {
+    if trace.mode != Mode::Transitions {
         // A connection ends: neither a listener nor a socket that is closed already.
         return event.new_state == 7 && event.old_state < 16 && ![7, 10].contains(&event.old_state);
     }

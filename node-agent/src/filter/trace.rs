@@ -26,6 +26,15 @@ pub enum Mode {
     Transitions,
     /// Each connection, when it ends.
     Connections,
+    /// What connections that have ended add up to, now and then.
+    Summary,
+}
+
+impl Mode {
+    /// It is told of connections that have ended, not of transitions.
+    pub const fn is_of_connections(self) -> bool {
+        matches!(self, Self::Connections | Self::Summary)
+    }
 }
 
 /// What one trace asks. Every field narrows it, and the default asks for every transition; within a list one match
@@ -35,7 +44,7 @@ pub enum Mode {
 /// [`kube_tcpstates_common::classify::Interest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceFilter {
-    /// What is told. Of [`Mode::Connections`] the rest is asked of the connection: no transitions, and the least time is
+    /// What is told. Of [`Mode::Connections`] and [`Mode::Summary`] the rest is asked of the connection: no transitions, and the least time is
     /// from its beginning to its end, which is not judged by the kernel.
     pub mode: Mode,
     /// The sockets' cgroups.
@@ -70,7 +79,7 @@ impl TraceFilter {
             Mode::Transitions => {
                 self.transitions.is_empty() || self.transitions.iter().any(|wanted| wanted.accepts(old, new))
             }
-            Mode::Connections => {
+            Mode::Connections | Mode::Summary => {
                 // A listener is none, and a socket that was killed is closed twice.
                 let (old, closed) = (State(old), State::CLOSE);
                 State(new) == closed && old != closed && old != State::LISTEN
@@ -80,6 +89,6 @@ impl TraceFilter {
 
     /// Whether it says something about states.
     pub fn narrows_states(&self) -> bool {
-        self.mode == Mode::Connections || !self.transitions.is_empty()
+        self.mode.is_of_connections() || !self.transitions.is_empty()
     }
 }

@@ -15,6 +15,7 @@ fn trace(uid: &str, lines_per_second: u32, burst: u32) -> ActiveTrace {
         name: Some(TraceName::Cluster(uid.to_owned())),
         filter: TraceFilter::default(),
         outcomes: Outcomes::ANY,
+        interval_ns: 0,
         scope: Scope::Pods(PodScope::default()),
         lines_per_second,
         burst,

@@ -35,6 +35,10 @@ impl Stdout {
                 let format = &self.format;
                 return self.queue.control(|out, _| format.header(out));
             }
+            Line::Summary(_) => {
+                let format = &self.format;
+                return self.queue.control(|out, _| format.line(out, line));
+            }
             Line::Lost(lost) => {
                 let lost = &lost.tcpstates.lost;
                 let places = &lost.by_place;

@@ -1,5 +1,7 @@
 //! What every transition passes through between the ring and the outlets.
 
+use std::sync::Arc;
+
 use kube_tcpstates_common::{
     record::{Figures, TransitionRecord},
     rule::TraceSet,
@@ -11,6 +13,7 @@ use super::{
     other_end::OtherEnds,
     owner::{Owners, Resolved},
     standing::Awaited,
+    summaries::Summaries,
     undecided::{Decided, Undecided},
 };
 use crate::{
@@ -38,12 +41,15 @@ pub(super) struct Flow {
     pub(super) lost_rate: u64,
     limiter: RateLimiter,
     /// Traces whose lines show labels of the pod.
-    asks_labels: TraceSet,
+    pub(super) asks_labels: TraceSet,
     stories: Stories,
     jiffy_ns: u64,
-    /// Transitions that became two lines: one of the transition, and one of the connection that it ends.
+    /// What transitions became beside the first: a line of its own, one of the connection, part of a summary.
     pub(super) told_twice: u64,
-    other_ends: OtherEnds,
+    /// Transitions whose connections were added to a summary.
+    pub(super) summarised: u64,
+    pub(super) summaries: Summaries,
+    pub(super) other_ends: OtherEnds,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
@@ -55,13 +61,14 @@ pub(super) struct Parts {
     pub(super) outlets: Outlets,
     pub(super) count: Option<u64>,
     pub(super) limiter: RateLimiter,
+    pub(super) summaries: Summaries,
     /// How long a transition waits for its owner's name, ns.
     pub(super) wait_ns: u64,
 }
 
 impl Flow {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { owners, ids, outlets, count, limiter, wait_ns } = parts;
+        let Parts { owners, ids, outlets, count, limiter, summaries, wait_ns } = parts;
         Self {
             owners,
             ids,
@@ -78,6 +85,8 @@ impl Flow {
             stories: Stories::default(),
             jiffy_ns: jiffy_ns(),
             told_twice: 0,
+            summarised: 0,
+            summaries,
             other_ends: OtherEnds::default(),
             offered: 0,
             count,
@@ -123,9 +132,10 @@ impl Flow {
         self.undecided.len() + self.held.len()
     }
 
-    /// When the next wait ends, boot time ns.
+    /// When the next wait ends, or the next interval of a summary; boot time ns.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.undecided.next_deadline().into_iter().chain(self.held.next_deadline()).min()
+        let waits = self.undecided.next_deadline().into_iter().chain(self.held.next_deadline());
+        waits.chain(self.summaries.next_deadline()).min()
     }
 
     fn arrive(&mut self, transition: &Transition) {
@@ -202,7 +212,8 @@ impl Flow {
     /// From a generation on bits mean what they mean in the plan in force. What waits under a bit that means another
     /// trace now is not wanted by that one.
     pub(super) fn turn_over(&mut self, generation: u32) {
-        let plan = &self.owners.standings.view().plan;
+        let plan = &Arc::clone(&self.owners.standings.view().plan);
+        self.follow_summaries(plan);
         let kept = self.ledger.turn_over(plan, generation);
         self.limiter.follow(plan, boot_ns());
         self.undecided.keep_bits(kept);
@@ -227,25 +238,37 @@ impl Flow {
         }
         // Those that may have wanted it and do not take what nobody can name.
         self.ledger.lost(transition.maybe & maybe & !nameless);
-        let stories = wanted & self.stories.asking();
-        let transitions = wanted & !stories;
+        let (stories, summaries) = (wanted & self.stories.asking(), wanted & self.stories.adding());
+        let transitions = wanted & !(stories | summaries);
+        let things = [transitions, stories, summaries].iter().filter(|traces| **traces != 0).count();
+        self.told_twice += things.saturating_sub(1) as u64;
         if transitions != 0 && self.admit(transition, resolved, transitions, true) {
             self.write(transition, None, resolved, transitions);
         }
-        if stories != 0 {
-            self.told_twice += u64::from(transitions != 0);
-            self.tell_story(transition, resolved, stories);
+        if stories | summaries != 0 {
+            self.tell_story(transition, resolved, stories, summaries);
         }
     }
 
-    /// A connection has ended that some traces want to be told of as a whole.
-    fn tell_story(&mut self, transition: &Transition, resolved: &Resolved, asking: TraceSet) {
+    /// A connection has ended that some traces want to be told of as a whole, and some have added up.
+    fn tell_story(
+        &mut self,
+        transition: &Transition,
+        resolved: &Resolved,
+        asking: TraceSet,
+        adding: TraceSet,
+    ) {
         let story = Story::of(transition, self.jiffy_ns);
-        let told = story.map_or(0, |story| asking & self.stories.told(&story));
-        if told == 0 {
-            self.filtered_user += 1;
-        } else if self.admit(transition, resolved, told, false) {
+        let fits = story.map_or(0, |story| self.stories.told(&story));
+        for wanted in [asking, adding] {
+            self.filtered_user += u64::from(wanted != 0 && wanted & fits == 0);
+        }
+        let (told, added) = (asking & fits, adding & fits);
+        if told != 0 && self.admit(transition, resolved, told, false) {
             self.write(transition, story.as_ref(), resolved, told);
+        }
+        if let Some(story) = story.as_ref().filter(|_| added != 0) {
+            self.summarise(transition, story, resolved, added);
         }
     }
 

@@ -123,6 +123,11 @@ impl Ledger {
         self.each(traces, |counts| counts.lost += 1);
     }
 
+    /// Connections of a summary were lost for these.
+    pub(super) fn lost_many(&mut self, traces: TraceSet, connections: u64) {
+        self.each(traces, |counts| counts.lost += connections);
+    }
+
     /// It was left out for these by a rate limit.
     pub(super) fn limited(&mut self, traces: TraceSet) {
         self.each(traces, |counts| counts.limited += 1);

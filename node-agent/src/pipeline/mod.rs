@@ -30,6 +30,7 @@ mod report;
 mod rewalk;
 mod snapshot;
 mod standing;
+mod summaries;
 mod tally;
 mod tasks;
 mod undecided;
@@ -60,6 +61,7 @@ use self::{
     owner::Owners,
     report::{InCluster, Reporter},
     rewalk::Rewalk,
+    summaries::Summaries,
 };
 use crate::{
     cgroupfs::{Layout, Mount},
@@ -197,7 +199,8 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let membership = Membership::new(owners.layout());
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
-    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, wait_ns });
+    let summaries = Summaries::new(run.clone(), k8s.clone());
+    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, wait_ns });
     let open = OpenSockets::new(mount.as_ref().and_then(task_hierarchy), sleeper.waker());
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
@@ -264,6 +267,7 @@ impl Pipeline {
         let Self { events, flow, .. } = self;
         let found = events.drain(|record, figures| flow.take(record, figures));
         flow.end_waits(now_ns);
+        flow.tell_due_summaries(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
         self.tell_rules();
         self.see_to_open_sockets(now_ns);
@@ -357,6 +361,10 @@ impl Pipeline {
         // Nobody has the time to wait for names any more.
         self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
+        while !self.tell_last_summaries() && Instant::now() < deadline {
+            thread::sleep(FULL_PAUSE);
+        }
+        self.flow.give_summaries_up();
         self.last_lines(deadline);
         let mut tally = self.tally_with(records);
         let finished = self.flow.outlets.finish(deadline.saturating_duration_since(Instant::now()));
@@ -392,6 +400,7 @@ impl Pipeline {
             lost_beside: flow.outlets.lost_beside(),
             filtered_user: flow.filtered_user,
             told_twice: flow.told_twice,
+            summarised: flow.summarised,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
             held: flow.held() as u64,

@@ -18,8 +18,11 @@ pub struct Tally {
     pub lost_beside: BTreeMap<&'static str, u64>,
     /// Emitted by the kernel, wanted by nobody after all.
     pub filtered_user: u64,
-    /// Became two lines: one of the transition, and one of the connection that it ends.
+    /// Counted once more, as they became more than one thing: a line of the transition, one of the connection that it
+    /// ends, part of a summary.
     pub told_twice: u64,
+    /// Added to a summary.
+    pub summarised: u64,
     /// Nobody could say in time whose they are, and no trace may have them without.
     pub lost_identity: u64,
     /// Left out by a rate limit.
@@ -79,6 +82,7 @@ impl Tally {
             written: self.output.event_lines_accepted - self.output.lost_write,
             filtered_user: self.filtered_user,
             told_twice: self.told_twice,
+            summarised: self.summarised,
             held: self.held,
             lost: self.lost().total(),
         }
@@ -105,8 +109,9 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            " told_twice={} filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
+            " told_twice={} summarised={} filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
             self.told_twice,
+            self.summarised,
             self.filtered_user,
             self.held,
             lost.queue,

@@ -22,8 +22,10 @@ pub struct ActiveTrace {
     pub name: Option<TraceName>,
     /// What the kernel judges.
     pub filter: TraceFilter,
-    /// How connections must have ended that are told, in [`crate::filter::Mode::Connections`].
+    /// How connections must have ended that are told, or added up.
     pub outcomes: Outcomes,
+    /// Time between two summaries, ns, in [`crate::filter::Mode::Summary`].
+    pub interval_ns: u64,
     /// Whose sockets.
     pub scope: Scope,
     /// Lines a second on this node; 0 is no limit.
@@ -87,7 +89,7 @@ impl Plan {
     /// The command line's one trace, under bit 0.
     pub fn of_command_line(
         filter: TraceFilter,
-        outcomes: Outcomes,
+        (outcomes, interval_ns): (Outcomes, u64),
         scope: IdScope,
         open: Option<Snapshots>,
     ) -> Self {
@@ -97,6 +99,7 @@ impl Plan {
             name: None,
             filter,
             outcomes,
+            interval_ns,
             scope: Scope::Ids(scope),
             lines_per_second: 0,
             burst: 0,
@@ -210,6 +213,7 @@ pub(crate) mod support {
                     name: Some(TraceName::Namespaced(format!("ns/{uid}"))),
                     filter: TraceFilter { cgroups: CgroupChoice::Selected, ..TraceFilter::default() },
                     outcomes: Outcomes::ANY,
+                    interval_ns: 0,
                     scope: Scope::Pods(PodScope {
                         namespaces: ["ns".to_owned()].into(),
                         ..PodScope::default()

@@ -2,7 +2,7 @@
 
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_crds::duration::DurationError;
-use kube_tcpstates_crds::text::{parse_min_state_duration, parse_snapshot_interval};
+use kube_tcpstates_crds::text::{parse_min_state_duration, parse_snapshot_interval, parse_summary_interval};
 use kube_tcpstates_crds::trace::{self as spec, TcpStateTraceSpec};
 use kube_tcpstates_events::Outcome;
 
@@ -12,6 +12,7 @@ use crate::filter::{
     CgroupChoice, Cidr, FilterError, Mode, PortRange, Reason, StateSet, TraceFilter, TransitionFilter,
 };
 use crate::open::{OpenStates, Snapshots};
+use crate::summary::DEFAULT_INTERVAL_NS;
 
 /// The filter of a spec. Every field is named here once, so that a new one is not forgotten. A spec that was checked
 /// has none of the errors.
@@ -22,8 +23,9 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         containers: _,
         node_selector: _,
         ttl: _,
-        // See `outcomes`.
+        // See `outcomes` and `interval`.
         outcomes: _,
+        interval: _,
         // What its lines are like, and how many.
         mode,
         open_sockets: _,
@@ -42,6 +44,7 @@ pub(super) fn filter(spec: &TcpStateTraceSpec) -> Result<TraceFilter, FilterErro
         mode: match mode {
             spec::Mode::Transitions => Mode::Transitions,
             spec::Mode::Connections => Mode::Connections,
+            spec::Mode::Summary => Mode::Summary,
         },
         // Also of a cluster trace that selects everything: only pods are traced, never the host.
         cgroups: CgroupChoice::Selected,
@@ -91,6 +94,14 @@ pub(super) fn outcomes(asked: &[spec::Outcome]) -> Outcomes {
         }
     };
     Outcomes::of(asked.iter().flat_map(of).copied())
+}
+
+/// Time between two summaries, ns.
+pub(super) fn interval(asked: Option<&str>) -> Result<u64, FilterError> {
+    let Some(text) = asked else { return Ok(DEFAULT_INTERVAL_NS) };
+    let interval = parse_summary_interval(text)
+        .map_err(|_| Reason::from(DurationError::Form).of("spec.interval", text))?;
+    Ok(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The snapshots that a spec asks for. What was checked has none of the errors.
@@ -158,6 +169,18 @@ mod tests {
 
     fn filter_of(spec: &Value) -> TraceFilter {
         filter(&check_spec(TraceKind::Namespaced, Some(spec)).unwrap().spec).unwrap()
+    }
+
+    #[test]
+    fn a_summary_has_its_interval_or_a_minute() {
+        let asked = |spec: Value| {
+            let checked = check_spec(TraceKind::Namespaced, Some(&spec)).unwrap();
+            (filter(&checked.spec).unwrap().mode, interval(checked.spec.interval.as_deref()).unwrap())
+        };
+        let spec = json!({"podSelector": {}, "mode": "Summary", "interval": "1m30s", "outcomes": ["failed"]});
+        assert_eq!(asked(spec), (Mode::Summary, 90_000_000_000));
+        assert_eq!(asked(json!({"podSelector": {}, "mode": "Summary"})), (Mode::Summary, 60_000_000_000));
+        assert_eq!(interval(Some("9s")).unwrap_err().field, "spec.interval");
     }
 
     #[test]

@@ -172,6 +172,7 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
         }),
         filter: convert::filter(spec)?,
         outcomes: convert::outcomes(&spec.outcomes),
+        interval_ns: convert::interval(spec.interval.as_deref())?,
         scope: Scope::Pods(scope),
         lines_per_second: spec.rate_limit.lines_per_second_per_node,
         burst: spec.rate_limit.burst,

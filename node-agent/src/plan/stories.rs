@@ -1,4 +1,4 @@
-//! Which traces want connections, and which of those an ended connection is told to.
+//! Which traces want connections, told one by one or added up, and which of those an ended connection is for.
 
 use kube_tcpstates_common::rule::TraceSet;
 use kube_tcpstates_events::Outcome;
@@ -41,6 +41,8 @@ impl Default for Outcomes {
 #[derive(Clone, Debug, Default)]
 pub struct Stories {
     asking: TraceSet,
+    /// Those that want them added up.
+    adding: TraceSet,
     /// What each of them asks: its bit, outcomes, and the least time from beginning to end, ns.
     asked: Vec<(TraceSet, Outcomes, u64)>,
 }
@@ -49,20 +51,28 @@ impl Stories {
     /// Those of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut stories = Self::default();
-        for (bit, trace) in plan.active().filter(|(_, trace)| trace.filter.mode == Mode::Connections) {
+        for (bit, trace) in plan.active().filter(|(_, trace)| trace.filter.mode.is_of_connections()) {
             let least = trace.filter.min_duration.unwrap_or_default().as_nanos();
-            stories.asking |= 1 << bit;
+            match trace.filter.mode {
+                Mode::Summary => stories.adding |= 1 << bit,
+                _ => stories.asking |= 1 << bit,
+            }
             stories.asked.push((1 << bit, trace.outcomes, u64::try_from(least).unwrap_or(u64::MAX)));
         }
         stories
     }
 
-    /// Their bits.
+    /// Bits of those that want each told.
     pub const fn asking(&self) -> TraceSet {
         self.asking
     }
 
-    /// Those to which a connection is told.
+    /// Bits of those that want them added up.
+    pub const fn adding(&self) -> TraceSet {
+        self.adding
+    }
+
+    /// Those that a connection is for.
     pub fn told(&self, story: &Story) -> TraceSet {
         let fits = |(_, outcomes, least_ns): &&(TraceSet, Outcomes, u64)| {
             outcomes.contains(story.ending.outcome) && story.duration_ns >= *least_ns

@@ -9,8 +9,10 @@ use super::ended::Ended;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::format::{Format, FormatEntry};
+use super::summary_columns;
 use super::table::{peer, version};
 use super::text::{Prefix, TextOptions, owner_columns};
+use crate::filter::Mode;
 use crate::names::Owner;
 
 /// `-o csv`
@@ -28,7 +30,7 @@ pub struct Csv {
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
-    connections: bool,
+    mode: Mode,
     /// A field before it is quoted.
     scratch: Vec<u8>,
 }
@@ -41,7 +43,7 @@ impl Csv {
             prefix: Prefix::new(options),
             wide: options.wide,
             kernel_addresses: options.kernel_addresses,
-            connections: options.connections,
+            mode: options.mode,
             scratch: Vec::new(),
         }
     }
@@ -62,8 +64,11 @@ impl Csv {
 
 impl Format for Csv {
     fn header(&self, out: &mut Vec<u8>) {
+        if self.mode == Mode::Summary {
+            return summary_columns::csv_header(out);
+        }
         self.prefix.header(out, true);
-        if self.connections {
+        if self.mode == Mode::Connections {
             columns::csv_header(out, columns::CSV);
         } else {
             out.extend_from_slice(b"SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS");
@@ -105,7 +110,11 @@ impl Format for Csv {
         self.end(out, event);
     }
 
-    fn line(&self, _: &mut Vec<u8>, _: &Line) {}
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        if let Line::Summary(summary) = line {
+            summary_columns::csv_row(out, summary);
+        }
+    }
 }
 
 /// Its two columns, with a comma in front of each.

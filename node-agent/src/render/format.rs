@@ -15,7 +15,7 @@ pub trait Format: Send + Sync {
     /// Appends the line of a connection that has ended. `event` is of the transition that ends it.
     fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>);
 
-    /// Appends any other line. A format of columns has no place for it and appends nothing.
+    /// Appends any other line. A format of columns has no place but for a summary, and else appends nothing.
     fn line(&self, out: &mut Vec<u8>, line: &Line);
 }
 

@@ -15,6 +15,7 @@ use super::ecs::ECS_VERSION;
 use super::escape;
 use super::names::name;
 use super::open_ecs;
+use super::summary;
 
 /// Escaped bytes that texts are cut to, until the line fits.
 const CUTS: [usize; 8] = [3_400, 2_600, 1_800, 1_200, 800, 400, 200, 50];
@@ -118,6 +119,7 @@ fn shortened(line: &Line, max: usize) -> Line {
         Line::Lost(lost) => shorten_k8s(lost.k8s.as_deref_mut(), max),
         Line::Heartbeat(heartbeat) => shorten_k8s(heartbeat.k8s.as_deref_mut(), max),
         Line::Snapshot(snapshot) => shorten_k8s(snapshot.k8s.as_deref_mut(), max),
+        Line::Summary(line) => summary::shorten(line, max),
         // Bounded where their parts are rendered.
         Line::Transition(_)
         | Line::Connection(_)
@@ -144,6 +146,7 @@ fn document(line: &Line) -> Value {
         Line::Lost(lost) => ("lost", lost.k8s.as_deref()),
         Line::Heartbeat(heartbeat) => ("heartbeat", heartbeat.k8s.as_deref()),
         Line::Log(_) => ("log", None),
+        Line::Summary(summary) => ("summary", summary.k8s.as_deref()),
         Line::Socket(_) => ("socket", None),
         Line::Listener(_) => ("listener", None),
         Line::TimeWait(_) => ("time_wait", None),
@@ -154,7 +157,7 @@ fn document(line: &Line) -> Value {
     let json = serde_json::to_value(line).unwrap_or_default();
     let own = &json[name!(own)];
     let kind = match line {
-        Line::Heartbeat(_) => "metric",
+        Line::Heartbeat(_) | Line::Summary(_) => "metric",
         Line::Socket(_) | Line::Listener(_) | Line::TimeWait(_) | Line::Snapshot(_) => "state",
         _ => "event",
     };
@@ -172,7 +175,7 @@ fn document(line: &Line) -> Value {
         document["log"]["level"] = json!(log.tcpstates.level);
         document["message"] = log.tcpstates.text.as_str().into();
     }
-    if matches!(line, Line::Socket(_) | Line::Listener(_) | Line::TimeWait(_)) {
+    if matches!(line, Line::Summary(_) | Line::Socket(_) | Line::Listener(_) | Line::TimeWait(_)) {
         open_ecs::describe(&mut document, &json);
     }
     if let Some(node) = node {
@@ -281,7 +284,7 @@ mod tests {
         let expected = [
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"start","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"lost","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}}"#,
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"told_twice":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"told_twice":0,"summarised":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"log","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}}"#,
         ];
         for (line, expected) in lines.iter().zip(expected) {

@@ -27,6 +27,8 @@ mod open_ecs;
 mod own;
 mod owner;
 mod peer;
+mod summary;
+mod summary_columns;
 mod table;
 mod text;
 pub mod time;
@@ -50,6 +52,7 @@ pub use json::Json;
 pub use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
 pub use line::split_lost;
 pub use open::{Of, snapshot_line, socket_line, time_wait_line};
+pub use summary::{Added, summary_line};
 pub use table::Table;
 pub use text::TextOptions;
 

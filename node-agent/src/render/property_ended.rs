@@ -69,7 +69,7 @@ proptest! {
         let mut fixture = Sample::fixture(&sample);
         let story = story(&mut fixture, figures);
         for wide in [false, true] {
-            let text = TextOptions { wide, connections: true, ..TextOptions::default() };
+            let text = TextOptions { wide, mode: crate::filter::Mode::Connections, ..TextOptions::default() };
             for format in FORMATS.iter().filter(|format| format.columns) {
                 let mut out = Vec::new();
                 let mut format = (format.make)(&FormatOptions { text: text.clone(), run: 0 });
@@ -87,7 +87,12 @@ fn the_longest_line_there_can_be_is_under_the_bound_in_every_format() {
         let mut fixture = worst();
         fixture.peer = fixture.peer.filter(|_| peer);
         let story = story(&mut fixture, bytemuck::pod_read_unaligned(&bytes));
-        let text = TextOptions { wide: true, since_first: true, connections: true, ..TextOptions::default() };
+        let text = TextOptions {
+            wide: true,
+            since_first: true,
+            mode: crate::filter::Mode::Connections,
+            ..TextOptions::default()
+        };
         for format in FORMATS {
             let mut out = Vec::new();
             let mut format = (format.make)(&FormatOptions { text: text.clone(), run: u32::MAX });

@@ -10,8 +10,10 @@ use super::ended::Ended;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::format::{Format, FormatEntry};
+use super::summary_columns;
 use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, owner_columns};
 use crate::decode::{Endpoint, NetworkType};
+use crate::filter::Mode;
 use crate::names::Owner;
 
 /// Width of MS before the two columns of our own; BCC's last column has none.
@@ -32,7 +34,7 @@ pub struct Table {
     prefix: Prefix,
     wide: bool,
     kernel_addresses: bool,
-    connections: bool,
+    mode: Mode,
 }
 
 /// Widths that differ between the plain and the wide table.
@@ -48,12 +50,16 @@ impl Table {
             prefix: Prefix::new(options),
             wide: options.wide,
             kernel_addresses: options.kernel_addresses,
-            connections: options.connections,
+            mode: options.mode,
         }
     }
 }
 
 impl Table {
+    const fn summary_columns(&self) -> &'static [summary_columns::Column] {
+        if self.wide { summary_columns::WIDE } else { summary_columns::TABLE }
+    }
+
     fn owner(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         match event.owner {
             Some(known) => out.extend_from_slice(self.owners.of(known, owner)),
@@ -65,8 +71,11 @@ impl Table {
 impl Format for Table {
     fn header(&self, out: &mut Vec<u8>) {
         let (comm, address) = widths(self.wide);
+        if self.mode == Mode::Summary {
+            return summary_columns::table_header(out, self.summary_columns());
+        }
         self.prefix.header(out, false);
-        if self.connections {
+        if self.mode == Mode::Connections {
             columns::table_header(out, if self.wide { columns::WIDE } else { columns::TABLE });
             out.extend_from_slice(if self.wide { b" CONTAINER    POD\n" } else { b"\n" });
             return;
@@ -133,7 +142,11 @@ impl Format for Table {
         out.push(b'\n');
     }
 
-    fn line(&self, _: &mut Vec<u8>, _: &Line) {}
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        if let Line::Summary(summary) = line {
+            summary_columns::table_row(out, self.summary_columns(), summary);
+        }
+    }
 }
 
 /// The CONTAINER column, padded, one space, and the POD column.

@@ -6,6 +6,7 @@ use super::append::{decimal, fraction};
 use super::escape::terminal;
 use super::event::Event;
 use super::time::LocalClock;
+use crate::filter::Mode;
 use crate::names::Owner;
 
 /// Width of the table's CONTAINER column.
@@ -20,8 +21,8 @@ pub struct TextOptions {
     /// `-w`: IP version, room for IPv6, container and pod. For CSV, which always has the first two: container and
     /// pod.
     pub wide: bool,
-    /// What is shown is connections that have ended, not transitions.
-    pub connections: bool,
+    /// What is shown: transitions, connections that have ended, or summaries.
+    pub mode: Mode,
     /// `-T`: a column with the time of day in this zone.
     pub time_of_day: Option<TimeZone>,
     /// `-t`: a column with the seconds since the first line.

@@ -133,9 +133,6 @@ fn shown_labels(owner: &Owner) -> Vec<(String, String)> {
 pub(super) fn own(event: &Event<'_>, id: Option<u64>) -> OpenAttributes {
     let transition = event.transition;
     let owner = event.owner.map(|owner| &**owner);
-    let text = |text: &Option<String>| text.as_deref().map(|text| cut(text, FREE_MAX));
-    let host = owner.map(|owner| Host { slice: text(&owner.host_slice), unit: text(&owner.host_unit) });
-    let omitted = owner.map_or(0, |owner| owner.pod_labels.len() - shown_labels(owner).len());
     let (traces, cluster_traces, traces_omitted) = traces::lists(event.traces);
     OpenAttributes {
         role: transition.role,
@@ -147,11 +144,9 @@ pub(super) fn own(event: &Event<'_>, id: Option<u64>) -> OpenAttributes {
         }),
         owner: transition.process.as_ref().map(|process| OwnerOfProcess { source: process.source }),
         qos: owner.and_then(|owner| owner.qos).map(str::to_owned),
-        labels_omitted: u32::try_from(omitted).ok().filter(|omitted| *omitted > 0),
-        container: owner
-            .and_then(|owner| owner.runtime)
-            .map(|runtime| ContainerRuntime { runtime: runtime.to_owned() }),
-        host: host.filter(|host| *host != Host::default()),
+        labels_omitted: owner.and_then(labels_omitted),
+        container: owner.and_then(runtime),
+        host: owner.and_then(host),
         cgroup: transition.cgroup_id.map(|id| Cgroup { id: id.to_string() }),
         interface: transition.interface.map(|index| Interface { index }),
         netns: netns(transition),
@@ -162,6 +157,24 @@ pub(super) fn own(event: &Event<'_>, id: Option<u64>) -> OpenAttributes {
     }
 }
 
+/// How many labels of the pod are not shown; `None` where all are.
+pub(super) fn labels_omitted(owner: &Owner) -> Option<u32> {
+    let omitted = owner.pod_labels.len() - shown_labels(owner).len();
+    u32::try_from(omitted).ok().filter(|omitted| *omitted > 0)
+}
+
+/// What runs the container.
+pub(super) fn runtime(owner: &Owner) -> Option<ContainerRuntime> {
+    owner.runtime.map(|runtime| ContainerRuntime { runtime: runtime.to_owned() })
+}
+
+/// The unit of a process of the host.
+pub(super) fn host(owner: &Owner) -> Option<Host> {
+    let text = |text: &Option<String>| text.as_deref().map(|text| cut(text, FREE_MAX));
+    let host = Host { slice: text(&owner.host_slice), unit: text(&owner.host_unit) };
+    (host != Host::default()).then_some(host)
+}
+
 /// A socket's network namespace.
 pub(super) fn netns(transition: &Transition) -> Option<Netns> {
     let netns =
@@ -169,6 +182,6 @@ pub(super) fn netns(transition: &Transition) -> Option<Netns> {
     (netns != Netns::default()).then_some(netns)
 }
 
-fn cut(text: &str, max: usize) -> String {
+pub(super) fn cut(text: &str, max: usize) -> String {
     clip(text, max).into_owned()
 }

@@ -147,6 +147,7 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         ("written", totals.written),
         ("filtered", totals.filtered),
         ("filtered_user", totals.filtered_user),
+        ("summarised", totals.summarised),
         ("other_protocol", totals.other_protocol),
     ];
     page.counters(

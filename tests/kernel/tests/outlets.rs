@@ -125,7 +125,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     };
     let port = PortRange::new(address.port(), address.port()).unwrap();
     let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };
-    let plan = Plan::of_command_line(filter, Outcomes::ANY, IdScope::default(), None);
+    let plan = Plan::of_command_line(filter, (Outcomes::ANY, 0), IdScope::default(), None);
     let view = View { plan: Arc::new(plan), roster: None, refused: 0 };
     let running = pipeline::start(setup, Some(view), || {}).expect("starting the pipeline");
     let said = LogAttributes { text: "said by the test".to_owned(), ..LogAttributes::default() };
