@@ -16,7 +16,6 @@ const POD_COLUMN: usize = 80;
 
 /// Options of the table and of CSV.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub struct TextOptions {
     /// `-w`: IP version, room for IPv6, container and pod. For CSV, which always has the first two: container and
     /// pod.
