@@ -3,6 +3,7 @@
 mod kernel_time;
 mod loss;
 mod micro;
+mod modes;
 mod process;
 mod rate;
 mod records;
@@ -55,6 +56,7 @@ type Measure = fn(&Stage<'_>, &mut Report) -> Result<()>;
 /// In the order in which they run: what needs the machine most quiet comes first.
 const ALL: &[(&str, Measure)] = &[
     ("rate", rate::measure),
+    ("modes", modes::measure),
     ("kernel-time", kernel_time::measure),
     ("open-sockets", kernel_time::open_sockets),
     ("walk", walk::measure),

@@ -96,7 +96,7 @@ fn usual(
 
 /// Of each run the ratio to its neighbours, and the subject's CPU time for a transition, ns.
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
-fn pairs(
+pub(super) fn pairs(
     stage: &Stage<'_>,
     options: &[&str],
     subject: Option<&Subject>,
