@@ -205,7 +205,7 @@ fn later_version(cluster: &Cluster) -> Result<()> {
     let definition = LaterDefinition::install(kubectl)?;
     let select = json!({"matchLabels": {"app": "client"}});
     agents.trace("later", "field", &json!({"podSelector": select, "onlyTls": true}))?;
-    agents.trace("later", "value", &json!({"podSelector": select, "mode": "Connections"}))?;
+    agents.trace("later", "value", &json!({"podSelector": select, "mode": "Packets"}))?;
     agents.trace("later", "plain", &json!({"podSelector": select}))?;
     let stored = kubectl.get(&trace_path("later", "field"))?;
     assert_eq!(stored["spec"]["onlyTls"], true, "the API server dropped the field: the agent cannot see it");
@@ -271,7 +271,7 @@ impl<'a> LaterDefinition<'a> {
         let undo = Undo::new(kubectl, &undo.each_ref().map(String::as_str));
         let change = patch(&json!([
             {"op": "add", "path": format!("{spec}/onlyTls"), "value": {"type": "boolean"}},
-            {"op": "add", "path": format!("{spec}/mode/enum/-"), "value": "Connections"},
+            {"op": "add", "path": format!("{spec}/mode/enum/-"), "value": "Packets"},
         ]));
         kubectl.run(&change.each_ref().map(String::as_str))?;
         let installed = Self { kubectl, _undo: undo };
@@ -284,7 +284,7 @@ impl<'a> LaterDefinition<'a> {
         let trace = json!({
             "apiVersion": "tcpstates.dev/v1alpha1", "kind": "TcpStateTrace",
             "metadata": {"name": "probe", "namespace": "later"},
-            "spec": {"podSelector": {}, "onlyTls": true, "mode": "Connections"},
+            "spec": {"podSelector": {}, "onlyTls": true, "mode": "Packets"},
         });
         // Watches that were open go on for a second more, and what comes by them is cut to the old definition.
         wait::until("the later definition is served", Duration::from_secs(10), || {
