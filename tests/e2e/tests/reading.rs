@@ -127,7 +127,11 @@ fn tables(cluster: &Cluster) -> Result<()> {
     let expected = block_with(&documented, "NAME     VERSION")?;
     // An agent's first report may say that it is not Ready yet; the next comes ten seconds later.
     let shown = wait::until("kubectl shows the nodes of docs/resources.md", PATIENCE, || {
-        let shown = cluster.kubectl().run(&["get", "tsn"])?;
+        // Just after the definitions were installed the server may not offer them yet.
+        let shown = match cluster.kubectl().run(&["get", "tsn"]) {
+            Ok(shown) => shown,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         Ok(if stable_rows(&shown) == stable_rows(expected) { Ok(shown) } else { Err(shown) })
     })?;
     for row in shown.lines().skip(1) {
