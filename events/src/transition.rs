@@ -418,6 +418,16 @@ pub enum AttributionStatus {
     Unknown,
 }
 
+impl Role {
+    /// As it stands on a line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 impl OwnerSource {
     /// As it stands on a line.
     pub const fn as_str(self) -> &'static str {

@@ -3,10 +3,12 @@
 mod community;
 mod outcome;
 mod story;
+mod ticks;
 
 pub use community::CommunityId;
 pub use outcome::Ending;
 pub use story::{SocketFigures, Story};
+pub use ticks::elapsed_ns;
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;

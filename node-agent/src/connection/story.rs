@@ -7,6 +7,7 @@ use kube_tcpstates_common::{
 use kube_tcpstates_events::{Direction, Role};
 
 use super::outcome::{Ending, Facts, ending};
+use super::ticks::elapsed_ns;
 use crate::decode::Transition;
 
 /// A connection from its beginning to its end. Times are ns unless named otherwise.
@@ -95,9 +96,7 @@ impl Story {
 
 fn socket(transition: &Transition, figures: &Figures, facts: &Facts<'_>, jiffy_ns: u64) -> SocketFigures {
     let us = |jiffies: u32| u64::from(jiffies) * jiffy_ns / 1000;
-    // A clock of another CPU may be a tick behind.
-    let since =
-        |at: u32| us(Some(figures.jiffies.wrapping_sub(at)).filter(|ago| *ago <= u32::MAX / 2).unwrap_or(0));
+    let since = |at: u32| elapsed_ns(at, figures.jiffies.into(), jiffy_ns) / 1000;
     let limited = |kind: usize| {
         let running = usize::from(figures.chrono_type) == kind + 1;
         us(figures.chrono[kind]) + if running { since(figures.chrono_start) } else { 0 }

@@ -38,10 +38,7 @@ impl fmt::Display for TraceFilter {
             NetworkType::Ipv4 => "IPv4",
             NetworkType::Ipv6 => "IPv6",
         });
-        let role = role.map(|role| match role {
-            Role::Client => "client",
-            Role::Server => "server",
-        });
+        let role = role.map(Role::as_str);
         let least = match mode {
             Mode::Transitions => self.minimum(),
             Mode::Connections | Mode::Summary => self.min_duration,

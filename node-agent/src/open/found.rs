@@ -14,8 +14,8 @@ use kube_tcpstates_common::{
 use super::{
     holders::Holders,
     roles::{Open, Roles},
-    ticks,
 };
+use crate::connection::elapsed_ns;
 use crate::decode::{self, Transition};
 
 /// What a walk has seen at one moment.
@@ -181,7 +181,7 @@ impl Sight {
         let since = |offset, ticks: u32| {
             known(offset, ticks)
                 .filter(|ticks| *ticks != 0)
-                .map(|ticks| ticks::elapsed_ns(ticks, *jiffies, self.jiffy_ns))
+                .map(|ticks| elapsed_ns(ticks, *jiffies, self.jiffy_ns))
         };
         // Nothing is sent or received before the handshake has ended, and the times may be those of an earlier connection.
         let is_opening = matches!(state, State::SYN_SENT | State::SYN_RECV);

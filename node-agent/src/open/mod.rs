@@ -4,7 +4,6 @@
 //!
 //! ```text
 //!   Sight (kernel) ─► roles, holders ─► Found ─► choose (who asked, states, ages, limits) ─► lines
-//!                     ticks ────────────┤
 //!   what a tracer remembers ─► ages ────┘
 //! ```
 
@@ -14,7 +13,6 @@ mod found;
 mod holders;
 mod roles;
 mod states;
-mod ticks;
 
 pub use ages::{Ages, Remembered};
 pub use choose::{Choice, Chosen, Counts, Snapshots, Wish, choose};

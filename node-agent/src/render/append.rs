@@ -120,8 +120,11 @@ pub(super) fn fraction(out: &mut Vec<u8>, number: u64, digits: usize) {
 
 /// Spaces, so that what was written since `start` is `width` bytes wide.
 pub(super) fn pad(out: &mut Vec<u8>, start: usize, width: usize) {
-    if out.len() < start + width {
-        out.resize(start + width, b' ');
+    // By characters, so that the next column stands where it should: of each, the bytes behind its first count nothing.
+    let continued = out[start..].iter().filter(|byte| **byte & 0xc0 == 0x80).count();
+    let end = start + width + continued;
+    if out.len() < end {
+        out.resize(end, b' ');
     }
 }
 

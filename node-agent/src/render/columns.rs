@@ -1,13 +1,14 @@
 //! Connections that have ended, as columns: of the table at most 120 characters, of the wide table and of CSV all there
 //! are.
 
-use super::append::{decimal, milliseconds, pad, zoned_address};
+use super::append::{decimal, literal, milliseconds, zoned_address};
 use super::csv::field;
 use super::ended::Ended;
 use super::errno;
 use super::escape::terminal;
 use super::event::{Event, comm};
 use super::table::{peer, version};
+use super::text::{cell, trim};
 use crate::decode::{Endpoint, Role};
 
 /// A column: its name, its width in the table, and what stands in it.
@@ -123,21 +124,6 @@ pub(super) fn csv_row(
     }
 }
 
-fn cell(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    write(out);
-    // By characters: a thread's name may have others than ASCII.
-    let continued = out[start..].iter().filter(|byte| **byte & 0xc0 == 0x80).count();
-    pad(out, start, width + continued);
-    out.push(b' ');
-}
-
-fn trim(out: &mut Vec<u8>) {
-    while out.last() == Some(&b' ') {
-        out.pop();
-    }
-}
-
 fn known<N: itoa::Integer>(out: &mut Vec<u8>, value: Option<N>) {
     if let Some(value) = value {
         decimal(out, value);
@@ -159,11 +145,7 @@ fn thread(out: &mut Vec<u8>, event: &Event<'_>, _: &Ended<'_>) {
 }
 
 fn side(out: &mut Vec<u8>, event: &Event<'_>, _: &Ended<'_>) {
-    out.extend_from_slice(match event.transition.role {
-        Some(Role::Client) => b"client",
-        Some(Role::Server) => b"server",
-        None => b"",
-    });
+    literal(out, event.transition.role.map_or("", Role::as_str));
 }
 
 fn family(out: &mut Vec<u8>, event: &Event<'_>, _: &Ended<'_>) {

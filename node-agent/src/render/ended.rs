@@ -7,6 +7,7 @@ use super::MAX_LINE;
 use super::append::{decimal, hex16, literal};
 use super::event::Event;
 use super::names::{first, next};
+use super::peer;
 use super::time::UtcClock;
 use crate::connection::Story;
 
@@ -40,19 +41,12 @@ pub(super) fn where_it_fits(
     mut write: impl FnMut(&mut Vec<u8>, &Event<'_>, &Ended<'_>),
 ) {
     let start = out.len();
-    write(out, event, ended);
-    if out.len() - start < MAX_LINE {
-        return;
+    peer::where_it_fits(out, event, |out, event| write(out, event, ended));
+    if out.len() - start >= MAX_LINE {
+        let mut story = *ended.story;
+        out.truncate(start);
+        write(out, &Event { peer: None, ..*event }, &ended.brief(&mut story));
     }
-    let event = Event { peer: None, ..*event };
-    out.truncate(start);
-    write(out, &event, ended);
-    if out.len() - start < MAX_LINE {
-        return;
-    }
-    let mut story = *ended.story;
-    out.truncate(start);
-    write(out, &event, &ended.brief(&mut story));
 }
 
 /// Names of the times in states, as [`State::TIMED`] orders them.

@@ -15,7 +15,7 @@ use super::escape::terminal;
 use super::event::{Event, comm};
 use super::json::is_known;
 use crate::connection::{SocketFigures, Story};
-use crate::decode::{Endpoint, NetworkType, Process, Role};
+use crate::decode::{Endpoint, NetworkType, Process};
 use crate::names::Owner;
 
 /// Encodes transitions for the journal.
@@ -44,33 +44,32 @@ impl JournalEntries {
         if let Some(ns) = transition.duration_ns {
             field(out, "OBJECT_TCP_SPAN_TIME", |out| decimal(out, ns / 1000));
         }
-        own(out, event);
-        if let Some(known) = event.owner {
-            out.extend_from_slice(self.owners.of(known, owner));
-        }
-        field(out, "MESSAGE", |out| {
-            who(out, event);
-            steps(out, event);
-        });
+        self.rest(out, event, |out| steps(out, event));
     }
 
     /// The same of a connection that has ended.
     pub fn ended(&mut self, out: &mut Vec<u8>, event: &Event<'_>, ended: &Ended<'_>) {
         ends(out, event, self.root);
         story(out, ended.story);
+        let ending = ended.story.ending;
+        let words = [Some(ending.outcome.as_str()), ending.cause.map(EndCause::as_str)];
+        self.rest(out, event, |out| {
+            for word in words.into_iter().flatten() {
+                out.push(b' ');
+                out.extend_from_slice(word.as_bytes());
+            }
+        });
+    }
+
+    /// Whose it is, and the message, which `what` ends.
+    fn rest(&mut self, out: &mut Vec<u8>, event: &Event<'_>, what: impl FnOnce(&mut Vec<u8>)) {
         own(out, event);
         if let Some(known) = event.owner {
             out.extend_from_slice(self.owners.of(known, owner));
         }
         field(out, "MESSAGE", |out| {
             who(out, event);
-            let ending = ended.story.ending;
-            for text in
-                [Some(ending.outcome.as_str()), ending.cause.map(EndCause::as_str)].into_iter().flatten()
-            {
-                out.push(b' ');
-                out.extend_from_slice(text.as_bytes());
-            }
+            what(out);
         });
     }
 }
@@ -154,13 +153,7 @@ fn own(out: &mut Vec<u8>, event: &Event<'_>) {
         hex16(out, event.connection_id);
     });
     if let Some(role) = event.transition.role {
-        let role = match role {
-            Role::Client => "client",
-            Role::Server => "server",
-        };
-        field(out, "TCPSTATES_ROLE", |out| {
-            out.extend_from_slice(role.as_bytes());
-        });
+        field(out, "TCPSTATES_ROLE", |out| out.extend_from_slice(role.as_str().as_bytes()));
     }
     if let Some(number) = event.transition.error.filter(|&number| number != 0) {
         field(out, "ERRNO", |out| decimal(out, number));

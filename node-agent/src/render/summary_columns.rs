@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use kube_tcpstates_events::{Outcome, SummaryLine};
+use kube_tcpstates_events::{Outcome, Role, SummaryLine};
 
-use super::append::{milliseconds, pad};
+use super::append::milliseconds;
 use super::csv::field;
 use super::escape::terminal;
+use super::text::{cell, trim};
 
 /// The column that has names alone.
 const OWNER: &str = "OWNER";
@@ -88,16 +89,12 @@ pub(super) fn table_row(out: &mut Vec<u8>, columns: &[Column], line: &SummaryLin
 
 fn row(out: &mut Vec<u8>, cells: impl Iterator<Item = (String, usize, usize)>) {
     for (text, width, max) in cells {
-        let start = out.len();
         let text = if text.is_empty() { "-" } else { &text };
-        terminal(out, text.as_bytes(), max);
-        let continued = out[start..].iter().filter(|byte| **byte & 0xc0 == 0x80).count();
-        pad(out, start, width + continued);
-        out.push(b' ');
+        cell(out, width, |out| {
+            terminal(out, text.as_bytes(), max);
+        });
     }
-    while out.last() == Some(&b' ') {
-        out.pop();
-    }
+    trim(out);
     out.push(b'\n');
 }
 
@@ -145,13 +142,7 @@ fn owner(line: &SummaryLine) -> String {
 }
 
 fn side(line: &SummaryLine) -> String {
-    use kube_tcpstates_events::Role;
-    match line.tcpstates.role {
-        Some(Role::Client) => "client",
-        Some(Role::Server) => "server",
-        None => "",
-    }
-    .to_owned()
+    line.tcpstates.role.map_or("", Role::as_str).to_owned()
 }
 
 fn address(line: &SummaryLine) -> String {

@@ -11,7 +11,7 @@ use super::escape::terminal;
 use super::event::{Event, comm};
 use super::format::{Format, FormatEntry};
 use super::summary_columns;
-use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, owner_columns};
+use super::text::{CONTAINER_COLUMN, Prefix, TextOptions, cell, owner_columns};
 use crate::decode::{Endpoint, NetworkType};
 use crate::filter::Mode;
 use crate::names::Owner;
@@ -109,9 +109,9 @@ impl Format for Table {
         hex16(out, if self.kernel_addresses { transition.socket } else { event.connection_id });
         out.push(b' ');
         cell(out, 5, |out| decimal(out, transition.on_cpu.pid));
-        let columns = terminal(out, comm(&transition.on_cpu.comm), comm_width);
-        // By characters, not bytes, so that the next column stands where it should.
-        out.resize(out.len() + comm_width - columns + 1, b' ');
+        cell(out, comm_width, |out| {
+            terminal(out, comm(&transition.on_cpu.comm), comm_width);
+        });
         if self.wide {
             cell(out, 2, |out| out.push(version(transition.family)));
         }
@@ -156,14 +156,6 @@ pub(super) fn owner(owner: &Owner) -> Vec<u8> {
     out.push(b' ');
     out.extend_from_slice(&pod);
     out
-}
-
-/// A left-aligned column and the space behind it.
-fn cell(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    write(out);
-    pad(out, start, width);
-    out.push(b' ');
 }
 
 /// The IP column.

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::append::{decimal, fraction};
+use super::append::{decimal, fraction, pad};
 use super::escape::terminal;
 use super::event::Event;
 use super::time::LocalClock;
@@ -74,9 +74,24 @@ impl Prefix {
             decimal(out, us / 1_000_000);
             out.push(b'.');
             fraction(out, us % 1_000_000, 6);
-            super::append::pad(out, start, width);
+            pad(out, start, width);
             out.push(separator);
         }
+    }
+}
+
+/// A left-aligned column and the space behind it.
+pub(super) fn cell(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    pad(out, start, width);
+    out.push(b' ');
+}
+
+/// Takes off the spaces behind the last column.
+pub(super) fn trim(out: &mut Vec<u8>) {
+    while out.last() == Some(&b' ') {
+        out.pop();
     }
 }
 

@@ -5,7 +5,7 @@ const LOOK: u64 = 1_000;
 
 /// Time from a tick, of which 32 bits are known, to a later one, ns. 0 where the first is the later one: what happens
 /// while one looks.
-pub(crate) fn elapsed_ns(from: u32, jiffies: u64, jiffy_ns: u64) -> u64 {
+pub fn elapsed_ns(from: u32, jiffies: u64, jiffy_ns: u64) -> u64 {
     let ticks = jiffies.wrapping_sub(from.into()) & u64::from(u32::MAX);
     if ticks > u64::from(u32::MAX) - LOOK { 0 } else { ticks * jiffy_ns }
 }
