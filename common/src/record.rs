@@ -172,8 +172,6 @@ pub mod known {
     pub const RESET_RECEIVED: u8 = 1 << 4;
     /// `handshake_us` and `syn_retransmits`.
     pub const HANDSHAKE: u8 = 1 << 5;
-    /// Had a reset been taken from the peer, [`RESET_RECEIVED`] would say so.
-    pub const RESETS_WATCHED: u8 = 1 << 6;
 }
 
 /// What the kernel knows of a connection when it ends, before it is cleared. Sequence numbers and jiffies are the lower 32

@@ -47,7 +47,6 @@ pub(crate) fn keep<M: Memory>(record: &mut SocketRecord, socket: *const u8, step
 #[inline(always)]
 pub(crate) fn fill<H: Hook>(out: &mut Figures, record: Option<&SocketRecord>, socket: *const u8) {
     from_record(out, record);
-    out.known |= u8::from(H::WATCHES_RESETS) * known::RESETS_WATCHED;
     read::<H::Memory>(out, socket, !H::INFERS);
 }
 

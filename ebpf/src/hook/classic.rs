@@ -24,7 +24,6 @@ impl Classic {
 impl Hook for Classic {
     type Memory = Probed;
     type Records = InHash;
-    const WATCHES_RESETS: bool = false;
 
     #[inline(always)]
     fn socket(&self) -> *const u8 {

@@ -16,7 +16,6 @@ struct Kprobe(ProbeContext);
 impl Hook for Kprobe {
     type Memory = Probed;
     type Records = InHash;
-    const WATCHES_RESETS: bool = false;
 
     #[inline(always)]
     fn socket(&self) -> *const u8 {

@@ -50,8 +50,6 @@ pub(crate) trait Hook {
     type Records: Records;
     /// The transition was not seen, but follows from what was.
     const INFERS: bool = false;
-    /// Another program tells of the peers' resets (`reset`).
-    const WATCHES_RESETS: bool = true;
 
     fn socket(&self) -> *const u8;
     fn old_state(&self) -> u32;

@@ -173,39 +173,63 @@ pub(super) fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<Id
     Ok(IdScope { container, pod_uid: pod_uid.map(str::to_owned) })
 }
 
+/// What `trace` and `list` ask of sockets alike.
+pub(super) struct Asked<'a> {
+    pub(super) ipv4: bool,
+    pub(super) ipv6: bool,
+    pub(super) local_ports: Option<&'a str>,
+    pub(super) remote_ports: Option<&'a str>,
+    pub(super) peer_cidr: Option<&'a str>,
+    pub(super) netns: &'a [u32],
+}
+
+impl Asked<'_> {
+    pub(super) fn filter(&self, scope: &IdScope) -> Result<TraceFilter, FilterError> {
+        let ports =
+            |field, text: Option<&str>| text.map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text));
+        let cidrs = self.peer_cidr.map(|text| cidr::parse_cidrs("--peer-cidr", text));
+        Ok(TraceFilter {
+            cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => Some(NetworkType::Ipv4),
+                (_, true) => Some(NetworkType::Ipv6),
+                _ => None,
+            },
+            local_ports: ports("-L", self.local_ports)?,
+            peer_ports: ports("-D", self.remote_ports)?,
+            peer_cidrs: cidrs.transpose()?.unwrap_or_default(),
+            netns: (!self.netns.is_empty()).then(|| self.netns.iter().copied().collect()),
+            ..TraceFilter::default()
+        })
+    }
+}
+
 fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
-    let ports = |field, text: &Option<String>| {
-        text.as_deref().map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text))
-    };
     let mut transitions = Vec::new();
     for text in &raw.transition {
         transitions.extend(states::parse_transitions("--transition", text)?);
     }
+    let asked = Asked {
+        ipv4: raw.ipv4,
+        ipv6: raw.ipv6,
+        local_ports: raw.local_ports.as_deref(),
+        remote_ports: raw.remote_ports.as_deref(),
+        peer_cidr: raw.peer_cidr.as_deref(),
+        netns: &raw.netns,
+    };
     Ok(TraceFilter {
         mode: mode(raw.mode),
-        cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
-        family: match (raw.ipv4, raw.ipv6) {
-            (true, _) => Some(NetworkType::Ipv4),
-            (_, true) => Some(NetworkType::Ipv6),
-            _ => None,
-        },
         role: raw.role.map(|role| match role {
             RoleArgument::Client => Role::Client,
             RoleArgument::Server => Role::Server,
         }),
-        local_ports: ports("-L", &raw.local_ports)?,
-        peer_ports: ports("-D", &raw.remote_ports)?,
-        peer_cidrs: raw
-            .peer_cidr
-            .as_deref()
-            .map_or(Ok(Vec::new()), |text| cidr::parse_cidrs("--peer-cidr", text))?,
         transitions,
-        netns: (!raw.netns.is_empty()).then(|| raw.netns.iter().copied().collect()),
         min_duration: raw
             .min_duration
             .as_deref()
             .map(|text| duration::parse_duration("--min-duration", text))
             .transpose()?,
+        ..asked.filter(scope)?
     })
 }
 

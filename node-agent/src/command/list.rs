@@ -4,10 +4,13 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
-use super::{args::ListArguments, config::scope, session::Session};
+use super::{
+    args::ListArguments,
+    config::{Asked, scope},
+    session::Session,
+};
 use crate::{
-    decode::NetworkType,
-    filter::{CgroupChoice, FilterError, TraceFilter, cidr, duration, ports},
+    filter::{TraceFilter, duration},
     open::{OpenStates, Wish},
     outlet::RunId,
     pipeline::{Listing, list, task_hierarchy},
@@ -36,9 +39,17 @@ impl ListConfig {
         let min_idle = min_idle.transpose().map_err(|error| error.to_string())?.unwrap_or_default();
         let usual = if std::io::stdout().is_terminal() { "table" } else { "json" };
         let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
+        let asked = Asked {
+            ipv4: raw.ipv4,
+            ipv6: raw.ipv6,
+            local_ports: raw.local_ports.as_deref(),
+            remote_ports: raw.remote_ports.as_deref(),
+            peer_cidr: raw.peer_cidr.as_deref(),
+            netns: &raw.netns,
+        };
         Ok(Self {
             format: raw.output.or_else(|| format(usual)).ok_or("there is no such format")?,
-            filter: filter(raw, &scope).map_err(|error| error.to_string())?,
+            filter: asked.filter(&scope).map_err(|error| error.to_string())?,
             scope,
             wish: Wish {
                 bit: 0,
@@ -49,26 +60,6 @@ impl ListConfig {
             },
         })
     }
-}
-
-fn filter(raw: &ListArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
-    let ports = |field, text: &Option<String>| {
-        text.as_deref().map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text))
-    };
-    let cidrs = raw.peer_cidr.as_deref().map(|text| cidr::parse_cidrs("--peer-cidr", text));
-    Ok(TraceFilter {
-        cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
-        family: match (raw.ipv4, raw.ipv6) {
-            (true, _) => Some(NetworkType::Ipv4),
-            (_, true) => Some(NetworkType::Ipv6),
-            _ => None,
-        },
-        local_ports: ports("-L", &raw.local_ports)?,
-        peer_ports: ports("-D", &raw.remote_ports)?,
-        peer_cidrs: cidrs.transpose()?.unwrap_or_default(),
-        netns: (!raw.netns.is_empty()).then(|| raw.netns.iter().copied().collect()),
-        ..TraceFilter::default()
-    })
 }
 
 /// Prints what is open. True: whatever goes wrong is an error.

@@ -7,7 +7,7 @@ mod ticks;
 
 pub use community::CommunityId;
 pub use outcome::Ending;
-pub use story::{SocketFigures, Story};
+pub use story::{OfKernel, SocketFigures, Story};
 pub use ticks::elapsed_ns;
 
 use siphasher::sip::SipHasher13;

@@ -49,13 +49,15 @@ impl Ending {
 #[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     figures: &'a Figures,
+    /// Had a reset been taken from the peer, the kernel would have told.
+    resets_watched: bool,
     old: State,
     error: u32,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(transition: &Transition, figures: &'a Figures) -> Self {
-        Self { figures, old: transition.old_state, error: transition.error.unwrap_or(0) }
+    pub(super) fn new(transition: &Transition, figures: &'a Figures, resets_watched: bool) -> Self {
+        Self { figures, resets_watched, old: transition.old_state, error: transition.error.unwrap_or(0) }
     }
 
     fn has(&self, bit: u8) -> bool {
@@ -183,7 +185,7 @@ fn of_connect(facts: &Facts<'_>) -> Ending {
         }
         error if error == number(libc::ECONNABORTED) => Ending::reset_by_us(EndCause::Killed),
         // A reset, or an ICMP message that says the same.
-        error if error == number(libc::ECONNREFUSED) && !facts.has(known::RESETS_WATCHED) => Ending::UNKNOWN,
+        error if error == number(libc::ECONNREFUSED) && !facts.resets_watched => Ending::UNKNOWN,
         // Of a socket whose beginning was not seen the error may be of an earlier connection.
         _ if !facts.has(known::RECORD) => Ending::UNKNOWN,
         _ => Ending::new(Outcome::Rejected, ClosedBy::Kernel),

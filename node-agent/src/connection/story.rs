@@ -10,6 +10,15 @@ use super::outcome::{Ending, Facts, ending};
 use super::ticks::elapsed_ns;
 use crate::decode::Transition;
 
+/// What the figures of all connections mean on this kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct OfKernel {
+    /// Length of a tick, ns.
+    pub jiffy_ns: u64,
+    /// Had a reset been taken from the peer, the figures would say so.
+    pub resets_watched: bool,
+}
+
 /// A connection from its beginning to its end. Times are ns unless named otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Story {
@@ -67,9 +76,9 @@ impl SocketFigures {
 
 impl Story {
     /// The story of a connection that a transition ends. `None` where the transition is no end, or nobody asked for it.
-    pub fn of(transition: &Transition, jiffy_ns: u64) -> Option<Self> {
+    pub fn of(transition: &Transition, of_kernel: OfKernel) -> Option<Self> {
         let figures = transition.figures.as_ref()?;
-        let facts = Facts::new(transition, figures);
+        let facts = Facts::new(transition, figures, of_kernel.resets_watched);
         let has = |bit: u8| figures.known & bit != 0;
         let spent = |place: usize| {
             let time = figures.state_ns[place];
@@ -88,7 +97,7 @@ impl Story {
             states: std::array::from_fn(spent),
             handshake_us: syn_sent.filter(|_| opened).map(|ns| ns / 1000).or(round_trip),
             syn_retransmits: facts.syn_retransmits(),
-            socket: has(known::SOCKET).then(|| socket(transition, figures, &facts, jiffy_ns)),
+            socket: has(known::SOCKET).then(|| socket(transition, figures, &facts, of_kernel.jiffy_ns)),
             listener: (figures.listener != 0).then_some((figures.listener, figures.listener_birth_ns)),
         })
     }

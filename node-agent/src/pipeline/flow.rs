@@ -17,7 +17,7 @@ use super::{
     undecided::{Decided, Undecided},
 };
 use crate::{
-    connection::{ConnectionIds, Story},
+    connection::{ConnectionIds, OfKernel, Story},
     decode::{self, Transition},
     kernel::{Clock, boot_ns, jiffy_ns},
     limit::{Admission, Drawn, RateLimiter},
@@ -43,7 +43,7 @@ pub(super) struct Flow {
     /// Traces whose lines show labels of the pod.
     pub(super) asks_labels: TraceSet,
     stories: Stories,
-    jiffy_ns: u64,
+    pub(super) of_kernel: OfKernel,
     /// What transitions became beside the first: a line of its own, one of the connection, part of a summary.
     pub(super) told_twice: u64,
     /// Transitions whose connections were added to a summary.
@@ -83,7 +83,7 @@ impl Flow {
             limiter,
             asks_labels: 0,
             stories: Stories::default(),
-            jiffy_ns: jiffy_ns(),
+            of_kernel: OfKernel { jiffy_ns: jiffy_ns(), resets_watched: false },
             told_twice: 0,
             summarised: 0,
             summaries,
@@ -258,7 +258,7 @@ impl Flow {
         asking: TraceSet,
         adding: TraceSet,
     ) {
-        let story = Story::of(transition, self.jiffy_ns);
+        let story = Story::of(transition, self.of_kernel);
         let fits = story.map_or(0, |story| self.stories.told(&story));
         for wanted in [asking, adding] {
             self.filtered_user += u64::from(wanted != 0 && wanted & fits == 0);

@@ -72,6 +72,7 @@ impl Pipeline {
         self.membership.tell_all(&owners.cgroups, &owners.standings, &mut self.kernel.rules);
         self.swap()?;
         self.kernel.attach()?;
+        self.flow.of_kernel.resets_watched = self.kernel.resets.is_ok();
         if let Err(why) = &self.kernel.open_sockets {
             let why = why.lines().next().unwrap_or_default();
             tracing::warn!("sockets open before the start have neither role nor owner: {why}");

@@ -9,7 +9,7 @@ use super::property::{Sample, assert_sound, sample, worst};
 use super::{
     Ecs, FORMATS, Format as _, FormatOptions, Json, MAX_LINE, TextOptions, ended::Ended, fixtures::Fixture,
 };
-use crate::connection::Story;
+use crate::connection::{OfKernel, Story};
 use crate::decode::Transition;
 
 fn figures() -> impl Strategy<Value = Figures> {
@@ -20,7 +20,8 @@ fn figures() -> impl Strategy<Value = Figures> {
 /// The story of a fixture's transition, with these figures.
 fn story(fixture: &mut Fixture, figures: Figures) -> Story {
     fixture.transition = Transition { figures: Some(figures), ..fixture.transition };
-    Story::of(&fixture.transition, 4_000_000).expect("there are figures")
+    Story::of(&fixture.transition, OfKernel { jiffy_ns: 4_000_000, resets_watched: true })
+        .expect("there are figures")
 }
 
 fn ended(story: &Story, unix_ns: u64) -> Ended<'_> {

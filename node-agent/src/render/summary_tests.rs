@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    connection::{OfKernel, Story},
     filter::Mode,
     names::{Numbered, Owner, PodName, ServiceName, TraceName, Workload},
     render::{
@@ -26,7 +27,8 @@ fn lines(fixture: &Fixture, owner: Option<Owner>, times: u32) -> Vec<SummaryLine
     let mut table = Table::new(10 * SECOND, 0);
     let figures = bytemuck::Zeroable::zeroed();
     let transition = crate::decode::Transition { figures: Some(figures), ..fixture.transition };
-    let story = crate::connection::Story::of(&transition, 1).unwrap();
+    let of_kernel = OfKernel { jiffy_ns: 1, resets_watched: true };
+    let story = Story::of(&transition, of_kernel).unwrap();
     let seen = Seen {
         transition: &transition,
         story: &story,

@@ -52,25 +52,22 @@ impl Loaded {
                 Err(reason) => warn_of_recursion(&reason),
             }
         }
-        if self.ends.is_ok() {
-            match ends_of(program).map(|ends| attach_program(&mut self.ebpf, ends)) {
-                Some(Ok(link)) => self.links.push(link),
-                Some(Err(reason)) => self.ends = Err(told(&reason)),
-                None => {}
-            }
-        }
-        if self.resets.is_ok() {
-            match resets_of(program).map(|resets| attach_program(&mut self.ebpf, resets)) {
-                Some(Ok(link)) => self.links.push(link),
-                Some(Err(reason)) => self.resets = Err(told(&reason)),
-                None => {}
-            }
-        }
+        self.ends = self.attach_beside(ends_of(program), self.ends.clone());
+        self.resets = self.attach_beside(resets_of(program), self.resets.clone());
         // It is only needed here.
         let btf = self.btf.take().or_else(|| attach_points(&Btf::read(Path::new(BTF)).ok()?));
         self.look_back(btf.as_ref());
         drop(btf);
         heap::give_back();
+        Ok(())
+    }
+
+    /// Attaches a program that stands beside that of the hook, if it is loaded.
+    fn attach_beside(&mut self, name: Option<&str>, loaded: Result<(), String>) -> Result<(), String> {
+        loaded?;
+        if let Some(name) = name {
+            self.links.push(attach_program(&mut self.ebpf, name).map_err(|reason| told(&reason))?);
+        }
         Ok(())
     }
 
