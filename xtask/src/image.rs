@@ -1,4 +1,4 @@
-//! The agent's image, with no registry and no container tool: one static program, FROM scratch.
+//! The image of agent and operator, with no registry and no container tool: two static programs, FROM scratch.
 //!
 //! The archive goes into a node with `ctr -n k8s.io images import`, and the installer names the very reference it is
 //! tagged with. The Dockerfile builds the same for those who have a registry.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::workspace::{AGENT_PACKAGE, Workspace};
+use crate::workspace::{AGENT_PACKAGE, OPERATOR_PACKAGE, Workspace};
 use crate::{bpf, elf, step};
 use archive::Image;
 
@@ -35,7 +35,7 @@ const LABELS: [(&str, &str); 4] = [
     ("org.opencontainers.image.licenses", "Apache-2.0 OR GPL-2.0-only"),
 ];
 
-/// How the agent inside is built.
+/// How the programs inside are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// What is shipped: optimised across crates, without symbols, slow to build.
@@ -70,11 +70,13 @@ impl Profile {
     }
 }
 
-/// Builds the agent and its image, and returns the archive's path.
+/// Builds the programs and their image, and returns the archive's path.
 pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    let program = static_agent(workspace, profile)?;
-    let mut image =
-        Image::new(REFERENCE).program(&program, "/kube-tcpstates")?.entrypoint(&["/kube-tcpstates"]);
+    bpf::build(workspace)?;
+    let mut image = Image::new(REFERENCE).entrypoint(&["/kube-tcpstates"]);
+    for package in [AGENT_PACKAGE, OPERATOR_PACKAGE] {
+        image = image.program(&static_program(workspace, package, profile)?, &format!("/{package}"))?;
+    }
     for (name, value) in LABELS {
         image = image.label(name, value);
     }
@@ -90,12 +92,11 @@ pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> 
     Ok(archive)
 }
 
-/// The agent with libc inside. Only the last link differs from the usual one, so that no dependency is built twice.
-fn static_agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    bpf::build(workspace)?;
-    step::say(&format!("building the agent for the image, profile {}", profile.name()));
+/// A program with libc inside. Only the last link differs from the usual one, so that no dependency is built twice.
+fn static_program(workspace: &Workspace, package: &str, profile: Profile) -> Result<PathBuf> {
+    step::say(&format!("building {package} for the image, profile {}", profile.name()));
     let mut cargo = workspace.cargo("rustc");
-    cargo.args(["--profile", profile.name(), "--package", AGENT_PACKAGE, "--bin", AGENT_PACKAGE]);
+    cargo.args(["--profile", profile.name(), "--package", package, "--bin", package]);
     step::run(
         step::quiet_unless_terminal(&mut cargo)
             .args(["--", "-C", "target-feature=+crt-static"])
@@ -103,10 +104,10 @@ fn static_agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     )?;
 
     // The next `./x build` puts the dynamic program in the same place.
-    let linked = workspace.target.join(profile.name()).join(AGENT_PACKAGE);
-    let kept = workspace.target.join("image").join(profile.name()).join(AGENT_PACKAGE);
+    let linked = workspace.target.join(profile.name()).join(package);
+    let kept = workspace.target.join("image").join(profile.name()).join(package);
     fs::create_dir_all(kept.parent().unwrap_or(&workspace.target))
-        .context("make a directory for the agent")?;
+        .context("make a directory for the programs")?;
     fs::copy(&linked, &kept).with_context(|| format!("copy {} to {}", linked.display(), kept.display()))?;
     let object = fs::read(&kept).with_context(|| format!("read {}", kept.display()))?;
     ensure!(

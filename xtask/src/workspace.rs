@@ -20,6 +20,8 @@ pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
 pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
 /// The program that is shipped.
 pub(crate) const AGENT_PACKAGE: &str = "kube-tcpstates";
+/// The program that writes the status of traces, in the same image.
+pub(crate) const OPERATOR_PACKAGE: &str = "kube-tcpstates-operator";
 
 /// The directories this run works in.
 pub(crate) struct Workspace {
