@@ -19,6 +19,9 @@ pub(crate) const STRIP: Program = (&["/usr/bin/strip"], "binutils");
 /// Debian's archives are compressed with it, and its newer kernels' modules.
 pub(crate) const XZ: Program = (&["/usr/bin/xz"], "xz-utils");
 
+/// The browser that pages are looked at in.
+pub(crate) const CHROMIUM: Program = (&["/usr/bin/chromium"], "chromium");
+
 /// Names the first one that is missing.
 pub(crate) fn are_there(programs: &[Program]) -> Result<()> {
     for (places, package) in programs {

@@ -16,6 +16,8 @@ pub(crate) const BENCH_PACKAGE: &str = "kube-tcpstates-bench";
 pub(crate) const KERNEL_TESTS_PACKAGE: &str = "kube-tcpstates-kernel-tests";
 /// The crate whose tests need a Kubernetes.
 pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
+/// The crate whose tests need a browser.
+pub(crate) const PAGES_TESTS_PACKAGE: &str = "kube-tcpstates-pages-tests";
 /// What runs in the pods of those tests.
 pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
 /// The program that is shipped.

@@ -32,6 +32,9 @@ pub enum Command {
     /// Show what is open now, in all network namespaces, once; attaches nothing
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArguments),
+    /// Make a page of HTML from JSON lines: what failed, who talks to whom, what is missing
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArguments),
     /// Say what this kernel and this process can do; exit 0 when tracing would work
     Check(CheckArguments),
 }
@@ -67,6 +70,14 @@ examples:
     kube-tcpstates list --state ESTABLISHED --min-idle 5m -o json
     kube-tcpstates list --state LISTEN         # accept queues
     kube-tcpstates list --container 3f4e --limit 20
+
+exit status: 0 done, 1 failed with a message, 2 wrong usage";
+
+const REPORT_EXAMPLES: &str = "\
+examples:
+    kube-tcpstates report trace.jsonl -f report.html
+    kubectl -n kube-tcpstates logs -l app.kubernetes.io/component=agent --tail=-1 --max-log-requests=1000 |
+        kube-tcpstates report --trace shop/checkout > report.html
 
 exit status: 0 done, 1 failed with a message, 2 wrong usage";
 
@@ -195,6 +206,23 @@ pub struct TuningArguments {
     /// Time between heartbeat lines in json and ecs; 0 for none but the last
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub heartbeat: String,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// Files of JSON lines, `-` for stdin [default: -]
+    #[arg(value_name = "FILE")]
+    pub inputs: Vec<std::path::PathBuf>,
+    /// Write the page there instead of to stdout
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<std::path::PathBuf>,
+    /// Only lines of this trace: NAMESPACE/NAME, or the name of a cluster trace
+    #[arg(long, value_name = "TRACE")]
+    pub trace: Option<String>,
+    /// Headline of the page
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
 }
 
 /// `agent`.

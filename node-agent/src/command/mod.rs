@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod ending;
 mod list;
+mod report;
 mod session;
 mod signals;
 mod snapshots;
@@ -37,7 +38,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if asked { DONE } else { USAGE });
         }
     };
-    if matches!(parsed.command, args::Command::Trace(_) | args::Command::List(_) | args::Command::Check(_)) {
+    if matches!(
+        parsed.command,
+        args::Command::Trace(_) | args::Command::List(_) | args::Command::Report(_) | args::Command::Check(_)
+    ) {
         log_to_stderr();
     }
     let result = match parsed.command {
@@ -48,6 +52,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::List(raw) => match list::ListConfig::check(&raw) {
             Ok(config) => list::run(config),
             Err(error) => return refuse("list", error),
+        },
+        args::Command::Report(raw) => match report::check(&raw) {
+            Ok(()) => report::run(&raw),
+            Err(error) => return refuse("report", error),
         },
         #[cfg(feature = "cluster")]
         args::Command::Agent(raw) => return run_agent(&raw),

@@ -8,8 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::e2e;
 use super::libtest::{self, Counts};
-use crate::programs::{self, IP, Program, TCPSTATES, UNSHARE};
-use crate::workspace::{self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, Workspace};
+use crate::programs::{self, CHROMIUM, IP, Program, TCPSTATES, UNSHARE};
+use crate::workspace::{
+    self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE, Workspace,
+};
 use crate::{agent, bpf, kernels};
 
 /// One layer of tests.
@@ -67,6 +69,17 @@ pub(crate) const LAYERS: &[Layer] = &[
         run: kernels::run,
         by_default: false,
     },
+    Layer {
+        name: "pages",
+        what: "the HTML pages in a browser",
+        prepare: |_| programs::are_there(&[CHROMIUM]),
+        run: |workspace, name, counts| {
+            let mut tests = cargo_test(workspace);
+            tests.args(["--package", PAGES_TESTS_PACKAGE]);
+            cargo_runs(vec![tests], &[], name, counts)
+        },
+        by_default: false,
+    },
 ];
 
 impl Layer {
@@ -99,7 +112,12 @@ fn cargo_test(workspace: &Workspace) -> Command {
 
 fn unit(workspace: &Workspace) -> Vec<Command> {
     let mut libraries = cargo_test(workspace);
-    libraries.args(workspace::user_space_but(&[AGENT_PACKAGE, KERNEL_TESTS_PACKAGE, E2E_TESTS_PACKAGE]));
+    libraries.args(workspace::user_space_but(&[
+        AGENT_PACKAGE,
+        KERNEL_TESTS_PACKAGE,
+        E2E_TESTS_PACKAGE,
+        PAGES_TESTS_PACKAGE,
+    ]));
     // Its test program brings up a cluster.
     let mut harness = cargo_test(workspace);
     harness.args(["--package", E2E_TESTS_PACKAGE, "--lib"]);

@@ -1,0 +1,85 @@
+//! What is missing, said before anything else: figures that leave something out must say so first.
+
+use maud::{Markup, html};
+
+use super::words::{count, counted};
+use crate::runs::Run;
+use crate::take::Report;
+
+/// Runs that are listed; the others are added up.
+const RUNS_SHOWN: usize = 40;
+
+pub(super) fn section(report: &Report) -> Markup {
+    let input = &report.input;
+    let runs = report.runs.sorted();
+    let lost: u64 = runs.iter().map(|(_, run)| run.lost).sum();
+    let missing: u64 = runs.iter().map(|(_, run)| run.missing()).sum();
+    let inexact = runs.iter().any(|(_, run)| run.inexact);
+    let is_whole = lost == 0 && missing == 0 && input.cut == 0 && report.runs.uncounted == 0;
+    html! {
+        section {
+            h2 { "What is missing" }
+            @if input.ours == 0 {
+                p.warn { "No line of kube-tcpstates was among the " (counted(input.lines, "line")) " read." }
+            } @else if is_whole {
+                p { "Nothing that is known of: no event was lost, and no line between the first and the last of each run is absent." }
+            }
+            @if lost > 0 {
+                p.warn {
+                    (counted(lost, "event")) " lost before they were written" @if inexact { ", or more" } ". "
+                    (places(&runs)) " Every figure below is that much too low."
+                }
+            }
+            @if missing > 0 {
+                p.warn {
+                    (counted(missing, "line")) " of these runs did not come: filtered out on the way here, or rotated away before they were read."
+                }
+            }
+            @if input.cut > 0 {
+                p.warn { (counted(input.cut, "file")) " cut in the middle of the last line, which is left out." }
+            }
+            @if report.runs.uncounted > 0 {
+                p.warn { (counted(report.runs.uncounted, "line")) " of further runs, of which gaps were not looked for." }
+            }
+            @if input.foreign > 0 { p { (counted(input.foreign, "line")) " not of kube-tcpstates, passed over." } }
+            @if input.twice > 0 { p { (counted(input.twice, "line")) " came twice, counted once." } }
+            @if input.other_traces > 0 { p { (counted(input.other_traces, "line")) " of other traces, left out as asked." } }
+            @if !runs.is_empty() { (table(&runs)) }
+        }
+    }
+}
+
+/// Where events were lost, over all runs.
+fn places(runs: &[(&str, &Run)]) -> String {
+    let mut by_place = std::collections::BTreeMap::<&str, u64>::new();
+    for (place, count) in runs.iter().flat_map(|(_, run)| &run.by_place) {
+        *by_place.entry(place).or_default() += count;
+    }
+    if by_place.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<String> =
+        by_place.iter().map(|(place, number)| format!("{place} {}", count(*number))).collect();
+    format!("By place: {}.", parts.join(", "))
+}
+
+fn table(runs: &[(&str, &Run)]) -> Markup {
+    html! {
+        table.stack {
+            thead { tr { th { "Node" } th { "Run" } th.n { "Lines" } th.n { "Did not come" } th.n { "Events lost" } th { "End" } } }
+            @for (id, run) in runs.iter().take(RUNS_SHOWN) {
+                tr {
+                    td data-is="Node" { (run.node.as_deref().unwrap_or("this machine")) }
+                    td data-is="Run" { (id) }
+                    td.n data-is="Lines" { (count(run.lines())) }
+                    td.n data-is="Did not come" { (count(run.missing())) }
+                    td.n data-is="Events lost" { (count(run.lost)) @if run.inexact { " at least" } }
+                    td data-is="End" { @if run.ended { "came" } @else { "not here" } }
+                }
+            }
+        }
+        @if runs.len() > RUNS_SHOWN {
+            p.soft { "and " (counted((runs.len() - RUNS_SHOWN) as u64, "further run")) }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Takes lines in, one after the other.
+
+use jiff::Timestamp;
+
+use crate::figures::Figures;
+use crate::histogram::Histogram;
+use crate::line::{Line, Text};
+use crate::open::{Looks, Queue};
+use crate::outcome::{of_transition, place_of};
+use crate::pairs::{Ends, Pairs, Source};
+use crate::runs::Runs;
+use crate::timeline::Timeline;
+use crate::who::{self, Addresses, Side};
+
+/// What the report is about.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its headline.
+    pub title: Option<String>,
+    /// Only lines of this trace: `namespace/name`, or the name of a cluster trace.
+    pub trace: Option<String>,
+}
+
+/// A report that is being made.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub(crate) options: Options,
+    pub(crate) runs: Runs,
+    /// By side, then by source: what ended when.
+    pub(crate) timelines: [[Timeline; 3]; 3],
+    pub(crate) pairs: Pairs,
+    pub(crate) addresses: Addresses,
+    pub(crate) looks: Looks,
+    pub(crate) input: Input,
+    scratch: Scratch,
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    pub lines: u64,
+    /// Lines of ours that are in the report.
+    pub ours: u64,
+    /// Lines that are not ours.
+    pub foreign: u64,
+    /// Lines that came before.
+    pub twice: u64,
+    /// Lines of other traces than the one asked for.
+    pub other_traces: u64,
+    /// Files that end in the middle of a line.
+    pub cut: u64,
+    /// The last line of the file is not ours: perhaps half of one that is.
+    last_was_foreign: bool,
+    /// From the first to the last event, by the clock of the nodes.
+    pub span: Option<(Timestamp, Timestamp)>,
+}
+
+/// Names of the line at hand, kept for their memory.
+#[derive(Debug)]
+struct Scratch {
+    ends: Ends,
+    other: String,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { ends: Ends { client: String::new(), server: String::new(), port: 0 }, other: String::new() }
+    }
+}
+
+impl Report {
+    /// A report of nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// Takes a line, without its end.
+    pub(crate) fn line(&mut self, bytes: &[u8]) {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        self.input.lines += 1;
+        let line = Line::read(bytes);
+        self.input.last_was_foreign = line.is_none();
+        match line {
+            Some(line) => self.take(&line),
+            None => self.input.foreign += 1,
+        }
+    }
+
+    /// A file has ended; `in_a_line` when its last line had no end.
+    pub(crate) fn end_of_file(&mut self, in_a_line: bool) {
+        if in_a_line && std::mem::take(&mut self.input.last_was_foreign) {
+            self.input.foreign = self.input.foreign.saturating_sub(1);
+            self.input.cut += 1;
+        }
+    }
+
+    fn take(&mut self, line: &Line<'_>) {
+        let told = &line.tcpstates;
+        if let Some(run) = told.run.as_deref().and_then(|run| self.runs.of(run)) {
+            if told.seq.is_some_and(|seq| !run.note(seq)) {
+                self.input.twice += 1;
+                return;
+            }
+            let node = line.k8s.as_ref().and_then(|k8s| k8s.node.as_ref());
+            if let (None, Some(node)) = (&run.node, node) {
+                run.node = Some((*node.name).to_owned());
+            }
+            run.hear(line);
+        }
+        if self.is_of_another_trace(line) {
+            self.input.other_traces += 1;
+            return;
+        }
+        self.input.ours += 1;
+        let Some(time) = time_of(line) else { return };
+        match &*told.kind {
+            "connection" => self.connection(line, time),
+            "summary" => self.summary(line, time),
+            "transition" => self.transition(line, time),
+            "socket" => self.socket(line),
+            "listener" => self.listener(line),
+            "snapshot" => self.looks.end(told.run.as_deref().unwrap_or_default(), &line.time),
+            _ => {}
+        }
+    }
+
+    fn is_of_another_trace(&self, line: &Line<'_>) -> bool {
+        let Some(wanted) = &self.options.trace else { return false };
+        let told = &line.tcpstates;
+        let is_event = matches!(
+            &*told.kind,
+            "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait"
+        );
+        is_event && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
+    }
+
+    fn connection(&mut self, line: &Line<'_>, time: Timestamp) {
+        let told = &line.tcpstates;
+        let outcome = place_of(told.outcome.as_deref().unwrap_or_default());
+        let is_failed = outcome != 0;
+        let (side, figures) = self.ended(line, Source::Connections, time, outcome, 1);
+        let bytes =
+            |direction: Option<crate::line::Direction>| direction.map_or(0, |direction| direction.bytes);
+        exchange(figures, side, bytes(told.sent), bytes(told.received));
+        figures.retransmits += told.retransmits.unwrap_or(0);
+        if let Some(us) = told.handshake_us {
+            figures.handshakes.add(us);
+        }
+        if let Some(us) = told.idle_us {
+            figures.idle.add(us);
+            if is_failed {
+                figures.idle_failed.add(us);
+            }
+        }
+    }
+
+    fn summary(&mut self, line: &Line<'_>, time: Timestamp) {
+        let Some(summary) = &line.tcpstates.summary else { return };
+        for (outcome, count) in &summary.by_outcome {
+            self.ended(line, Source::Summaries, time, place_of(outcome), *count);
+        }
+        if summary.connections == 0 {
+            return;
+        }
+        let (side, figures) = self.ended(line, Source::Summaries, time, 0, 0);
+        let bytes =
+            |direction: Option<crate::line::Direction>| direction.map_or(0, |direction| direction.bytes);
+        exchange(figures, side, bytes(summary.sent), bytes(summary.received));
+        figures.retransmits += summary.retransmits.unwrap_or(0);
+        if let Some(times) = summary.handshake {
+            // A line has their mean and the longest: the longest is one of them, the rest are put at the mean.
+            figures.handshakes.add_many(times.mean_us, times.count.saturating_sub(1));
+            figures.handshakes.add_many(times.max_us, times.count.min(1));
+        }
+    }
+
+    fn transition(&mut self, line: &Line<'_>, time: Timestamp) {
+        let told = &line.tcpstates;
+        let old = told.old_state.as_deref().unwrap_or_default();
+        match told.new_state.as_deref() {
+            Some("CLOSE") if !matches!(old, "LISTEN" | "CLOSE") => {
+                let error = line.error.as_ref().map(|error| &*error.kind);
+                self.ended(line, Source::Transitions, time, place_of(of_transition(old, error)), 1);
+            }
+            Some("ESTABLISHED") => {
+                let took = told.state_duration_us;
+                let (_, figures) = self.ended(line, Source::Transitions, time, 0, 0);
+                if let Some(us) = took {
+                    figures.handshakes.add(us);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Connections of this line's ends have ended so. Returns the side that tells of them, and their figures.
+    fn ended(
+        &mut self,
+        line: &Line<'_>,
+        source: Source,
+        time: Timestamp,
+        outcome: usize,
+        count: u64,
+    ) -> (Side, &mut Figures) {
+        self.input.see(time);
+        let side = Side::of(line.tcpstates.role.as_deref());
+        let scratch = &mut self.scratch;
+        name_ends(line, side, scratch);
+        let owner = if side == Side::Server { &scratch.ends.server } else { &scratch.ends.client };
+        self.addresses.learn(line, owner);
+        if count > 0 {
+            let second = u64::try_from(time.as_second()).unwrap_or(0);
+            self.timelines[side as usize][source as usize].add(second, outcome, count);
+        }
+        let figures = self.pairs.of(&self.scratch.ends, side, source);
+        figures.by_outcome[outcome] += count;
+        (side, figures)
+    }
+
+    fn socket(&mut self, line: &Line<'_>) {
+        let told = &line.tcpstates;
+        who::owner(line, &mut self.scratch.other);
+        let state = told.state.as_deref().unwrap_or("ESTABLISHED");
+        self.looks.socket(
+            told.run.as_deref().unwrap_or_default(),
+            &self.scratch.other,
+            state,
+            told.state_age_us,
+        );
+    }
+
+    fn listener(&mut self, line: &Line<'_>) {
+        let told = &line.tcpstates;
+        let Some(queue) = told.accept_queue else { return };
+        who::owner(line, &mut self.scratch.other);
+        let queue = Queue {
+            owner: self.scratch.other.clone(),
+            port: line.network.local.as_ref().and_then(|local| local.port).unwrap_or(0),
+            length: queue.length.unwrap_or(0),
+            limit: queue.limit.unwrap_or(0),
+            drops: queue.drops,
+        };
+        self.looks.listener(told.run.as_deref().unwrap_or_default(), queue);
+    }
+}
+
+impl Input {
+    fn see(&mut self, time: Timestamp) {
+        let (first, last) = self.span.unwrap_or((time, time));
+        self.span = Some((first.min(time), last.max(time)));
+    }
+}
+
+impl crate::runs::Run {
+    /// What the run says of itself.
+    fn hear(&mut self, line: &Line<'_>) {
+        let told = &line.tcpstates;
+        if let Some(lost) = &told.lost {
+            self.lost = self.lost.max(lost.total);
+            for (place, count) in &lost.by_place {
+                if *count > 0 {
+                    self.by_place.insert((**place).to_owned(), *count);
+                }
+            }
+        }
+        self.lost = self.lost.max(told.totals.map_or(0, |totals| totals.lost));
+        self.inexact |= told.exact == Some(false);
+        self.ended |= told.is_final;
+    }
+}
+
+/// Bytes as client and server exchanged them.
+fn exchange(figures: &mut Figures, side: Side, sent: u64, received: u64) {
+    let (to_server, to_client) = if side == Side::Server { (received, sent) } else { (sent, received) };
+    figures.to_server += to_server;
+    figures.to_client += to_client;
+}
+
+/// Who connected to whom. Where the side is not known the owner is put in the client's place.
+fn name_ends(line: &Line<'_>, side: Side, scratch: &mut Scratch) {
+    let Scratch { ends, other } = scratch;
+    let (local, peer) = (line.network.local.as_ref(), line.network.peer.as_ref());
+    let (mine, theirs, port) = match side {
+        Side::Server => (&mut ends.server, &mut ends.client, local),
+        Side::Client | Side::Unknown => (&mut ends.client, &mut ends.server, peer),
+    };
+    ends.port = port.and_then(|end| end.port).unwrap_or(0);
+    who::owner(line, mine);
+    if mine.is_empty() {
+        address_of(local.and_then(|end| end.address.as_ref()), mine);
+    }
+    if who::peer(line, other) {
+        other.clone_into(theirs);
+    } else {
+        address_of(peer.and_then(|end| end.address.as_ref()), theirs);
+    }
+}
+
+fn address_of(address: Option<&Text<'_>>, name: &mut String) {
+    name.clear();
+    name.push_str(address.map_or("unknown", |address| &**address));
+}
+
+fn time_of(line: &Line<'_>) -> Option<Timestamp> {
+    line.time.parse().ok()
+}
+
+/// All handshakes of several figures.
+pub(crate) fn all_of<'a>(
+    figures: impl Iterator<Item = &'a Figures>,
+    part: fn(&Figures) -> &Histogram,
+) -> Histogram {
+    figures.fold(Histogram::default(), |mut all, one| {
+        all.merge(part(one));
+        all
+    })
+}
+
+#[cfg(test)]
+#[path = "take_tests.rs"]
+mod tests;
