@@ -12,6 +12,7 @@ use kube_tcpstates_events::Level;
 
 use super::{
     args::AgentArguments,
+    otlp,
     session::{Run, Session, SessionOptions},
     start_line::cgroup_mode,
     tuning::Tuning,
@@ -54,6 +55,7 @@ impl AgentConfig {
                 format: raw.output,
                 text: TextOptions::default(),
                 journal: false,
+                otlp: otlp::check(&raw.otlp)?,
                 tuning: Tuning::check(&raw.tuning)?,
                 command_line: super::command_line(),
                 proc_root: raw.proc_root.clone(),

@@ -188,6 +188,9 @@ pub struct TraceArguments {
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
+    /// OpenTelemetry
+    #[command(flatten)]
+    pub otlp: OtlpArguments,
     /// Show the socket's kernel address as SKADDR instead of an opaque id (it tells attackers where the kernel is)
     #[arg(long, help_heading = "Tuning")]
     pub kernel_addresses: bool,
@@ -223,6 +226,21 @@ pub struct ReportArguments {
     /// Headline of the page
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
+}
+
+/// OpenTelemetry, which `trace` and `agent` have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "OpenTelemetry")]
+pub struct OtlpArguments {
+    /// Also send log records there, OTLP over HTTP: http://collector:4318. The variables `OTEL_EXPORTER_OTLP_*` are honoured
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Headers to send along, a `NAME: VALUE` on each line
+    #[arg(long, value_name = "FILE")]
+    pub otlp_headers_file: Option<std::path::PathBuf>,
+    /// Most bytes that may wait for a slow or absent endpoint
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    pub otlp_queue: String,
 }
 
 /// `agent`.
@@ -266,6 +284,9 @@ pub struct AgentArguments {
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
+    /// OpenTelemetry
+    #[command(flatten)]
+    pub otlp: OtlpArguments,
 }
 
 /// `list`.

@@ -6,6 +6,7 @@ use kube_tcpstates_events::Outcome;
 
 use super::{
     args::{ModeArgument, RoleArgument, TraceArguments},
+    otlp,
     session::SessionOptions,
     tuning::Tuning,
 };
@@ -70,6 +71,7 @@ impl TraceConfig {
                 format,
                 text,
                 journal: raw.journal,
+                otlp: otlp::check(&raw.otlp)?,
                 tuning: Tuning::check(&raw.tuning)?,
                 command_line: super::command_line(),
                 proc_root: "/proc".into(),

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod ending;
 mod list;
+mod otlp;
 mod report;
 mod session;
 mod signals;

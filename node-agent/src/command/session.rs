@@ -16,7 +16,7 @@ use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options},
-    outlet::{self, Asked, Diagnostics, OnEnd, RunId},
+    outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, RunId},
     pipeline::{self, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
     plan::View,
     render::{FormatEntry, TextOptions},
@@ -39,6 +39,8 @@ pub(super) struct SessionOptions {
     pub(super) text: TextOptions,
     /// Also to the systemd journal.
     pub(super) journal: bool,
+    /// Also to an OpenTelemetry endpoint.
+    pub(super) otlp: Option<OtlpTarget>,
     pub(super) tuning: Tuning,
     /// The arguments, for the `start` line.
     pub(super) command_line: String,
@@ -109,6 +111,7 @@ impl Session {
             text: options.text.clone(),
             queue_bytes: options.tuning.queue_bytes,
             journal: options.journal,
+            otlp: options.otlp.clone(),
         };
         let ended = Arc::clone(&self.ended);
         let on_end: OnEnd = Arc::new(move || ended.notify_one());

@@ -37,7 +37,7 @@ fn heartbeat(text: &str) -> Result<Option<Duration>, String> {
 }
 
 /// A size like `65536`, `64KiB`, `8MiB` or `1GiB`, in bytes.
-fn size(flag: &str, text: &str) -> Result<u64, String> {
+pub(super) fn size(flag: &str, text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {
         "" | "B" => 0,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Outlet, Outlets, RunId, journald, stdout};
+use super::{OtlpTarget, Outlet, Outlets, RunId, journald, otlp, stdout};
 use crate::render::{FormatEntry, TextOptions};
 
 /// One line for each; the first is the run's own.
-const OUTLETS: &[Open] = &[stdout::open, journald::open];
+const OUTLETS: &[Open] = &[stdout::open, journald::open, otlp::open];
 
 /// What the command line asks of outlets.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Asked {
     pub queue_bytes: usize,
     /// Also to the systemd journal.
     pub journal: bool,
+    /// Also to an OpenTelemetry endpoint.
+    pub otlp: Option<OtlpTarget>,
 }
 
 /// Told when the run's own outlet ends by itself, on a thread of its own.

@@ -24,6 +24,7 @@ pub mod listing;
 mod names;
 mod open;
 mod open_ecs;
+pub mod otlp;
 mod own;
 mod owner;
 mod peer;
