@@ -2,6 +2,7 @@
 
 use kube_tcpstates_events::Outcome;
 
+use super::Sizes;
 use crate::connection::{SocketFigures, Story};
 
 /// What connections add up to.
@@ -25,6 +26,8 @@ pub struct Sums {
     pub syn_retransmits: u64,
     /// Times of handshakes, us.
     pub handshakes: Spread,
+    /// How they are spread.
+    handshake_sizes: Sizes,
     /// Times from beginning to end, us.
     pub durations: Spread,
 }
@@ -64,6 +67,7 @@ impl Sums {
         self.syn_retransmits += u64::from(story.syn_retransmits.unwrap_or(0));
         if let Some(us) = story.handshake_us {
             self.handshakes.add(us);
+            self.handshake_sizes.add(us);
         }
         self.durations.add(story.duration_ns / 1000);
         if let Some(SocketFigures { sent, received, retransmits, unsent_bytes, .. }) = &story.socket {
@@ -73,6 +77,11 @@ impl Sums {
             self.retransmits += u64::from(*retransmits);
             self.unsent = self.unsent.saturating_add(*unsent_bytes);
         }
+    }
+
+    /// The time that so many of a hundred handshakes do not exceed, us, a sixteenth off at most.
+    pub fn handshake_quantile(&self, percent: u64) -> Option<u64> {
+        self.handshake_sizes.quantile(percent).map(|us| us.min(self.handshakes.max))
     }
 
     /// Outcomes that there were.
