@@ -22,7 +22,7 @@ use crate::{
     filter::duration::parse_duration,
     kernel::{self, Hook, Loaded},
     outlet::{Diagnostics, RunId},
-    pipeline::{Tally, Whereabouts},
+    pipeline::{Counting, Tally, Whereabouts},
     preflight,
     render::TextOptions,
     telemetry::{self, Facts, Telemetry},
@@ -35,6 +35,7 @@ pub(super) struct AgentConfig {
     node: String,
     kubeconfig: Option<PathBuf>,
     metrics_addr: std::net::SocketAddr,
+    counting: Counting,
     cgroup_root: Option<PathBuf>,
     identity_wait: Duration,
     max_traces_per_namespace: usize,
@@ -62,6 +63,7 @@ impl AgentConfig {
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),
             metrics_addr: raw.metrics_addr,
+            counting: raw.workload_metrics.as_deref().map_or(Ok(Counting::Nothing), counting)?,
             cgroup_root: raw.cgroup_root.clone(),
             identity_wait: parse_duration("--identity-wait", &raw.identity_wait)
                 .map_err(|error| error.to_string())?,
@@ -69,6 +71,16 @@ impl AgentConfig {
             max_lines_per_second: raw.max_lines_per_second,
         })
     }
+}
+
+/// `--workload-metrics`.
+fn counting(every: &str) -> Result<Counting, String> {
+    let option = "--workload-metrics";
+    let every = parse_duration(option, every).map_err(|error| error.to_string())?;
+    if every < Duration::from_secs(1) || every > Duration::from_hours(1) {
+        return Err(format!("{option}: the time between two looks at what is open must be from 1s to 1h"));
+    }
+    Ok(Counting::Workloads { every })
 }
 
 /// Runs until it is told to end. True when all went well.
@@ -134,6 +146,7 @@ fn run_of<'a>(config: &AgentConfig, id: RunId, diagnostics: &'a Diagnostics) -> 
         identity_wait: config.identity_wait,
         lines_per_second: config.max_lines_per_second,
         count: None,
+        counting: config.counting,
     }
 }
 
@@ -195,5 +208,24 @@ fn board_facts(facts: &NodeFacts) -> Facts {
         kernel: facts.kernel.clone(),
         hook: facts.hook.clone(),
         cgroup_mode: facts.cgroup_mode.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::counting;
+    use crate::pipeline::Counting;
+
+    #[test]
+    fn the_time_between_two_looks_is_a_second_to_an_hour() {
+        for (text, seconds) in [("1s", 1), ("15s", 15), ("1h", 3_600)] {
+            let Ok(Counting::Workloads { every }) = counting(text) else { panic!("{text} is refused") };
+            assert_eq!(every, Duration::from_secs(seconds));
+        }
+        for text in ["999ms", "61m", "soon", ""] {
+            assert!(counting(text).unwrap_err().starts_with("--workload-metrics"), "{text}");
+        }
     }
 }

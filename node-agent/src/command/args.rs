@@ -212,6 +212,10 @@ pub struct AgentArguments {
     /// Where /metrics, /livez and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
     pub metrics_addr: std::net::SocketAddr,
+    /// Also tell in /metrics what the connections of each workload add up to, of those that traces in the modes Connections
+    /// and Summary select; what is open is counted so often, from 1s to 1h
+    #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "15s")]
+    pub workload_metrics: Option<String>,
     /// Format of the lines
     #[arg(short = 'o', long = "output", value_parser = formats(false), default_value = "json")]
     pub output: &'static FormatEntry,

@@ -17,7 +17,7 @@ use crate::{
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options},
     outlet::{self, Asked, Diagnostics, OnEnd, RunId},
-    pipeline::{self, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
+    pipeline::{self, Counting, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
     plan::View,
     render::{FormatEntry, TextOptions},
 };
@@ -60,6 +60,7 @@ pub(super) struct Run<'a> {
     pub(super) identity_wait: Duration,
     pub(super) lines_per_second: u32,
     pub(super) count: Option<u64>,
+    pub(super) counting: Counting,
 }
 
 impl Session {
@@ -93,7 +94,8 @@ impl Session {
         mount: Option<Mount>,
         run: Run<'_>,
     ) -> anyhow::Result<Handle> {
-        let Run { id, view, filters, diagnostics, summary, identity_wait, lines_per_second, count } = run;
+        let Run { id, view, filters, diagnostics, summary, identity_wait, lines_per_second, count, counting } =
+            run;
         let options = &self.options;
         let facts = StartFacts {
             run: id,
@@ -126,6 +128,7 @@ impl Session {
             identity_wait,
             lines_per_second,
             count,
+            counting,
         };
         let running = pipeline::start(setup, view, move || on_end())?;
         let handle = running.handle.clone();

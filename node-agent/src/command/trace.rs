@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     outlet::{RunId, say},
-    pipeline::Tally,
+    pipeline::{Counting, Tally},
     plan::{IdScope, Plan, View},
 };
 
@@ -38,6 +38,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: config.count,
+        counting: Counting::Nothing,
     };
     session.start(kernel, mount, run)?;
     session

@@ -13,6 +13,7 @@
 
 mod account;
 mod alone;
+mod census;
 mod cgroups;
 mod describe;
 mod flow;
@@ -37,6 +38,7 @@ mod undecided;
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -46,6 +48,7 @@ use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
+pub use census::Counting;
 pub use describe::Whereabouts;
 pub use handle::Handle;
 pub use listing::{Listing, list};
@@ -105,6 +108,8 @@ pub struct Setup {
     pub lines_per_second: u32,
     /// End after so many transitions.
     pub count: Option<u64>,
+    /// What is counted beside the lines.
+    pub counting: Counting,
 }
 
 /// Makes the first line of the run.
@@ -189,6 +194,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         identity_wait,
         lines_per_second,
         count,
+        counting,
     } = setup;
     let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
     let Rings { events, cgroups, sleeper } = rings;
@@ -200,8 +206,9 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let summaries = Summaries::new(run.clone(), k8s.clone());
-    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, wait_ns });
-    let open = OpenSockets::new(mount.as_ref().and_then(task_hierarchy), sleeper.waker());
+    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counting, wait_ns });
+    let tasks = mount.as_ref().and_then(task_hierarchy);
+    let open = OpenSockets::new(tasks, sleeper.waker(), counting.every_ns());
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
     let pipeline = Pipeline {
@@ -419,6 +426,7 @@ impl Pipeline {
             traces: self.flow.ledger.counts(),
             held: tally.held,
             cgroups: self.flow.owners.cgroups.len(),
+            workloads: self.flow.counted.as_ref().map(|counted| Arc::new(counted.workloads.clone())),
             tally,
         }
     }

@@ -1,6 +1,9 @@
 //! The workloads that are kept apart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::Role;
@@ -20,7 +23,7 @@ const NUMBERS: usize = 4 * MAX_WORKLOADS;
 
 /// What a workload is called in metrics. Without a namespace it is whatever is no pod; without a workload, pods that
 /// nothing owns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// Its namespace.
     pub namespace: Option<String>,
@@ -58,7 +61,7 @@ pub struct Listening {
 #[derive(Clone, Debug, Default)]
 pub struct Workloads {
     named: BTreeMap<Name, Entry>,
-    by_number: HashMap<u64, Name>,
+    by_number: HashMap<u64, Arc<Name>>,
     /// Those for which there was no room.
     other: Option<Entry>,
     /// Connections that have ended and were counted under `other`.
@@ -68,7 +71,12 @@ pub struct Workloads {
 impl Workloads {
     /// A connection has ended.
     pub fn ended(&mut self, owner: Option<&Numbered<Owner>>, role: Option<Role>, story: &Story, now_ns: u64) {
-        let (entry, is_other) = self.of(owner, now_ns);
+        let number = owner.map_or(0, Numbered::number);
+        let name = match self.by_number.get(&number) {
+            Some(name) => Arc::clone(name),
+            None => self.remember(number, Name::of(owner.map(|owner| &**owner))),
+        };
+        let (entry, is_other) = self.named(&name, now_ns);
         entry.figures.ended(role, story);
         self.passed_over += u64::from(is_other);
     }
@@ -79,13 +87,13 @@ impl Workloads {
     }
 
     /// It found so many connections in a state.
-    pub fn open(&mut self, owner: Option<&Numbered<Owner>>, state: State, count: u64, now_ns: u64) {
-        self.of(owner, now_ns).0.figures.open(state, count);
+    pub fn open(&mut self, name: &Name, state: State, count: u64, now_ns: u64) {
+        self.named(name, now_ns).0.figures.open(state, count);
     }
 
     /// It found a listener.
-    pub fn listens(&mut self, owner: Option<&Numbered<Owner>>, listening: Listening, now_ns: u64) {
-        let figures = &mut self.of(owner, now_ns).0.figures;
+    pub fn listens(&mut self, name: &Name, listening: Listening, now_ns: u64) {
+        let figures = &mut self.named(name, now_ns).0.figures;
         let all = figures.listening.get_or_insert_with(ListenerFigures::default);
         all.listeners += 1;
         if let Some(length) = listening.queue.length {
@@ -127,16 +135,17 @@ impl Workloads {
         self.passed_over
     }
 
-    /// The entry of an owner, and whether it is that of the others.
-    fn of(&mut self, owner: Option<&Numbered<Owner>>, now_ns: u64) -> (&mut Entry, bool) {
-        let number = owner.map_or(0, Numbered::number);
-        if !self.by_number.contains_key(&number) {
-            if self.by_number.len() >= NUMBERS {
-                self.by_number.clear();
-            }
-            self.by_number.insert(number, Name::of(owner.map(|owner| &**owner)));
+    fn remember(&mut self, number: u64, name: Name) -> Arc<Name> {
+        if self.by_number.len() >= NUMBERS {
+            self.by_number.clear();
         }
-        let name = &self.by_number[&number];
+        let name = Arc::new(name);
+        self.by_number.insert(number, Arc::clone(&name));
+        name
+    }
+
+    /// The entry of a name, and whether it is that of the others.
+    fn named(&mut self, name: &Name, now_ns: u64) -> (&mut Entry, bool) {
         if self.named.len() < MAX_WORKLOADS && !self.named.contains_key(name) {
             self.named.insert(name.clone(), Entry::default());
         }

@@ -18,6 +18,10 @@ fn owner(namespace: &str, workload: &str) -> Numbered<Owner> {
     })
 }
 
+fn name(workload: &str) -> Name {
+    Name::of(Some(&owner("shop", workload)))
+}
+
 fn story(outcome: Outcome) -> Story {
     let direction = |bytes| Direction { bytes, segments: 1, idle_us: None };
     let opened = outcome == Outcome::Closed;
@@ -89,7 +93,7 @@ fn workloads_above_the_bound_are_one_and_counted() {
     assert_eq!(count(of(&workloads, None)), 2 * more as u64);
     // What is open counts there too, but not as connections that have ended.
     workloads.walked();
-    workloads.open(Some(&owner("shop", "another")), State::ESTABLISHED, 7, 1);
+    workloads.open(&name("another"), State::ESTABLISHED, 7, 1);
     assert_eq!(of(&workloads, None).states().collect::<Vec<_>>(), [("ESTABLISHED", 7)]);
     assert_eq!(workloads.passed_over(), 2 * more as u64);
 }
@@ -97,17 +101,17 @@ fn workloads_above_the_bound_are_one_and_counted() {
 #[test]
 fn what_is_open_is_that_of_the_last_walk_and_drops_add_up() {
     let mut workloads = Workloads::default();
-    let web = owner("shop", "web");
+    let web = name("web");
     let listening = |length, limit, dropped| Listening {
         queue: Queue { length: Some(length), limit: Some(limit), ..Queue::default() },
         dropped,
     };
     for (open, dropped) in [(5, 2), (7, 3)] {
         workloads.walked();
-        workloads.open(Some(&web), State::ESTABLISHED, open, 1);
-        workloads.open(Some(&web), State::CLOSE_WAIT, 1, 1);
-        workloads.listens(Some(&web), listening(1, 128, dropped), 1);
-        workloads.listens(Some(&web), listening(3, 2, 0), 1);
+        workloads.open(&web, State::ESTABLISHED, open, 1);
+        workloads.open(&web, State::CLOSE_WAIT, 1, 1);
+        workloads.listens(&web, listening(1, 128, dropped), 1);
+        workloads.listens(&web, listening(3, 2, 0), 1);
     }
     let figures = of(&workloads, Some("web"));
     assert_eq!(figures.states().collect::<Vec<_>>(), [("ESTABLISHED", 7), ("CLOSE_WAIT", 1)]);
@@ -124,7 +128,7 @@ fn a_workload_is_forgotten_a_while_after_its_last_pod_and_connection() {
     for name in ["gone", "running", "open"] {
         workloads.ended(Some(&owner("shop", name)), None, &story(Outcome::Closed), 1);
     }
-    workloads.open(Some(&owner("shop", "open")), State::ESTABLISHED, 1, 1);
+    workloads.open(&name("open"), State::ESTABLISHED, 1, 1);
     let runs = |name: &Name| name.workload.as_ref().is_some_and(|workload| workload.name == "running");
     workloads.forget(runs, KEPT_NS);
     assert_eq!(workloads.len(), 3, "not yet");
