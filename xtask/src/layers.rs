@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::lint::rust_files;
 
 /// From the lowest to the highest.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "names",
     "decode",
     "connection",
@@ -19,6 +19,7 @@ const ORDER: [&str; 21] = [
     "filter",
     "open",
     "workloads",
+    "top",
     "roster",
     "peers",
     "plan",

@@ -35,7 +35,8 @@ pub(super) struct AgentConfig {
     node: String,
     kubeconfig: Option<PathBuf>,
     metrics_addr: std::net::SocketAddr,
-    counting: Counting,
+    /// How often what is open is counted for the metrics of workloads.
+    workloads_every: Option<Duration>,
     cgroup_root: Option<PathBuf>,
     identity_wait: Duration,
     max_traces_per_namespace: usize,
@@ -63,7 +64,7 @@ impl AgentConfig {
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),
             metrics_addr: raw.metrics_addr,
-            counting: raw.workload_metrics.as_deref().map_or(Ok(Counting::Nothing), counting)?,
+            workloads_every: raw.workload_metrics.as_deref().map(workloads_every).transpose()?,
             cgroup_root: raw.cgroup_root.clone(),
             identity_wait: parse_duration("--identity-wait", &raw.identity_wait)
                 .map_err(|error| error.to_string())?,
@@ -74,13 +75,13 @@ impl AgentConfig {
 }
 
 /// `--workload-metrics`.
-fn counting(every: &str) -> Result<Counting, String> {
+fn workloads_every(every: &str) -> Result<Duration, String> {
     let option = "--workload-metrics";
     let every = parse_duration(option, every).map_err(|error| error.to_string())?;
     if every < Duration::from_secs(1) || every > Duration::from_hours(1) {
         return Err(format!("{option}: the time between two looks at what is open must be from 1s to 1h"));
     }
-    Ok(Counting::Workloads { every })
+    Ok(every)
 }
 
 /// Runs until it is told to end. True when all went well.
@@ -146,7 +147,8 @@ fn run_of<'a>(config: &AgentConfig, id: RunId, diagnostics: &'a Diagnostics) -> 
         identity_wait: config.identity_wait,
         lines_per_second: config.max_lines_per_second,
         count: None,
-        counting: config.counting,
+        counting: config.workloads_every.map_or(Counting::Nothing, |every| Counting::Workloads { every }),
+        outlets: None,
     }
 }
 
@@ -215,17 +217,15 @@ fn board_facts(facts: &NodeFacts) -> Facts {
 mod tests {
     use std::time::Duration;
 
-    use super::counting;
-    use crate::pipeline::Counting;
+    use super::workloads_every;
 
     #[test]
     fn the_time_between_two_looks_is_a_second_to_an_hour() {
         for (text, seconds) in [("1s", 1), ("15s", 15), ("1h", 3_600)] {
-            let Ok(Counting::Workloads { every }) = counting(text) else { panic!("{text} is refused") };
-            assert_eq!(every, Duration::from_secs(seconds));
+            assert_eq!(workloads_every(text), Ok(Duration::from_secs(seconds)));
         }
         for text in ["999ms", "61m", "soon", ""] {
-            assert!(counting(text).unwrap_err().starts_with("--workload-metrics"), "{text}");
+            assert!(workloads_every(text).unwrap_err().starts_with("--workload-metrics"), "{text}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options},
-    outlet::{self, Asked, Diagnostics, OnEnd, RunId},
+    outlet::{self, Asked, Diagnostics, OnEnd, Outlets, RunId},
     pipeline::{self, Counting, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
     plan::View,
     render::{FormatEntry, TextOptions},
@@ -61,6 +61,8 @@ pub(super) struct Run<'a> {
     pub(super) lines_per_second: u32,
     pub(super) count: Option<u64>,
     pub(super) counting: Counting,
+    /// Where lines go; `None` is where the options say.
+    pub(super) outlets: Option<Outlets>,
 }
 
 impl Session {
@@ -94,8 +96,18 @@ impl Session {
         mount: Option<Mount>,
         run: Run<'_>,
     ) -> anyhow::Result<Handle> {
-        let Run { id, view, filters, diagnostics, summary, identity_wait, lines_per_second, count, counting } =
-            run;
+        let Run {
+            id,
+            view,
+            filters,
+            diagnostics,
+            summary,
+            identity_wait,
+            lines_per_second,
+            count,
+            counting,
+            outlets,
+        } = run;
         let options = &self.options;
         let facts = StartFacts {
             run: id,
@@ -119,7 +131,7 @@ impl Session {
             mount,
             proc_root: options.proc_root.clone(),
             whereabouts: options.whereabouts.clone(),
-            outlets: outlet::open(&asked, &on_end)?,
+            outlets: outlets.map_or_else(|| outlet::open(&asked, &on_end), Ok)?,
             start_line: start_line(facts),
             diagnostics: diagnostics.map(Diagnostics::through_pipeline),
             summary,

@@ -17,6 +17,7 @@
 //! - `writer`: the thread that owns the file descriptor, and the only place that blocks on it.
 //! - `totals`: what was accepted, written and lost, readable from any thread.
 //! - `journald`: entries for the journal's socket.
+//! - `nowhere`: for a run of which nobody reads lines.
 //! - `sequence`: the run's id and the numbers of its event lines.
 //! - `stderr`: diagnostics of `trace`, which nobody waits for.
 //! - `diagnostics`: those of the agent, as lines of the stream.
@@ -25,6 +26,7 @@ mod chunk;
 mod diagnostics;
 mod journald;
 mod list;
+mod nowhere;
 mod outlets;
 mod queue;
 mod sequence;
@@ -43,6 +45,7 @@ pub use chunk::MAX_LINE;
 pub use diagnostics::Diagnostics;
 pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
 pub use list::{Asked, OnEnd, open};
+pub use nowhere::Nowhere;
 pub use outlets::Outlets;
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};
 pub use sequence::RunId;

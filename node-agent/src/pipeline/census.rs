@@ -3,9 +3,12 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::{
     alone::alone,
     flow::Flow,
+    live::Live,
     open::counted,
     owner::Resolved,
     snapshot::{wanted, wanted_passing},
@@ -15,11 +18,12 @@ use crate::{
     decode::Transition,
     kernel::boot_ns,
     open::{Drops, Found, Passing, What},
+    top::Sample,
     workloads::{Listening, Name, Workloads},
 };
 
 /// What is counted beside the lines.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub enum Counting {
     /// Nothing.
     #[default]
@@ -29,14 +33,31 @@ pub enum Counting {
         /// Time between two walks.
         every: Duration,
     },
+    /// Everything, for somebody who looks. The traces, in mode Summary, tell no lines: what has come together is told here.
+    Live {
+        /// Time between two samples.
+        every: Duration,
+        /// Gets them.
+        to: UnboundedSender<Sample>,
+    },
 }
 
 impl Counting {
     /// Time between two walks, ns; 0 for none.
-    pub(super) fn every_ns(self) -> u64 {
+    pub(super) fn every_ns(&self) -> u64 {
         match self {
             Self::Nothing => 0,
-            Self::Workloads { every } => u64::try_from(every.as_nanos()).unwrap_or(u64::MAX),
+            Self::Workloads { every } | Self::Live { every, .. } => {
+                u64::try_from(every.as_nanos()).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Who looks, if anybody does.
+    pub(super) fn live(self) -> Option<Live> {
+        match self {
+            Self::Live { to, .. } => Some(Live::new(to)),
+            _ => None,
         }
     }
 }
@@ -49,11 +70,8 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    pub(super) fn new(counting: Counting) -> Option<Self> {
-        match counting {
-            Counting::Nothing => None,
-            Counting::Workloads { .. } => Some(Self::default()),
-        }
+    pub(super) fn new(counting: &Counting) -> Option<Self> {
+        matches!(counting, Counting::Workloads { .. }).then(Self::default)
     }
 }
 

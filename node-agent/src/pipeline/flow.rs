@@ -8,7 +8,7 @@ use kube_tcpstates_common::{
 };
 
 use super::{
-    census::{Counted, Counting},
+    census::Counted,
     held::HeldForOwner,
     ledger::Ledger,
     other_end::OtherEnds,
@@ -65,14 +65,14 @@ pub(super) struct Parts {
     pub(super) count: Option<u64>,
     pub(super) limiter: RateLimiter,
     pub(super) summaries: Summaries,
-    pub(super) counting: Counting,
+    pub(super) counted: Option<Counted>,
     /// How long a transition waits for its owner's name, ns.
     pub(super) wait_ns: u64,
 }
 
 impl Flow {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { owners, ids, outlets, count, limiter, summaries, counting, wait_ns } = parts;
+        let Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns } = parts;
         Self {
             owners,
             ids,
@@ -92,7 +92,7 @@ impl Flow {
             summarised: 0,
             summaries,
             other_ends: OtherEnds::default(),
-            counted: Counted::new(counting),
+            counted,
             offered: 0,
             count,
         }

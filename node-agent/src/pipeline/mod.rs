@@ -22,6 +22,7 @@ mod handle;
 mod held;
 mod ledger;
 mod listing;
+mod live;
 mod membership;
 mod open;
 mod other_end;
@@ -56,9 +57,11 @@ pub use replay::Replay;
 pub use tally::Tally;
 
 use self::{
+    census::Counted,
     cgroups::Cgroups,
     flow::{Flow, Parts},
     handle::Request,
+    live::Live,
     membership::Membership,
     open::OpenSockets,
     owner::Owners,
@@ -150,6 +153,7 @@ struct Pipeline {
     rewalk: Rewalk,
     reporter: Reporter,
     open: OpenSockets,
+    live: Option<Live>,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
     summary: fn(&Tally),
@@ -206,7 +210,8 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let summaries = Summaries::new(run.clone(), k8s.clone());
-    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counting, wait_ns });
+    let counted = Counted::new(&counting);
+    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let open = OpenSockets::new(tasks, sleeper.waker(), counting.every_ns());
     let (sender, requests) = channel();
@@ -220,6 +225,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
         open,
+        live: counting.live(),
         requests,
         diagnostics,
         summary,

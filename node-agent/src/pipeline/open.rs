@@ -122,9 +122,8 @@ impl OpenSockets {
     }
 
     /// What the thread has seen, if it has.
-    fn sight(&mut self) -> Option<Sight> {
-        let sight = self.worker.as_ref()?.sights.try_recv().ok()?;
-        sight.inspect_err(|error| tracing::error!("{error}")).inspect_err(|_| self.forget_asked()).ok()
+    fn sight(&mut self) -> Option<Result<Sight, LoadError>> {
+        self.worker.as_ref()?.sights.try_recv().ok()
     }
 
     fn forget_asked(&mut self) {
@@ -178,12 +177,24 @@ fn look(
 impl Pipeline {
     /// Writes the snapshot that has been taken, and has the next one taken when it is due.
     pub(super) fn see_to_open_sockets(&mut self, now_ns: u64) {
-        if let Some(sight) = self.open.sight() {
-            let (found, passing) = sight.found();
-            if std::mem::take(&mut self.open.census.is_asked) {
-                self.flow.count_open(&found, &passing, sight.boot_ns);
+        match self.open.sight() {
+            Some(Ok(sight)) => {
+                let (found, passing) = sight.found();
+                if std::mem::take(&mut self.open.census.is_asked) {
+                    self.flow.count_open(&found, &passing, sight.boot_ns);
+                    self.show_live(Some((&found, &passing)), sight.boot_ns);
+                }
+                self.write_snapshot(&sight, found, &passing);
             }
-            self.write_snapshot(&sight, found, &passing);
+            Some(Err(error)) => {
+                tracing::error!("{error}");
+                if self.open.census.is_asked {
+                    self.flow.count_nothing();
+                    self.show_live(None, now_ns);
+                }
+                self.open.forget_asked();
+            }
+            None => {}
         }
         let plan = self.flow.owners.standings.plan();
         if counted(plan) == 0 {

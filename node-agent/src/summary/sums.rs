@@ -50,6 +50,12 @@ impl Spread {
         self.max = self.max.max(us);
     }
 
+    fn join(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.max = self.max.max(other.max);
+    }
+
     /// Their mean; `None` where there is none.
     pub const fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.count)
@@ -77,6 +83,22 @@ impl Sums {
             self.retransmits += u64::from(*retransmits);
             self.unsent = self.unsent.saturating_add(*unsent_bytes);
         }
+    }
+
+    /// With all of another.
+    pub fn join(&mut self, other: &Self) {
+        let Self { connections, outcomes, measured, sent, received, retransmits, unsent, .. } = other;
+        self.connections += connections;
+        self.outcomes.iter_mut().zip(outcomes).for_each(|(count, more)| *count += more);
+        self.measured += measured;
+        self.sent = self.sent.saturating_add(*sent);
+        self.received = self.received.saturating_add(*received);
+        self.retransmits += retransmits;
+        self.unsent = self.unsent.saturating_add(*unsent);
+        self.syn_retransmits += other.syn_retransmits;
+        self.handshakes.join(&other.handshakes);
+        self.handshake_sizes.join(&other.handshake_sizes);
+        self.durations.join(&other.durations);
     }
 
     /// The time that so many of a hundred handshakes do not exceed, us, a sixteenth off at most.

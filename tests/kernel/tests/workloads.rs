@@ -14,10 +14,9 @@ use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{Mode, TraceFilter};
 use kube_tcpstates::kernel::{Options, load};
 use kube_tcpstates::names::{Workload, WorkloadKind};
-use kube_tcpstates::outlet::{End, Finished, Offer, Outlet, Outlets, Totals};
+use kube_tcpstates::outlet::{Nowhere, Outlets};
 use kube_tcpstates::pipeline::{self, Counting, Running, Setup, Whereabouts, task_hierarchy};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
-use kube_tcpstates::render::{Event, ended::Ended};
 use kube_tcpstates::roster::{PodInfo, Roster};
 use kube_tcpstates::workloads::{Figures, Workloads};
 use kube_tcpstates_events::{Line, Outcome, Start};
@@ -33,41 +32,6 @@ const OPEN: usize = 7;
 const UP: usize = 100;
 const DOWN: usize = 2_000;
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Nobody reads the lines.
-struct Nobody;
-
-impl Outlet for Nobody {
-    fn name(&self) -> &'static str {
-        "nobody"
-    }
-
-    fn transition(&mut self, _: &Event<'_>) -> Offer {
-        Offer::Accepted
-    }
-
-    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
-        Offer::Accepted
-    }
-
-    fn line(&mut self, _: &Line) -> Offer {
-        Offer::Accepted
-    }
-
-    fn flush(&mut self) {}
-
-    fn totals(&self) -> Totals {
-        Totals::default()
-    }
-
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    fn finish(self: Box<Self>, _: Duration) -> Finished {
-        Finished { totals: Totals::default(), end: End::Drained }
-    }
-}
 
 /// A pod that a workload owns.
 fn pod(container: &Container, kind: WorkloadKind, workload: &str) -> PodInfo {
@@ -101,7 +65,7 @@ fn start(view: View) -> Running {
         mount,
         proc_root: "/proc".into(),
         whereabouts: Whereabouts::default(),
-        outlets: Outlets::new(Box::new(Nobody)),
+        outlets: Outlets::new(Box::new(Nowhere)),
         start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
         diagnostics: None,
         summary: |_| {},
