@@ -149,4 +149,10 @@ pub struct Times {
     pub mean_us: u64,
     /// The longest.
     pub max_us: u64,
+    /// What half of them do not exceed, a sixteenth off at most; of handshakes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<u64>,
+    /// What 99 of 100 do not exceed, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<u64>,
 }

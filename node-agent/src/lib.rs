@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The folders in order, each importing only from those before it (`xtask/src/layers.rs` holds them to it): [`names`],
-//! [`decode`], [`connection`], [`summary`], [`identity`], [`filter`], [`open`], [`roster`], [`peers`], [`plan`] and [`limit`] are
+//! [`decode`], [`connection`], [`summary`], [`identity`], [`filter`], [`open`], [`workloads`], [`top`], [`roster`], [`peers`], [`plan`] and [`limit`] are
 //! core: no I/O, and time is an argument. [`cgroupfs`] and [`kernel`] are edges. [`render`] is core again, [`outlet`] an edge.
 //! [`pipeline`] joins them. Around it are [`preflight`], `cluster`, `telemetry` and [`command`].
 
@@ -47,3 +47,5 @@ pub mod roster;
 pub mod summary;
 #[cfg(feature = "cluster")]
 pub mod telemetry;
+pub mod top;
+pub mod workloads;

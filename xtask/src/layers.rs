@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::lint::rust_files;
 
 /// From the lowest to the highest.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 22] = [
     "names",
     "decode",
     "connection",
@@ -18,6 +18,8 @@ const ORDER: [&str; 20] = [
     "identity",
     "filter",
     "open",
+    "workloads",
+    "top",
     "roster",
     "peers",
     "plan",

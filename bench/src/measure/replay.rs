@@ -11,7 +11,7 @@ use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{TraceFilter, compile};
 use kube_tcpstates::kernel::{self, Options};
 use kube_tcpstates::outlet::{Outlets, Queue, Stdout};
-use kube_tcpstates::pipeline::{Replay, Setup, Whereabouts};
+use kube_tcpstates::pipeline::{Counting, Replay, Setup, Whereabouts};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates::render::{FormatOptions, format};
 use kube_tcpstates_common::record::TransitionRecord;
@@ -82,6 +82,7 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: None,
+        counting: Counting::Nothing,
     };
     let plan = Plan::of_command_line(TraceFilter::default(), (Outcomes::ANY, 0), IdScope::default(), None);
     let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;

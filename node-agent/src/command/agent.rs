@@ -23,7 +23,7 @@ use crate::{
     filter::duration::parse_duration,
     kernel::{self, Hook, Loaded},
     outlet::{Diagnostics, RunId},
-    pipeline::{Tally, Whereabouts},
+    pipeline::{Counting, Tally, Whereabouts},
     preflight,
     render::TextOptions,
     telemetry::{self, Facts, Telemetry},
@@ -36,6 +36,8 @@ pub(super) struct AgentConfig {
     node: String,
     kubeconfig: Option<PathBuf>,
     metrics_addr: std::net::SocketAddr,
+    /// How often what is open is counted for the metrics of workloads.
+    workloads_every: Option<Duration>,
     cgroup_root: Option<PathBuf>,
     identity_wait: Duration,
     max_traces_per_namespace: usize,
@@ -64,6 +66,7 @@ impl AgentConfig {
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),
             metrics_addr: raw.metrics_addr,
+            workloads_every: raw.workload_metrics.as_deref().map(workloads_every).transpose()?,
             cgroup_root: raw.cgroup_root.clone(),
             identity_wait: parse_duration("--identity-wait", &raw.identity_wait)
                 .map_err(|error| error.to_string())?,
@@ -71,6 +74,16 @@ impl AgentConfig {
             max_lines_per_second: raw.max_lines_per_second,
         })
     }
+}
+
+/// `--workload-metrics`.
+fn workloads_every(every: &str) -> Result<Duration, String> {
+    let option = "--workload-metrics";
+    let every = parse_duration(option, every).map_err(|error| error.to_string())?;
+    if every < Duration::from_secs(1) || every > Duration::from_hours(1) {
+        return Err(format!("{option}: the time between two looks at what is open must be from 1s to 1h"));
+    }
+    Ok(every)
 }
 
 /// Runs until it is told to end. True when all went well.
@@ -136,6 +149,8 @@ fn run_of<'a>(config: &AgentConfig, id: RunId, diagnostics: &'a Diagnostics) -> 
         identity_wait: config.identity_wait,
         lines_per_second: config.max_lines_per_second,
         count: None,
+        counting: config.workloads_every.map_or(Counting::Nothing, |every| Counting::Workloads { every }),
+        outlets: None,
     }
 }
 
@@ -197,5 +212,22 @@ fn board_facts(facts: &NodeFacts) -> Facts {
         kernel: facts.kernel.clone(),
         hook: facts.hook.clone(),
         cgroup_mode: facts.cgroup_mode.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::workloads_every;
+
+    #[test]
+    fn the_time_between_two_looks_is_a_second_to_an_hour() {
+        for (text, seconds) in [("1s", 1), ("15s", 15), ("1h", 3_600)] {
+            assert_eq!(workloads_every(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["999ms", "61m", "soon", ""] {
+            assert!(workloads_every(text).unwrap_err().starts_with("--workload-metrics"), "{text}");
+        }
     }
 }

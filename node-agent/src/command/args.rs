@@ -9,7 +9,7 @@ use crate::render::{FORMATS, FormatEntry, format};
 
 use kube_tcpstates_events::Outcome;
 
-use crate::kernel::Hook;
+use crate::{kernel::Hook, top::Sort};
 
 /// Every TCP state transition, attributed to the container and pod that own the socket.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ pub enum Command {
     /// Make a page of HTML from JSON lines: what failed, who talks to whom, what is missing
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArguments),
+    /// Show who talks to whom, live: what is open, what ends and fails, how much and how fast
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArguments),
     /// Say what this kernel and this process can do; exit 0 when tracing would work
     Check(CheckArguments),
 }
@@ -78,6 +81,16 @@ examples:
     kube-tcpstates report trace.jsonl -f report.html
     kubectl -n kube-tcpstates logs -l app.kubernetes.io/component=agent --tail=-1 --max-log-requests=1000 |
         kube-tcpstates report --trace shop/checkout > report.html
+
+exit status: 0 done, 1 failed with a message, 2 wrong usage";
+
+const TOP_EXAMPLES: &str = "\
+examples:
+    kube-tcpstates top                         # q ends it, s sorts otherwise, / narrows
+    kube-tcpstates top -d 10s --sort failed    # what goes wrong, ten seconds at a time
+    kube-tcpstates top --once                  # one table, after two seconds
+    kube-tcpstates top -n 5 > file             # five of them
+    kube-tcpstates top --container 3f4e
 
 exit status: 0 done, 1 failed with a message, 2 wrong usage";
 
@@ -258,6 +271,10 @@ pub struct AgentArguments {
     /// Where /metrics, /livez and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
     pub metrics_addr: std::net::SocketAddr,
+    /// Also tell in /metrics what the connections of each workload add up to, of those that traces in the modes Connections
+    /// and Summary select; what is open is counted so often, from 1s to 1h
+    #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "15s")]
+    pub workload_metrics: Option<String>,
     /// Format of the lines
     #[arg(short = 'o', long = "output", value_parser = formats(false), default_value = "json")]
     pub output: &'static FormatEntry,
@@ -331,6 +348,65 @@ pub struct ListArguments {
     pub output: Option<&'static FormatEntry>,
 }
 
+/// `top`.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Time between two looks, from 200ms to 1h
+    #[arg(short = 'd', long, value_name = "DURATION", default_value = "2s")]
+    pub delay: String,
+    /// End after so many looks
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// One plain table, after one delay
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+    /// What comes first
+    #[arg(long, value_parser = sorts(), default_value = "connections")]
+    pub sort: Sort,
+    /// Only this container, by its id or the beginning of it
+    #[arg(long, value_name = "ID", help_heading = "Filters (in the kernel; all must fit)")]
+    pub container: Option<String>,
+    /// Only the pod with this UID
+    #[arg(long, value_name = "UID", help_heading = "Filters (in the kernel; all must fit)")]
+    pub pod_uid: Option<String>,
+    /// Only these local ports: 80,443,8000-8100
+    #[arg(
+        short = 'L',
+        long = "localport",
+        value_name = "PORTS",
+        help_heading = "Filters (in the kernel; all must fit)"
+    )]
+    pub local_ports: Option<String>,
+    /// Only these remote ports
+    #[arg(
+        short = 'D',
+        long = "remoteport",
+        value_name = "PORTS",
+        help_heading = "Filters (in the kernel; all must fit)"
+    )]
+    pub remote_ports: Option<String>,
+    /// Only peers in these networks, a list of CIDR prefixes
+    #[arg(long, value_name = "CIDR", help_heading = "Filters (in the kernel; all must fit)")]
+    pub peer_cidr: Option<String>,
+    /// IPv4 only
+    #[arg(
+        short = '4',
+        long = "ipv4",
+        conflicts_with = "ipv6",
+        help_heading = "Filters (in the kernel; all must fit)"
+    )]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6", help_heading = "Filters (in the kernel; all must fit)")]
+    pub ipv6: bool,
+    /// Only this network namespace, by its inode number; may be given again
+    #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
+    pub netns: Vec<u32>,
+    /// Where to attach [default: the best this kernel has]
+    #[arg(long, value_name = Hook::CHOICES)]
+    pub hook: Option<String>,
+}
+
 /// `check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
@@ -342,6 +418,12 @@ pub struct CheckArguments {
 /// The names of outcomes, and `failed`.
 fn outcomes() -> PossibleValuesParser {
     PossibleValuesParser::new(Outcome::ALL.iter().map(|outcome| outcome.as_str()).chain(["failed"]))
+}
+
+/// The names of orders.
+fn sorts() -> impl TypedValueParser<Value = Sort> {
+    PossibleValuesParser::new(Sort::ALL.map(Sort::as_str))
+        .try_map(|name| Sort::ALL.into_iter().find(|sort| sort.as_str() == name).ok_or("no such order"))
 }
 
 /// The names of formats; an agent's lines are documents, so it has none of columns.

@@ -9,10 +9,12 @@ mod ending;
 mod list;
 mod otlp;
 mod report;
+mod screen;
 mod session;
 mod signals;
 mod snapshots;
 mod start_line;
+mod top;
 mod trace;
 mod tuning;
 
@@ -57,6 +59,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Report(raw) => match report::check(&raw) {
             Ok(()) => report::run(&raw),
             Err(error) => return refuse("report", error),
+        },
+        args::Command::Top(raw) => match top::TopConfig::check(&raw) {
+            Ok(config) => top::run(config),
+            Err(error) => return refuse("top", error),
         },
         #[cfg(feature = "cluster")]
         args::Command::Agent(raw) => return run_agent(&raw),
@@ -135,11 +141,16 @@ fn log_to_stream(diagnostics: &crate::outlet::Diagnostics) {
     }));
 }
 
-/// Diagnostics of `trace` and `check` are text on stderr; `RUST_LOG` sets the level.
+/// Diagnostics of commands at a terminal are text on stderr; `RUST_LOG` sets the level.
 fn log_to_stderr() {
+    log_to(|| Stderr);
+}
+
+/// The same to somewhere else.
+fn log_to<W: std::io::Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
     use tracing_subscriber::{EnvFilter, fmt, prelude::*};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = fmt::layer().with_writer(|| Stderr).with_target(false).without_time().with_ansi(false);
+    let layer = fmt::layer().with_writer(writer).with_target(false).without_time().with_ansi(false);
     // A second call in one process (tests) changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }

@@ -16,8 +16,8 @@ use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options},
-    outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, RunId},
-    pipeline::{self, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
+    outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, Outlets, RunId},
+    pipeline::{self, Counting, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
     plan::View,
     render::{FormatEntry, TextOptions},
 };
@@ -62,6 +62,9 @@ pub(super) struct Run<'a> {
     pub(super) identity_wait: Duration,
     pub(super) lines_per_second: u32,
     pub(super) count: Option<u64>,
+    pub(super) counting: Counting,
+    /// Where lines go; `None` is where the options say.
+    pub(super) outlets: Option<Outlets>,
 }
 
 impl Session {
@@ -95,7 +98,18 @@ impl Session {
         mount: Option<Mount>,
         run: Run<'_>,
     ) -> anyhow::Result<Handle> {
-        let Run { id, view, filters, diagnostics, summary, identity_wait, lines_per_second, count } = run;
+        let Run {
+            id,
+            view,
+            filters,
+            diagnostics,
+            summary,
+            identity_wait,
+            lines_per_second,
+            count,
+            counting,
+            outlets,
+        } = run;
         let options = &self.options;
         let facts = StartFacts {
             run: id,
@@ -120,7 +134,7 @@ impl Session {
             mount,
             proc_root: options.proc_root.clone(),
             whereabouts: options.whereabouts.clone(),
-            outlets: outlet::open(&asked, &on_end)?,
+            outlets: outlets.map_or_else(|| outlet::open(&asked, &on_end), Ok)?,
             start_line: start_line(facts),
             diagnostics: diagnostics.map(Diagnostics::through_pipeline),
             summary,
@@ -129,6 +143,7 @@ impl Session {
             identity_wait,
             lines_per_second,
             count,
+            counting,
         };
         let running = pipeline::start(setup, view, move || on_end())?;
         let handle = running.handle.clone();

@@ -9,8 +9,9 @@ use super::{
     session::{Run, Session},
 };
 use crate::{
+    filter::TraceFilter,
     outlet::{RunId, say},
-    pipeline::Tally,
+    pipeline::{Counting, Tally},
     plan::{IdScope, Plan, View},
 };
 
@@ -25,7 +26,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(None);
     let kernel = session.load(mount.as_ref())?;
-    refuse_blind(&config, kernel.reads_cgroups(), kernel.reads_namespaces())?;
+    refuse_blind((&config.filter, &config.scope), kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {
         tracing::warn!("{blind}");
     }
@@ -38,6 +39,8 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: config.count,
+        counting: Counting::Nothing,
+        outlets: None,
     };
     session.start(kernel, mount, run)?;
     session
@@ -67,12 +70,16 @@ fn say_counts(tally: &Tally) {
 }
 
 /// A filter by something that the program cannot read would match nothing, in silence.
-fn refuse_blind(config: &TraceConfig, reads_cgroups: bool, reads_namespaces: bool) -> anyhow::Result<()> {
+pub(super) fn refuse_blind(
+    (filter, scope): (&TraceFilter, &IdScope),
+    reads_cgroups: bool,
+    reads_namespaces: bool,
+) -> anyhow::Result<()> {
     let why = "on this kernel the hook cannot read it (no type information, BTF)";
-    if config.scope.is_active() && !reads_cgroups {
+    if scope.is_active() && !reads_cgroups {
         anyhow::bail!("--container and --pod-uid need the socket's cgroup: {why}");
     }
-    if config.filter.netns.is_some() && !reads_namespaces {
+    if filter.netns.is_some() && !reads_namespaces {
         anyhow::bail!("--netns needs the socket's network namespace: {why}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What owns a pod, by the names that OpenTelemetry has for it.
 
 /// The workload that owns a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Workload {
     /// Which kind of resource.
     pub kind: WorkloadKind,
@@ -10,7 +10,7 @@ pub struct Workload {
 }
 
 /// Kinds of workload that OpenTelemetry has a name for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkloadKind {
     /// `Deployment`
     Deployment,

@@ -9,6 +9,7 @@
 
 mod ages;
 mod choose;
+mod drops;
 mod found;
 mod holders;
 mod roles;
@@ -16,6 +17,7 @@ mod states;
 
 pub use ages::{Ages, Remembered};
 pub use choose::{Choice, Chosen, Counts, Snapshots, Wish, choose};
+pub use drops::Drops;
 pub use found::{Figures, Found, Look, Passing, Queue, Sight, What};
 pub use states::{NoSuchState, OpenStates};
 

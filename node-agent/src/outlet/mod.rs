@@ -18,6 +18,7 @@
 //! - `totals`: what was accepted, written and lost, readable from any thread.
 //! - `journald`: entries for the journal's socket.
 //! - `otlp`: log records for an OpenTelemetry endpoint.
+//! - `nowhere`: for a run of which nobody reads lines.
 //! - `sequence`: the run's id and the numbers of its event lines.
 //! - `stderr`: diagnostics of `trace`, which nobody waits for.
 //! - `diagnostics`: those of the agent, as lines of the stream.
@@ -26,6 +27,7 @@ mod chunk;
 mod diagnostics;
 mod journald;
 mod list;
+mod nowhere;
 mod otlp;
 mod outlets;
 mod queue;
@@ -45,6 +47,7 @@ pub use chunk::MAX_LINE;
 pub use diagnostics::Diagnostics;
 pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
 pub use list::{Asked, OnEnd, open};
+pub use nowhere::Nowhere;
 pub use otlp::{OtlpTarget, from_environment};
 pub use outlets::Outlets;
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};

@@ -1,8 +1,9 @@
 //! What a running pipeline tells of itself when it is asked: for the node's status and for metrics.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Tally;
+use crate::workloads::Workloads;
 
 /// Counts of one trace since the agent started, transitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,4 +31,6 @@ pub struct Account {
     pub held: u64,
     /// Cgroups known.
     pub cgroups: usize,
+    /// What the connections of workloads add up to, where that is counted.
+    pub workloads: Option<Arc<Workloads>>,
 }

@@ -8,6 +8,7 @@ use kube_tcpstates_common::{
 };
 
 use super::{
+    census::Counted,
     held::HeldForOwner,
     ledger::Ledger,
     other_end::OtherEnds,
@@ -50,6 +51,8 @@ pub(super) struct Flow {
     pub(super) summarised: u64,
     pub(super) summaries: Summaries,
     pub(super) other_ends: OtherEnds,
+    /// What is counted beside the lines.
+    pub(super) counted: Option<Counted>,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
 }
@@ -62,13 +65,14 @@ pub(super) struct Parts {
     pub(super) count: Option<u64>,
     pub(super) limiter: RateLimiter,
     pub(super) summaries: Summaries,
+    pub(super) counted: Option<Counted>,
     /// How long a transition waits for its owner's name, ns.
     pub(super) wait_ns: u64,
 }
 
 impl Flow {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { owners, ids, outlets, count, limiter, summaries, wait_ns } = parts;
+        let Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns } = parts;
         Self {
             owners,
             ids,
@@ -88,6 +92,7 @@ impl Flow {
             summarised: 0,
             summaries,
             other_ends: OtherEnds::default(),
+            counted,
             offered: 0,
             count,
         }
@@ -259,6 +264,9 @@ impl Flow {
         adding: TraceSet,
     ) {
         let story = Story::of(transition, self.of_kernel);
+        if let Some(story) = &story {
+            self.count_ended(transition, story, resolved);
+        }
         let fits = story.map_or(0, |story| self.stories.told(&story));
         for wanted in [asking, adding] {
             self.filtered_user += u64::from(wanted != 0 && wanted & fits == 0);

@@ -13,6 +13,7 @@
 
 mod account;
 mod alone;
+mod census;
 mod cgroups;
 mod describe;
 mod flow;
@@ -21,6 +22,7 @@ mod handle;
 mod held;
 mod ledger;
 mod listing;
+mod live;
 mod membership;
 mod open;
 mod other_end;
@@ -37,6 +39,7 @@ mod undecided;
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -46,6 +49,7 @@ use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
+pub use census::Counting;
 pub use describe::Whereabouts;
 pub use handle::Handle;
 pub use listing::{Listing, list};
@@ -53,9 +57,11 @@ pub use replay::Replay;
 pub use tally::Tally;
 
 use self::{
+    census::Counted,
     cgroups::Cgroups,
     flow::{Flow, Parts},
     handle::Request,
+    live::Live,
     membership::Membership,
     open::OpenSockets,
     owner::Owners,
@@ -105,6 +111,8 @@ pub struct Setup {
     pub lines_per_second: u32,
     /// End after so many transitions.
     pub count: Option<u64>,
+    /// What is counted beside the lines.
+    pub counting: Counting,
 }
 
 /// Makes the first line of the run.
@@ -145,6 +153,7 @@ struct Pipeline {
     rewalk: Rewalk,
     reporter: Reporter,
     open: OpenSockets,
+    live: Option<Live>,
     requests: Receiver<Request>,
     diagnostics: Option<Receiver<Log>>,
     summary: fn(&Tally),
@@ -189,6 +198,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         identity_wait,
         lines_per_second,
         count,
+        counting,
     } = setup;
     let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
     let Rings { events, cgroups, sleeper } = rings;
@@ -200,8 +210,10 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let limiter = RateLimiter::new(lines_per_second);
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let summaries = Summaries::new(run.clone(), k8s.clone());
-    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, wait_ns });
-    let open = OpenSockets::new(mount.as_ref().and_then(task_hierarchy), sleeper.waker());
+    let counted = Counted::new(&counting);
+    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
+    let tasks = mount.as_ref().and_then(task_hierarchy);
+    let open = OpenSockets::new(tasks, sleeper.waker(), counting.every_ns());
     let (sender, requests) = channel();
     let handle = Handle { requests: sender, waker: sleeper.waker() };
     let pipeline = Pipeline {
@@ -213,6 +225,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
         open,
+        live: counting.live(),
         requests,
         diagnostics,
         summary,
@@ -419,6 +432,7 @@ impl Pipeline {
             traces: self.flow.ledger.counts(),
             held: tally.held,
             cgroups: self.flow.owners.cgroups.len(),
+            workloads: self.flow.counted.as_ref().map(|counted| Arc::new(counted.workloads.clone())),
             tally,
         }
     }

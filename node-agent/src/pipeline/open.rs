@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use kube_tcpstates_common::state::State;
+use kube_tcpstates_common::{rule::TraceSet, state::State};
 use kube_tcpstates_events::Line;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     kernel::{LoadError, Looker, TaskHierarchy, Waker},
-    open::{Ages, OpenStates, Sight, Snapshots, Wish},
+    open::{Ages, Found, OpenStates, Passing, Sight, Snapshots, Wish},
     outlet::Offer,
     plan::Plan,
     render::Of,
@@ -31,7 +31,19 @@ pub(super) struct OpenSockets {
     due: HashMap<String, u64>,
     /// Whose snapshot is being taken: the trace's uid.
     asked: HashSet<String>,
+    /// When all that is open is counted.
+    census: Turn,
     ages: Ages,
+}
+
+/// When a census is taken, while some trace asks for connections.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    /// Between two, ns; 0 for none at all.
+    every_ns: u64,
+    /// The next, boot time ns; `None` while nobody asks for connections.
+    due_ns: Option<u64>,
+    is_asked: bool,
 }
 
 /// The thread that looks.
@@ -41,13 +53,26 @@ struct Worker {
 }
 
 impl OpenSockets {
-    pub(super) fn new(tasks: Option<TaskHierarchy>, waker: Waker) -> Self {
-        Self { tasks, waker, worker: None, due: HashMap::new(), asked: HashSet::new(), ages: Ages::default() }
+    /// `census_ns` is the time between two counts of all that is open, 0 for none.
+    pub(super) fn new(tasks: Option<TaskHierarchy>, waker: Waker, census_ns: u64) -> Self {
+        Self {
+            tasks,
+            waker,
+            worker: None,
+            due: HashMap::new(),
+            asked: HashSet::new(),
+            census: Turn { every_ns: census_ns, ..Turn::default() },
+            ages: Ages::default(),
+        }
     }
 
     /// When the next snapshot is due, unless one is being taken.
     pub(super) fn due_ns(&self) -> Option<u64> {
-        self.due.values().copied().min().filter(|_| self.asked.is_empty())
+        self.due.values().copied().chain(self.census.due_ns).min().filter(|_| !self.is_busy())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.census.is_asked || !self.asked.is_empty()
     }
 
     /// Has the thread look for those whose turn it is. A trace has its first turn at once.
@@ -55,14 +80,16 @@ impl OpenSockets {
         let asking: BTreeMap<&str, &Snapshots> =
             plan.active().filter_map(|(_, trace)| Some((trace.uid.as_str(), trace.open.as_ref()?))).collect();
         self.due.retain(|uid, _| asking.contains_key(uid.as_str()));
-        if asking.is_empty() {
+        let counts = self.census.every_ns != 0 && counted(plan) != 0;
+        self.census.due_ns = counts.then(|| self.census.due_ns.unwrap_or(now_ns));
+        if asking.is_empty() && !counts {
             // The thread ends, and what it has loaded goes.
             self.worker = None;
-            self.asked.clear();
+            self.forget_asked();
             return;
         }
         let mut states: Option<OpenStates> = None;
-        let busy = !self.asked.is_empty();
+        let busy = self.is_busy();
         for (uid, snapshots) in asking {
             let due_ns = self.due.entry(uid.to_owned()).or_insert(now_ns);
             if !busy && *due_ns <= now_ns {
@@ -70,6 +97,11 @@ impl OpenSockets {
                 self.asked.insert(uid.to_owned());
                 states = Some(states.map_or(snapshots.states, |states| states.and(snapshots.states)));
             }
+        }
+        if !busy && self.census.due_ns.is_some_and(|due_ns| due_ns <= now_ns) {
+            self.census.due_ns = Some(now_ns.saturating_add(self.census.every_ns));
+            self.census.is_asked = true;
+            states = Some(OpenStates::ANY);
         }
         let Some(states) = states else { return };
         let worker = match self.worker.take() {
@@ -84,15 +116,19 @@ impl OpenSockets {
             }
             Err(error) => {
                 tracing::error!("what is open cannot be looked at: {error}");
-                self.asked.clear();
+                self.forget_asked();
             }
         }
     }
 
     /// What the thread has seen, if it has.
-    fn sight(&mut self) -> Option<Sight> {
-        let sight = self.worker.as_ref()?.sights.try_recv().ok()?;
-        sight.inspect_err(|error| tracing::error!("{error}")).inspect_err(|_| self.asked.clear()).ok()
+    fn sight(&mut self) -> Option<Result<Sight, LoadError>> {
+        self.worker.as_ref()?.sights.try_recv().ok()
+    }
+
+    fn forget_asked(&mut self) {
+        self.asked.clear();
+        self.census.is_asked = false;
     }
 
     /// Whose snapshot it is, as far as these traces are still in force.
@@ -101,6 +137,12 @@ impl OpenSockets {
         let asked = plan.active().filter(|(_, trace)| asked.contains(&trace.uid));
         asked.filter_map(|(bit, trace)| Some(trace.open.as_ref()?.wish(bit))).collect()
     }
+}
+
+/// Bits of the traces whose connections are counted: all that ask for connections.
+pub(super) fn counted(plan: &Plan) -> TraceSet {
+    let of_connections = plan.active().filter(|(_, trace)| trace.filter.mode.is_of_connections());
+    of_connections.fold(0, |set, (bit, _)| set | 1 << bit)
 }
 
 impl Worker {
@@ -135,16 +177,38 @@ fn look(
 impl Pipeline {
     /// Writes the snapshot that has been taken, and has the next one taken when it is due.
     pub(super) fn see_to_open_sockets(&mut self, now_ns: u64) {
-        if let Some(sight) = self.open.sight() {
-            self.write_snapshot(&sight);
+        match self.open.sight() {
+            Some(Ok(sight)) => {
+                let (found, passing) = sight.found();
+                if std::mem::take(&mut self.open.census.is_asked) {
+                    self.flow.count_open(&found, &passing, sight.boot_ns);
+                    self.show_live(Some((&found, &passing)), sight.boot_ns);
+                }
+                self.write_snapshot(&sight, found, &passing);
+            }
+            Some(Err(error)) => {
+                tracing::error!("{error}");
+                if self.open.census.is_asked {
+                    self.flow.count_nothing();
+                    self.show_live(None, now_ns);
+                }
+                self.open.forget_asked();
+            }
+            None => {}
+        }
+        let plan = self.flow.owners.standings.plan();
+        if counted(plan) == 0 {
+            self.flow.count_nothing();
         }
         self.open.ask(self.flow.owners.standings.plan(), now_ns);
     }
 
-    fn write_snapshot(&mut self, sight: &Sight) {
+    fn write_snapshot(&mut self, sight: &Sight, mut found: Vec<Found>, passing: &[Passing]) {
         let Self { open, flow, kernel, reporter, .. } = self;
         let wishes = open.wishes(flow.owners.standings.plan());
-        let (mut found, passing) = sight.found();
+        if wishes.is_empty() {
+            return;
+        }
         let sockets = found.iter().map(|found| found.seen.socket).collect();
         open.ages.give(&mut found, &kernel.remembered(&sockets), sight.boot_ns);
         let mut maker = Maker {
@@ -155,7 +219,7 @@ impl Pipeline {
             k8s: reporter.k8s(),
         };
         let mut refused = Refused::default();
-        for (mut line, traces) in maker.lines((found, &passing), sight.given_up > 0, &wishes) {
+        for (mut line, traces) in maker.lines((found, passing), sight.given_up > 0, &wishes) {
             refused.tell(&mut line, traces);
             if flow.outlets.line(&line) != Offer::Accepted {
                 refused.note(&(line, traces));

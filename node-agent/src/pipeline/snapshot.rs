@@ -52,10 +52,7 @@ impl Maker<'_> {
             .into_iter()
             .map(|found| {
                 let owner = self.owners.resolve(&found.seen);
-                let choice = choice(&plan, asking, &found.connection);
-                // As who wants a transition is settled.
-                let nameless = owner.sets.maybe & plan.everything();
-                let wanted = choice.sure | choice.maybe & (owner.sets.matched | nameless);
+                let wanted = wanted(&plan, asking, &found, &owner);
                 (found, owner, wanted)
             })
             .collect();
@@ -123,8 +120,7 @@ fn passed<'a>(
     let mut groups = BTreeMap::new();
     for one in passing {
         let whose = one.seen.netns.and_then(|netns| alone.get(&netns)?.as_ref());
-        let choice = choice(plan, asking, &one.connection);
-        let traces = choice.sure | choice.maybe & whose.map_or(0, |alone| alone.matched);
+        let traces = wanted_passing(plan, asking, one, whose);
         if traces == 0 {
             continue;
         }
@@ -136,6 +132,24 @@ fn passed<'a>(
         }
     }
     groups
+}
+
+/// Who of those that ask wants an open socket, as who wants a transition is settled.
+pub(super) fn wanted(plan: &Plan, asking: TraceSet, found: &Found, owner: &Resolved) -> TraceSet {
+    let choice = choice(plan, asking, &found.connection);
+    let nameless = owner.sets.maybe & plan.everything();
+    choice.sure | choice.maybe & (owner.sets.matched | nameless)
+}
+
+/// The same of what is passing, in the namespace of whoever has it alone.
+pub(super) fn wanted_passing(
+    plan: &Plan,
+    asking: TraceSet,
+    one: &Passing,
+    whose: Option<&Alone>,
+) -> TraceSet {
+    let choice = choice(plan, asking, &one.connection);
+    choice.sure | choice.maybe & whose.map_or(0, |alone| alone.matched)
 }
 
 fn choice(plan: &Plan, asking: TraceSet, connection: &Connection) -> Choice {

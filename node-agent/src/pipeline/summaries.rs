@@ -12,7 +12,7 @@ use crate::{
     outlet::Offer,
     plan::Plan,
     render::{Added, Of, summary_line},
-    summary::{MAX_IN_ALL, Seen, Table},
+    summary::{Common, Kept, MAX_IN_ALL, Seen, Table},
 };
 
 /// A trace that asks for summaries, and what has come together for it.
@@ -53,6 +53,16 @@ impl Summaries {
     /// When the next interval ends of which there is something to tell.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.tables.iter().filter_map(|asking| asking.table.due_ns()).min()
+    }
+
+    /// Gives away all that has come together.
+    pub(super) fn take_all(&mut self, now_ns: u64, mut take: impl FnMut(Option<&Common>, &Kept)) {
+        for asking in &mut self.tables {
+            asking.table.tell(now_ns, |common, kept, _| {
+                take(common, kept);
+                true
+            });
+        }
     }
 
     /// Connections that are not told yet, for all traces together.

@@ -86,7 +86,11 @@ fn summary(added: &Added<'_>) -> Summary {
         unsent_bytes: measured(sums.unsent),
         unmeasured: Some(sums.connections - sums.measured).filter(|count| *count > 0),
         syn_retransmits: sums.syn_retransmits,
-        handshake: times(&sums.handshakes),
+        handshake: times(&sums.handshakes).map(|times| Times {
+            p50_us: sums.handshake_quantile(50),
+            p99_us: sums.handshake_quantile(99),
+            ..times
+        }),
         duration: times(&sums.durations),
     }
 }
@@ -108,7 +112,12 @@ pub(super) fn shorten(line: &mut SummaryLine, max: usize) {
 }
 
 fn times(spread: &Spread) -> Option<Times> {
-    spread.mean().map(|mean_us| Times { count: spread.count, mean_us, max_us: spread.max })
+    spread.mean().map(|mean_us| Times {
+        count: spread.count,
+        mean_us,
+        max_us: spread.max,
+        ..Times::default()
+    })
 }
 
 fn network(common: &Common) -> SummaryNetwork {

@@ -1,9 +1,11 @@
 //! Connections that have ended, added up: by whose they are, whose the other end is, the port that the server has, and
 //! the side. Bounded, and pure: when it is and what is done with what came together is the business of others.
 
+mod sizes;
 mod sums;
 mod table;
 
+pub use sizes::Sizes;
 pub use sums::{Spread, Sums};
 pub use table::{Common, Kept, Period, Seen, Table, Whose};
 

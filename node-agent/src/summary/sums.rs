@@ -2,6 +2,7 @@
 
 use kube_tcpstates_events::Outcome;
 
+use super::Sizes;
 use crate::connection::{SocketFigures, Story};
 
 /// What connections add up to.
@@ -25,6 +26,8 @@ pub struct Sums {
     pub syn_retransmits: u64,
     /// Times of handshakes, us.
     pub handshakes: Spread,
+    /// How they are spread.
+    handshake_sizes: Sizes,
     /// Times from beginning to end, us.
     pub durations: Spread,
 }
@@ -47,6 +50,12 @@ impl Spread {
         self.max = self.max.max(us);
     }
 
+    fn join(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.max = self.max.max(other.max);
+    }
+
     /// Their mean; `None` where there is none.
     pub const fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.count)
@@ -64,6 +73,7 @@ impl Sums {
         self.syn_retransmits += u64::from(story.syn_retransmits.unwrap_or(0));
         if let Some(us) = story.handshake_us {
             self.handshakes.add(us);
+            self.handshake_sizes.add(us);
         }
         self.durations.add(story.duration_ns / 1000);
         if let Some(SocketFigures { sent, received, retransmits, unsent_bytes, .. }) = &story.socket {
@@ -73,6 +83,27 @@ impl Sums {
             self.retransmits += u64::from(*retransmits);
             self.unsent = self.unsent.saturating_add(*unsent_bytes);
         }
+    }
+
+    /// With all of another.
+    pub fn join(&mut self, other: &Self) {
+        let Self { connections, outcomes, measured, sent, received, retransmits, unsent, .. } = other;
+        self.connections += connections;
+        self.outcomes.iter_mut().zip(outcomes).for_each(|(count, more)| *count += more);
+        self.measured += measured;
+        self.sent = self.sent.saturating_add(*sent);
+        self.received = self.received.saturating_add(*received);
+        self.retransmits += retransmits;
+        self.unsent = self.unsent.saturating_add(*unsent);
+        self.syn_retransmits += other.syn_retransmits;
+        self.handshakes.join(&other.handshakes);
+        self.handshake_sizes.join(&other.handshake_sizes);
+        self.durations.join(&other.durations);
+    }
+
+    /// The time that so many of a hundred handshakes do not exceed, us, a sixteenth off at most.
+    pub fn handshake_quantile(&self, percent: u64) -> Option<u64> {
+        self.handshake_sizes.quantile(percent).map(|us| us.min(self.handshakes.max))
     }
 
     /// Outcomes that there were.

@@ -110,6 +110,11 @@ fn connections_from_different_ports_of_a_client_add_up() {
     assert_eq!(sums.syn_retransmits, 4);
     assert_eq!(sums.outcomes().collect::<Vec<_>>(), [(Outcome::Closed, 3), (Outcome::Refused, 1)]);
     assert_eq!((sums.handshakes.count, sums.handshakes.mean(), sums.handshakes.max), (3, Some(40), 40));
+    assert_eq!(
+        (sums.handshake_quantile(50), sums.handshake_quantile(99)),
+        (Some(40), Some(40)),
+        "never above the longest"
+    );
     assert_eq!((sums.durations.mean(), sums.durations.max), (Some(6_000), 9_000));
     assert!(table.is_empty() && table.due_ns().is_none());
 }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Board, Facts, Telemetry};
+use super::{Board, Facts, Telemetry, workloads::by_workload};
 use crate::pipeline::Account;
 
 /// What the endpoint answers with.
@@ -40,20 +40,21 @@ impl Collector for Reader {
         board.account.as_ref().map_or(Ok(()), |account| {
             transitions(&mut page, account)?;
             output(&mut page, account)?;
-            kernel(&mut page, account)
+            kernel(&mut page, account)?;
+            account.workloads.as_ref().map_or(Ok(()), |workloads| by_workload(&mut page, workloads))
         })
     }
 }
 
 /// Labels of one sample, and its value.
-type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
+pub(super) type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
 
 fn sample<'a>(labels: &[(&'static str, &'a str)], value: u64) -> Sample<'a> {
     (labels.to_vec(), value)
 }
 
 /// One metric after the other.
-struct Page<'a>(DescriptorEncoder<'a>);
+pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn info(&mut self, name: &str, help: &str, labels: &[(&'static str, &str)]) -> Result<(), Error> {
@@ -62,11 +63,11 @@ impl Page<'_> {
         Info::new(labels).encode(self.0.encode_descriptor(name, help, None, MetricType::Info)?)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
         ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
-    fn counters<'l>(
+    pub(super) fn counters<'l>(
         &mut self,
         name: &str,
         help: &str,
@@ -79,11 +80,17 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> Result<(), Error> {
+    pub(super) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: u64,
+    ) -> Result<(), Error> {
         gauge(value).encode(self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?)
     }
 
-    fn gauges<'l>(
+    pub(super) fn gauges<'l>(
         &mut self,
         name: &str,
         help: &str,
@@ -235,13 +242,14 @@ fn kernel(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
     )
 }
 
-fn u64_of(number: usize) -> u64 {
+pub(super) fn u64_of(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use http::StatusCode;
     use kube_tcpstates_client::{Answer, Ending};
@@ -259,7 +267,8 @@ mod tests {
     #[test]
     fn the_documentation_lists_the_metrics_that_there_are() {
         let telemetry = Telemetry::new(Facts::default(), None);
-        telemetry.board().account = Some(Account::default());
+        let workloads = Some(Arc::default());
+        telemetry.board().account = Some(Account { workloads, ..Account::default() });
         let page = render(&telemetry).unwrap();
         let documentation = include_str!("../../../docs/metrics.md");
         let documented: BTreeSet<&str> = documentation
@@ -301,6 +310,13 @@ mod tests {
             assert!(page.lines().any(|served| served == line), "no {line} in\n{page}");
         }
         assert!(!page.contains(r#"resource="namespaces""#), "what is not watched is not out of sync");
+    }
+
+    #[test]
+    fn workloads_are_in_the_metrics_only_where_they_are_counted() {
+        let telemetry = Telemetry::new(Facts::default(), None);
+        telemetry.board().account = Some(Account::default());
+        assert!(!render(&telemetry).unwrap().contains("workload"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod board;
 mod health;
 mod http;
 mod metrics;
+mod workloads;
 
 pub use board::{Board, Facts, Telemetry};
 pub use health::Health;

@@ -15,7 +15,7 @@ use kube_tcpstates::{
     filter::{PortRange, TraceFilter},
     kernel::{Options, load},
     outlet::{End, Finished, Offer, Outlet, Outlets, Queue, Stdout, Totals},
-    pipeline::{self, Outcome, Setup, Whereabouts},
+    pipeline::{self, Counting, Outcome, Setup, Whereabouts},
     plan::{IdScope, Outcomes, Plan, View},
     render::{Event, FormatOptions, ended::Ended, format},
 };
@@ -122,6 +122,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: None,
+        counting: Counting::Nothing,
     };
     let port = PortRange::new(address.port(), address.port()).unwrap();
     let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };

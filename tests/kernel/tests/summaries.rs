@@ -90,6 +90,11 @@ fn within(line: &Event) {
         let [mean, max] = ["mean_us", "max_us"].map(|which| number(&format!("{times}.{which}")));
         assert!(mean <= max && mean.is_some() == max.is_some(), "{line:?}");
     }
+    let quantiles = ["p50_us", "p99_us", "max_us"].map(|which| number(&format!("handshake.{which}")));
+    assert!(
+        quantiles.is_sorted() && quantiles.iter().all(|us| us.is_some() == quantiles[0].is_some()),
+        "{line:?}"
+    );
     assert!(line.must("tcpstates.summary.from") < line.must("time"), "{line:?}");
 }
 

@@ -15,7 +15,7 @@ use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{Mode, PortRange, TraceFilter};
 use kube_tcpstates::kernel::{Options, load};
 use kube_tcpstates::outlet::{End, Finished, Offer, Outlet, Outlets, Totals};
-use kube_tcpstates::pipeline::{self, Outcome, Running, Setup, Whereabouts};
+use kube_tcpstates::pipeline::{self, Counting, Outcome, Running, Setup, Whereabouts};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates::render::{Event, ended::Ended};
 use kube_tcpstates_events::{Line, Start, SummaryLine};
@@ -110,6 +110,7 @@ fn start(reader: &Reader, view: View) -> Running {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: None,
+        counting: Counting::Nothing,
     };
     pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }
