@@ -127,7 +127,10 @@ mod tests {
         account.see(&head("a", 7));
         account.finish(&head("a", 7));
         assert_eq!(account.see(&head("b", 1)), new([]));
-        assert_eq!(account.see(&head("c", 3)), new([Missing::Unfinished { run: "b".to_owned() }, gap_of("c", 2)]));
+        assert_eq!(
+            account.see(&head("c", 3)),
+            new([Missing::Unfinished { run: "b".to_owned() }, gap_of("c", 2)])
+        );
         // Two logs that are read one behind the other may overlap.
         assert_eq!(account.see(&head("a", 7)), Seen::Again);
         assert_eq!(account.close(), Some(Missing::Unfinished { run: "c".to_owned() }));

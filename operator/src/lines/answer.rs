@@ -57,11 +57,9 @@ impl Refusal {
                 "NotFound",
                 "the server could not find the requested resource".to_owned(),
             ),
-            Self::NoMethod => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                "lines can only be read: get".to_owned(),
-            ),
+            Self::NoMethod => {
+                (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "lines can only be read: get".to_owned())
+            }
             // The trace itself is an object of another group.
             Self::NoTrace(trace) => (
                 StatusCode::NOT_FOUND,
@@ -161,7 +159,10 @@ mod tests {
             let (status, object) = refusal.answer();
             assert_eq!(status.as_u16(), code);
             assert_eq!((&object["code"], &object["kind"]), (&json!(code), &json!("Status")));
-            assert_eq!((object["reason"].as_str(), object["message"].as_str()), (Some(reason), Some(message)));
+            assert_eq!(
+                (object["reason"].as_str(), object["message"].as_str()),
+                (Some(reason), Some(message))
+            );
         }
         assert_eq!(Refusal::TooMany(String::new()).answer().1["details"]["retryAfterSeconds"], AGAIN_AFTER_S);
     }

@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn a_crash_loop_does_not_fill_the_bundle() {
         let ours = certificate(2027);
-        let many: String = (0..AT_MOST + 5).map(|number| certificate(2028 + i32::try_from(number).unwrap())).collect();
+        let many: String =
+            (0..AT_MOST + 5).map(|number| certificate(2028 + i32::try_from(number).unwrap())).collect();
         let bundle = renewed(&many, std::slice::from_ref(&ours), now()).unwrap();
         assert_eq!(blocks(&bundle).count(), AT_MOST);
         assert!(holds(&bundle, &ours));

@@ -19,8 +19,13 @@ fn of_the_traces_that_a_line_names_the_readers_own_is_left() {
     let before = r#"{"time":"2026-11-27T07:08:11.713357122Z","tcpstates":{"type":"transition","schema":"tcpstates.dev/events/v1","run":"1035e3e9","seq":100,"old_state":"SYN_SENT","#;
     let behind = r#","role":"client"},"k8s":{"pod":{"label":{"b":"1","a":"\u001b"}}}}"#;
     assert_eq!(passed(&trace("bank", "all")).unwrap(), format!(r#"{before}"traces":["bank/all"]{behind}"#));
-    assert_eq!(passed(&cluster_trace("anywhere")).unwrap(), format!(r#"{before}"cluster_traces":["anywhere"]{behind}"#));
-    for foreign in [trace("bank", "al"), trace("shop", "all"), trace("hop", "refused"), trace("client", "client")] {
+    assert_eq!(
+        passed(&cluster_trace("anywhere")).unwrap(),
+        format!(r#"{before}"cluster_traces":["anywhere"]{behind}"#)
+    );
+    for foreign in
+        [trace("bank", "al"), trace("shop", "all"), trace("hop", "refused"), trace("client", "client")]
+    {
         assert_eq!(passed(&foreign), None, "{foreign}");
     }
     // A cluster trace called as a namespace is, or as what else stands on a line.
@@ -31,7 +36,10 @@ fn of_the_traces_that_a_line_names_the_readers_own_is_left() {
 
 #[test]
 fn a_namespaced_and_a_cluster_trace_are_not_taken_for_each_other() {
-    let line = |list: &str| LINE.replace(r#""cluster_traces":["anywhere"],"#, "").replace(r#""traces":["shop/refused","bank/all"]"#, list);
+    let line = |list: &str| {
+        LINE.replace(r#""cluster_traces":["anywhere"],"#, "")
+            .replace(r#""traces":["shop/refused","bank/all"]"#, list)
+    };
     let only = line(r#""traces":["anywhere"]"#);
     assert_eq!(Filter::new(&cluster_trace("anywhere")).pass(&only), None);
     let only = line(r#""cluster_traces":["shop/refused"]"#);
@@ -72,7 +80,8 @@ fn where_a_line_stands_is_read_whatever_the_order_of_its_members() {
     let sorted = serde_json::from_str::<Value>(LINE).unwrap().to_string();
     assert_ne!(sorted, LINE);
     assert_eq!(Head::of(&sorted), Some(head));
-    let log = r#"{"time":"t","tcpstates":{"type":"log","schema":"s","run":"r","level":"info","text":"\"seq\":1"}}"#;
+    let log =
+        r#"{"time":"t","tcpstates":{"type":"log","schema":"s","run":"r","level":"info","text":"\"seq\":1"}}"#;
     assert_eq!(Head::of(log).unwrap().seq, None);
     assert_eq!(Head::of(r#"{"tcpstates":{}}"#), None);
 }

@@ -38,7 +38,9 @@ pub(crate) struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stranger {
     /// No certificate: 401.
-    #[error("a client certificate of the API server's front proxy is required; ask the API server, not the operator")]
+    #[error(
+        "a client certificate of the API server's front proxy is required; ask the API server, not the operator"
+    )]
     NoCertificate,
     /// Of the right authority, with another name: 403.
     #[error("the client certificate's name {0:?} is none of the API server's (requestheader-allowed-names)")]

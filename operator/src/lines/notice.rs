@@ -99,8 +99,6 @@ pub(crate) enum End {
     Forbidden,
     /// The reader took nothing for a minute.
     Slow,
-    /// The operator ends. Another one answers.
-    Shutdown,
 }
 
 impl Notice {

@@ -104,13 +104,17 @@ impl Place {
         if !is_name(name) || !namespace.is_none_or(is_name) {
             return None;
         }
-        Some(Self::Lines(Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() }, subresource))
+        Some(Self::Lines(
+            Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() },
+            subresource,
+        ))
     }
 }
 
 /// Whether an object may be called so. On a line such a name needs no escape, so its text can be looked for.
 fn is_name(text: &str) -> bool {
-    let may_stand = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    let may_stand =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     !text.is_empty() && text.len() <= 253 && text.bytes().all(may_stand)
 }
 
@@ -186,7 +190,10 @@ mod tests {
     use super::*;
 
     fn lines(namespace: Option<&str>, name: &str, subresource: Subresource) -> Option<Place> {
-        Some(Place::Lines(Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() }, subresource))
+        Some(Place::Lines(
+            Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() },
+            subresource,
+        ))
     }
 
     #[test]
@@ -236,7 +243,10 @@ mod tests {
             ("sinceSeconds=5m", r#"sinceSeconds: "5m": it is a whole number from 1 to 2592000"#),
             ("limit=-1", r#"limit: "-1": it is a whole number from 1 to 1000000"#),
             ("limit=", r#"limit: "": it is a whole number from 1 to 1000000"#),
-            ("limit=99999999999999999999", r#"limit: "99999999999999999999": it is a whole number from 1 to 1000000"#),
+            (
+                "limit=99999999999999999999",
+                r#"limit: "99999999999999999999": it is a whole number from 1 to 1000000"#,
+            ),
             ("limit=1&limit=2", r#""limit": given twice"#),
             ("tail=1", r#""tail": no such parameter; there are follow, sinceSeconds and limit"#),
         ] {
