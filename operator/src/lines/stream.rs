@@ -251,3 +251,7 @@ fn add(piece: &mut Vec<u8>, line: &str) {
     piece.extend_from_slice(line.as_bytes());
     piece.push(b'\n');
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
