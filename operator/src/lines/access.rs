@@ -54,13 +54,12 @@ impl Access {
         subresource: Subresource,
     ) -> Result<(), Refusal> {
         let question = (caller.clone(), trace.clone(), subresource);
-        let allowed = match self.remembered(&question, Instant::now()) {
-            Some(allowed) => allowed,
-            None => {
-                let allowed = self.ask(&question).await?;
-                self.remember(question, allowed, Instant::now());
-                allowed
-            }
+        let allowed = if let Some(allowed) = self.remembered(&question, Instant::now()) {
+            allowed
+        } else {
+            let allowed = self.ask(&question).await?;
+            self.remember(question, allowed, Instant::now());
+            allowed
         };
         if allowed { Ok(()) } else { Err(Refusal::forbidden(&caller.user, trace, subresource)) }
     }

@@ -122,16 +122,9 @@ fn unescaped(key: &str) -> String {
     let mut place = 0;
     while let Some(&byte) = bytes.get(place) {
         let digits = key.get(place + 1..place + 3).filter(|_| byte == b'%');
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(escaped) => {
-                text.push(escaped);
-                place += 3;
-            }
-            None => {
-                text.push(byte);
-                place += 1;
-            }
-        }
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        text.push(escaped.unwrap_or(byte));
+        place += if escaped.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -58,8 +58,8 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "kube-tcpstates-lines")]
     pub lines_service: String,
 
-    /// Serving certificate, PEM, made and renewed by somebody else, who also keeps the APIService's caBundle; without
-    /// it, one of the operator's own making.
+    /// Serving certificate, PEM, made and renewed by somebody else, who also tells kube-apiserver to believe it;
+    /// without it, one of the operator's own making.
     #[arg(long, value_name = "FILE", requires = "lines_key")]
     pub lines_cert: Option<PathBuf>,
 

@@ -189,11 +189,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lines(namespace: Option<&str>, name: &str, subresource: Subresource) -> Option<Place> {
-        Some(Place::Lines(
-            Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() },
-            subresource,
-        ))
+    fn lines(namespace: Option<&str>, name: &str, subresource: Subresource) -> Place {
+        Place::Lines(Trace { namespace: namespace.map(str::to_owned), name: name.to_owned() }, subresource)
     }
 
     #[test]
@@ -206,13 +203,13 @@ mod tests {
             (base.to_owned(), Some(Place::Resources)),
             (
                 format!("{base}/namespaces/shop/tcpstatetraces/a.b-1/lines"),
-                lines(Some("shop"), "a.b-1", Subresource::Lines),
+                Some(lines(Some("shop"), "a.b-1", Subresource::Lines)),
             ),
             (
                 format!("{base}/namespaces/shop/tcpstatetraces/a/log"),
-                lines(Some("shop"), "a", Subresource::Log),
+                Some(lines(Some("shop"), "a", Subresource::Log)),
             ),
-            (format!("{base}/clustertcpstatetraces/a/lines"), lines(None, "a", Subresource::Lines)),
+            (format!("{base}/clustertcpstatetraces/a/lines"), Some(lines(None, "a", Subresource::Lines))),
             (format!("{base}/namespaces/shop/tcpstatetraces/a"), None),
             (format!("{base}/namespaces/shop/tcpstatetraces/a/status"), None),
             (format!("{base}/namespaces/shop/clustertcpstatetraces/a/lines"), None),
@@ -229,7 +226,7 @@ mod tests {
     #[test]
     fn parameters_are_read() {
         assert_eq!(Query::parse(""), Ok(Query::default()));
-        let all = Query { follow: true, since: Some(Duration::from_secs(300)), limit: Some(5) };
+        let all = Query { follow: true, since: Some(Duration::from_mins(5)), limit: Some(5) };
         assert_eq!(Query::parse("follow=true&sinceSeconds=300&limit=5&timeout=3s"), Ok(all));
         assert_eq!(Query::parse("follow").map(|query| query.follow), Ok(true));
         assert_eq!(Query::parse("follow=0").map(|query| query.follow), Ok(false));

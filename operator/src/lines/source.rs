@@ -21,7 +21,7 @@ use super::outlet::{Inlet, Said};
 /// An agent that does not answer holds up those who follow no longer.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 /// A log that has nothing for so long has shown all that there was.
-const CAUGHT_UP_AFTER: Duration = Duration::from_millis(250);
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
 /// Before a log is opened again, the first time; and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// A container that has just ended is not known to run again yet, so only what fails so often is told.
@@ -161,15 +161,11 @@ impl Reading {
     async fn open(&self, pass: Pass) -> Result<impl AsyncBufRead + use<>, String> {
         let parameters = self.parameters(pass);
         let mut opening = pin!(self.pods.log_stream(&self.pod.name, &parameters));
-        let opened = match tokio::time::timeout(OPENED_WITHIN, opening.as_mut()).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                if self.wanted.follow {
-                    self.inlet.catch_up();
-                }
-                opening.await
-            }
-        };
+        let soon = tokio::time::timeout(OPENED_WITHIN, opening.as_mut()).await;
+        if soon.is_err() && self.wanted.follow {
+            self.inlet.catch_up();
+        }
+        let opened = if let Ok(opened) = soon { opened } else { opening.await };
         opened.map_err(|error| reason_of(&error))
     }
 
@@ -197,16 +193,13 @@ impl Reading {
                     }
                 }
             };
-            match read.map_err(|error| error.to_string())? {
-                Some((stamp, text)) => self.take(stamp, text).await,
-                None => {
-                    if self.wanted.follow && pass == Pass::Current {
-                        self.inlet.catch_up();
-                    }
-                    return Ok(());
-                }
-            }
+            let Some((stamp, text)) = read.map_err(|error| error.to_string())? else { break };
+            self.take(stamp, text).await;
         }
+        if self.wanted.follow && pass == Pass::Current {
+            self.inlet.catch_up();
+        }
+        Ok(())
     }
 
     /// A line of the log: what of it the reader gets.
