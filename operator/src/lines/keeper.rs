@@ -142,12 +142,13 @@ impl Keeper {
             let present = decoded(present);
             let Some(bundle) = bundle::renewed(&present, &ours, Timestamp::now()) else { return Ok(()) };
             let patch = json!({
-                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-                "metadata": {"name": name, "resourceVersion": service.metadata.resource_version},
+                "metadata": {"resourceVersion": service.metadata.resource_version},
                 "spec": {"caBundle": k8s_openapi::ByteString(bundle.into_bytes())},
             });
-            let parameters = PatchParams::apply(MANAGER).force();
-            match services.patch(&name, &parameters, &Patch::Apply(&patch)).await {
+            let parameters =
+                PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            // Of the API server's own resources, those of this group know no server-side apply in 1.20: it panics.
+            match services.patch(&name, &parameters, &Patch::Merge(&patch)).await {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => {

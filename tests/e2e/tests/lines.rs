@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub(crate) const TESTS: crate::Tests = &[
     ("a_tenant_reads_the_lines_of_its_own_trace_and_of_no_other", own_lines),
-    ("who_follows_a_trace_is_told_what_is_missing_while_an_agent_restarts", followed),
+    ("who_follows_the_lines_of_a_trace_is_told_what_is_missing_while_an_agent_restarts", followed),
     ("the_lines_api_answers_the_api_server_alone", api_server_alone),
 ];
 
@@ -141,6 +141,7 @@ fn own_lines(cluster: &Cluster) -> Result<()> {
     assert_eq!(told, [(Some("end"), Some("complete"))], "{notices:?}");
     in_order(&lines);
     eprintln!("{} lines of the trace, {} of the agents in all", lines.len(), agents.new_lines("{")?.len());
+    eprintln!("{}\n{}", lines[0].0, notices[0].0);
 
     let (first, _) = read(&tenant, &path("lines-ours", "clients", "log?limit=7"))?;
     assert_eq!(first, lines[..7]);
@@ -278,6 +279,7 @@ fn followed(cluster: &Cluster) -> Result<()> {
     let told: Vec<_> =
         missing.iter().map(|line| (line.text("tcpstates.reason"), line.text("tcpstates.run"))).collect();
     assert_eq!(told, [(Some("unfinished"), Some(&*old_run))], "{missing:?}");
+    eprintln!("{}", missing[0].0);
     let lines: Vec<_> = follower.seen.iter().filter(|line| line.is("transition")).collect();
     let got: BTreeSet<_> = lines.iter().map(|line| number(line)).collect();
     assert_eq!(got.len(), lines.len(), "a line came twice");
