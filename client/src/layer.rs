@@ -15,7 +15,7 @@ use tower::{BoxError, Layer, Service, ServiceExt as _, buffer::Buffer};
 use crate::gate::Gate;
 use crate::resource::Resource;
 
-/// A whole answer takes no longer; of a watch, its beginning.
+/// A whole answer takes no longer; of a watch or a log, its beginning.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait for a connection.
 const BACKLOG: usize = 64;
@@ -159,12 +159,15 @@ impl GuardLayer {
     {
         let resource = Resource::of_path(request.uri().path(), self.resources);
         let watch = is_watch(request.uri().query());
+        let log = is_log(request.uri().path());
         self.gate.pass().await;
         let answered = tokio::time::timeout(ANSWER_WITHIN, async {
             let response = inner.oneshot(request).await?;
             let (head, body) = response.into_parts();
             let body = if watch && head.status.is_success() {
                 Answered::Watch { body, gate: Arc::clone(&self.gate) }
+            } else if log && head.status.is_success() {
+                Answered::Log(body)
             } else {
                 Answered::Whole(Full::new(body.collect().await.map_err(Into::into)?.to_bytes()))
             };
@@ -191,6 +194,11 @@ fn is_watch(query: Option<&str>) -> bool {
     query.unwrap_or_default().split('&').any(|pair| pair == "watch=true" || pair == "watch=1")
 }
 
+/// Whether it is for what a pod's container says: megabytes, or for as long as the container runs.
+fn is_log(path: &str) -> bool {
+    path.starts_with("/api/v1/namespaces/") && path.ends_with("/log")
+}
+
 /// The body of an answer.
 pub(crate) enum Answered<B> {
     /// All of it.
@@ -202,6 +210,8 @@ pub(crate) enum Answered<B> {
         /// The gate to tell.
         gate: Arc<Gate>,
     },
+    /// What a container says, as it comes. It ends with the container, which says nothing about the server.
+    Log(B),
 }
 
 impl<B> HttpBody for Answered<B>
@@ -224,20 +234,21 @@ where
                 }
                 polled.map_err(Into::into)
             }
+            Self::Log(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Watch { body, .. } => body.is_end_stream(),
+            Self::Watch { body, .. } | Self::Log(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Watch { body, .. } => body.size_hint(),
+            Self::Watch { body, .. } | Self::Log(body) => body.size_hint(),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
+use kube_tcpstates_client::ClientConfig;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::lines;
 
 /// Done.
 const DONE: u8 = 0;
@@ -20,6 +23,10 @@ pub struct Arguments {
     /// Where the API server is and who the operator is to it; without it, the service account of the pod.
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+
+    /// How lines are served.
+    #[command(flatten)]
+    pub lines: lines::Options,
 }
 
 /// Runs until it is told to end.
@@ -42,10 +49,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(_arguments: &Arguments) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
-    let outcome = runtime.block_on(async { ended().await });
+    let outcome = runtime.block_on(async {
+        let config = ClientConfig {
+            user_agent: concat!("kube-tcpstates-operator/", env!("CARGO_PKG_VERSION")),
+            kubeconfig: arguments.kubeconfig.as_deref(),
+            resources: &[],
+            on_answer: std::sync::Arc::new(|_| ()),
+        };
+        let client = config.client().await?;
+        tokio::select! {
+            outcome = ended() => outcome,
+            outcome = lines::serve(client, &arguments.lines) => outcome,
+        }
+    });
     // Requests that hang must not hold up the end.
     runtime.shutdown_background();
     outcome

@@ -8,6 +8,7 @@ mod cluster;
 mod connections;
 mod kinds;
 mod limits;
+mod lines;
 mod namespaces;
 mod open_sockets;
 mod outage;
@@ -62,6 +63,7 @@ const ALONE: &[Tests] = &[
     outage::TESTS,
     restart::TESTS,
     reading::TESTS,
+    lines::TESTS,
     slots::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
     size::TESTS,

@@ -9,6 +9,7 @@ use crate::image;
 
 const NAMESPACE: &str = "kube-tcpstates";
 const AGENT: &str = "kube-tcpstates-agent";
+const OPERATOR: &str = "kube-tcpstates-operator";
 const OVERLAYS: [&str; 4] = ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp"];
 
 fn workspace() -> Workspace {
@@ -139,6 +140,17 @@ fn the_first_comment_says_what_the_file_is_and_there_is_no_trace_in_it() {
         "ClusterRole",
         "ClusterRole",
         "DaemonSet",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "Deployment",
+        "Service",
+        "APIService",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "RoleBinding",
     ];
     assert_eq!(kinds, expected);
 }
@@ -175,13 +187,70 @@ fn the_agent_may_do_what_is_specified_and_nothing_else() {
     let objects = installer();
     assert_eq!(rights(&find(&objects, "ClusterRole", AGENT)), expected);
 
-    let bindings: Vec<_> =
-        objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding")).collect();
-    assert_eq!(bindings.len(), 1);
-    let subject = json!({ "kind": "ServiceAccount", "name": AGENT, "namespace": NAMESPACE });
-    assert_eq!(bindings[0]["subjects"], json!([subject]));
-    assert_eq!(bindings[0]["roleRef"]["name"], AGENT);
+    assert_eq!(roles_of(&objects, AGENT), [format!("ClusterRole {AGENT} in all")]);
     assert_eq!(pod(&objects)["serviceAccountName"], AGENT);
+}
+
+/// Each role that is bound to an account of ours, and where.
+fn roles_of(objects: &[Value], account: &str) -> Vec<String> {
+    let mut roles = Vec::new();
+    for object in objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding")) {
+        if object["subjects"]
+            == json!([{ "kind": "ServiceAccount", "name": account, "namespace": NAMESPACE }])
+        {
+            let place = object["metadata"]["namespace"].as_str().unwrap_or("all");
+            let role = |key: &str| object["roleRef"][key].as_str().unwrap().to_owned();
+            roles.push(format!("{} {} in {place}", role("kind"), role("name")));
+        }
+    }
+    roles
+}
+
+#[test]
+fn for_the_lines_api_the_operator_may_do_what_is_specified_and_nothing_else() {
+    let objects = installer();
+    let role = find(&objects, "ClusterRole", "kube-tcpstates-operator-lines");
+    assert_eq!(role["rules"][1]["resourceNames"], json!(["v1alpha1.lines.tcpstates.dev"]));
+    assert_eq!(role["rules"].as_array().unwrap().len(), 2);
+    let mut unnamed = role;
+    unnamed["rules"][1].as_object_mut().unwrap().remove("resourceNames");
+    let expected = [
+        "create authorization.k8s.io/subjectaccessreviews",
+        "get apiregistration.k8s.io/apiservices",
+        "patch apiregistration.k8s.io/apiservices",
+    ];
+    assert_eq!(rights(&unnamed), expected);
+    let roles = roles_of(&objects, OPERATOR);
+    for role in [
+        "ClusterRole kube-tcpstates-operator-lines in all",
+        "Role extension-apiserver-authentication-reader in kube-system",
+    ] {
+        assert!(roles.iter().any(|bound| bound == role), "{roles:?}");
+    }
+    assert_eq!(roles.len(), 4, "{roles:?}");
+    let pods = find(&objects, "Role", OPERATOR);
+    for right in ["get /pods/log", "list /pods", "watch /pods"] {
+        assert!(rights(&pods).iter().any(|given| given == right), "{right}");
+    }
+}
+
+#[test]
+fn the_lines_api_is_reached_at_the_operators_by_tls() {
+    let objects = installer();
+    let service = find(&objects, "Service", "kube-tcpstates-lines");
+    let api = &find(&objects, "APIService", "v1alpha1.lines.tcpstates.dev")["spec"];
+    assert_eq!(api["insecureSkipTLSVerify"], false);
+    assert!(api.get("caBundle").is_none(), "applying the installer again must not take the operators' away");
+    let port = &service["spec"]["ports"][0];
+    let reached = json!({ "name": "kube-tcpstates-lines", "namespace": NAMESPACE, "port": port["port"] });
+    assert_eq!(api["service"], reached);
+    let pod = &find(&objects, "Deployment", OPERATOR)["spec"]["template"];
+    let labels = pod["metadata"]["labels"].as_object().unwrap();
+    for (key, value) in service["spec"]["selector"].as_object().unwrap() {
+        assert_eq!(labels.get(key), Some(value));
+    }
+    let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+    assert!(ports.iter().any(|named| named["name"] == port["targetPort"] && named["containerPort"] == 9443));
 }
 
 #[test]
@@ -192,8 +261,11 @@ fn namespaced_traces_alone_aggregate_into_edit_and_view() {
         ("viewer", &["get", "list", "watch"]),
     ] {
         let role = find(&objects, "ClusterRole", &format!("tcpstates-{role}"));
-        let expected: Vec<_> =
+        let mut expected: Vec<_> =
             verbs.iter().map(|verb| format!("{verb} tcpstates.dev/tcpstatetraces")).collect();
+        expected.push("get lines.tcpstates.dev/tcpstatetraces/lines".to_owned());
+        expected.push("get lines.tcpstates.dev/tcpstatetraces/log".to_owned());
+        expected.sort();
         assert_eq!(rights(&role), expected);
     }
     let mut aggregated = Vec::new();
@@ -269,7 +341,9 @@ fn all_but_the_definitions_is_found_by_one_label_or_goes_with_the_namespace() {
         let is_labelled = metadata["labels"]["app.kubernetes.io/name"] == "kube-tcpstates";
         assert!(is_labelled, "{metadata}");
         let is_ours = metadata.get("namespace").is_none_or(|namespace| namespace == NAMESPACE);
-        assert!(is_ours, "{metadata}");
+        // Where the ConfigMap is that it is about.
+        let is_reader = object["kind"] == "RoleBinding" && metadata["namespace"] == "kube-system";
+        assert!(is_ours || is_reader, "{metadata}");
     }
     let enforced = &find(&installer(), "Namespace", NAMESPACE)["metadata"]["labels"];
     assert_eq!(enforced["pod-security.kubernetes.io/enforce"], "privileged");

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::daemon::Daemon;
 use super::network::API_SERVICE;
 use super::node::Node;
-use super::pki::{Pki, Use};
+use super::pki::{FRONT_PROXY, Pki, Use};
 use crate::kubectl::Kubectl;
 use crate::wait;
 
@@ -37,6 +37,7 @@ impl ControlPlane {
         );
         pki.issue("api-server", "/CN=kube-apiserver", Use::Server(&names))?;
         pki.issue("api-server-to-kubelet", "/O=system:masters/CN=kube-apiserver", Use::Client)?;
+        pki.issue_by(FRONT_PROXY, "front-proxy", "/CN=front-proxy-client", Use::Client)?;
         Ok(Self { api_server: node.start("apiserver", &api_server(node, pki))?, others: vec![etcd] })
     }
 
@@ -105,7 +106,18 @@ fn api_server(node: &Node, pki: &Pki) -> Command {
         "--service-account-issuer=https://kubernetes.default.svc",
         "--kubelet-preferred-address-types=InternalIP",
     ]);
+    // Aggregated APIs are reached at their pods: there is no kube-proxy.
+    server.args([
+        "--enable-aggregator-routing",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+    ]);
     for (flag, name) in [
+        ("requestheader-client-ca-file", "front-proxy-ca.crt"),
+        ("proxy-client-cert-file", "front-proxy.crt"),
+        ("proxy-client-key-file", "front-proxy.key"),
         ("tls-cert-file", "api-server.crt"),
         ("tls-private-key-file", "api-server.key"),
         ("client-ca-file", "ca.crt"),

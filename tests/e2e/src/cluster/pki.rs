@@ -14,6 +14,9 @@ pub struct Pki {
     server: String,
 }
 
+/// The authority whose certificates aggregated APIs know the API server by.
+pub const FRONT_PROXY: &str = "front-proxy-ca";
+
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Use<'a> {
@@ -28,26 +31,10 @@ impl Pki {
     pub fn new(directory: PathBuf, server: &str) -> Result<Self> {
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         let pki = Self { directory, server: server.to_owned() };
-        pki.openssl(&[
-            "req",
-            "-x509",
-            "-subj",
-            "/CN=kube-tcpstates e2e",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.crt",
-        ])?;
-        pki.openssl(&[
-            "req",
-            "-x509",
-            "-subj",
-            "/CN=service accounts",
-            "-keyout",
-            "tokens.key",
-            "-out",
-            "tokens.crt",
-        ])?;
+        pki.authority("ca", "/CN=kube-tcpstates e2e")?;
+        // Signs for the API server as the one who speaks for others, and for nobody else.
+        pki.authority(FRONT_PROXY, "/CN=kube-tcpstates e2e front proxy")?;
+        pki.authority("tokens", "/CN=service accounts")?;
         Ok(pki)
     }
 
@@ -56,10 +43,21 @@ impl Pki {
         self.directory.join(name)
     }
 
+    fn authority(&self, name: &str, subject: &str) -> Result<()> {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
+        self.openssl(&["req", "-x509", "-subj", subject, "-keyout", &key, "-out", &certificate])
+    }
+
     /// Leaves `NAME.key` and `NAME.crt`.
     pub fn issue(&self, name: &str, subject: &str, purpose: Use<'_>) -> Result<()> {
+        self.issue_by("ca", name, subject, purpose)
+    }
+
+    /// The same, signed by another authority.
+    pub fn issue_by(&self, authority: &str, name: &str, subject: &str, purpose: Use<'_>) -> Result<()> {
         let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
-        let mut arguments = vec!["req", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-subj", subject];
+        let (by, by_key) = (format!("{authority}.crt"), format!("{authority}.key"));
+        let mut arguments = vec!["req", "-x509", "-CA", &by, "-CAkey", &by_key, "-subj", subject];
         arguments.extend([
             "-keyout",
             &key,

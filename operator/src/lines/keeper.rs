@@ -1,0 +1,189 @@
+//! Keeps up what the server needs: whom to believe, what to show, and that kube-apiserver believes it in turn.
+//!
+//! ```text
+//!  ConfigMap kube-system/extension-apiserver-authentication ─► FrontProxy ─┐
+//!                                                                          ├─► Current ─► server
+//!  own certificate, or files ──────────────────────────────────────────────┘
+//!        └─► caBundle of the APIService, unless files
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::bundle;
+use super::certificate::{Certificate, Files};
+use super::identity::FrontProxy;
+use super::query::{GROUP, VERSION};
+
+const MANAGER: &str = "kube-tcpstates-operator";
+const CONFIG_MAP: &str = "extension-apiserver-authentication";
+/// How often all of it is looked at; and how soon again, when it did not work.
+const EVERY: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(2);
+/// A renewed certificate is shown once kube-apiserver has had time to read the bundle that holds it.
+const SHOWN_AFTER: Duration = Duration::from_mins(2);
+/// Two operators that write the bundle at the same time.
+const ATTEMPTS: u32 = 5;
+
+/// What the server works with now.
+pub(crate) struct Current {
+    /// Takes connections.
+    pub(crate) tls: Arc<ServerConfig>,
+    /// Believes what they say.
+    pub(crate) proxy: FrontProxy,
+}
+
+/// See the module.
+pub(crate) struct Keeper {
+    client: Client,
+    files: Option<Files>,
+    /// The names under which kube-apiserver reaches the server.
+    names: Vec<String>,
+    /// The one that is shown, and the one that will be.
+    certificates: Vec<(Certificate, Instant)>,
+    current: watch::Sender<Option<Arc<Current>>>,
+    said: Option<String>,
+}
+
+impl Keeper {
+    /// Nothing is there yet.
+    pub(crate) fn new(
+        client: Client,
+        files: Option<Files>,
+        names: Vec<String>,
+        current: watch::Sender<Option<Arc<Current>>>,
+    ) -> Self {
+        Self { client, files, names, certificates: Vec::new(), current, said: None }
+    }
+
+    /// For ever. Each trouble is logged once, and its end.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let trouble = self.look().await.err().map(|error| format!("{error:#}"));
+            match (&trouble, &self.said) {
+                (Some(trouble), said) if said.as_ref() != Some(trouble) => tracing::warn!("lines: {trouble}"),
+                (None, Some(_)) => tracing::info!("lines: in order again"),
+                _ => {}
+            }
+            let pause = if trouble.is_some() { AGAIN } else { EVERY };
+            self.said = trouble;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let proxy = self.front_proxy().await?;
+        let has_new = self.renew(Timestamp::now())?;
+        if self.files.is_none() {
+            self.tell_api_server().await?;
+        }
+        let is_known = self.current.borrow().as_ref().is_some_and(|current| current.proxy == proxy);
+        if has_new || !is_known {
+            let (certificate, _) = self.certificates.first().context("there is a certificate")?;
+            let tls = tls(&proxy, certificate)?;
+            self.current.send_replace(Some(Arc::new(Current { tls, proxy })));
+        }
+        Ok(())
+    }
+
+    async fn front_proxy(&self) -> anyhow::Result<FrontProxy> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "kube-system");
+        let map = maps
+            .get(CONFIG_MAP)
+            .await
+            .with_context(|| format!("read the ConfigMap kube-system/{CONFIG_MAP}"))?;
+        let proxy = FrontProxy::read(&map.data.unwrap_or_default());
+        proxy.map_err(anyhow::Error::msg).with_context(|| format!("the ConfigMap kube-system/{CONFIG_MAP}"))
+    }
+
+    /// Sees to the certificates; whether another one is to be shown from now on.
+    fn renew(&mut self, now: Timestamp) -> anyhow::Result<bool> {
+        if let Some(files) = &self.files {
+            let certificate = Certificate::read(files)?;
+            let is_shown = self.certificates.first().is_some_and(|(shown, _)| *shown == certificate);
+            self.certificates = vec![(certificate, Instant::now())];
+            return Ok(!is_shown);
+        }
+        let due = self.certificates.last().is_none_or(|(last, _)| last.renewed_at <= now);
+        if due {
+            self.certificates.push((Certificate::make(self.names.clone(), now)?, Instant::now()));
+        }
+        let is_next = self.certificates.get(1).is_some_and(|(_, since)| since.elapsed() >= SHOWN_AFTER);
+        if is_next {
+            self.certificates.remove(0);
+        }
+        Ok(is_next)
+    }
+
+    /// The bundle is read and written at one version: what another operator wrote meanwhile is not lost.
+    async fn tell_api_server(&self) -> anyhow::Result<()> {
+        let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
+        let services: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind));
+        let name = format!("{VERSION}.{GROUP}");
+        let ours: Vec<String> =
+            self.certificates.iter().map(|(certificate, _)| certificate.pem.clone()).collect();
+        for _ in 0..ATTEMPTS {
+            let service = services.get(&name).await.with_context(|| format!("read the APIService {name}"))?;
+            let present = service.data["spec"]["caBundle"].as_str().unwrap_or_default();
+            let present = decoded(present);
+            let Some(bundle) = bundle::renewed(&present, &ours, Timestamp::now()) else { return Ok(()) };
+            let patch = json!({
+                "metadata": {"resourceVersion": service.metadata.resource_version},
+                "spec": {"caBundle": k8s_openapi::ByteString(bundle.into_bytes())},
+            });
+            let parameters =
+                PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            // Of the API server's own resources, those of this group know no server-side apply in 1.20: it panics.
+            match services.patch(&name, &parameters, &Patch::Merge(&patch)).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("patch the caBundle of the APIService {name}"));
+                }
+            }
+        }
+        bail!("the caBundle of the APIService {name} changes too often")
+    }
+}
+
+/// Base64, as the API has bytes. What is not that holds no certificate.
+fn decoded(text: &str) -> String {
+    let bytes: Option<k8s_openapi::ByteString> = serde_json::from_value(json!(text)).ok();
+    bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()).unwrap_or_default()
+}
+
+/// TLS 1.3, and certificates of the front proxy's authority. Without one a connection is answered, by 401.
+fn tls(proxy: &FrontProxy, certificate: &Certificate) -> anyhow::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(proxy.authority.as_bytes()) {
+        roots
+            .add(authority.context("requestheader-client-ca-file")?)
+            .context("requestheader-client-ca-file")?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let verifier = verifier.allow_unauthenticated().build().context("requestheader-client-ca-file")?;
+    let (chain, key) = certificate.parse()?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("TLS 1.3")?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .context("the serving certificate")?;
+    Ok(Arc::new(config))
+}
