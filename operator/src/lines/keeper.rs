@@ -31,7 +31,7 @@ use super::query::{GROUP, VERSION};
 
 const MANAGER: &str = "kube-tcpstates-operator";
 const CONFIG_MAP: &str = "extension-apiserver-authentication";
-/// How often all of it is looked at; and how soon again, when it did not work.
+/// How often all of it is looked at; and how soon again, the first time that it did not work.
 const EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(2);
 /// A renewed certificate is shown once kube-apiserver has had time to read the bundle that holds it.
@@ -72,6 +72,7 @@ impl Keeper {
 
     /// For ever. Each trouble is logged once, and its end.
     pub(crate) async fn run(mut self) {
+        let mut again = AGAIN;
         loop {
             let trouble = self.look().await.err().map(|error| format!("{error:#}"));
             match (&trouble, &self.said) {
@@ -79,7 +80,8 @@ impl Keeper {
                 (None, Some(_)) => tracing::info!("lines: in order again"),
                 _ => {}
             }
-            let pause = if trouble.is_some() { AGAIN } else { EVERY };
+            let pause = if trouble.is_some() { again } else { EVERY };
+            again = if trouble.is_some() { (again * 2).min(EVERY) } else { AGAIN };
             self.said = trouble;
             tokio::time::sleep(pause).await;
         }
