@@ -73,8 +73,8 @@ impl Pipeline {
                 continue;
             }
             let name = match &resolved.owner {
-                Some(owner) => {
-                    Arc::clone(names.entry(owner.number()).or_insert_with(|| name(Some(owner), None)))
+                Some(known) => {
+                    Arc::clone(names.entry(known.number()).or_insert_with(|| name(Some(known), None)))
                 }
                 None => name(None, found.seen.cgroup_id),
             };

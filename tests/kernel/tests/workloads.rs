@@ -173,8 +173,8 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     for (figures, role, sent, received) in [(&of_web, "client", UP, DOWN), (&of_db, "server", DOWN, UP)] {
         let (side, of_role) = figures.roles().next().expect("there is one");
         assert_eq!(side, role);
-        let bytes = (of_role.sent as usize, of_role.received as usize);
-        assert_eq!(bytes, (CLOSED * sent, CLOSED * received), "{role}");
+        let expected = ((CLOSED * sent) as u64, (CLOSED * received) as u64);
+        assert_eq!((of_role.sent, of_role.received), expected, "{role}");
         assert_eq!(of_role.handshakes.count(), CLOSED as u64, "{role}");
     }
 
