@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     args::TopArguments,
@@ -115,7 +115,7 @@ async fn top(config: TopConfig, messages: &Messages) -> anyhow::Result<bool> {
     }
     let outcomes = (Outcomes::ANY, NEVER_NS);
     let plan = Plan::of_command_line(config.filter.clone(), outcomes, config.scope.clone(), None);
-    let (to, samples) = unbounded_channel();
+    let (counting, samples) = Counting::live(config.delay);
     let run = Run {
         id: RunId::random().context("making the run's id")?,
         view: Some(View { plan: Arc::new(plan), roster: None, refused: 0 }),
@@ -125,7 +125,7 @@ async fn top(config: TopConfig, messages: &Messages) -> anyhow::Result<bool> {
         identity_wait: Duration::ZERO,
         lines_per_second: 0,
         count: None,
-        counting: Counting::Live { every: config.delay, to },
+        counting,
         outlets: Some(Outlets::new(Box::new(Nowhere))),
     };
     session.start(kernel, mount, run)?;

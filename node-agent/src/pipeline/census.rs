@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
     alone::alone,
@@ -53,8 +53,14 @@ impl Counting {
         }
     }
 
+    /// For somebody who looks: the samples come so often.
+    pub fn live(every: Duration) -> (Self, UnboundedReceiver<Sample>) {
+        let (to, samples) = unbounded_channel();
+        (Self::Live { every, to }, samples)
+    }
+
     /// Who looks, if anybody does.
-    pub(super) fn live(self) -> Option<Live> {
+    pub(super) fn looker(self) -> Option<Live> {
         match self {
             Self::Live { to, .. } => Some(Live::new(to)),
             _ => None,

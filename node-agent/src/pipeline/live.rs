@@ -17,7 +17,7 @@ use crate::{
     open::{Found, Passing, What},
     render::escape,
     summary::{Common, Kept, Whose},
-    top::{Ended, Open, Sample},
+    top::{Ended, NOBODY, Open, Sample},
 };
 
 /// Longest name of an owner, columns of a terminal.
@@ -73,8 +73,8 @@ impl Pipeline {
                 continue;
             }
             let name = match &resolved.owner {
-                Some(owner) => {
-                    Arc::clone(names.entry(owner.number()).or_insert_with(|| name(Some(owner), None)))
+                Some(known) => {
+                    Arc::clone(names.entry(known.number()).or_insert_with(|| name(Some(known), None)))
                 }
                 None => name(None, found.seen.cgroup_id),
             };
@@ -122,6 +122,6 @@ fn of_open(seen: &Transition, owner: Arc<str>) -> Open {
 fn name(owner: Option<&Owner>, cgroup: Option<u64>) -> Arc<str> {
     let label = owner.and_then(Owner::label).or_else(|| cgroup.map(|id| format!("cgroup {id}")));
     let mut text = Vec::new();
-    escape::terminal(&mut text, label.as_deref().unwrap_or("-").as_bytes(), OWNER_MAX);
+    escape::terminal(&mut text, label.as_deref().unwrap_or(NOBODY).as_bytes(), OWNER_MAX);
     String::from_utf8_lossy(&text).into()
 }

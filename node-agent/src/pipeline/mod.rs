@@ -225,7 +225,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         rewalk: Rewalk::default(),
         reporter: Reporter::new(run, k8s),
         open,
-        live: counting.live(),
+        live: counting.looker(),
         requests,
         diagnostics,
         summary,

@@ -17,6 +17,9 @@ const OTHER: &str = "other";
 /// Labels of one series.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
+/// Name, meaning and value of a metric of which each series has one number.
+type Summed<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 /// Everything of all workloads.
 pub(super) fn by_workload(page: &mut Page<'_>, workloads: &Workloads) -> Result<(), Error> {
     ended(page, workloads)?;
@@ -34,7 +37,7 @@ fn ended(page: &mut Page<'_>, workloads: &Workloads) -> Result<(), Error> {
         of_role.outcomes().map(move |(outcome, count)| (with(&labels, "outcome", outcome.as_str()), count))
     });
     page.counters("workload_connections", "Connections that have ended, by how", outcomes)?;
-    let sums: [(&str, &str, fn(&OfRole) -> u64); 4] = [
+    let sums: [Summed<OfRole>; 4] = [
         ("workload_sent_bytes", "Payload sent and acknowledged, of connections that have ended", |of| {
             of.sent
         }),
@@ -60,7 +63,7 @@ fn open(page: &mut Page<'_>, workloads: &Workloads) -> Result<(), Error> {
     });
     page.gauges("workload_open_connections", "Connections that were open at the last look", None, states)?;
     let listeners = || all(workloads).filter_map(|(labels, figures)| Some((labels, figures.listening?)));
-    let sums: [(&str, &str, fn(&ListenerFigures) -> u64); 2] = [
+    let sums: [Summed<ListenerFigures>; 2] = [
         ("workload_listeners", "Listeners at the last look", |all| all.listeners),
         ("workload_accept_queue", "Connections that waited to be accepted then", |all| all.waiting),
     ];

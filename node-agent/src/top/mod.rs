@@ -13,6 +13,6 @@ mod screen;
 mod text;
 
 pub use model::{Act, Key, Model, Sort};
-pub use sample::{Ended, Open, Sample};
+pub use sample::{Ended, NOBODY, Open, Sample};
 pub use screen::draw;
 pub use text::plain;

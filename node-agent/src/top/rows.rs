@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::Role;
 
-use super::sample::{Open, Sample};
+use super::sample::{NOBODY, Open, Sample};
 use crate::summary::Sums;
 
 /// The side of the owner. In the order in which rows of one other end stand.
@@ -104,14 +104,39 @@ pub(super) fn rows(sample: &Sample) -> BTreeMap<About, Row> {
         let side = Side::of(open.role);
         rows.entry(about(open, side)).or_default().states.add(open.state);
     }
+    let owners = only_owners(&rows);
     for open in open().filter(|open| open.role.is_none()) {
-        // Of the two ports one is the server's: where there is a row of it, it belongs there.
-        let sides = [Side::Client, Side::Server].map(|side| about(open, side));
-        let known = sides.into_iter().find(|about| rows.contains_key(about));
-        let about = known.unwrap_or_else(|| about(open, Side::Unknown));
+        let about = of_passing(open, &rows, &owners);
         rows.entry(about).or_default().states.add(open.state);
     }
     rows
+}
+
+/// Whose the rows of an other end, port and side are; `None` where they are several owners'.
+type Owners = BTreeMap<(Option<IpAddr>, u16, Side), Option<Arc<str>>>;
+
+fn only_owners(rows: &BTreeMap<About, Row>) -> Owners {
+    let mut owners = Owners::new();
+    for (owner, peer, port, side) in rows.keys() {
+        let known = owners.entry((*peer, *port, *side));
+        known.and_modify(|other| *other = None).or_insert_with(|| Some(Arc::clone(owner)));
+    }
+    owners
+}
+
+/// The row of what its program has closed. Of the two ports one is the server's: where there is a row of it, it belongs
+/// there; if its owner is not known any more, where there is only one.
+fn of_passing(open: &Open, rows: &BTreeMap<About, Row>, owners: &Owners) -> About {
+    let sides = [Side::Client, Side::Server].map(|side| about(open, side));
+    let known = sides.into_iter().find_map(|(owner, peer, port, side)| {
+        if &*owner != NOBODY {
+            let about = (owner, peer, port, side);
+            return rows.contains_key(&about).then_some(about);
+        }
+        let only = owners.get(&(peer, port, side))?.clone()?;
+        Some((only, peer, port, side))
+    });
+    known.unwrap_or_else(|| about(open, Side::Unknown))
 }
 
 fn about(open: &Open, side: Side) -> About {
@@ -127,7 +152,7 @@ fn about(open: &Open, side: Side) -> About {
 mod tests {
     use super::{Side, States, rows};
     use crate::top::{
-        Open, Sample,
+        NOBODY, Open, Sample,
         model::support::{ended, open},
     };
     use kube_tcpstates_common::state::State;
@@ -166,6 +191,8 @@ mod tests {
                 passing("web", (40_000, 443)),
                 passing("db", (5432, 40_000)),
                 passing("other", (40_000, 443)),
+                passing(NOBODY, (40_002, 443)),
+                passing(NOBODY, (40_002, 80)),
             ]),
             ..Sample::default()
         };
@@ -176,9 +203,10 @@ mod tests {
         assert_eq!(
             waiting,
             [
+                (NOBODY.to_owned(), 0, Side::Unknown, 1),
                 ("db".to_owned(), 5432, Side::Server, 1),
                 ("other".to_owned(), 0, Side::Unknown, 1),
-                ("web".to_owned(), 443, Side::Client, 1),
+                ("web".to_owned(), 443, Side::Client, 2),
             ]
         );
     }

@@ -7,6 +7,9 @@ use kube_tcpstates_events::Role;
 
 use crate::summary::Sums;
 
+/// Stands for an owner of whom nothing is known.
+pub const NOBODY: &str = "-";
+
 /// Connections that have ended, of one owner, other end, port and side.
 #[derive(Clone, Debug)]
 pub struct Ended {

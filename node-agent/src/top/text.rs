@@ -104,9 +104,10 @@ fn join(values: impl Iterator<Item = String>, width: usize) -> String {
         let value = cut(&value, width);
         let before = if place == 0 { "" } else { " " };
         // A string takes every write.
-        let _ = match left {
-            true => write!(text, "{before}{value:<width$}"),
-            false => write!(text, "{before}{value:>width$}"),
+        let _ = if left {
+            write!(text, "{before}{value:<width$}")
+        } else {
+            write!(text, "{before}{value:>width$}")
         };
     }
     text

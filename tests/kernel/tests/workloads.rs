@@ -1,10 +1,10 @@
-//! Figures of workloads: what real connections of two pods add up to, what of them is open, and what a full accept queue
-//! drops.
+//! What is counted beside the lines. Figures of workloads: what real connections of two pods add up to, what of them is open,
+//! and what a full accept queue drops. Samples of a live view: the same, look by look.
 
 #![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,9 +17,10 @@ use kube_tcpstates::names::{Workload, WorkloadKind};
 use kube_tcpstates::outlet::{Nowhere, Outlets};
 use kube_tcpstates::pipeline::{self, Counting, Running, Setup, Whereabouts, task_hierarchy};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
-use kube_tcpstates::roster::{PodInfo, Roster};
+use kube_tcpstates::roster::{ContainerInfo, PodInfo, Roster};
+use kube_tcpstates::top::{Ended, Sample};
 use kube_tcpstates::workloads::{Figures, Workloads};
-use kube_tcpstates_events::{Line, Outcome, Start};
+use kube_tcpstates_events::{Line, Outcome, Role, Start};
 use kube_tcpstates_kernel_tests::cgroup::{CgroupTree, Container};
 use kube_tcpstates_kernel_tests::netns::{Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
@@ -40,6 +41,8 @@ fn pod(container: &Container, kind: WorkloadKind, workload: &str) -> PodInfo {
         namespace: "shop".to_owned(),
         name: format!("{workload}-0"),
         workload: Some(Workload { kind, name: workload.to_owned() }),
+        // What has no name yet waits for it, and is counted later.
+        containers: vec![ContainerInfo { name: "app".to_owned(), ids: vec![container.id.clone()] }],
         ..PodInfo::default()
     }
 }
@@ -56,7 +59,7 @@ fn view(namespaces: &[&Netns], pods: Vec<PodInfo>, mode: Mode, revision: u64) ->
     View { plan: Arc::new(plan), roster: Some(Arc::new(roster)), refused: 0 }
 }
 
-fn start(view: View) -> Running {
+fn start(view: View, counting: Counting) -> Running {
     let mount = Mount::find(None).ok();
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let setup = Setup {
@@ -74,7 +77,7 @@ fn start(view: View) -> Running {
         identity_wait: Duration::from_secs(2),
         lines_per_second: 0,
         count: None,
-        counting: Counting::Workloads { every: Duration::from_millis(200) },
+        counting,
     };
     pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }
@@ -136,7 +139,8 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     let to = server.listen("listener", (at.of(false), 0).into());
     let small = server.listen_for("small", (at.of(false), 0).into(), 1);
     let pods = || vec![pod(&web, WorkloadKind::Deployment, "web"), pod(&db, WorkloadKind::StatefulSet, "db")];
-    let running = start(view(&[&near, &far], pods(), Mode::Connections, 1));
+    let counting = Counting::Workloads { every: Duration::from_millis(200) };
+    let running = start(view(&[&near, &far], pods(), Mode::Connections, 1), counting);
     // What a listener drops is told from the first look on.
     wait(&running, "db", |figures| figures.listening.is_some());
 
@@ -153,18 +157,24 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
         }
     }
     let all = [("ESTABLISHED", OPEN as u64), ("TIME_WAIT", CLOSED as u64)].into();
-    let of_web = wait(&running, "web", |figures| states(figures) == all);
+    let made = |figures: &Figures, role, count: usize| {
+        outcomes(figures, role).iter().map(|(_, count)| count).sum::<u64>() >= count as u64
+    };
+    let of_web =
+        wait(&running, "web", |figures| states(figures) == all && made(figures, "client", CLOSED + REFUSED));
     let ended = [(Outcome::Closed, CLOSED as u64), (Outcome::Refused, REFUSED as u64)];
     assert_eq!(outcomes(&of_web, "client"), ended, "the trace asks for refused ones alone, and all count");
-    let of_db = wait(&running, "db", |figures| states(figures) == [("ESTABLISHED", OPEN as u64)].into());
+    let of_db = wait(&running, "db", |figures| {
+        states(figures) == [("ESTABLISHED", OPEN as u64)].into() && made(figures, "server", CLOSED)
+    });
     assert_eq!(outcomes(&of_db, "server"), [(Outcome::Closed, CLOSED as u64)]);
     let listening = of_db.listening.expect("it listens");
     assert_eq!((listening.listeners, listening.waiting, of_db.drops), (2, 3, 0));
     for (figures, role, sent, received) in [(&of_web, "client", UP, DOWN), (&of_db, "server", DOWN, UP)] {
         let (side, of_role) = figures.roles().next().expect("there is one");
         assert_eq!(side, role);
-        let bytes = (of_role.sent as usize, of_role.received as usize);
-        assert_eq!(bytes, (CLOSED * sent, CLOSED * received), "{role}");
+        let expected = ((CLOSED * sent) as u64, (CLOSED * received) as u64);
+        assert_eq!((of_role.sent, of_role.received), expected, "{role}");
         assert_eq!(of_role.handshakes.count(), CLOSED as u64, "{role}");
     }
 
@@ -181,6 +191,69 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     running.handle.view(view(&[&near, &far], pods(), Mode::Transitions, 2));
     let of_web = wait(&running, "web", |figures| states(figures).is_empty());
     assert_eq!(outcomes(&of_web, "client")[..], ended);
+    running.handle.stop();
+    running.join().expect("the pipeline did not panic");
+}
+
+#[test]
+fn samples_of_a_live_view_have_each_connection_once_and_all_that_is_open() {
+    require(&[]);
+    let (tree, netns) = (CgroupTree::new(), Netns::new());
+    let container = tree.container();
+    let (near, far) = (Place::container(&container).netns(&netns), Place::default().netns(&netns));
+    let (mut client, mut server) = (Puppet::start(&near), Puppet::start(&far));
+    let to = server.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
+    let inode = u32::try_from(netns.inode()).unwrap();
+    let filter = TraceFilter { mode: Mode::Summary, netns: Some([inode].into()), ..TraceFilter::default() };
+    let plan = Plan::of_command_line(filter, (Outcomes::ANY, 3_600_000_000_000), IdScope::default(), None);
+    let (counting, mut samples) = Counting::live(Duration::from_millis(200));
+    let running = start(View { plan: Arc::new(plan), roster: None, refused: 0 }, counting);
+    let first: Sample = samples.blocking_recv().unwrap();
+    assert_eq!((first.span_ns, first.ended.len(), first.open.unwrap().len()), (0, 0, 0));
+
+    for _ in 0..CLOSED {
+        exchange(&mut client, &mut server, to);
+    }
+    for _ in 0..REFUSED {
+        client.connect("r", SocketAddr::new(to.ip(), 9)).expect_err("nobody listens");
+    }
+    for number in 0..OPEN {
+        client.connect(&format!("open {number}"), to).expect("it listens");
+        server.accept(&format!("accepted {number}"), "listener");
+    }
+    let mut ended: BTreeMap<(bool, u16), (u64, u64, u64)> = BTreeMap::new();
+    let deadline = Instant::now() + PATIENCE;
+    let last = loop {
+        let sample = samples.blocking_recv().unwrap();
+        assert_eq!(sample.lost, 0);
+        for Ended { owner, port, role, sums, .. } in &sample.ended {
+            let is_client = *role == Some(Role::Client);
+            assert_eq!(container.id.starts_with(&**owner), is_client, "{owner}");
+            let sum = ended.entry((is_client, *port)).or_default();
+            *sum = (sum.0 + sums.connections, sum.1 + sums.failed(), sum.2 + sums.sent);
+        }
+        let all: u64 = ended.values().map(|(connections, ..)| connections).sum();
+        if all >= (2 * CLOSED + REFUSED) as u64 {
+            break samples.blocking_recv().unwrap();
+        }
+        assert!(Instant::now() < deadline, "{ended:?}");
+    };
+    let (closed, refused) = (CLOSED as u64, REFUSED as u64);
+    let expected = [
+        ((false, to.port()), (closed, 0, closed * DOWN as u64)),
+        ((true, 9), (refused, refused, 0)),
+        ((true, to.port()), (closed, 0, closed * UP as u64)),
+    ];
+    assert_eq!(ended, expected.into());
+    let mut open: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for one in last.open.iter().flatten() {
+        let state = one.state.name().expect("the kernel has a name for it");
+        *open.entry((one.role.map_or("", Role::as_str), state)).or_default() += 1;
+    }
+    let established = "ESTABLISHED";
+    assert_eq!(open[&("client", established)], OPEN);
+    assert_eq!(open[&("server", established)], OPEN);
+    assert_eq!(open[&("", "TIME_WAIT")], CLOSED);
     running.handle.stop();
     running.join().expect("the pipeline did not panic");
 }
