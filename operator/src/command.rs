@@ -1,10 +1,14 @@
 //! Arguments, and what a run sets up.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cluster::Cluster;
+use crate::lease::Candidate;
+use crate::telemetry::{self, Board};
 
 /// Done.
 const DONE: u8 = 0;
@@ -20,6 +24,18 @@ pub struct Arguments {
     /// Where the API server is and who the operator is to it; without it, the service account of the pod.
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the operator, where the Lease is that says which of several writes.
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "kube-tcpstates")]
+    pub namespace: String,
+
+    /// Name of this operator among several: its pod's.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "kube-tcpstates-operator")]
+    pub name: String,
+
+    /// Where /metrics, /livez and /readyz are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9465")]
+    pub metrics_addr: SocketAddr,
 }
 
 /// Runs until it is told to end.
@@ -42,13 +58,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(_arguments: &Arguments) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
-    let outcome = runtime.block_on(async { ended().await });
+    let outcome = runtime.block_on(operate(arguments));
     // Requests that hang must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Every operator watches and serves; the one that holds the Lease writes.
+async fn operate(arguments: &Arguments) -> anyhow::Result<()> {
+    let board = Board::default();
+    let cluster = Cluster::connect(arguments.kubeconfig.as_deref(), &board).await?;
+    let (address, telemetry) = telemetry::serve(arguments.metrics_addr, board).await?;
+    tracing::info!("metrics and probes on {address}");
+    // A container that is started anew has its pod's name, and must not take the lease for its own.
+    let identity = format!("{}_{:x}", arguments.name, jiff::Timestamp::now().as_microsecond());
+    let (mut candidate, term) = Candidate::new(cluster.client(), &arguments.namespace, &identity);
+    let mut status = cluster.follow(term, &identity);
+    tokio::select! {
+        () = candidate.run() => {}
+        () = status.run() => {}
+        () = telemetry => {}
+        ended = ended() => ended?,
+    }
+    // What is under way ends before another may begin.
+    status.end().await;
+    candidate.release().await;
+    Ok(())
 }
 
 /// SIGINT or SIGTERM has come.

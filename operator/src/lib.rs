@@ -8,8 +8,11 @@
 //!      └── Lease ◄──────────► lease
 //! ```
 
+pub mod cluster;
 pub mod command;
 pub mod fold;
+pub mod lease;
+pub mod telemetry;
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

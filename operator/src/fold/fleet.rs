@@ -1,6 +1,6 @@
 //! All that is known of traces, nodes and reports, and the status of each trace that follows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -28,6 +28,7 @@ const SEEN_WITHIN_BY_WALL: SignedDuration = SignedDuration::from_secs(30);
 
 /// What the watches tell.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one that waits is in a box as a whole")]
 pub enum Change {
     /// Of traces of a kind.
     Traces(TraceKind, Delta<Trace>),
@@ -72,27 +73,27 @@ pub struct Fleet {
     by_uid: HashMap<String, TraceKey>,
     nodes: BTreeMap<String, NodeSeen>,
     reports: HashMap<String, Heard>,
-    listed: Listed,
+    /// Those that have come.
+    listed: BTreeSet<List>,
     dirty: HashSet<TraceKey>,
     /// Traces that some node has not told of yet: any report may settle them.
     open: HashSet<TraceKey>,
     refused: HashSet<TraceKey>,
 }
 
-/// The lists that have come.
-#[derive(Debug, Default)]
-struct Listed {
-    namespaced: bool,
-    cluster: bool,
-    nodes: bool,
-    reports: bool,
+/// A list that must have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum List {
+    Traces,
+    ClusterTraces,
+    Nodes,
+    Reports,
 }
 
 impl Fleet {
     /// Whether every list has come: before that nothing can be said of anything.
     pub fn is_whole(&self) -> bool {
-        let Listed { namespaced, cluster, nodes, reports } = self.listed;
-        namespaced && cluster && nodes && reports
+        self.listed.len() == 4
     }
 
     /// Takes what a watch tells.
@@ -116,6 +117,11 @@ impl Fleet {
             seen.trace.status = status;
             self.dirty.insert(key.clone());
         }
+    }
+
+    /// Whether anything has come that may change a status.
+    pub fn has_changed(&self) -> bool {
+        self.is_whole() && !self.dirty.is_empty()
     }
 
     /// Traces whose status may have become another, and when time alone changes one next.
@@ -246,12 +252,16 @@ impl Fleet {
                 let there: HashSet<_> = traces.iter().map(|trace| trace.key.clone()).collect();
                 let is_gone = |key: &&TraceKey| key.kind() == kind && !there.contains(*key);
                 let gone: Vec<_> = self.traces.keys().filter(is_gone).cloned().collect();
-                gone.iter().for_each(|key| self.remove_trace(key));
-                traces.into_iter().for_each(|trace| self.add_trace(trace, now));
-                match kind {
-                    TraceKind::Namespaced => self.listed.namespaced = true,
-                    TraceKind::Cluster => self.listed.cluster = true,
+                for key in &gone {
+                    self.remove_trace(key);
                 }
+                for trace in traces {
+                    self.add_trace(trace, now);
+                }
+                self.listed.insert(match kind {
+                    TraceKind::Namespaced => List::Traces,
+                    TraceKind::Cluster => List::ClusterTraces,
+                });
             }
             Delta::Applied(trace) => self.add_trace(trace, now),
             Delta::Deleted(trace) => self.remove_trace(&trace.key),
@@ -277,7 +287,7 @@ impl Fleet {
             }
         }
         // What stands there may be of nodes whose reports have not come.
-        if self.listed.reports {
+        if self.listed.contains(&List::Reports) {
             counts.told(trace.status.counts.unwrap_or_default());
         }
         self.by_uid.insert(trace.uid.clone(), key.clone());
@@ -300,9 +310,13 @@ impl Fleet {
             Delta::Listed(nodes) => {
                 let there: HashSet<_> = nodes.iter().map(|node| node.name.clone()).collect();
                 let gone: Vec<_> = self.nodes.keys().filter(|name| !there.contains(*name)).cloned().collect();
-                gone.iter().for_each(|name| self.remove_node(name));
-                nodes.into_iter().for_each(|node| self.add_node(node, now));
-                self.listed.nodes = true;
+                for name in &gone {
+                    self.remove_node(name);
+                }
+                for node in nodes {
+                    self.add_node(node, now);
+                }
+                self.listed.insert(List::Nodes);
             }
             Delta::Applied(node) => self.add_node(node, now),
             Delta::Deleted(node) => self.remove_node(&node.name),
@@ -335,10 +349,14 @@ impl Fleet {
                 let there: HashSet<_> = reports.iter().map(|report| report.node.clone()).collect();
                 let gone: Vec<_> =
                     self.reports.keys().filter(|name| !there.contains(*name)).cloned().collect();
-                gone.iter().for_each(|name| self.remove_report(name));
-                let were_there = !self.listed.reports;
-                reports.into_iter().for_each(|report| self.add_report(report, were_there, now));
-                self.listed.reports = true;
+                for name in &gone {
+                    self.remove_report(name);
+                }
+                let were_there = !self.listed.contains(&List::Reports);
+                for report in reports {
+                    self.add_report(report, were_there, now);
+                }
+                self.listed.insert(List::Reports);
                 for seen in self.traces.values_mut() {
                     seen.counts.told(seen.trace.status.counts.unwrap_or_default());
                 }
@@ -389,13 +407,13 @@ impl Fleet {
 impl Fleet {
     /// Agents that have fallen silent; when the next does.
     fn note_silence(&mut self, now: Now) -> Option<Instant> {
-        let (mut next, mut changed) = (None, false);
+        let (mut next, mut changed): (Option<Instant>, _) = (None, false);
         for heard in self.reports.values_mut().filter(|heard| !heard.is_silent) {
             let at = heard.silent_at();
             if at <= now.clock {
                 (heard.is_silent, changed) = (true, true);
             } else {
-                next = earlier(next, at);
+                next = next.into_iter().chain([at]).min();
             }
         }
         if changed {
@@ -406,12 +424,12 @@ impl Fleet {
 
     /// Nodes that should have had a report by now; when the next should.
     fn note_coverage(&mut self, now: Now) -> Option<Instant> {
-        let (mut next, mut changed) = (None, false);
+        let (mut next, mut changed): (Option<Instant>, _) = (None, false);
         let Self { nodes, reports, .. } = self;
         for (name, node) in nodes.iter_mut().filter(|(_, node)| !node.is_late) {
             let at = node.since + SILENT_TRACING;
             if at > now.clock {
-                next = earlier(next, at);
+                next = next.into_iter().chain([at]).min();
             } else {
                 node.is_late = true;
                 changed |= !reports.contains_key(name);
@@ -434,7 +452,7 @@ impl Fleet {
                     self.dirty.insert(key.clone());
                 }
             } else {
-                next = earlier(next, now.at_wall(expires));
+                next = next.into_iter().chain([now.at_wall(expires)]).min();
             }
         }
         next
@@ -454,10 +472,6 @@ impl Fleet {
             self.refused = refused;
         }
     }
-}
-
-fn earlier(next: Option<Instant>, at: Instant) -> Option<Instant> {
-    Some(next.map_or(at, |next| next.min(at)))
 }
 
 /// For metrics.
