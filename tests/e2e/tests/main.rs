@@ -10,6 +10,7 @@ mod kinds;
 mod limits;
 mod namespaces;
 mod open_sockets;
+mod operator;
 mod outage;
 mod peers;
 mod reading;
@@ -61,6 +62,7 @@ const ALONE: &[Tests] = &[
     peers::TESTS,
     outage::TESTS,
     restart::TESTS,
+    operator::TESTS,
     reading::TESTS,
     slots::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.

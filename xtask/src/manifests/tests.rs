@@ -9,6 +9,7 @@ use crate::image;
 
 const NAMESPACE: &str = "kube-tcpstates";
 const AGENT: &str = "kube-tcpstates-agent";
+const OPERATOR: &str = "kube-tcpstates-operator";
 const OVERLAYS: [&str; 4] = ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp"];
 
 fn workspace() -> Workspace {
@@ -30,6 +31,10 @@ fn find(objects: &[Value], kind: &str, name: &str) -> Value {
 
 fn pod(objects: &[Value]) -> Value {
     find(objects, "DaemonSet", AGENT)["spec"]["template"]["spec"].clone()
+}
+
+fn operator(objects: &[Value]) -> Value {
+    find(objects, "Deployment", OPERATOR)["spec"]["template"]["spec"].clone()
 }
 
 /// The kustomize in kubectl; none on a machine without, or with one before 1.21, which knows no `patches`.
@@ -89,19 +94,21 @@ fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
-/// Group/resource and verb of every right in a role, in order.
+/// Verb, group/resource and, where it is for one object alone, its name, of every right in a role, in order.
 fn rights(role: &Value) -> Vec<String> {
     let texts = |list: &Value| -> Vec<String> {
         list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let mut rights = Vec::new();
     for rule in role["rules"].as_array().unwrap() {
-        let keys: Vec<_> = rule.as_object().unwrap().keys().collect();
+        let mut keys: Vec<_> = rule.as_object().unwrap().keys().collect();
+        keys.retain(|key| *key != "resourceNames");
         assert_eq!(keys, ["apiGroups", "resources", "verbs"], "a rule that is not about resources alone");
+        let of = rule["resourceNames"][0].as_str().map_or_else(String::new, |name| format!(" {name}"));
         for (group, resource) in texts(&rule["apiGroups"]).iter().flat_map(|group| {
             texts(&rule["resources"]).into_iter().map(move |resource| (group.clone(), resource))
         }) {
-            rights.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}")));
+            rights.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}{of}")));
         }
     }
     rights.sort();
@@ -136,9 +143,15 @@ fn the_first_comment_says_what_the_file_is_and_there_is_no_trace_in_it() {
         "ServiceAccount",
         "ClusterRole",
         "ClusterRoleBinding",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
         "ClusterRole",
         "ClusterRole",
         "DaemonSet",
+        "Deployment",
     ];
     assert_eq!(kinds, expected);
 }
@@ -175,13 +188,61 @@ fn the_agent_may_do_what_is_specified_and_nothing_else() {
     let objects = installer();
     assert_eq!(rights(&find(&objects, "ClusterRole", AGENT)), expected);
 
-    let bindings: Vec<_> =
-        objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding")).collect();
-    assert_eq!(bindings.len(), 1);
-    let subject = json!({ "kind": "ServiceAccount", "name": AGENT, "namespace": NAMESPACE });
-    assert_eq!(bindings[0]["subjects"], json!([subject]));
-    assert_eq!(bindings[0]["roleRef"]["name"], AGENT);
     assert_eq!(pod(&objects)["serviceAccountName"], AGENT);
+}
+
+#[test]
+fn the_operator_may_do_what_is_specified_and_nothing_else() {
+    let everywhere = [
+        "create events.k8s.io/events",
+        "list /nodes",
+        "list tcpstates.dev/clustertcpstatetraces",
+        "list tcpstates.dev/tcpstatenodes",
+        "list tcpstates.dev/tcpstatetraces",
+        "patch events.k8s.io/events",
+        "patch tcpstates.dev/clustertcpstatetraces/status",
+        "patch tcpstates.dev/tcpstatetraces/status",
+        "watch /nodes",
+        "watch tcpstates.dev/clustertcpstatetraces",
+        "watch tcpstates.dev/tcpstatenodes",
+        "watch tcpstates.dev/tcpstatetraces",
+    ];
+    let in_its_namespace = [
+        "create coordination.k8s.io/leases",
+        "get /pods",
+        "get /pods/log",
+        "get coordination.k8s.io/leases kube-tcpstates-operator",
+        "list /pods",
+        "list /pods/log",
+        "patch coordination.k8s.io/leases kube-tcpstates-operator",
+        "watch /pods",
+        "watch /pods/log",
+    ];
+    let objects = installer();
+    assert_eq!(rights(&find(&objects, "ClusterRole", OPERATOR)), everywhere);
+    let role = find(&objects, "Role", OPERATOR);
+    assert_eq!(role["metadata"]["namespace"], NAMESPACE);
+    assert_eq!(rights(&role), in_its_namespace);
+    assert_eq!(operator(&objects)["serviceAccountName"], OPERATOR);
+}
+
+#[test]
+fn each_program_has_its_own_rights_and_nobody_else_has_any() {
+    let mut given = Vec::new();
+    for object in installer() {
+        let kind = object["kind"].as_str().unwrap();
+        if kind.ends_with("Binding") {
+            let [subject] = &object["subjects"].as_array().unwrap()[..] else { panic!("{object}") };
+            let account = subject["name"].as_str().unwrap();
+            let expected = json!({ "kind": "ServiceAccount", "name": account, "namespace": NAMESPACE });
+            assert_eq!(*subject, expected);
+            assert_eq!(object["roleRef"]["name"], account);
+            given.push(format!("{kind} {account}"));
+        }
+    }
+    let expected =
+        [("ClusterRoleBinding", AGENT), ("ClusterRoleBinding", OPERATOR), ("RoleBinding", OPERATOR)];
+    assert_eq!(given, expected.map(|(kind, account)| format!("{kind} {account}")));
 }
 
 #[test]
@@ -232,6 +293,47 @@ fn the_agent_runs_with_exactly_the_security_context_specified() {
 }
 
 #[test]
+fn the_operator_gets_nothing_of_the_node_it_runs_on() {
+    let pod = operator(&installer());
+    let expected = json!({
+        "runAsNonRoot": true,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    assert_eq!(pod["containers"][0]["securityContext"], expected);
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    for absent in ["initContainers", "securityContext", "hostPID", "hostNetwork", "hostIPC", "volumes"] {
+        assert!(pod.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn two_operators_run_on_two_nodes_where_there_are_two() {
+    let objects = installer();
+    let (deployment, pod) = (find(&objects, "Deployment", OPERATOR), operator(&objects));
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"], *labels);
+    let apart = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(apart["podAffinityTerm"]["labelSelector"]["matchLabels"], *labels);
+    assert_eq!(apart["podAffinityTerm"]["topologyKey"], "kubernetes.io/hostname");
+    let container = &pod["containers"][0];
+    assert_eq!(container["command"], json!(["/kube-tcpstates-operator"]));
+    let port = |probe: &str| container[probe]["httpGet"].clone();
+    assert_eq!(port("livenessProbe"), json!({ "path": "/livez", "port": "metrics" }));
+    assert_eq!(port("readinessProbe"), json!({ "path": "/readyz", "port": "metrics" }));
+    // Writes under way and the Lease take up to 4 s each.
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > 8);
+    let resources = &container["resources"];
+    assert!(resources["limits"].get("memory").is_some() && resources["requests"].get("cpu").is_some());
+}
+
+#[test]
 fn every_linux_node_has_an_agent_that_nothing_throttles() {
     let objects = installer();
     let (daemon_set, pod) = (find(&objects, "DaemonSet", AGENT), pod(&objects));
@@ -253,10 +355,13 @@ fn every_linux_node_has_an_agent_that_nothing_throttles() {
 
 #[test]
 fn the_image_is_the_one_that_x_image_tags() {
-    let container = &pod(&installer())["containers"][0];
-    assert_eq!(container["image"], image::REFERENCE);
-    assert_eq!(container["imagePullPolicy"], "IfNotPresent");
-    assert_eq!(container["name"], "agent");
+    let objects = installer();
+    for (pod, name) in [(pod(&objects), "agent"), (operator(&objects), "operator")] {
+        let container = &pod["containers"][0];
+        assert_eq!(container["image"], image::REFERENCE);
+        assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(container["name"], name);
+    }
     let document = fs::read_to_string(workspace().root.join("docs/install.md")).unwrap();
     assert!(document.contains(image::REFERENCE), "docs/install.md names another image");
 }
