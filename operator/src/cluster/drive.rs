@@ -284,3 +284,7 @@ impl Driver {
         wake
     }
 }
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;

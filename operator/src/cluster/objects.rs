@@ -88,7 +88,8 @@ pub(super) fn reports(client: &Client) -> Watch<DynamicObject, Report, Message> 
         keep: |report| Report::from_api(&serde_json::to_value(report).ok()?),
         message: |delta| Message::Change(Box::new(Change::Reports(delta))),
         lists_again: false,
-        from_cache: true,
+        // In pages: a report may have 15 KiB, and there is one of each node.
+        from_cache: false,
     }
 }
 

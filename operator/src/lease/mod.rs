@@ -37,6 +37,12 @@ const EVERY: Duration = Duration::from_secs(2);
 pub struct Term(watch::Receiver<Option<Instant>>);
 
 impl Term {
+    /// One that a test decides about.
+    #[cfg(test)]
+    pub(crate) const fn of(held: watch::Receiver<Option<Instant>>) -> Self {
+        Self(held)
+    }
+
     /// Whether a write may begin now.
     pub fn may_write(&self, now: Instant) -> bool {
         self.0.borrow().is_some_and(|until| now < until)

@@ -89,7 +89,14 @@ fn refused(cluster: &Cluster) -> Result<()> {
     let (status, took) = operators.await_reason(("mistakes", "typo"), "Accepted", "Valid", PATIENCE)?;
     eprintln!("mended after {:.1} s", took.as_secs_f64());
     assert_eq!(status["observedGeneration"], 2);
-    Ok(())
+
+    agents.trace("mistakes", "typo", &wrong)?;
+    operators.await_reason(("mistakes", "typo"), "Accepted", "InvalidSpec", PATIENCE)?;
+    wait::until("the same Event tells it again", PATIENCE, || {
+        let events = operators.events("mistakes", "typo", "InvalidSpec")?;
+        let is_so = events.len() == 1 && events[0]["series"]["count"] == 2;
+        Ok(if is_so { Ok(()) } else { Err(json!(events).to_string()) })
+    })
 }
 
 fn expired(cluster: &Cluster) -> Result<()> {
