@@ -10,14 +10,12 @@ use kube_tcpstates_crds::status::{Condition, ConditionStatus, Counts};
 use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use tokio::time::Instant;
 
-use super::Now;
 use super::counts::Folded;
 use super::objects::{NodeObject, Report, Trace, TraceKey};
 use super::ready::{Verdict, accepted, condition, ready, whole};
 use super::standing::{Standing, Word};
+use super::{Now, bound};
 
-/// Traces that are acted on, in the whole cluster. The agents take no more either.
-const MAX_TRACES: usize = 4096;
 /// An agent that traces reports every minute, an idle one every ten. Whoever is silent for longer is not running.
 const SILENT_TRACING: Duration = Duration::from_mins(3);
 const SILENT_IDLE: Duration = Duration::from_mins(15);
@@ -138,8 +136,7 @@ impl Fleet {
     /// What the status of a trace should be. `None` for one that is gone.
     pub fn wanted(&mut self, key: &TraceKey, now: Now) -> Option<TraceStatus> {
         let seen = self.traces.get(key)?;
-        let too_many = self.refused.contains(key).then_some(MAX_TRACES);
-        let acceptance = accepted(&seen.trace, too_many);
+        let acceptance = accepted(&seen.trace, self.refused.contains(key));
         let is_accepted = acceptance.status == ConditionStatus::True;
         let standing = is_accepted.then(|| self.standing(seen, now));
         let verdict = match &standing {
@@ -199,12 +196,16 @@ impl Heard {
         if !report.is_whole {
             return false;
         }
-        if let (Some(observed), Some(version)) = (report.observed, seen.version) {
-            return observed >= version;
-        }
+        // Since when the trace is as it is, whoever came later does not know: only that it is not younger than it says.
         let by_wall =
             || report.written.is_some_and(|at| at.duration_since(seen.trace.changed) >= SEEN_WITHIN_BY_WALL);
-        if self.was_there { by_wall() } else { self.at >= seen.since + SEEN_WITHIN }
+        if self.was_there && by_wall() {
+            return true;
+        }
+        match (report.observed.of(seen.trace.key.kind()), seen.version) {
+            (Some(observed), Some(version)) => observed >= version,
+            _ => !self.was_there && self.at >= seen.since + SEEN_WITHIN,
+        }
     }
 }
 
@@ -458,15 +459,9 @@ impl Fleet {
         next
     }
 
-    /// Of too many traces the youngest are refused, on every node the same.
+    /// Traces for which there is no room.
     fn note_excess(&mut self) {
-        let mut refused = HashSet::new();
-        if self.traces.len() > MAX_TRACES {
-            let mut keys: Vec<_> =
-                self.traces.values().map(|seen| (seen.trace.created, &seen.trace.key)).collect();
-            keys.sort_unstable();
-            refused = keys.into_iter().skip(MAX_TRACES).map(|(_, key)| key.clone()).collect();
-        }
+        let refused = bound::refused(self.traces.values().map(|seen| &seen.trace));
         if refused != self.refused {
             self.dirty.extend(refused.symmetric_difference(&self.refused).cloned());
             self.refused = refused;

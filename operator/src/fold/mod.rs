@@ -9,6 +9,7 @@
 //! ```
 //! A report is believed about its own node, which its name tells, and about no other.
 
+mod bound;
 mod budget;
 mod counts;
 mod fleet;

@@ -52,6 +52,8 @@ pub struct Trace {
     pub changed: Timestamp,
     /// Where in the server's history this was read, if that can be compared.
     pub version: Option<u64>,
+    /// Bytes of its spec as text.
+    pub bytes: usize,
     /// Why its spec cannot be traced: reason and words.
     pub refusal: Option<(&'static str, String)>,
     /// How long it runs.
@@ -85,6 +87,7 @@ impl Trace {
             created,
             changed: spec_changed(metadata).map_or(created, |changed| changed.max(created)),
             version: text("resourceVersion").and_then(|version| version.parse().ok()),
+            bytes: object.get("spec").map_or(0, |spec| spec.to_string().len()),
             refusal,
             ttl,
             node_selector: spec.map(|spec| spec.node_selector).unwrap_or_default(),
@@ -174,6 +177,25 @@ pub struct Entry {
     pub counts: Counts,
 }
 
+/// Versions up to which an agent has seen traces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Observed {
+    traces: Option<String>,
+    cluster_traces: Option<String>,
+}
+
+impl Observed {
+    /// Of a kind, if it can be compared.
+    pub fn of(&self, kind: TraceKind) -> Option<u64> {
+        let version = match kind {
+            TraceKind::Namespaced => &self.traces,
+            TraceKind::Cluster => &self.cluster_traces,
+        };
+        version.as_ref()?.parse().ok()
+    }
+}
+
 /// What a node's agent reports: the status of its `TcpStateNode`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -183,8 +205,8 @@ pub struct Report {
     pub started: Option<Timestamp>,
     /// When it wrote this, by its own clock.
     pub written: Option<Timestamp>,
-    /// Up to where in the server's history it has seen traces.
-    pub observed: Option<u64>,
+    /// Up to where in the server's history it has seen traces of either kind.
+    pub observed: Observed,
     /// It traces something.
     pub is_tracing: bool,
     /// It has seen all that it watches: what it does not list is idle.
@@ -199,7 +221,7 @@ pub struct Report {
 struct Status {
     start_time: Option<String>,
     last_report_time: Option<String>,
-    observed: Option<Value>,
+    observed: Observed,
     traces_loaded: u32,
     traces_omitted: u32,
     conditions: Vec<Value>,
@@ -217,7 +239,7 @@ impl Report {
             node: object.pointer("/metadata/name")?.as_str()?.to_owned(),
             started: time(status.start_time),
             written: Some(time(status.last_report_time)?),
-            observed: status.observed.and_then(|version| version.as_str()?.parse().ok()),
+            observed: status.observed,
             is_tracing: status.traces_loaded > 0,
             is_whole: status.traces_omitted == 0 && !is_syncing,
             traces: entries.map(|entry| (entry.uid.clone(), entry)).collect(),

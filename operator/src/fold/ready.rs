@@ -25,15 +25,16 @@ const fn verdict(status: ConditionStatus, reason: &'static str, message: String)
 }
 
 /// Whether a trace is accepted.
-pub(super) fn accepted(trace: &Trace, too_many: Option<usize>) -> Verdict {
-    match (&trace.refusal, too_many) {
-        (Some((reason, words)), _) => verdict(ConditionStatus::False, reason, words.clone()),
-        (None, Some(most)) => {
-            let message =
-                format!("{most} traces that were made before it are in the cluster, as many as are acted on");
-            verdict(ConditionStatus::False, "TooMany", message)
+pub(super) fn accepted(trace: &Trace, is_too_many: bool) -> Verdict {
+    use ConditionStatus::{False, True};
+    match &trace.refusal {
+        // The agents look no further either.
+        _ if is_too_many => {
+            let words = "spec: is not looked at: there are too many traces, and others come before this one";
+            verdict(False, "TooMany", words.to_owned())
         }
-        (None, None) => verdict(ConditionStatus::True, "Valid", String::new()),
+        Some((reason, words)) => verdict(False, reason, words.clone()),
+        None => verdict(True, "Valid", String::new()),
     }
 }
 

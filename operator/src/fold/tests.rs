@@ -249,7 +249,7 @@ fn an_agent_that_says_how_far_it_has_seen_is_taken_at_its_word() {
         let mut scene = Scene::new(&["n1"], &all(), &[]);
         scene.pass(60);
         let mut told = report("n1", "2026-11-22T15:01:00Z", &[]);
-        told["status"]["observed"] = json!(observed);
+        told["status"]["observed"] = json!({"traces": observed, "clusterTraces": "9999"});
         scene.hear(&told);
         assert_eq!(scene.ready().0, expected, "{observed}");
     }

@@ -55,7 +55,9 @@ fn ready(cluster: &Cluster) -> Result<()> {
 
     // A trace of nobody: sure, because both agents have told.
     agents.trace("status", "nobody", &json!({"podSelector": {"matchLabels": {"app": "nobody"}}}))?;
-    let (status, took) = operators.await_reason(("status", "nobody"), "Ready", "NoMatchingPods", PATIENCE)?;
+    // Who has nothing new to tell tells it once a minute.
+    let patience = 2 * PATIENCE;
+    let (status, took) = operators.await_reason(("status", "nobody"), "Ready", "NoMatchingPods", patience)?;
     eprintln!("NoMatchingPods after {:.1} s", took.as_secs_f64());
     assert_eq!(status["nodes"]["summary"], "0/0");
     let windows = json!({"podSelector": {}, "nodeSelector": {"kubernetes.io/os": "windows"}});
