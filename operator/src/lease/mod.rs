@@ -3,7 +3,7 @@
 //! Whoever holds it renews it every two seconds and may begin a write for six seconds after the last renewal was sent;
 //! a write is given up after four. Whoever does not hold it takes it when it has seen it unchanged for twelve seconds, by
 //! its own clock. So nobody writes any more when another begins, whatever clocks say, and a holder that is killed is
-//! followed within sixteen seconds.
+//! followed within seventeen seconds.
 
 mod election;
 
