@@ -55,6 +55,7 @@ use crate::trace::TcpStateTraceSpec;
     printcolumn(
         name = "Limited",
         type_ = "integer",
+        priority = 1,
         json_path = ".status.counts.limited",
         description = "Transitions left out by the rate limit"
     ),

@@ -10,9 +10,10 @@ use crate::text;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TraceStatus {
-    /// Accepted tells whether the spec can be traced (reasons Valid, `InvalidSpec`). Ready tells whether transitions are
-    /// being traced (reasons Tracing, `NoMatchingPods`, `NoMatchingNodes`, `SlotsExhausted`, Degraded, Expired,
-    /// `AgentsUnavailable`).
+    /// Accepted tells whether the spec can be traced (reasons Valid, `InvalidSpec`, `UnsupportedByAgent`, `TooMany`). Ready
+    /// tells whether it is being traced on every node with a selected pod (reasons Tracing, `NoMatchingPods`,
+    /// `NoMatchingNodes`, `SlotsExhausted`, `NamespaceQuota`, Degraded, Expired, `AgentsUnavailable`, Pending, and those of
+    /// Accepted).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -23,7 +24,7 @@ pub struct TraceStatus {
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
 
-    /// Pods selected, on all nodes that reported.
+    /// Pods selected, on all nodes that report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<u32>,
 
@@ -31,7 +32,8 @@ pub struct TraceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
 
-    /// Transitions, added up over the nodes. An agent counts anew when it starts.
+    /// Transitions, added up over the nodes and over the starts of their agents. Written when they have doubled, or with
+    /// something else, or ten minutes later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
 
@@ -46,8 +48,8 @@ pub struct TraceStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["node"]))]
     pub failing_nodes: Vec<FailingNode>,
 
-    /// Nodes that run a selected pod but no agent that reports: at most ten of them, by name. nodes.uncovered has the
-    /// number.
+    /// Nodes that the trace is for and that have no agent that reports, so that nobody knows whether they run a selected pod:
+    /// at most ten of them, by name. nodes.uncovered has the number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::NodeName>", length(max = 10), extend("x-kubernetes-list-type" = "set"))]
     pub uncovered_nodes: Vec<String>,
@@ -112,10 +114,10 @@ pub struct NodeCounts {
     /// Nodes where the trace was refused, found no slot, or failed.
     pub failing: u32,
 
-    /// Nodes whose agent has not reported for three minutes.
+    /// Nodes with a selected pod whose agent has not reported for three minutes.
     pub unknown: u32,
 
-    /// Nodes that have never had an agent's report.
+    /// Nodes that the trace is for and that have no agent's report.
     pub uncovered: u32,
 }
 

@@ -64,6 +64,7 @@ use crate::text;
     printcolumn(
         name = "Limited",
         type_ = "integer",
+        priority = 1,
         json_path = ".status.counts.limited",
         description = "Transitions left out by the rate limit"
     ),

@@ -1,13 +1,16 @@
 //! Arguments, and what a run sets up.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
 use kube_tcpstates_client::ClientConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cluster::Cluster;
+use crate::lease::Candidate;
 use crate::lines;
+use crate::telemetry::{self, Board};
 
 /// Done.
 const DONE: u8 = 0;
@@ -23,6 +26,18 @@ pub struct Arguments {
     /// Where the API server is and who the operator is to it; without it, the service account of the pod.
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the operator, where the Lease is that says which of several writes.
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "kube-tcpstates")]
+    pub namespace: String,
+
+    /// Name of this operator among several: its pod's.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "kube-tcpstates-operator")]
+    pub name: String,
+
+    /// Where /metrics, /livez and /readyz are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9465")]
+    pub metrics_addr: SocketAddr,
 
     /// How lines are served.
     #[command(flatten)]
@@ -50,24 +65,61 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
-    let outcome = runtime.block_on(async {
-        let config = ClientConfig {
-            user_agent: concat!("kube-tcpstates-operator/", env!("CARGO_PKG_VERSION")),
-            kubeconfig: arguments.kubeconfig.as_deref(),
-            resources: &[],
-            on_answer: std::sync::Arc::new(|_| ()),
-        };
-        let client = config.client().await?;
-        tokio::select! {
-            outcome = ended() => outcome,
-            outcome = lines::serve(client, &arguments.lines) => outcome,
-        }
-    });
+    let runtime = new_runtime()?;
+    let of_lines = arguments.clone();
+    std::thread::Builder::new()
+        .name("lines".to_owned())
+        .spawn(move || serve_lines(&of_lines))
+        .context("starting a thread for lines")?;
+    let outcome = runtime.block_on(operate(arguments));
     // Requests that hang must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+fn new_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")
+}
+
+/// Lines have a thread and a connection of their own: thirty readers of a busy cluster must not make the leader late.
+/// Without them all else works.
+fn serve_lines(arguments: &Arguments) {
+    let outcome = new_runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let config = ClientConfig {
+                user_agent: concat!("kube-tcpstates-operator/", env!("CARGO_PKG_VERSION")),
+                kubeconfig: arguments.kubeconfig.as_deref(),
+                resources: &[],
+                on_answer: std::sync::Arc::new(|_| ()),
+            };
+            lines::serve(config.client().await?, &arguments.lines).await
+        })
+    });
+    if let Err(error) = outcome {
+        tracing::error!("no lines are served: {error:#}");
+    }
+}
+
+/// Every operator watches and serves; the one that holds the Lease writes.
+async fn operate(arguments: &Arguments) -> anyhow::Result<()> {
+    let board = Board::default();
+    let cluster = Cluster::connect(arguments.kubeconfig.as_deref(), &board).await?;
+    let (address, telemetry) = telemetry::serve(arguments.metrics_addr, board).await?;
+    tracing::info!("metrics and probes on {address}");
+    // A container that is started anew has its pod's name, and must not take the lease for its own.
+    let identity = format!("{}_{:x}", arguments.name, jiff::Timestamp::now().as_microsecond());
+    let (mut candidate, term) = Candidate::new(cluster.client(), &arguments.namespace, &identity);
+    let mut status = cluster.follow(term, &identity);
+    tokio::select! {
+        () = candidate.run() => {}
+        () = status.run() => {}
+        () = telemetry => {}
+        ended = ended() => ended?,
+    }
+    // What is under way ends before another may begin.
+    status.end().await;
+    candidate.release().await;
+    Ok(())
 }
 
 /// SIGINT or SIGTERM has come.

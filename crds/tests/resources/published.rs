@@ -135,7 +135,7 @@ fn names_scopes_and_columns_are_those_of_the_specification() {
         let shown = columns.iter().filter(|column| column.get("priority").is_none());
         shown.map(|column| column["name"].as_str().unwrap().to_uppercase()).collect::<Vec<_>>().join(" ")
     };
-    let trace = "READY PODS NODES EVENTS LOST LIMITED EXPIRES AGE";
+    let trace = "READY PODS NODES EVENTS LOST EXPIRES AGE";
     for ((plural, definition), (scope, kind, short, shown)) in definitions().into_iter().zip([
         ("Namespaced", "TcpStateTrace", "tst", trace),
         ("Cluster", "ClusterTcpStateTrace", "ctst", trace),

@@ -22,6 +22,7 @@ pub mod compare;
 pub mod flood;
 pub mod kubectl;
 pub mod line;
+pub mod operator;
 pub mod report;
 pub mod scene;
 pub mod stand_in;

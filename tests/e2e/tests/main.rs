@@ -11,6 +11,7 @@ mod limits;
 mod lines;
 mod namespaces;
 mod open_sockets;
+mod operator;
 mod outage;
 mod peers;
 mod reading;
@@ -62,6 +63,7 @@ const ALONE: &[Tests] = &[
     peers::TESTS,
     outage::TESTS,
     restart::TESTS,
+    operator::TESTS,
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,

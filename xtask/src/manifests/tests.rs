@@ -33,6 +33,10 @@ fn pod(objects: &[Value]) -> Value {
     find(objects, "DaemonSet", AGENT)["spec"]["template"]["spec"].clone()
 }
 
+fn operator(objects: &[Value]) -> Value {
+    find(objects, "Deployment", OPERATOR)["spec"]["template"]["spec"].clone()
+}
+
 /// The kustomize in kubectl; none on a machine without, or with one before 1.21, which knows no `patches`.
 fn kustomized(directory: &str) -> Option<Vec<Value>> {
     let kubectl = |arguments: &[&str]| {
@@ -90,19 +94,21 @@ fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
-/// Group/resource and verb of every right in a role, in order.
+/// Verb, group/resource and, where it is for one object alone, its name, of every right in a role, in order.
 fn rights(role: &Value) -> Vec<String> {
     let texts = |list: &Value| -> Vec<String> {
         list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let mut rights = Vec::new();
     for rule in role["rules"].as_array().unwrap() {
-        let keys: Vec<_> = rule.as_object().unwrap().keys().collect();
+        let mut keys: Vec<_> = rule.as_object().unwrap().keys().collect();
+        keys.retain(|key| *key != "resourceNames");
         assert_eq!(keys, ["apiGroups", "resources", "verbs"], "a rule that is not about resources alone");
+        let of = rule["resourceNames"][0].as_str().map_or_else(String::new, |name| format!(" {name}"));
         for (group, resource) in texts(&rule["apiGroups"]).iter().flat_map(|group| {
             texts(&rule["resources"]).into_iter().map(move |resource| (group.clone(), resource))
         }) {
-            rights.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}")));
+            rights.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}{of}")));
         }
     }
     rights.sort();
@@ -137,14 +143,14 @@ fn the_first_comment_says_what_the_file_is_and_there_is_no_trace_in_it() {
         "ServiceAccount",
         "ClusterRole",
         "ClusterRoleBinding",
-        "ClusterRole",
-        "ClusterRole",
-        "DaemonSet",
         "ServiceAccount",
         "ClusterRole",
         "ClusterRoleBinding",
         "Role",
         "RoleBinding",
+        "ClusterRole",
+        "ClusterRole",
+        "DaemonSet",
         "Deployment",
         "Service",
         "APIService",
@@ -187,7 +193,6 @@ fn the_agent_may_do_what_is_specified_and_nothing_else() {
     let objects = installer();
     assert_eq!(rights(&find(&objects, "ClusterRole", AGENT)), expected);
 
-    assert_eq!(roles_of(&objects, AGENT), [format!("ClusterRole {AGENT} in all")]);
     assert_eq!(pod(&objects)["serviceAccountName"], AGENT);
 }
 
@@ -220,14 +225,6 @@ fn for_the_lines_api_the_operator_may_do_what_is_specified_and_nothing_else() {
         "patch apiregistration.k8s.io/apiservices",
     ];
     assert_eq!(rights(&unnamed), expected);
-    let roles = roles_of(&objects, OPERATOR);
-    for role in [
-        "ClusterRole kube-tcpstates-operator-lines in all",
-        "Role extension-apiserver-authentication-reader in kube-system",
-    ] {
-        assert!(roles.iter().any(|bound| bound == role), "{roles:?}");
-    }
-    assert_eq!(roles.len(), 4, "{roles:?}");
     let pods = find(&objects, "Role", OPERATOR);
     for right in ["get /pods/log", "list /pods", "watch /pods"] {
         assert!(rights(&pods).iter().any(|given| given == right), "{right}");
@@ -251,6 +248,56 @@ fn the_lines_api_is_reached_at_the_operators_by_tls() {
     }
     let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
     assert!(ports.iter().any(|named| named["name"] == port["targetPort"] && named["containerPort"] == 9443));
+}
+
+#[test]
+fn the_operator_may_do_what_is_specified_and_nothing_else() {
+    let everywhere = [
+        "create events.k8s.io/events",
+        "list /nodes",
+        "list tcpstates.dev/clustertcpstatetraces",
+        "list tcpstates.dev/tcpstatenodes",
+        "list tcpstates.dev/tcpstatetraces",
+        "patch events.k8s.io/events",
+        "patch tcpstates.dev/clustertcpstatetraces/status",
+        "patch tcpstates.dev/tcpstatetraces/status",
+        "watch /nodes",
+        "watch tcpstates.dev/clustertcpstatetraces",
+        "watch tcpstates.dev/tcpstatenodes",
+        "watch tcpstates.dev/tcpstatetraces",
+    ];
+    let in_its_namespace = [
+        "create coordination.k8s.io/leases",
+        "get /pods",
+        "get /pods/log",
+        "get coordination.k8s.io/leases kube-tcpstates-operator",
+        "list /pods",
+        "list /pods/log",
+        "patch coordination.k8s.io/leases kube-tcpstates-operator",
+        "watch /pods",
+        "watch /pods/log",
+    ];
+    let objects = installer();
+    assert_eq!(rights(&find(&objects, "ClusterRole", OPERATOR)), everywhere);
+    let role = find(&objects, "Role", OPERATOR);
+    assert_eq!(role["metadata"]["namespace"], NAMESPACE);
+    assert_eq!(rights(&role), in_its_namespace);
+    assert_eq!(operator(&objects)["serviceAccountName"], OPERATOR);
+}
+
+#[test]
+fn each_program_has_its_own_rights_and_nobody_else_has_any() {
+    let objects = installer();
+    let of_operator = [
+        format!("ClusterRole {OPERATOR} in all"),
+        format!("Role {OPERATOR} in {NAMESPACE}"),
+        format!("ClusterRole {OPERATOR}-lines in all"),
+        "Role extension-apiserver-authentication-reader in kube-system".to_owned(),
+    ];
+    assert_eq!(roles_of(&objects, AGENT), [format!("ClusterRole {AGENT} in all")]);
+    assert_eq!(roles_of(&objects, OPERATOR), of_operator);
+    let bindings = objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding"));
+    assert_eq!(bindings.count(), 1 + of_operator.len());
 }
 
 #[test]
@@ -304,6 +351,47 @@ fn the_agent_runs_with_exactly_the_security_context_specified() {
 }
 
 #[test]
+fn the_operator_gets_nothing_of_the_node_it_runs_on() {
+    let pod = operator(&installer());
+    let expected = json!({
+        "runAsNonRoot": true,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    assert_eq!(pod["containers"][0]["securityContext"], expected);
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    for absent in ["initContainers", "securityContext", "hostPID", "hostNetwork", "hostIPC", "volumes"] {
+        assert!(pod.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn two_operators_run_on_two_nodes_where_there_are_two() {
+    let objects = installer();
+    let (deployment, pod) = (find(&objects, "Deployment", OPERATOR), operator(&objects));
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"], *labels);
+    let apart = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(apart["podAffinityTerm"]["labelSelector"]["matchLabels"], *labels);
+    assert_eq!(apart["podAffinityTerm"]["topologyKey"], "kubernetes.io/hostname");
+    let container = &pod["containers"][0];
+    assert_eq!(container["command"], json!(["/kube-tcpstates-operator"]));
+    let port = |probe: &str| container[probe]["httpGet"].clone();
+    assert_eq!(port("livenessProbe"), json!({ "path": "/livez", "port": "metrics" }));
+    assert_eq!(port("readinessProbe"), json!({ "path": "/readyz", "port": "metrics" }));
+    // Writes under way and the Lease take up to 4 s each.
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > 8);
+    let resources = &container["resources"];
+    assert!(resources["limits"].get("memory").is_some() && resources["requests"].get("cpu").is_some());
+}
+
+#[test]
 fn every_linux_node_has_an_agent_that_nothing_throttles() {
     let objects = installer();
     let (daemon_set, pod) = (find(&objects, "DaemonSet", AGENT), pod(&objects));
@@ -325,10 +413,13 @@ fn every_linux_node_has_an_agent_that_nothing_throttles() {
 
 #[test]
 fn the_image_is_the_one_that_x_image_tags() {
-    let container = &pod(&installer())["containers"][0];
-    assert_eq!(container["image"], image::REFERENCE);
-    assert_eq!(container["imagePullPolicy"], "IfNotPresent");
-    assert_eq!(container["name"], "agent");
+    let objects = installer();
+    for (pod, name) in [(pod(&objects), "agent"), (operator(&objects), "operator")] {
+        let container = &pod["containers"][0];
+        assert_eq!(container["image"], image::REFERENCE);
+        assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(container["name"], name);
+    }
     let document = fs::read_to_string(workspace().root.join("docs/install.md")).unwrap();
     assert!(document.contains(image::REFERENCE), "docs/install.md names another image");
 }

@@ -1,0 +1,168 @@
+//! What is known of how the operator does. Written by whoever does something, read by whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube_tcpstates_client::{Answer, Resource};
+use tokio::time::Instant;
+
+use crate::cluster::resources::WATCHED;
+
+/// The loop turns every five seconds at least, or something hangs.
+const ALIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Shared by all who write and read it.
+#[derive(Clone, Debug)]
+pub struct Board(Arc<Mutex<State>>);
+
+/// What stands on it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) leads: bool,
+    pub(super) queue: usize,
+    pub(super) traces: usize,
+    pub(super) nodes: usize,
+    pub(super) reporting: usize,
+    pub(super) writes: BTreeMap<&'static str, u64>,
+    pub(super) events: BTreeMap<&'static str, u64>,
+    pub(super) requests: BTreeMap<(&'static str, &'static str), u64>,
+    pub(super) syncs: BTreeMap<Resource, Sync>,
+    turned: Instant,
+}
+
+/// Of one watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sync {
+    has_come: bool,
+    is_broken: bool,
+}
+
+impl Sync {
+    pub(super) const fn in_sync(self) -> bool {
+        self.has_come && !self.is_broken
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            leads: false,
+            queue: 0,
+            traces: 0,
+            nodes: 0,
+            reporting: 0,
+            writes: ["ok", "gone", "busy", "failed"].map(|outcome| (outcome, 0)).into(),
+            events: ["ok", "gone", "busy", "failed"].map(|outcome| (outcome, 0)).into(),
+            requests: BTreeMap::new(),
+            syncs: WATCHED.map(|resource| (resource, Sync::default())).into(),
+            turned: Instant::now(),
+        })))
+    }
+}
+
+impl Board {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked while it held the lock has left numbers, at worst.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loop has turned.
+    pub fn turned(
+        &self,
+        leads: bool,
+        queue: usize,
+        (traces, nodes, reporting): (usize, usize, usize),
+        now: Instant,
+    ) {
+        let mut state = self.state();
+        state.leads = leads;
+        state.queue = queue;
+        (state.traces, state.nodes, state.reporting) = (traces, nodes, reporting);
+        state.turned = now;
+    }
+
+    /// A watch brought something, or was started anew; `is_list`: all there is.
+    pub fn works(&self, resource: Resource, is_list: bool) {
+        if let Some(sync) = self.state().syncs.get_mut(&resource) {
+            sync.is_broken = false;
+            sync.has_come |= is_list;
+        }
+    }
+
+    /// A list or watch does not work.
+    pub fn broken(&self, resource: Resource) {
+        if let Some(sync) = self.state().syncs.get_mut(&resource) {
+            sync.is_broken = true;
+        }
+    }
+
+    /// The API server answered, or did not.
+    pub fn answered(&self, answer: Answer) {
+        let key = (answer.resource_label(), answer.ending.code());
+        *self.state().requests.entry(key).or_default() += 1;
+    }
+
+    /// A status was written, or not.
+    pub fn wrote(&self, outcome: &'static str) {
+        *self.state().writes.entry(outcome).or_default() += 1;
+    }
+
+    /// An Event was made, or not.
+    pub fn announced(&self, outcome: &'static str) {
+        *self.state().events.entry(outcome).or_default() += 1;
+    }
+
+    /// What `/livez` says.
+    pub(super) fn live(&self, now: Instant) -> Result<(), String> {
+        let since = now.saturating_duration_since(self.state().turned);
+        if since <= ALIVE_WITHIN {
+            return Ok(());
+        }
+        Err(format!("the loop has not turned for {} s", since.as_secs()))
+    }
+
+    /// What `/readyz` says. What has come once stays known while the API server is away.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        let state = self.state();
+        let missing = state.syncs.iter().filter(|(_, sync)| !sync.has_come);
+        let missing: Vec<_> = missing.map(|(resource, _)| resource.plural()).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("not listed yet: {}", missing.join(", "))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::Board;
+    use crate::cluster::resources::{NODES, WATCHED};
+
+    #[test]
+    fn it_is_ready_once_every_list_has_come_and_stays_so() {
+        let board = Board::default();
+        for resource in WATCHED {
+            assert!(board.ready().unwrap_err().contains(resource.plural()));
+            board.works(resource, false);
+            assert!(board.ready().is_err(), "a watch that started has brought nothing");
+            board.works(resource, true);
+        }
+        assert_eq!(board.ready(), Ok(()));
+        board.broken(NODES);
+        assert_eq!(board.ready(), Ok(()));
+        assert!(!board.state().syncs[&NODES].in_sync());
+    }
+
+    #[test]
+    fn a_loop_that_does_not_turn_is_not_alive() {
+        let (board, now) = (Board::default(), Instant::now());
+        board.turned(false, 0, (0, 0, 0), now);
+        assert_eq!(board.live(now + Duration::from_secs(30)), Ok(()));
+        assert_eq!(
+            board.live(now + Duration::from_secs(31)).unwrap_err(),
+            "the loop has not turned for 31 s"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The HTTP server of metrics and probes. Everybody in the cluster may reach it, so nobody may hold it: one request a
+//! connection, a limit on its time, and the oldest connection makes room for the newest.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::{Board, metrics};
+
+/// Connections at one time.
+const CONNECTIONS: usize = 32;
+/// The head of a request comes within this.
+const HEAD_WITHIN: Duration = Duration::from_secs(3);
+/// A connection lives no longer.
+const DONE_WITHIN: Duration = Duration::from_secs(10);
+/// A request's head is no longer.
+const HEAD_MAX: usize = 16 * 1024;
+/// After a failed accept: it will most likely fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for metrics and probes: {source}")]
+pub struct ServeError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Listens, and returns what serves for ever, with the address it got.
+pub async fn serve(
+    address: SocketAddr,
+    board: Board,
+) -> Result<(SocketAddr, impl Future<Output = ()> + Send), ServeError> {
+    let failed = |source| ServeError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((bound, accept(listener, board)))
+}
+
+async fn accept(listener: TcpListener, board: Board) {
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        connections.push_back(tokio::spawn(connection(stream, board.clone())).abort_handle());
+    }
+}
+
+async fn connection(stream: TcpStream, board: Board) {
+    let service = service_fn(|request| {
+        let answer = answer(&request, &board);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .keep_alive(false)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever asked is gone or too slow: there is nobody to tell.
+    let _ = tokio::time::timeout(DONE_WITHIN, serving).await;
+}
+
+fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+    }
+    match request.uri().path() {
+        "/metrics" => match metrics::render(board) {
+            Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/livez" => probe(board.live(Instant::now())),
+        "/readyz" => probe(board.ready()),
+        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
+    }
+}
+
+fn probe(verdict: Result<(), String>) -> Response<Full<Bytes>> {
+    match verdict {
+        Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: operator\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_path_answers_and_clients_that_send_nothing_make_room() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, serving) = serve(loopback, Board::default()).await.unwrap();
+        tokio::spawn(serving);
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS * 3 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        for (path, status, contains) in [
+            ("/livez", "200 OK", "ok"),
+            ("/readyz", "503 Service Unavailable", "not listed yet"),
+            ("/metrics", "200 OK", "kube_tcpstates_operator_leading 0"),
+            ("/", "404 Not Found", "/metrics"),
+        ] {
+            let answer = tokio::time::timeout(Duration::from_secs(2), get(address, path)).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+            assert!(answer.contains(contains), "{path}: {answer}");
+        }
+    }
+}
