@@ -82,7 +82,7 @@ impl<'a> Operators<'a> {
         Ok((status, start.elapsed()))
     }
 
-    fn last_words(&self) -> String {
+    fn last_words(self) -> String {
         let selector = "--selector=app.kubernetes.io/component=operator";
         let said = self.kubectl.run(&["logs", "--namespace", NAMESPACE, selector, "--tail=20", "--prefix"]);
         format!("the operators said: {}", said.unwrap_or_else(|error| format!("{error:#}")))
