@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use kube_tcpstates_client::Delta;
-use kube_tcpstates_crds::TraceKind;
+use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -149,6 +149,29 @@ async fn a_mistake_is_told_within_a_second() {
     assert_eq!(written.len(), 2, "{written:?}");
     assert!(written[1].at < made + Duration::from_secs(1), "{written:?}");
     assert_eq!(written[1].body["type"], "Warning");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_edit_is_told_and_a_mistake_made_again_is_the_same_event() {
+    let mut scene = Scene::new(|_| StatusCode::OK);
+    scene.list(Vec::new());
+    scene.lead(1_000);
+    scene.run(10).await;
+    let (mut events, mut status) = (Vec::new(), TraceStatus::default());
+    for (generation, mode) in [(1, "Nothing"), (2, "Transitions"), (3, "Nothing")] {
+        let mut edited = trace("shop", "a", &json!({"podSelector": {}, "mode": mode}));
+        (edited.generation, edited.status) = (generation, status);
+        scene.tell(Change::Traces(TraceKind::Namespaced, Delta::Applied(edited)));
+        let written = scene.run(1).await;
+        assert_eq!(written[0].body["status"]["observedGeneration"], generation, "{written:?}");
+        status = serde_json::from_value(written[0].body["status"].clone()).unwrap();
+        events.extend(written[1..].iter().cloned());
+    }
+    let [made, mended, again] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((&made.body["type"], &mended.body["type"]), (&json!("Warning"), &json!("Normal")));
+    let name = made.body["metadata"]["name"].as_str().unwrap();
+    assert!(again.path.ends_with(&format!("/events/{name}")), "{again:?}");
+    assert_eq!(again.body["series"]["count"], 2);
 }
 
 #[tokio::test(start_paused = true)]

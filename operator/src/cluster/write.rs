@@ -62,11 +62,18 @@ pub(super) async fn status(client: Client, trace: &Trace, status: &TraceStatus) 
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
         None => Api::all_with(client, &resource),
     };
+    let mut told = json!(status);
+    for list in ["failingNodes", "uncoveredNodes"] {
+        // A list that is empty is said to be: to leave it out takes it away, which old servers cannot do.
+        if told.get(list).is_none() {
+            told[list] = json!([]);
+        }
+    }
     let object = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind,
         // With the uid it is refused where another trace has the name by now.
         "metadata": {"name": name, "namespace": namespace, "uid": trace.uid},
-        "status": status,
+        "status": told,
     });
     let parameters = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(&object);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_tcpstates_client::Delta;
-use kube_tcpstates_crds::status::{Condition, ConditionStatus, Counts};
+use kube_tcpstates_crds::status::{Condition, ConditionStatus};
 use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use tokio::time::Instant;
 
@@ -232,16 +232,17 @@ fn status(
     let trace = &seen.trace;
     let before = |type_: &str| trace.status.conditions.iter().find(|condition| condition.type_ == type_);
     let make = |type_: &str, verdict| condition(type_, verdict, trace.generation, before(type_), now.wall);
-    let counts = seen.counts.total();
+    let standing = standing.unwrap_or_default();
+    // Every object is there from the first: before 1.22 a server cannot take one away by server-side apply.
     TraceStatus {
         conditions: vec![make("Accepted", acceptance), make("Ready", verdict)],
         observed_generation: Some(trace.generation),
-        pods: standing.as_ref().map(|standing| standing.pods),
-        nodes: standing.as_ref().map(Standing::nodes),
-        counts: Some(counts).filter(|counts| standing.is_some() || *counts != Counts::default()),
+        pods: Some(standing.pods),
+        nodes: Some(standing.nodes()),
+        counts: Some(seen.counts.total()),
         expires_at: trace.expires().map(|at| Time(whole(at))),
-        failing_nodes: standing.as_ref().map(|standing| standing.failing_nodes.clone()).unwrap_or_default(),
-        uncovered_nodes: standing.map(|standing| standing.uncovered_nodes).unwrap_or_default(),
+        failing_nodes: standing.failing_nodes,
+        uncovered_nodes: standing.uncovered_nodes,
     }
 }
 

@@ -188,7 +188,8 @@ fn a_spec_that_cannot_be_traced_is_told_in_the_words_of_the_check() {
             "Ready=False InvalidSpec: it is not accepted".to_owned()
         ]
     );
-    assert_eq!((status.nodes, status.counts, status.observed_generation), (None, None, Some(1)));
+    assert_eq!((status.nodes.unwrap().summary, status.observed_generation), ("0/0".to_owned(), Some(1)));
+    assert_eq!((status.pods, status.counts), (Some(0), Some(Counts::default())), "as when it was accepted");
 
     let unknown = json!({"podSelector": {}, "onlyTls": true});
     let status = Scene::new(&["n1"], &unknown, &[]).status();

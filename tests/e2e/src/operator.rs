@@ -76,9 +76,16 @@ impl<'a> Operators<'a> {
         let status = wait::until(&what, patience, || {
             let trace = self.kubectl.get(&trace_path(namespace, name))?;
             let is_so = condition_of(&trace, condition)["reason"] == reason;
-            Ok(if is_so { Ok(trace["status"].clone()) } else { Err(trace["status"].to_string()) })
-        })?;
+            Ok(if is_so { Ok(trace["status"].clone()) } else { Err(trace.to_string()) })
+        })
+        .with_context(|| self.last_words())?;
         Ok((status, start.elapsed()))
+    }
+
+    fn last_words(self) -> String {
+        let selector = "--selector=app.kubernetes.io/component=operator";
+        let said = self.kubectl.run(&["logs", "--namespace", NAMESPACE, selector, "--tail=20", "--prefix"]);
+        format!("the operators said: {}", said.unwrap_or_else(|error| format!("{error:#}")))
     }
 
     /// The Events about a trace that have a reason.
