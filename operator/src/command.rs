@@ -66,12 +66,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = new_runtime()?;
-    let of_lines = arguments.clone();
+    let board = Board::default();
+    let (of_lines, seen) = (arguments.clone(), board.clone());
     std::thread::Builder::new()
         .name("lines".to_owned())
-        .spawn(move || serve_lines(&of_lines))
+        .spawn(move || serve_lines(&of_lines, &seen))
         .context("starting a thread for lines")?;
-    let outcome = runtime.block_on(operate(arguments));
+    let outcome = runtime.block_on(operate(arguments, board));
     // Requests that hang must not hold up the end.
     runtime.shutdown_background();
     outcome
@@ -83,7 +84,7 @@ fn new_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Lines have a thread and a connection of their own: thirty readers of a busy cluster must not make the leader late.
 /// Without them all else works.
-fn serve_lines(arguments: &Arguments) {
+fn serve_lines(arguments: &Arguments, board: &Board) {
     let outcome = new_runtime().and_then(|runtime| {
         runtime.block_on(async {
             let config = ClientConfig {
@@ -92,7 +93,7 @@ fn serve_lines(arguments: &Arguments) {
                 resources: &[],
                 on_answer: std::sync::Arc::new(|_| ()),
             };
-            lines::serve(config.client().await?, &arguments.lines).await
+            lines::serve(config.client().await?, &arguments.lines, || board.serves_lines()).await
         })
     });
     if let Err(error) = outcome {
@@ -101,8 +102,7 @@ fn serve_lines(arguments: &Arguments) {
 }
 
 /// Every operator watches and serves; the one that holds the Lease writes.
-async fn operate(arguments: &Arguments) -> anyhow::Result<()> {
-    let board = Board::default();
+async fn operate(arguments: &Arguments, board: Board) -> anyhow::Result<()> {
     let cluster = Cluster::connect(arguments.kubeconfig.as_deref(), &board).await?;
     let (address, telemetry) = telemetry::serve(arguments.metrics_addr, board).await?;
     tracing::info!("metrics and probes on {address}");

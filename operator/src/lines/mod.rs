@@ -76,8 +76,9 @@ pub struct Options {
     pub lines_readers_per_user: usize,
 }
 
-/// Serves for ever. What is missing for it is waited for: the rest of the operator works without.
-pub async fn serve(client: Client, options: &Options) -> anyhow::Result<()> {
+/// Serves for ever. What is missing for it is waited for: the rest of the operator works without. `listens` is told when
+/// kube-apiserver can reach it.
+pub async fn serve(client: Client, options: &Options, listens: impl FnOnce()) -> anyhow::Result<()> {
     let namespace = client.default_namespace().to_owned();
     let names = vec![format!("{}.{namespace}.svc", options.lines_service)];
     let files = options.lines_cert.clone().zip(options.lines_key.clone());
@@ -91,7 +92,7 @@ pub async fn serve(client: Client, options: &Options) -> anyhow::Result<()> {
     };
     let keeper = Keeper::new(client.clone(), files, names, current_sender);
     tokio::select! {
-        outcome = server.serve(options.lines_addr) => outcome,
+        outcome = server.serve(options.lines_addr, listens) => outcome,
         () = keeper.run() => Ok(()),
         () = agents::follow(client, agents_sender) => Ok(()),
     }

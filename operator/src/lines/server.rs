@@ -47,13 +47,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves for ever. It does not listen before kube-apiserver has been told what to believe: whoever probes the port
-    /// sees by that whether it is ready.
-    pub(crate) async fn serve(mut self, address: SocketAddr) -> anyhow::Result<()> {
+    /// Serves for ever. It does not listen before kube-apiserver has been told what to believe; then it says so.
+    pub(crate) async fn serve(mut self, address: SocketAddr, listens: impl FnOnce()) -> anyhow::Result<()> {
         self.current.wait_for(Option::is_some).await.context("nobody keeps the certificates")?;
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address} for lines"))?;
         tracing::info!("lines are served on {address}");
+        listens();
         let server = Arc::new(self);
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();

@@ -12,6 +12,10 @@ use crate::cluster::resources::WATCHED;
 /// The loop turns every five seconds at least, or something hangs.
 const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
+/// A replica is not sent readers before it serves lines. Where they cannot be served, in a cluster without aggregation, the
+/// rest of the operator is ready after so long.
+const LINES_WITHIN: Duration = Duration::from_secs(30);
+
 /// Shared by all who write and read it.
 #[derive(Clone, Debug)]
 pub struct Board(Arc<Mutex<State>>);
@@ -29,6 +33,8 @@ pub(super) struct State {
     pub(super) requests: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) syncs: BTreeMap<Resource, Sync>,
     turned: Instant,
+    started: Instant,
+    serves_lines: bool,
 }
 
 /// Of one watch.
@@ -57,6 +63,8 @@ impl Default for Board {
             requests: BTreeMap::new(),
             syncs: WATCHED.map(|resource| (resource, Sync::default())).into(),
             turned: Instant::now(),
+            started: Instant::now(),
+            serves_lines: false,
         })))
     }
 }
@@ -113,6 +121,11 @@ impl Board {
         *self.state().events.entry(outcome).or_default() += 1;
     }
 
+    /// kube-apiserver can ask for lines.
+    pub fn serves_lines(&self) {
+        self.state().serves_lines = true;
+    }
+
     /// What `/livez` says.
     pub(super) fn live(&self, now: Instant) -> Result<(), String> {
         let since = now.saturating_duration_since(self.state().turned);
@@ -123,8 +136,11 @@ impl Board {
     }
 
     /// What `/readyz` says. What has come once stays known while the API server is away.
-    pub(super) fn ready(&self) -> Result<(), String> {
+    pub(super) fn ready(&self, now: Instant) -> Result<(), String> {
         let state = self.state();
+        if !state.serves_lines && now.saturating_duration_since(state.started) < LINES_WITHIN {
+            return Err("not serving lines yet".to_owned());
+        }
         let missing = state.syncs.iter().filter(|(_, sync)| !sync.has_come);
         let missing: Vec<_> = missing.map(|(resource, _)| resource.plural()).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("not listed yet: {}", missing.join(", "))) }
@@ -142,17 +158,30 @@ mod tests {
 
     #[test]
     fn it_is_ready_once_every_list_has_come_and_stays_so() {
-        let board = Board::default();
+        let (board, now) = (Board::default(), Instant::now());
+        board.serves_lines();
         for resource in WATCHED {
-            assert!(board.ready().unwrap_err().contains(resource.plural()));
+            assert!(board.ready(now).unwrap_err().contains(resource.plural()));
             board.works(resource, false);
-            assert!(board.ready().is_err(), "a watch that started has brought nothing");
+            assert!(board.ready(now).is_err(), "a watch that started has brought nothing");
             board.works(resource, true);
         }
-        assert_eq!(board.ready(), Ok(()));
+        assert_eq!(board.ready(now), Ok(()));
         board.broken(NODES);
-        assert_eq!(board.ready(), Ok(()));
+        assert_eq!(board.ready(now), Ok(()));
         assert!(!board.state().syncs[&NODES].in_sync());
+    }
+
+    #[test]
+    fn it_waits_for_lines_to_be_served_but_not_for_ever() {
+        let (board, now) = (Board::default(), Instant::now());
+        for resource in WATCHED {
+            board.works(resource, true);
+        }
+        assert!(board.ready(now).is_err());
+        assert_eq!(board.ready(now + Duration::from_secs(31)), Ok(()));
+        board.serves_lines();
+        assert_eq!(board.ready(now), Ok(()));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
         "/livez" => probe(board.live(Instant::now())),
-        "/readyz" => probe(board.ready()),
+        "/readyz" => probe(board.ready(Instant::now())),
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         }
         for (path, status, contains) in [
             ("/livez", "200 OK", "ok"),
-            ("/readyz", "503 Service Unavailable", "not listed yet"),
+            ("/readyz", "503 Service Unavailable", "not serving lines yet"),
             ("/metrics", "200 OK", "kube_tcpstates_operator_leading 0"),
             ("/", "404 Not Found", "/metrics"),
         ] {
