@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use kube::client::Body;
@@ -14,6 +14,7 @@ use tower::{BoxError, Layer, Service, ServiceExt as _, buffer::Buffer};
 
 use crate::gate::Gate;
 use crate::resource::Resource;
+use crate::token::TokenFile;
 
 /// A whole answer takes no longer; of a watch, its beginning.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -97,12 +98,18 @@ pub(crate) struct GuardLayer {
     gate: Arc<Gate>,
     resources: &'static [Resource],
     on_answer: OnAnswer,
+    token: Option<Arc<TokenFile>>,
 }
 
 impl GuardLayer {
     /// With a gate of its own. Answers about one of `resources` are told with it.
     pub(crate) fn new(resources: &'static [Resource], on_answer: OnAnswer) -> Self {
-        Self { gate: Arc::default(), resources, on_answer }
+        Self { gate: Arc::default(), resources, on_answer, token: None }
+    }
+
+    /// Requests carry the token that is in this file.
+    pub(crate) fn with_token(self, token: Option<TokenFile>) -> Self {
+        Self { token: token.map(Arc::new), ..self }
     }
 }
 
@@ -150,7 +157,7 @@ impl GuardLayer {
     async fn send<F, B, E>(
         self,
         inner: Buffer<Request<Body>, F>,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Answered<B>>, BoxError>
     where
         F: Future<Output = Result<Response<B>, E>> + Send + 'static,
@@ -160,6 +167,9 @@ impl GuardLayer {
         let resource = Resource::of_path(request.uri().path(), self.resources);
         let watch = is_watch(request.uri().query());
         self.gate.pass().await;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
         let answered = tokio::time::timeout(ANSWER_WITHIN, async {
             let response = inner.oneshot(request).await?;
             let (head, body) = response.into_parts();

@@ -69,6 +69,7 @@ mod patience;
 mod reason;
 mod resource;
 mod teller;
+mod token;
 mod watch;
 
 pub use abort::AbortOnDrop;
@@ -79,4 +80,5 @@ pub use patience::Trouble;
 pub use reason::reason_of;
 pub use resource::Resource;
 pub use teller::{Case, Teller};
+pub use token::TokenError;
 pub use watch::{Broken, Delta, Watch};
