@@ -103,8 +103,9 @@ async fn in_step(then: Then) -> (AbortOnDrop, UnboundedReceiver<Message>) {
         fields: None,
         keep: |object| object.metadata.uid,
         message: Message::Pods,
+        seen: None,
+        thin: None,
         lists_again: false,
-        from_cache: true,
     };
     let (sender, mut messages) = unbounded_channel();
     let task = AbortOnDrop::spawn(watch.follow(sender));

@@ -115,8 +115,7 @@ fn log_to_stream(diagnostics: &crate::outlet::Diagnostics) {
     use kube_tcpstates_events::Level;
     use tracing_subscriber::{EnvFilter, prelude::*};
 
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let _ = tracing_subscriber::registry().with(filter).with(diagnostics.clone()).try_init();
     let diagnostics = diagnostics.clone();
     std::panic::set_hook(Box::new(move |panic| {

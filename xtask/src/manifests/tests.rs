@@ -323,6 +323,12 @@ fn the_policy_is_about_the_account_and_the_resources_of_the_agent() {
     let policy = find(&objects, "ValidatingAdmissionPolicy", "kube-tcpstates-own-report");
     let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
     assert!(condition.ends_with(&format!("'system:serviceaccount:{NAMESPACE}:{AGENT}'")), "{condition}");
+    // A token of a Node object has a node's name too.
+    let node = policy["spec"]["variables"][0]["expression"].as_str().unwrap();
+    for needed in ["authentication.kubernetes.io/pod-uid' in ", "authentication.kubernetes.io/node-name' in "]
+    {
+        assert!(node.contains(needed), "{node}");
+    }
     let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
     assert_eq!(rule["resources"], json!(["tcpstatenodes", "tcpstatenodes/status"]));
     let binding = find(&objects, "ValidatingAdmissionPolicyBinding", "kube-tcpstates-own-report");
