@@ -150,6 +150,14 @@ impl Owners {
         (resolved, another)
     }
 
+    /// A pod does not exist, and the rules may know that these cgroups are nobody's.
+    pub(super) fn end_doubt(&mut self, uid: &str, cgroups: impl Iterator<Item = u64>) {
+        self.standings.end_doubt(uid);
+        for id in cgroups {
+            self.cgroups.is_news(id);
+        }
+    }
+
     /// What lines show of an owner under traces that ask for labels of the pod.
     pub(super) fn labelled(&mut self, resolved: &Resolved, asking: TraceSet) -> Option<Arc<Numbered<Owner>>> {
         let owner = resolved.owner.as_ref()?;
@@ -231,7 +239,7 @@ impl Owners {
 impl Resolved {
     /// Nothing of it is waited for: what that is may be there any moment, or be given up.
     fn is_settled(&self) -> bool {
-        self.standing.awaited().is_none()
+        self.standing.awaited().is_none() && self.standing.doubted().is_none()
     }
 }
 
