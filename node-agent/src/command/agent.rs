@@ -89,8 +89,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         .map_err(anyhow::Error::from)
         .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
     let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
-    let trouble = loaded.as_ref().err().map(|error| format!("{error:#}"));
-    let telemetry = Telemetry::new(board_facts(&facts), trouble);
+    let telemetry = Telemetry::new(board_facts(&facts), facts.trouble.as_deref());
     let cluster_config = ClusterConfig {
         node: config.node.clone(),
         kubeconfig: config.kubeconfig.clone(),
@@ -106,7 +105,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         }
     };
     let sink = handle.map(Arc::new);
-    let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry), sink.clone()).await?;
+    let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry)).await?;
     session
         .until_end(async {
             tokio::select! {
