@@ -44,6 +44,9 @@ pub(super) struct AgentConfig {
 impl AgentConfig {
     /// Checks the arguments.
     pub(super) fn check(raw: &AgentArguments) -> Result<Self, String> {
+        if !raw.of_trace.is_empty() || raw.allow_host_network {
+            return Err("what follows -- and --allow-host-network are for --scope pod".to_owned());
+        }
         if raw.node_name.is_empty() {
             return Err("--node-name (or NODE_NAME): give the name of the Node".to_owned());
         }
@@ -57,7 +60,7 @@ impl AgentConfig {
                 tuning: Tuning::check(&raw.tuning)?,
                 command_line: super::command_line(),
                 proc_root: raw.proc_root.clone(),
-                whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()) },
+                whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()), pod: None },
             },
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),

@@ -18,6 +18,7 @@ mod rights;
 mod security;
 mod selection;
 mod short_lived;
+mod sidecar;
 mod size;
 mod slots;
 mod traffic;
@@ -55,6 +56,7 @@ const ALONE: &[Tests] = &[
     open_sockets::TESTS,
     selection::TESTS,
     short_lived::TESTS,
+    sidecar::TESTS,
     limits::ALONE,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,

@@ -398,6 +398,29 @@ fn every_reference_to_a_field_says_its_version() {
 }
 
 #[test]
+fn a_sidecar_has_two_capabilities_and_nothing_of_the_node() {
+    for (file, list) in [("native", "initContainers"), ("plain", "containers")] {
+        let path = workspace().root.join("manifests/sidecar").join(file).with_extension("yaml");
+        let objects = parse(&fs::read_to_string(path).unwrap());
+        let pod = find(&objects, "Deployment", "checkout")["spec"]["template"]["spec"].clone();
+        let containers = pod[list].as_array().unwrap();
+        let sidecar = containers.iter().find(|container| container["name"] == "tcpstates").unwrap();
+        assert_eq!(sidecar["image"], image::REFERENCE);
+        let context = json!({
+            "runAsUser": 0,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"], "add": ["BPF", "PERFMON"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        });
+        assert_eq!(sidecar["securityContext"], context, "{file}");
+        assert_eq!(pod["automountServiceAccountToken"], false, "{file}");
+        assert!(!pod.to_string().contains("hostPath") && !pod.to_string().contains("\"host"), "{file}");
+        assert_eq!(sidecar["restartPolicy"] == "Always", file == "native");
+    }
+}
+
+#[test]
 fn the_policy_is_about_the_account_and_the_resources_of_the_agent() {
     let text = fs::read_to_string(workspace().root.join("manifests/policies/own-report.yaml")).unwrap();
     let objects = parse(&text);
