@@ -1,5 +1,6 @@
 //! A connection whose packets are dropped, and one on which nothing is said though all is well. Both on real sockets and in
 //! real time: what notices is the kernel.
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up is a failure of the test")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -171,10 +171,10 @@ fn slots_go_to_cluster_traces_then_by_age_then_by_name() {
 fn old_traces_of_a_few_namespaces_do_not_keep_out_another_namespace() {
     let names: Vec<String> = (0..9).map(|n| format!("n{n}")).collect();
     let mut world = World::with(names.iter().map(|name| pod(name, "cart", &[])));
-    for (n, name) in names.iter().enumerate() {
+    for (n, name) in (0..).zip(&names) {
         // The ninth namespace's are the youngest.
         for number in 0..8 {
-            world.add(trace(Some(name), &format!("{name}-{number}"), n as i64 * 8 + number, &all()));
+            world.add(trace(Some(name), &format!("{name}-{number}"), n * 8 + number, &all()));
         }
     }
     let outcome = world.plan(&mut Planner::new(8));

@@ -91,7 +91,7 @@ pub(super) fn selinux() -> Finding {
     Finding { name: "selinux", ok, required: false, detail }
 }
 
-/// What the label of a process says. Whether SELinux is enforcing is not to be seen in a container, and the label alone
+/// What the label of a process says. Whether `SELinux` is enforcing is not to be seen in a container, and the label alone
 /// denies nothing where it is not.
 fn confined(label: &str) -> (bool, String) {
     let words: Vec<&str> = label.split(':').collect();

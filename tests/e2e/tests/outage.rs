@@ -25,7 +25,7 @@ const CONNECTIONS: u64 = 6000;
 /// own. Nothing is concluded while the server is away.
 const DOUBTS: Duration = Duration::from_secs(28);
 /// An agent asks again after half a minute at the latest. The machine may be busy with other things than the agent.
-const IN_STEP_WITHIN: Duration = Duration::from_secs(60);
+const IN_STEP_WITHIN: Duration = Duration::from_mins(1);
 const CLIENTS: [&str; 2] = ["client-a", "client-b"];
 
 fn outage(cluster: &Cluster) -> Result<()> {

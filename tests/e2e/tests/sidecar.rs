@@ -40,7 +40,7 @@ fn own_pod(cluster: &Cluster) -> Result<()> {
 
     let mut source = scene.source("own", ("pod", "own"), log)?;
     // Nobody tells a sidecar which container is whose.
-    source.names.retain(|(path, _)| path != "k8s.container.name");
+    source.names.retain(|path, _| path != "k8s.container.name");
     let sources = [source];
     let expected = judge(&[], &sources).expected;
     let lines = wait::until(&format!("the sidecar has {expected} lines"), PATIENCE, || {
