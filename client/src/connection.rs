@@ -3,20 +3,36 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderValue, header::USER_AGENT};
-use kube::client::{Client, ClientBuilder};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
+use hyper::body::Incoming;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::{Builder, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, Client, ConfigExt as _};
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tower::{BoxError, Layer as _, ServiceBuilder, ServiceExt as _, util::BoxService};
 
 use crate::layer::{GuardLayer, OnAnswer};
 use crate::resource::Resource;
+use crate::token::{TokenError, TokenFile};
 
 /// A TCP and TLS connection takes no longer. What is under way when the server comes back must fail soon enough for the
 /// program to be in step within five seconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// A request is sent within this.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// A connection that has been silent for so long is dead: a watch has a bookmark about once a minute.
-const SILENT_FOR: Duration = Duration::from_secs(95);
+/// A connection on which nothing has come for so long is dead, though whoever stands between confirms each packet. A watch
+/// has a bookmark about once a minute, but of a current server the first only after two.
+const SILENT_FOR: Duration = Duration::from_secs(150);
+/// A connection on which nothing has come for so long is probed. With what follows, one whose packets are dropped ends
+/// within 15 s, though the kernel's timers may be an eighth late.
+const PROBED_AFTER: Duration = Duration::from_secs(4);
+/// Between two probes.
+const PROBED_EVERY: Duration = Duration::from_secs(3);
+/// Probes without an answer.
+const PROBES: u32 = 3;
+/// What was sent is confirmed within this, probes too: else the connection is dead.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why there is no client. The server itself is not asked yet: it may be away.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +67,17 @@ pub enum ClientError {
         /// What is wrong.
         source: Box<kube::Error>,
     },
+    /// A way to the server that is not built in.
+    #[error("{origin}: proxies are not supported: {proxy}")]
+    Proxy {
+        /// Whose configuration it is.
+        origin: String,
+        /// The proxy.
+        proxy: String,
+    },
+    /// The token's file.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 /// What a client is made from.
@@ -77,21 +104,58 @@ impl ClientConfig<'_> {
         if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
             return Err(ClientError::NoCaCertificates { origin });
         }
-        config.connect_timeout = Some(CONNECT_WITHIN);
-        config.read_timeout = Some(SILENT_FOR);
-        config.write_timeout = Some(WRITE_WITHIN);
-        // The watches and the gate decide when to try again.
-        config.default_retry = false;
+        if let Some(proxy) = &config.proxy_url {
+            return Err(ClientError::Proxy { origin, proxy: proxy.to_string() });
+        }
         config.headers.push((USER_AGENT, HeaderValue::from_static(self.user_agent)));
+        let token = token_of(&mut config)?;
         let url = config.cluster_url.to_string();
-        let builder = ClientBuilder::try_from(config).map_err(|source| {
+        let service = service(&config).map_err(|source| {
             if source.to_string().contains("No CA certificates") {
                 return ClientError::NoCaCertificates { origin };
             }
             ClientError::Build { url, source: Box::new(source) }
         })?;
-        Ok(builder.with_layer(&GuardLayer::new(self.resources, self.on_answer)).build())
+        let guarded = GuardLayer::new(self.resources, self.on_answer).with_token(token).layer(service);
+        Ok(Client::new(guarded, config.default_namespace))
     }
+}
+
+/// The token's file, which is read here from now on and no more by kube, to which the newline at the end of one is part of
+/// the token.
+fn token_of(config: &mut Config) -> Result<Option<TokenFile>, TokenError> {
+    if config.auth_info.token.is_some() {
+        return Ok(None);
+    }
+    config.auth_info.token_file.take().map(TokenFile::open).transpose()
+}
+
+/// What sends requests: as kube's own, but on sockets that notice when nobody answers any more.
+fn service(config: &Config) -> kube::Result<BoxService<Request<Body>, Response<Incoming>, BoxError>> {
+    let tls = config.rustls_https_connector_with_connector(connector())?;
+    let mut connector = TimeoutConnector::new(tls);
+    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    connector.set_read_timeout(Some(SILENT_FOR));
+    connector.set_write_timeout(Some(WRITE_WITHIN));
+    let client = Builder::new(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(service.map_err(BoxError::from).boxed())
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(PROBED_AFTER));
+    connector.set_keepalive_interval(Some(PROBED_EVERY));
+    connector.set_keepalive_retries(Some(PROBES));
+    connector.set_tcp_user_timeout(Some(CONFIRMED_WITHIN));
+    connector
 }
 
 async fn from_file(path: &Path) -> Result<Config, ClientError> {
@@ -139,6 +203,13 @@ mod tests {
         assert!(missing.to_string().starts_with("kubeconfig /nowhere/kubeconfig: "), "{missing}");
         let error = error_of("apiVersion: v1\nkind: Config\n").await;
         assert!(error.starts_with("kubeconfig FILE: ") && error.contains("context"), "{error}");
+        let error = error_of(
+            "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1', \
+             proxy-url: 'http://proxy:3128'}}]\nusers: [{name: u, user: {}}]\n\
+             contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n",
+        )
+        .await;
+        assert_eq!(error, "kubeconfig FILE: proxies are not supported: http://proxy:3128/");
         let error = error_of(
             "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', \
              certificate-authority: /nowhere/ca.crt}}]\nusers: [{name: u, user: {}}]\n\

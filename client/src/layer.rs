@@ -6,19 +6,30 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use kube::client::Body;
+use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt as _, buffer::Buffer};
 
 use crate::gate::Gate;
 use crate::resource::Resource;
+use crate::token::TokenFile;
 
-/// A whole answer takes no longer; of a watch or a log, its beginning.
+/// A whole answer takes no longer; of a watch, a log, or what is read as it comes, its beginning.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that wait for a connection.
 const BACKLOG: usize = 64;
+
+/// A watch that ends by so much before its time has ended by itself: clocks differ.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// Marks a request whose answer is read as it comes, by whoever made it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streamed;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +108,18 @@ pub(crate) struct GuardLayer {
     gate: Arc<Gate>,
     resources: &'static [Resource],
     on_answer: OnAnswer,
+    token: Option<Arc<TokenFile>>,
 }
 
 impl GuardLayer {
     /// With a gate of its own. Answers about one of `resources` are told with it.
     pub(crate) fn new(resources: &'static [Resource], on_answer: OnAnswer) -> Self {
-        Self { gate: Arc::default(), resources, on_answer }
+        Self { gate: Arc::default(), resources, on_answer, token: None }
+    }
+
+    /// Requests carry the token that is in this file.
+    pub(crate) fn with_token(self, token: Option<TokenFile>) -> Self {
+        Self { token: token.map(Arc::new), ..self }
     }
 }
 
@@ -150,7 +167,7 @@ impl GuardLayer {
     async fn send<F, B, E>(
         self,
         inner: Buffer<Request<Body>, F>,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Answered<B>>, BoxError>
     where
         F: Future<Output = Result<Response<B>, E>> + Send + 'static,
@@ -158,14 +175,22 @@ impl GuardLayer {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let resource = Resource::of_path(request.uri().path(), self.resources);
-        let watch = is_watch(request.uri().query());
+        let watch = watch_of(request.uri().query());
         let log = is_log(request.uri().path());
+        let streamed = request.extensions().get::<Streamed>().is_some();
         self.gate.pass().await;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
         let answered = tokio::time::timeout(ANSWER_WITHIN, async {
             let response = inner.oneshot(request).await?;
             let (head, body) = response.into_parts();
-            let body = if watch && head.status.is_success() {
-                Answered::Watch { body, gate: Arc::clone(&self.gate) }
+            self.hold(&head);
+            let body = if streamed {
+                Answered::Streamed { body, gate: Arc::clone(&self.gate) }
+            } else if let (Some(lasts), true) = (watch, head.status.is_success()) {
+                let due = Instant::now() + lasts.saturating_sub(EARLY);
+                Answered::Watch { body, gate: Arc::clone(&self.gate), due }
             } else if log && head.status.is_success() {
                 Answered::Log(body)
             } else {
@@ -181,17 +206,31 @@ impl GuardLayer {
             }
         };
         if ending.is_failure() {
-            self.gate.suspect();
+            self.gate.fail();
         } else {
             self.gate.succeed();
         }
-        (self.on_answer)(Answer { resource, watch, ending });
+        (self.on_answer)(Answer { resource, watch: watch.is_some(), ending });
         result
+    }
+
+    /// A server that says when to come back is believed.
+    fn hold(&self, head: &Parts) {
+        let seconds = || head.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
+        if (head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error())
+            && let Some(seconds) = seconds()
+        {
+            self.gate.hold(Duration::from_secs(seconds));
+        }
     }
 }
 
-fn is_watch(query: Option<&str>) -> bool {
-    query.unwrap_or_default().split('&').any(|pair| pair == "watch=true" || pair == "watch=1")
+/// How long a watch is to last, if the request is one.
+fn watch_of(query: Option<&str>) -> Option<Duration> {
+    let pairs = || query.unwrap_or_default().split('&');
+    pairs().find(|pair| *pair == "watch=true" || *pair == "watch=1")?;
+    let seconds = pairs().find_map(|pair| pair.strip_prefix("timeoutSeconds=")?.parse().ok());
+    Some(Duration::from_secs(seconds.unwrap_or(0)))
 }
 
 /// Whether it is for what a pod's container says: megabytes, or for as long as the container runs.
@@ -203,12 +242,22 @@ fn is_log(path: &str) -> bool {
 pub(crate) enum Answered<B> {
     /// All of it.
     Whole(Full<Bytes>),
-    /// Events as they come. Its end, good or bad, makes the server suspect: all watches end together when it goes down.
+    /// As it comes. What breaks it off makes the server suspect.
+    Streamed {
+        /// The rest.
+        body: B,
+        /// The gate to tell.
+        gate: Arc<Gate>,
+    },
+    /// Events as they come. Its end, good or bad, makes the server suspect, unless it was due: all watches end together
+    /// when it goes down.
     Watch {
         /// The events.
         body: B,
         /// The gate to tell.
         gate: Arc<Gate>,
+        /// It may end by itself from then on.
+        due: Instant,
     },
     /// What a container says, as it comes. It ends with the container, which says nothing about the server.
     Log(B),
@@ -225,30 +274,32 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Watch { body, gate } => {
-                let polled = Pin::new(body).poll_frame(context);
-                if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-                    gate.suspect();
-                }
-                polled.map_err(Into::into)
-            }
-            Self::Log(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        let (body, gate, due) = match self.get_mut() {
+            Self::Whole(body) => return Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Log(body) => return Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Streamed { body, gate } => (body, gate, None),
+            Self::Watch { body, gate, due } => (body, gate, Some(*due)),
+        };
+        let polled = Pin::new(body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Err(_))) => gate.suspect(),
+            Poll::Ready(None) if due.is_some_and(|due| Instant::now() < due) => gate.suspect(),
+            _ => {}
         }
+        polled.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Watch { body, .. } | Self::Log(body) => body.is_end_stream(),
+            Self::Streamed { body, .. } | Self::Watch { body, .. } | Self::Log(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Watch { body, .. } | Self::Log(body) => body.size_hint(),
+            Self::Streamed { body, .. } | Self::Watch { body, .. } | Self::Log(body) => body.size_hint(),
         }
     }
 }

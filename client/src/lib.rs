@@ -11,7 +11,7 @@
 //!                     a watch that works again
 //! ```
 //!
-//! `gate`'s pace, `patience`, `resource` and `teller` are core: no I/O, time is an argument. What a program reads and
+//! `gate`'s pace, `items`, `patience`, `resource` and `teller` are core: no I/O, time is an argument. What a program reads and
 //! what it makes of that are its own: it declares its resources as constants and gives each [`Watch`] the functions
 //! that turn objects into messages of its own type.
 //!
@@ -48,9 +48,10 @@
 //!     older: None,
 //!     fields: None,
 //!     keep: |lease| lease.metadata.name,
+//!     thin: None,
 //!     message: Message::Leases,
+//!     seen: None,
 //!     lists_again: false,
-//!     from_cache: false,
 //! };
 //! let (messages, _receiver) = tokio::sync::mpsc::unbounded_channel();
 //! watch.follow(messages).await;
@@ -58,17 +59,20 @@
 //! # }
 //! ```
 //!
-//! kube logs of its own accord: keep `kube_client` at `off` and `kube_runtime` at `error`.
+//! kube logs of its own accord: keep `kube_client` at `off`.
 
 mod abort;
 mod connection;
 mod gate;
+mod items;
 mod jitter;
 mod layer;
+mod list;
 mod patience;
 mod reason;
 mod resource;
 mod teller;
+mod token;
 mod watch;
 
 pub use abort::AbortOnDrop;
@@ -79,4 +83,5 @@ pub use patience::Trouble;
 pub use reason::reason_of;
 pub use resource::Resource;
 pub use teller::{Case, Teller};
+pub use token::TokenError;
 pub use watch::{Broken, Delta, Watch};

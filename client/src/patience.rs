@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use kube::runtime::watcher;
-
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -27,17 +25,11 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Of a watch's error.
-    pub fn of(error: &watcher::Error) -> Self {
-        use watcher::Error;
-        match error {
-            Error::WatchError(status) => Self::of_code(status.code),
-            Error::InitialListFailed(error) | Error::WatchStartFailed(error) => Self::of_request(error),
-            Error::WatchFailed(error) => match Self::of_request(error) {
-                Self::Failing => Self::Cut,
-                trouble => trouble,
-            },
-            Error::NoResourceVersion => Self::Failing,
+    /// Of an error within a watch.
+    pub(crate) fn of_watch(error: &kube::Error) -> Self {
+        match Self::of_request(error) {
+            Self::Failing => Self::Cut,
+            trouble => trouble,
         }
     }
 

@@ -1,29 +1,29 @@
 //! List and watch of each resource: an endless stream of objects becomes messages to the program's loop. Errors end
 //! nothing: what is known stays in force, and the watch tries again.
 //!
-//! Lists are ordinary ones, in pages: servers before 1.27 know no `sendInitialEvents`.
+//! Lists are ordinary ones: servers before 1.27 know no `sendInitialEvents`.
 
-use std::fmt::Debug;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use kube::Api;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::core::params::WatchParams;
+use kube::core::{Request, WatchEvent};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::jitter::jitter;
+use crate::list::{ListError, Wanted};
 use crate::patience::{Patience, Trouble};
 use crate::reason::reason_of;
 use crate::resource::Resource;
 
-/// Objects of one page. A node runs about a hundred pods.
-const PAGE: u32 = 250;
-
 /// A server whose definition of a resource has just got another field goes on for a moment to leave that field out of
 /// what its older watches send. An object that came just then must not be taken for good for one without it.
-const LIST_AGAIN: Duration = Duration::from_mins(5);
+const LIST_AGAIN: Duration = Duration::from_hours(1);
+/// A watch ends by itself after this, less up to a third: those of many programs must not begin anew together. The library
+/// takes no more.
+const WATCH_FOR_S: f64 = 290.0;
 
 /// What became of the objects of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,9 @@ pub struct Broken {
 }
 
 /// One resource to follow: objects `K`, of which `T` is kept, told as `M`.
+///
+/// What is read is what the server's cache has, objects of which nobody but this program asks among them. What is not
+/// kept of an object is gone before the next one is read.
 pub struct Watch<K, T, M> {
     /// Which.
     pub resource: Resource,
@@ -59,86 +62,195 @@ pub struct Watch<K, T, M> {
     pub fields: Option<String>,
     /// What to keep of an object. `None`: nothing of it is of use.
     pub keep: fn(K) -> Option<T>,
+    /// Drops what is too much of a list, while it comes: whoever may make objects can make many.
+    pub thin: Option<fn(&mut Vec<T>)>,
     /// The message that tells of it.
     pub message: fn(Delta<T>) -> M,
-    /// List it anew every few minutes. For resources whose definition may get another field while they are watched.
+    /// The message that all is known up to a version.
+    pub seen: Option<fn(String) -> M>,
+    /// List it anew every hour. For resources whose definition may get another field while they are watched.
     pub lists_again: bool,
-    /// List it as the server's cache has it, in one page. For what is large and read on every node.
-    pub from_cache: bool,
+}
+
+/// Nobody listens any more.
+struct Deaf;
+
+/// Why a watch is over.
+enum Over {
+    /// Nothing is wrong with where it was.
+    End,
+    /// It is to be listed anew.
+    Stale,
 }
 
 impl<K, T, M> Watch<K, T, M>
 where
-    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: kube::Resource + Clone + DeserializeOwned + Send + 'static,
     M: From<Broken>,
 {
     /// Follows it for ever, or until nobody listens.
     pub async fn follow(self, messages: UnboundedSender<M>) {
-        let mut config = watcher::Config::default().page_size(PAGE);
-        if self.from_cache {
-            config = config.any_semantic();
-            config.page_size = None;
-        }
-        config.field_selector = self.fields.clone();
+        // Its end is that nobody listens.
+        let _ = self.run(&messages).await;
+    }
+
+    async fn run(&self, messages: &UnboundedSender<M>) -> Result<(), Deaf> {
         let mut patience = Patience::default();
         let mut versions = Versions {
             apis: [Some(&self.api), self.older.as_ref()].into_iter().flatten().collect(),
             absent: 0,
         };
         loop {
-            let mut events = pin!(watcher(versions.now(), config.clone()));
-            let mut listed = Vec::new();
-            let again = self
-                .lists_again
-                .then(|| tokio::time::Instant::now() + LIST_AGAIN.mul_f64(0.8 + 0.4 * jitter()));
-            while let Some(event) = next_until(&mut events, again).await {
-                let (message, trouble) = match event {
-                    Ok(event) => {
-                        // That it is about to list says nothing.
-                        if !matches!(event, Event::Init) {
-                            versions.absent = 0;
-                        }
-                        (self.delta(event, &mut listed).map(self.message), None)
-                    }
-                    Err(error) => {
-                        let trouble = Trouble::of(&error);
-                        if trouble == Trouble::NotInstalled && versions.try_next() {
-                            break;
-                        }
-                        let broken = Broken { resource: self.resource, trouble, reason: reason_of(&error) };
-                        (Some(M::from(broken)), Some(trouble))
-                    }
-                };
-                if message.is_some_and(|message| messages.send(message).is_err()) {
-                    return;
-                }
-                let Some(trouble) = trouble else { continue };
-                tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
-                if trouble == Trouble::Gone || versions.absent > 0 {
-                    // Lists anew. Where the start of a watch was answered so, kube would ask for the same version for
-                    // ever.
+            let api = versions.now();
+            let wanted = Wanted {
+                path: api.resource_url(),
+                fields: self.fields.as_deref(),
+                keep: self.keep,
+                thin: self.thin,
+            };
+            match wanted.list(&api.clone().into_client()).await {
+                Ok((listed, version)) => {
                     versions.absent = 0;
-                    break;
+                    self.tell(messages, (self.message)(Delta::Listed(listed)))?;
+                    self.saw(messages, &version)?;
+                    self.watch(api, version, &mut patience, messages).await?;
+                }
+                Err(error) => {
+                    let trouble = match &error {
+                        ListError::Request(error) => Trouble::of_request(error),
+                        _ => Trouble::Failing,
+                    };
+                    if trouble == Trouble::NotInstalled && versions.try_next() {
+                        continue;
+                    }
+                    versions.absent = 0;
+                    self.stumble(messages, trouble, reason_of(&error), &mut patience).await?;
                 }
             }
         }
     }
 
-    /// What an event says. A list is told at its end, as a whole: what was known stays in force until then.
-    fn delta(&self, event: Event<K>, listed: &mut Vec<T>) -> Option<Delta<T>> {
-        match event {
-            Event::Init => {
-                listed.clear();
-                None
+    /// Watches from a version on, until it has to be listed anew.
+    async fn watch(
+        &self,
+        api: &Api<K>,
+        mut version: String,
+        patience: &mut Patience,
+        messages: &UnboundedSender<M>,
+    ) -> Result<(), Deaf> {
+        let again = LIST_AGAIN.mul_f64(0.8 + 0.4 * jitter());
+        let again = self.lists_again.then(|| tokio::time::Instant::now() + again);
+        loop {
+            let watched = self.watch_once(api, &mut version, patience, messages);
+            let over = match again {
+                Some(again) => match tokio::time::timeout_at(again, watched).await {
+                    Ok(over) => over?,
+                    Err(_) => Over::Stale,
+                },
+                None => watched.await?,
+            };
+            if matches!(over, Over::Stale) {
+                return Ok(());
             }
-            Event::InitApply(object) => {
-                listed.extend((self.keep)(object));
-                None
-            }
-            Event::InitDone => Some(Delta::Listed(std::mem::take(listed))),
-            Event::Apply(object) => (self.keep)(object).map(Delta::Applied),
-            Event::Delete(object) => (self.keep)(object).map(Delta::Deleted),
         }
+    }
+
+    /// One request.
+    async fn watch_once(
+        &self,
+        api: &Api<K>,
+        version: &mut String,
+        patience: &mut Patience,
+        messages: &UnboundedSender<M>,
+    ) -> Result<Over, Deaf> {
+        let started = match self.request(api, version) {
+            Ok(request) => api.clone().into_client().request_events::<K>(request).await,
+            Err(error) => Err(error),
+        };
+        let events = match started {
+            Ok(events) => events,
+            Err(error) => {
+                let trouble = Trouble::of_request(&error);
+                self.stumble(messages, trouble, reason_of(&error), patience).await?;
+                // One that is not there any more may be in another version.
+                let stale = matches!(trouble, Trouble::Gone | Trouble::NotInstalled);
+                return Ok(if stale { Over::Stale } else { Over::End });
+            }
+        };
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let (delta, at) = match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    let at = object.meta().resource_version.clone();
+                    ((self.keep)(object).map(Delta::Applied), at)
+                }
+                Ok(WatchEvent::Deleted(object)) => {
+                    let at = object.meta().resource_version.clone();
+                    ((self.keep)(object).map(Delta::Deleted), at)
+                }
+                Ok(WatchEvent::Bookmark(mark)) => (None, Some(mark.metadata.resource_version)),
+                Ok(WatchEvent::Error(status)) => {
+                    let error = kube::Error::Api(status);
+                    let trouble = Trouble::of_request(&error);
+                    self.stumble(messages, trouble, reason_of(&error), patience).await?;
+                    if trouble == Trouble::Gone {
+                        return Ok(Over::Stale);
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.stumble(messages, Trouble::of_watch(&error), reason_of(&error), patience).await?;
+                    continue;
+                }
+            };
+            if let Some(delta) = delta {
+                self.tell(messages, (self.message)(delta))?;
+            }
+            if let Some(at) = at.filter(|at| !at.is_empty()) {
+                *version = at;
+                self.saw(messages, version)?;
+            }
+        }
+        Ok(Over::End)
+    }
+
+    fn request(&self, api: &Api<K>, version: &str) -> kube::Result<http::Request<Vec<u8>>> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 193 to 290")]
+        let parameters = WatchParams {
+            field_selector: self.fields.clone(),
+            timeout: Some((WATCH_FOR_S * (1.0 - jitter() / 3.0)) as u32),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let requests = Request::new(api.resource_url());
+        let request = if K::metadata_api() {
+            requests.watch_metadata(&parameters, version)
+        } else {
+            requests.watch(&parameters, version)
+        };
+        request.map_err(kube::Error::BuildRequest)
+    }
+
+    /// Something does not work: says so, and waits.
+    async fn stumble(
+        &self,
+        messages: &UnboundedSender<M>,
+        trouble: Trouble,
+        reason: String,
+        patience: &mut Patience,
+    ) -> Result<(), Deaf> {
+        self.tell(messages, M::from(Broken { resource: self.resource, trouble, reason }))?;
+        tokio::time::sleep(patience.after(trouble, jitter(), Instant::now())).await;
+        Ok(())
+    }
+
+    fn saw(&self, messages: &UnboundedSender<M>, version: &str) -> Result<(), Deaf> {
+        self.seen.map_or(Ok(()), |seen| self.tell(messages, seen(version.to_owned())))
+    }
+
+    #[expect(clippy::unused_self, reason = "it is what a watch does")]
+    fn tell(&self, messages: &UnboundedSender<M>, message: M) -> Result<(), Deaf> {
+        messages.send(message).map_err(|_| Deaf)
     }
 }
 
@@ -149,9 +261,9 @@ struct Versions<'a, K> {
     absent: usize,
 }
 
-impl<K: Clone> Versions<'_, K> {
-    fn now(&self) -> Api<K> {
-        self.apis[0].clone()
+impl<'a, K> Versions<'a, K> {
+    fn now(&self) -> &'a Api<K> {
+        self.apis[0]
     }
 
     /// The server does not have this one. Whether there is another to try at once.
@@ -159,17 +271,6 @@ impl<K: Clone> Versions<'_, K> {
         self.absent += 1;
         self.apis.rotate_left(1);
         self.absent < self.apis.len()
-    }
-}
-
-/// The next event; `None` when the time has come first.
-async fn next_until<S: Stream + Unpin>(
-    events: &mut S,
-    until: Option<tokio::time::Instant>,
-) -> Option<S::Item> {
-    match until {
-        Some(until) => tokio::time::timeout_at(until, events.next()).await.ok().flatten(),
-        None => events.next().await,
     }
 }
 

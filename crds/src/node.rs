@@ -79,7 +79,8 @@ use crate::text;
 pub struct TcpStateNodeFields {}
 
 /// How tracing does on the node. Written by the node's agent alone: changes of state at once, counts and
-/// lastReportTime about once a minute. An agent that has not reported for three minutes is not running.
+/// lastReportTime about once a minute, every ten minutes while nothing is traced. An agent that has not reported for three
+/// minutes (fifteen) is not running.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpStateNodeStatus {
@@ -133,7 +134,12 @@ pub struct TcpStateNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
 
-    /// What the agent makes of each trace that concerns the node.
+    /// Up to which versions the agent knows the traces. One that is older than that, and is not listed, selects no pod here
+    /// (or is not valid, or over: those show in its own status).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+
+    /// What the agent makes of each trace that selects a pod here, and of those that it alone can say something about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
@@ -142,6 +148,21 @@ pub struct TcpStateNodeStatus {
     /// Traces that are not listed in traces, because the object would become too big.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traces_omitted: Option<u32>,
+}
+
+/// Versions (metadata.resourceVersion) of what an agent has read of each kind of trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// Of `TcpStateTrace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "text::Short")]
+    pub traces: Option<String>,
+
+    /// Of `ClusterTcpStateTrace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "text::Short")]
+    pub cluster_traces: Option<String>,
 }
 
 /// One thing that tracing needs, or would be better with.
@@ -182,12 +203,13 @@ pub struct NodeTrace {
     #[schemars(range(min = 0))]
     pub generation: i64,
 
-    /// Tracing (it is active), Idle (it selects no pod here), Waiting (no slot is free for it), Refused (its spec is not
-    /// valid, or this agent does not know all of it), Expired (its ttl is over) or Failed (it could not be loaded).
+    /// Tracing (it is active), Waiting (no slot is free for it), Refused (this agent does not know all of its spec) or Failed
+    /// (it could not be loaded). Not reported: Idle (it selects no pod here), Expired (its ttl is over), and what its own
+    /// status says (its spec is not valid, there are too many).
     pub state: TraceState,
 
-    /// Why, in one word for programs, such as `NoMatchingPods`, `SlotsExhausted`, `NamespaceQuota`, `InvalidSpec` or
-    /// `UnsupportedByAgent`.
+    /// Why, in one word for programs, such as `SlotsExhausted`, `NamespaceQuota`, `UnsupportedByAgent` or
+    /// `NamespacesUnknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "text::Word")]
     pub reason: Option<String>,

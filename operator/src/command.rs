@@ -136,8 +136,7 @@ async fn ended() -> anyhow::Result<()> {
 /// Diagnostics are text on stderr; `RUST_LOG` sets the level. The client library's own are silent.
 fn log_to_stderr() {
     use tracing_subscriber::{EnvFilter, fmt, prelude::*};
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }

@@ -21,8 +21,9 @@ macro_rules! tag {
     };
 }
 
-/// What the image is called, in its own archive and in the manifests.
-pub(crate) const REFERENCE: &str = concat!("ghcr.io/kube-tcpstates/kube-tcpstates:", tag!());
+/// What the image is called, in its own archive and in the manifests. Nobody can own a name below `.invalid` (RFC 2606), and
+/// so nobody can publish another image under it.
+pub(crate) const REFERENCE: &str = concat!("kube-tcpstates.invalid/kube-tcpstates:", tag!());
 /// Every node of a cluster pulls it.
 const BYTES_AT_MOST: u64 = 40_000_000;
 const LABELS: [(&str, &str); 4] = [

@@ -20,13 +20,22 @@ impl Refusal {
         Self { errors: vec![error] }
     }
 
+    /// The object may be as it should; there are too many of them: more than so many in the cluster, or in its namespace
+    /// more text than there is room for.
+    pub fn too_many() -> Self {
+        Self::one(FieldError { field: "spec".to_owned(), problem: Problem::TooManyTraces })
+    }
+
     /// What is wrong, in the order to tell it.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
 
-    /// Reason for a condition: `UnsupportedByAgent` or `InvalidSpec`.
+    /// Reason for a condition: `TooMany`, `UnsupportedByAgent` or `InvalidSpec`.
     pub fn reason(&self) -> &'static str {
+        if self.errors.iter().any(|error| error.problem == Problem::TooManyTraces) {
+            return "TooMany";
+        }
         if self.errors.iter().any(|error| error.problem.is_unsupported()) {
             "UnsupportedByAgent"
         } else {
@@ -108,6 +117,9 @@ pub enum Problem {
     /// More items or entries than allowed.
     #[error("must have at most {0} items")]
     TooMany(u64),
+    /// Others come before it, as many as there is room for.
+    #[error("is not looked at: there are too many traces, and others come before this one")]
+    TooManyTraces,
     /// Stands in the list before.
     #[error("stands in the list twice")]
     Duplicate,

@@ -39,6 +39,8 @@ pub enum Change {
     Namespaces(Delta<NamespaceObject>),
     /// Of traces of a kind.
     Traces(TraceKind, Box<Delta<TraceObject>>),
+    /// Traces of a kind are known up to a version.
+    Seen(TraceKind, String),
     /// Of Services or of their slices.
     News(Box<News>),
     /// A list or watch does not work, and why.
@@ -58,7 +60,7 @@ impl Change {
                 News::Services(_) => SERVICES,
                 News::Slices(_) => ENDPOINT_SLICES,
             },
-            Self::Traces(kind, _) => resources::of_traces(*kind),
+            Self::Traces(kind, _) | Self::Seen(kind, _) => resources::of_traces(*kind),
             Self::Broken(broken) => broken.resource,
             Self::Works(resource) => *resource,
         }

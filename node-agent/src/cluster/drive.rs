@@ -1,11 +1,12 @@
 //! The loop around [`Knowledge`]: takes what the watches tell, hands views to the pipeline, tells the report and the
 //! observer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates_client::{AbortOnDrop, Resource, Teller};
-use kube_tcpstates_crds::node::TraceState;
+use kube_tcpstates_crds::node::{Observed, TraceState};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
 use super::change::{Change, NodeObject};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub node: Option<NodeObject>,
     /// How each trace stands.
     pub standings: Arc<Vec<TraceStanding>>,
+    /// Up to which versions traces are known.
+    pub observed: Observed,
     /// The traces that are active.
     pub loaded: usize,
     /// The lists that have not come yet.
@@ -92,7 +95,7 @@ impl<S: Sink, F: Fn() -> AbortOnDrop + Send, G: Fn() -> [AbortOnDrop; 2] + Send>
                 due.news.into_iter().for_each(|news| sink.news(news));
             }
             if due.planned {
-                refused.log(&self.knowledge.planned().standings);
+                refused.log(&self.knowledge.planned().standings, Instant::now());
                 let needed = self.knowledge.planned().needs_namespaces;
                 if needed && namespaces.is_none() {
                     namespaces = Some((self.watch_namespaces)());
@@ -135,13 +138,16 @@ impl<S: Sink, F: Fn() -> AbortOnDrop + Send, G: Fn() -> [AbortOnDrop; 2] + Send>
         self.snapshots.send_if_modified(|last| {
             let missing: Vec<Resource> = knowledge.missing().collect();
             let nameless = knowledge.nameless();
-            let is_same = last.node.as_ref() == knowledge.node() && last.missing == missing;
+            let is_same = last.node.as_ref() == knowledge.node()
+                && last.missing == missing
+                && last.observed == *knowledge.observed();
             if !planned && is_same && last.nameless == nameless {
                 return false;
             }
             let standings = Arc::new(knowledge.planned().standings.clone());
             let loaded = knowledge.planned().plan.active().count();
-            let next = Snapshot { node: knowledge.node().cloned(), standings, loaded, missing, nameless };
+            let (node, observed) = (knowledge.node().cloned(), knowledge.observed().clone());
+            let next = Snapshot { node, standings, observed, loaded, missing, nameless };
             let changed = *last != next;
             *last = next;
             changed
@@ -154,30 +160,85 @@ pub(super) fn now() -> Now {
     Now { boot_ns: boot_ns(), unix_ms: jiff::Timestamp::now().as_millisecond() }
 }
 
-/// Says once of each trace that it is refused: its author may have nothing else to read.
+/// Says of a trace that it is refused once an hour, however often it is edited meanwhile. Its own status says more; but
+/// where no operator runs its author may have nothing else to read.
 #[derive(Default)]
 struct Refused {
-    told: std::collections::HashSet<(String, i64)>,
+    told: HashMap<String, Instant>,
 }
 
+/// Between two lines about one trace.
+const TELL_EVERY: Duration = Duration::from_hours(1);
+/// Traces that are told of within that time. Whoever may make traces can make many.
+const TOLD: usize = 32;
+
 impl Refused {
-    fn log(&mut self, standings: &[TraceStanding]) {
-        let refused = standings.iter().filter(|standing| standing.state == TraceState::Refused);
-        let mut still = std::collections::HashSet::new();
-        for standing in refused {
-            let id = (standing.uid.clone(), standing.generation);
-            if !self.told.contains(&id) {
-                let key = &standing.key;
-                tracing::warn!(
-                    "trace {}{} is refused: {}: {}",
-                    key.namespace.as_deref().map_or_else(String::new, |namespace| format!("{namespace}/")),
-                    key.name,
-                    standing.reason.unwrap_or("Refused"),
-                    standing.message.as_deref().unwrap_or("no more is known"),
-                );
-            }
-            still.insert(id);
+    fn log(&mut self, standings: &[TraceStanding], now: Instant) {
+        for line in self.lines(standings, now) {
+            tracing::warn!("{line}");
         }
-        self.told = still;
+    }
+
+    fn lines(&mut self, standings: &[TraceStanding], now: Instant) -> Vec<String> {
+        self.told.retain(|_, at| now.saturating_duration_since(*at) < TELL_EVERY);
+        let mut lines = Vec::new();
+        let refused = standings.iter().filter(|standing| standing.state == TraceState::Refused);
+        for standing in refused.filter(|standing| standing.reason != Some("TooMany")) {
+            if self.told.len() >= TOLD || self.told.contains_key(&standing.uid) {
+                continue;
+            }
+            self.told.insert(standing.uid.clone(), now);
+            let key = &standing.key;
+            let more = if self.told.len() == TOLD { "; no more of such traces within an hour" } else { "" };
+            lines.push(format!(
+                "trace {}{} is refused: {}: {}{more}",
+                key.namespace.as_deref().map_or_else(String::new, |namespace| format!("{namespace}/")),
+                key.name,
+                standing.reason.unwrap_or("Refused"),
+                standing.message.as_deref().unwrap_or("no more is known"),
+            ));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::TraceKey;
+
+    fn refused(uid: usize, generation: i64) -> TraceStanding {
+        TraceStanding {
+            uid: uid.to_string(),
+            key: TraceKey { namespace: Some("shop".to_owned()), name: format!("t{uid}") },
+            generation,
+            state: TraceState::Refused,
+            reason: Some("InvalidSpec"),
+            field: None,
+            message: Some("spec.ttl: no".to_owned()),
+            pods: 0,
+            peer_names: false,
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_edited_all_the_time_is_told_of_once_an_hour() {
+        let (mut told, start) = (Refused::default(), Instant::now());
+        let mut lines = Vec::new();
+        for second in 0..7_200_u32 {
+            let generation = i64::from(second);
+            lines.extend(told.lines(&[refused(1, generation)], start + Duration::from_secs(second.into())));
+        }
+        assert_eq!(lines, ["trace shop/t1 is refused: InvalidSpec: spec.ttl: no"; 2]);
+    }
+
+    #[test]
+    fn however_many_are_refused_the_log_stays_readable() {
+        let (mut told, now) = (Refused::default(), Instant::now());
+        let many: Vec<_> = (0..5_000).map(|uid| refused(uid, 1)).collect();
+        let lines = told.lines(&many, now);
+        assert_eq!(lines.len(), TOLD);
+        assert!(lines[TOLD - 1].ends_with("; no more of such traces within an hour"), "{}", lines[TOLD - 1]);
+        assert!(told.lines(&many, now + Duration::from_mins(59)).is_empty());
     }
 }

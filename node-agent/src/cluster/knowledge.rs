@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use kube_tcpstates_client::{Delta, Resource, Trouble};
 use kube_tcpstates_crds::TraceKind;
-use kube_tcpstates_crds::node::TraceState;
+use kube_tcpstates_crds::node::{Observed, TraceState};
 
 use super::change::{Change, NamespaceObject, NodeObject};
 use super::resources::{self, NAMESPACES, PODS};
 use crate::peers::{News, Told};
-use crate::plan::{Inputs, NamespaceLabels, Plan, Planned, Planner, TraceKey, TraceObject, View};
+use crate::plan::{Inputs, NamespaceLabels, Plan, Planned, Planner, TraceKey, TraceObject, View, bound};
 use crate::roster::{PodInfo, Roster};
 
 const MS: u64 = 1_000_000;
@@ -82,6 +82,8 @@ pub struct Knowledge {
     news: Vec<News>,
     /// Of what tells who other ends are, that which cannot be read.
     unread: BTreeMap<Resource, Trouble>,
+    /// Up to which versions traces are known.
+    observed: Observed,
     planner: Planner,
     planned: Planned,
     /// Namespaces of the pods that it was made for.
@@ -117,6 +119,11 @@ impl Knowledge {
         &self.planned
     }
 
+    /// Up to which versions traces are known.
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
     /// How the watch of a resource does.
     pub fn sync(&self, resource: Resource) -> SyncStatus {
         self.syncs.get(&resource).copied().unwrap_or_default()
@@ -149,8 +156,17 @@ impl Knowledge {
             }
             Change::Traces(kind, delta) => {
                 self.heard(resource, &delta, now);
-                self.traces(kind, *delta);
-                self.touch(now);
+                if self.traces(kind, *delta) {
+                    self.touch(now);
+                }
+            }
+            Change::Seen(kind, version) => {
+                self.works(resource, now);
+                let observed = match kind {
+                    TraceKind::Namespaced => &mut self.observed.traces,
+                    TraceKind::Cluster => &mut self.observed.cluster_traces,
+                };
+                *observed = Some(version);
             }
             Change::News(news) => {
                 let is_list = matches!(*news, News::Services(Told::All(_)) | News::Slices(Told::All(_)));
@@ -304,7 +320,8 @@ impl Knowledge {
         self.touch(now);
     }
 
-    fn traces(&mut self, kind: TraceKind, delta: Delta<TraceObject>) {
+    /// Whether anything is different for it. Whoever keeps a trace's status writes it often.
+    fn traces(&mut self, kind: TraceKind, delta: Delta<TraceObject>) -> bool {
         match delta {
             Delta::Listed(all) => {
                 let of_kind = |key: &TraceKey| key.namespace.is_some() == (kind == TraceKind::Namespaced);
@@ -313,12 +330,17 @@ impl Knowledge {
                 self.traces.extend(all.into_iter().map(|trace| (trace.key.clone(), trace)));
             }
             Delta::Applied(trace) => {
+                if self.traces.get(&trace.key) == Some(&trace) {
+                    return false;
+                }
                 self.traces.insert(trace.key.clone(), trace);
             }
             Delta::Deleted(trace) => {
                 self.traces.remove(&trace.key);
             }
         }
+        bound(self.traces.values_mut());
+        true
     }
 
     fn touch(&mut self, now: Now) {

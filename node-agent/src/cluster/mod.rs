@@ -16,7 +16,7 @@
 //! ```text
 //! let telemetry = Telemetry::new(facts, trouble);                // trouble: why the preflight failed
 //! let cluster = Cluster::connect(config, Arc::clone(&telemetry)).await?;      // wrong kubeconfig: an error at once
-//! let (_, server) = telemetry::serve(metrics_addr, Arc::clone(&telemetry), sink.clone()).await?;
+//! let (_, server) = telemetry::serve(metrics_addr, Arc::clone(&telemetry)).await?;
 //! tokio::select! { () = cluster.run(sink) => {}, () = server => {}, () = signal => {} }
 //! ```
 //! `sink` is `Some(Arc::new(handle))` of the pipeline, `None` when the preflight failed. Dropping the future of
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube_tcpstates_client::{AbortOnDrop, ClientConfig, ClientError, OnAnswer};
+use kube_tcpstates_client::{AbortOnDrop, ClientConfig, ClientError, OnAnswer, jitter};
 use kube_tcpstates_crds::TraceKind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ pub use report::NodeFacts;
 use self::report::Report;
 use crate::pipeline::Account;
 
+/// An agent begins to ask the API server within this.
+const START_WITHIN: Duration = Duration::from_secs(3);
 /// The pipeline is asked for its counts so often.
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 
@@ -92,14 +94,8 @@ impl Cluster {
     /// Follows the cluster for ever.
     pub async fn run<S: Sink>(self, sink: Option<Arc<S>>) {
         let Self { config, client, changes: (sender, receiver), observer } = self;
-        let node = config.node.clone();
-        let mut tasks = vec![
-            AbortOnDrop::spawn(objects::pods(&client, &node).follow(sender.clone())),
-            AbortOnDrop::spawn(objects::node(&client, &node).follow(sender.clone())),
-        ];
-        for kind in [TraceKind::Namespaced, TraceKind::Cluster] {
-            tasks.push(AbortOnDrop::spawn(objects::traces(&client, kind).follow(sender.clone())));
-        }
+        let mut tasks =
+            vec![AbortOnDrop::spawn(watch_all(client.clone(), config.node.clone(), sender.clone()))];
         let (accounts, counted) = watch::channel(None);
         if let Some(sink) = &sink {
             tasks.push(AbortOnDrop::spawn(count(Arc::clone(sink), accounts, Arc::clone(&observer))));
@@ -123,6 +119,16 @@ impl Cluster {
             .await;
         drop(tasks);
     }
+}
+
+/// Follows what every agent does. Not at once: after an outage of power thousands start together.
+async fn watch_all(client: Client, node: String, sender: UnboundedSender<Change>) {
+    tokio::time::sleep(START_WITHIN.mul_f64(jitter())).await;
+    let pods = objects::pods(&client, &node).follow(sender.clone());
+    let node = objects::node(&client, &node).follow(sender.clone());
+    let traces = objects::traces(&client, TraceKind::Namespaced).follow(sender.clone());
+    let of_cluster = objects::traces(&client, TraceKind::Cluster).follow(sender);
+    tokio::join!(pods, node, traces, of_cluster);
 }
 
 fn on_answer(changes: UnboundedSender<Change>, observer: Arc<dyn Observer>) -> OnAnswer {

@@ -10,7 +10,7 @@ use super::change::{Change, NamespaceObject, NodeObject, told};
 use super::resources::{CLUSTER_TRACES, ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES, TRACES};
 use super::slices::{EndpointSlice, OLDER};
 use crate::peers::{News, ServiceInfo, SliceInfo};
-use crate::plan::TraceObject;
+use crate::plan::{TraceObject, thin};
 use crate::roster::PodInfo;
 
 /// The pods of a node.
@@ -22,8 +22,9 @@ pub(super) fn pods(client: &Client, node: &str) -> Watch<Pod, PodInfo, Change> {
         fields: Some(format!("spec.nodeName={node}")),
         keep: |pod| PodInfo::from_api(&pod),
         message: Change::Pods,
+        thin: None,
+        seen: None,
         lists_again: false,
-        from_cache: false,
     }
 }
 
@@ -38,8 +39,9 @@ pub(super) fn node(client: &Client, node: &str) -> Watch<PartialObjectMeta<Node>
             Some(NodeObject { uid: node.metadata.uid?, labels: node.metadata.labels.unwrap_or_default() })
         },
         message: Change::Nodes,
+        thin: None,
+        seen: None,
         lists_again: false,
-        from_cache: false,
     }
 }
 
@@ -55,8 +57,9 @@ pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>,
             Some(NamespaceObject { name: metadata.name?, labels: metadata.labels.unwrap_or_default() })
         },
         message: Change::Namespaces,
+        thin: None,
+        seen: None,
         lists_again: false,
-        from_cache: false,
     }
 }
 
@@ -69,8 +72,9 @@ pub(super) fn services(client: &Client) -> Watch<Service, ServiceInfo, Change> {
         fields: None,
         keep: |service| ServiceInfo::from_api(&service),
         message: |delta| Change::News(Box::new(News::Services(told(delta)))),
+        thin: None,
+        seen: None,
         lists_again: false,
-        from_cache: true,
     }
 }
 
@@ -83,8 +87,9 @@ pub(super) fn slices(client: &Client) -> Watch<EndpointSlice, SliceInfo, Change>
         fields: None,
         keep: |slice| slice.kept(),
         message: |delta| Change::News(Box::new(News::Slices(told(delta)))),
+        thin: None,
+        seen: None,
         lists_again: false,
-        from_cache: true,
     }
 }
 
@@ -99,8 +104,9 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Namespaced, &serde_json::to_value(trace).ok()?),
             message: |delta| Change::Traces(TraceKind::Namespaced, Box::new(delta)),
+            thin: Some(thin),
+            seen: Some(|version| Change::Seen(TraceKind::Namespaced, version)),
             lists_again: true,
-            from_cache: false,
         },
         TraceKind::Cluster => Watch {
             resource: CLUSTER_TRACES,
@@ -109,8 +115,9 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
             fields: None,
             keep: |trace| TraceObject::from_api(TraceKind::Cluster, &serde_json::to_value(trace).ok()?),
             message: |delta| Change::Traces(TraceKind::Cluster, Box::new(delta)),
+            thin: Some(thin),
+            seen: Some(|version| Change::Seen(TraceKind::Cluster, version)),
             lists_again: true,
-            from_cache: false,
         },
     }
 }

@@ -47,6 +47,9 @@ pub(super) struct AgentConfig {
 impl AgentConfig {
     /// Checks the arguments.
     pub(super) fn check(raw: &AgentArguments) -> Result<Self, String> {
+        if !raw.of_trace.is_empty() || raw.allow_host_network {
+            return Err("what follows -- and --allow-host-network are for --scope pod".to_owned());
+        }
         if raw.node_name.is_empty() {
             return Err("--node-name (or NODE_NAME): give the name of the Node".to_owned());
         }
@@ -61,7 +64,7 @@ impl AgentConfig {
                 tuning: Tuning::check(&raw.tuning)?,
                 command_line: super::command_line(),
                 proc_root: raw.proc_root.clone(),
-                whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()) },
+                whereabouts: Whereabouts { cluster, node: Some(raw.node_name.clone()), pod: None },
             },
             node: raw.node_name.clone(),
             kubeconfig: raw.kubeconfig.clone(),
@@ -104,8 +107,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         .map_err(anyhow::Error::from)
         .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
     let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
-    let trouble = loaded.as_ref().err().map(|error| format!("{error:#}"));
-    let telemetry = Telemetry::new(board_facts(&facts), trouble);
+    let telemetry = Telemetry::new(board_facts(&facts), facts.trouble.as_deref());
     let cluster_config = ClusterConfig {
         node: config.node.clone(),
         kubeconfig: config.kubeconfig.clone(),
@@ -121,7 +123,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         }
     };
     let sink = handle.map(Arc::new);
-    let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry), sink.clone()).await?;
+    let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry)).await?;
     session
         .until_end(async {
             tokio::select! {

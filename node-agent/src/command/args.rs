@@ -259,8 +259,11 @@ pub struct OtlpArguments {
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct AgentArguments {
+    /// What is traced: the pods of the node that traces ask for, or the one pod this runs in
+    #[arg(long, value_enum, default_value_t, value_name = "SCOPE")]
+    pub scope: ScopeArgument,
     /// Name of the Node this runs on
-    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", default_value = "", hide_default_value = true)]
     pub node_name: String,
     /// Name of the cluster, for every line
     #[arg(long, value_name = "NAME", env = "CLUSTER_NAME")]
@@ -304,6 +307,35 @@ pub struct AgentArguments {
     /// OpenTelemetry
     #[command(flatten)]
     pub otlp: OtlpArguments,
+
+    /// Name of the pod
+    #[arg(long, value_name = "NAME", env = "POD_NAME", help_heading = "With --scope pod")]
+    pub pod_name: Option<String>,
+    /// Its namespace
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", help_heading = "With --scope pod")]
+    pub pod_namespace: Option<String>,
+    /// Its UID
+    #[arg(long, value_name = "UID", env = "POD_UID", help_heading = "With --scope pod")]
+    pub pod_uid: Option<String>,
+    /// Its labels, as a volume of the downward API has them: every line shows them
+    #[arg(long, value_name = "PATH", help_heading = "With --scope pod")]
+    pub pod_labels: Option<std::path::PathBuf>,
+    /// Trace in the node's network namespace, too: every pod with hostNetwork and the node itself
+    #[arg(long, help_heading = "With --scope pod")]
+    pub allow_host_network: bool,
+    /// Filters and modes, as of `trace`
+    #[arg(last = true, value_name = "FLAGS OF trace", help_heading = "With --scope pod")]
+    pub of_trace: Vec<String>,
+}
+
+/// What an agent traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArgument {
+    /// The pods of the node, as the cluster's traces ask.
+    #[default]
+    Node,
+    /// The pod it runs in, by its network namespace. No API server is asked.
+    Pod,
 }
 
 /// `list`.

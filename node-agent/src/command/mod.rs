@@ -11,6 +11,8 @@ mod otlp;
 mod report;
 mod screen;
 mod session;
+#[cfg(feature = "cluster")]
+mod sidecar;
 mod signals;
 mod snapshots;
 mod start_line;
@@ -101,12 +103,19 @@ fn run_agent(raw: &args::AgentArguments) -> ExitCode {
     use std::sync::Arc;
 
     let run = crate::outlet::RunId::random().unwrap_or_else(|_| crate::outlet::RunId::from(0));
-    let config = agent::AgentConfig::check(raw);
     let format = (raw.output.make)(&FormatOptions { run: run.number(), text: TextOptions::default() });
     let diagnostics = crate::outlet::Diagnostics::new(run.to_string(), Arc::from(format));
     log_to_stream(&diagnostics);
-    let result = match config {
-        Ok(config) => agent::run(config, run, &diagnostics),
+    let checked = match raw.scope {
+        args::ScopeArgument::Node => {
+            agent::AgentConfig::check(raw).map(|config| agent::run(config, run, &diagnostics))
+        }
+        args::ScopeArgument::Pod => {
+            sidecar::SidecarConfig::check(raw).map(|config| sidecar::run(config, run, &diagnostics))
+        }
+    };
+    let result = match checked {
+        Ok(result) => result,
         Err(error) => {
             diagnostics.say(Level::Error, error);
             return ExitCode::from(USAGE);
@@ -130,8 +139,7 @@ fn log_to_stream(diagnostics: &crate::outlet::Diagnostics) {
     use kube_tcpstates_events::Level;
     use tracing_subscriber::{EnvFilter, prelude::*};
 
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let _ = tracing_subscriber::registry().with(filter).with(diagnostics.clone()).try_init();
     let diagnostics = diagnostics.clone();
     std::panic::set_hook(Box::new(move |panic| {

@@ -32,7 +32,7 @@ pub(super) fn start_line(facts: StartFacts) -> StartLine {
 }
 
 fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
-    let Whereabouts { cluster, node } = facts.whereabouts.clone();
+    let Whereabouts { cluster, node, pod: _ } = facts.whereabouts.clone();
     let tcpstates = StartAttributes {
         schema: SchemaId::V1,
         run: facts.run.to_string(),

@@ -8,6 +8,7 @@ use super::standing::Standing;
 use crate::{
     identity::{self, Identity},
     names::{Numbered, Owner},
+    roster::PodInfo,
 };
 
 /// Descriptions kept of each sort. Above this they are all dropped, and made again as they are needed.
@@ -20,6 +21,9 @@ pub struct Whereabouts {
     pub cluster: Option<String>,
     /// Name of the node.
     pub node: Option<String>,
+    /// The one pod that everything is about: whoever traces beside it sees its network namespace alone, and need not find
+    /// out whose a socket is.
+    pub pod: Option<Arc<PodInfo>>,
 }
 
 /// Describes owners.
@@ -35,6 +39,11 @@ pub(super) struct Describer {
 impl Describer {
     pub(super) fn new(whereabouts: Whereabouts) -> Self {
         Self { whereabouts, by_path: HashMap::new(), pathless: HashMap::new(), labelled: HashMap::new() }
+    }
+
+    /// The one pod that everything is about.
+    pub(super) fn only_pod(&self) -> Option<&Arc<PodInfo>> {
+        self.whereabouts.pod.as_ref()
     }
 
     /// Pods may be other than they were.
@@ -126,7 +135,7 @@ mod tests {
     use crate::{identity::Identity, pipeline::standing::Standing, roster::PodInfo};
 
     fn describer() -> Describer {
-        Describer::new(Whereabouts { cluster: None, node: Some("n1".to_owned()) })
+        Describer::new(Whereabouts { node: Some("n1".to_owned()), ..Whereabouts::default() })
     }
 
     fn path(pod: &str) -> Identity {

@@ -9,7 +9,8 @@ use kube_tcpstates_common::{
 
 use super::{
     census::Counted,
-    held::HeldForOwner,
+    doubt::{Doubts, Part},
+    held::{HeldForOwner, Wait},
     ledger::Ledger,
     other_end::OtherEnds,
     owner::{Owners, Resolved},
@@ -28,6 +29,10 @@ use crate::{
     render::{Event, ended::Ended},
 };
 
+/// The kubelet tells the id of a container some seconds after its start. Where a trace names containers, nobody can say
+/// whose its transitions are until then.
+const CONTAINER_WAIT_NS: u64 = 10 * 1_000_000_000;
+
 /// The stations from decoding to the outlets; apart from the ring the records come from.
 pub(super) struct Flow {
     pub(super) owners: Owners,
@@ -36,6 +41,7 @@ pub(super) struct Flow {
     pub(super) ledger: Ledger,
     undecided: Undecided,
     held: HeldForOwner,
+    doubts: Doubts,
     pub(super) outlets: Outlets,
     pub(super) filtered_user: u64,
     pub(super) lost_identity: u64,
@@ -80,6 +86,7 @@ impl Flow {
             ledger: Ledger::new(),
             undecided: Undecided::new(),
             held: HeldForOwner::new(wait_ns),
+            doubts: Doubts::default(),
             outlets,
             filtered_user: 0,
             lost_identity: 0,
@@ -133,13 +140,14 @@ impl Flow {
     }
 
     /// Transitions that wait for something.
-    pub(super) fn held(&self) -> usize {
-        self.undecided.len() + self.held.len()
+    pub(super) fn held(&self) -> u64 {
+        (self.undecided.len() + self.held.len()) as u64 + self.doubts.len()
     }
 
     /// When the next wait ends, or the next interval of a summary; boot time ns.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let waits = self.undecided.next_deadline().into_iter().chain(self.held.next_deadline());
+        let doubts = self.doubts.next_deadline().filter(|_| self.owners.standings.in_sync());
+        let waits = self.undecided.next_deadline().into_iter().chain(self.held.next_deadline()).chain(doubts);
         waits.chain(self.summaries.next_deadline()).min()
     }
 
@@ -149,7 +157,7 @@ impl Flow {
             return;
         }
         if let Some(awaited) = self.held.awaited_by(transition).cloned() {
-            return self.hold(awaited, transition);
+            return self.hold(awaited, transition, Wait::default());
         }
         let resolved = self.owners.resolve(transition);
         let awaited = resolved.standing.awaited();
@@ -159,14 +167,20 @@ impl Flow {
     fn hold_or_settle(&mut self, transition: &Transition, resolved: &Resolved, awaited: Option<Awaited>) {
         let wanted = transition.traces | transition.maybe & (resolved.sets.matched | resolved.sets.maybe);
         match awaited {
-            Some(awaited) if wanted != 0 => self.hold(awaited, transition),
+            Some(awaited) if wanted != 0 => {
+                let asks_containers =
+                    matches!(awaited, Awaited::Container(_)) && transition.maybe & resolved.sets.maybe != 0;
+                let at_least_ns = if asks_containers { CONTAINER_WAIT_NS } else { 0 };
+                let wait = Wait { namespace: resolved.standing.namespace(), at_least_ns };
+                self.hold(awaited, transition, wait);
+            }
             _ => self.settle(transition, resolved),
         }
     }
 
     /// Has a transition wait for its owner. Where too many wait, somebody goes without a name.
-    fn hold(&mut self, awaited: Awaited, transition: &Transition) {
-        self.held.hold(awaited, transition, boot_ns());
+    fn hold(&mut self, awaited: Awaited, transition: &Transition, wait: Wait<'_>) {
+        self.held.hold(awaited, transition, boot_ns(), wait);
         for transition in self.held.overflow() {
             let resolved = self.owners.resolve(&transition);
             self.settle(&transition, &resolved);
@@ -199,6 +213,33 @@ impl Flow {
                 self.hold_or_settle(&transition, &resolved, another);
             }
         }
+        self.end_doubts(now_ns);
+    }
+
+    /// Pods that would be known by now if they were this cluster's.
+    fn end_doubts(&mut self, now_ns: u64) {
+        let in_sync = self.owners.standings.in_sync();
+        // While the list is out of sync nothing is concluded; at the end of the run nobody will say any more.
+        if !in_sync && now_ns != u64::MAX {
+            return;
+        }
+        for (uid, parts) in self.doubts.take_over(now_ns) {
+            self.owners.end_doubt(&uid, parts.iter().filter_map(|part| part.example.cgroup_id));
+            for part in parts {
+                let lost = if in_sync { 0 } else { part.traces };
+                self.decide_doubt(&part, lost);
+            }
+        }
+    }
+
+    /// Transitions whose owner was not known in time were wanted by these traces.
+    fn decide_doubt(&mut self, part: &Part, wanted: TraceSet) {
+        self.ledger.lost_many(wanted, part.whole + part.beside);
+        if wanted == 0 {
+            self.filtered_user += part.whole;
+        } else {
+            self.lost_identity += part.whole;
+        }
     }
 
     /// Works by another view from here on.
@@ -207,6 +248,12 @@ impl Flow {
         self.stories = Stories::of(&view.plan);
         self.other_ends.look_through(&view, &self.clock);
         self.owners.look_through(view);
+        let roster = self.owners.standings.view().roster.clone();
+        let known = self.doubts.take_known(|uid| roster.as_ref().is_some_and(|pods| pods.pod(uid).is_some()));
+        for part in known {
+            let sets = self.owners.resolve(&part.example).sets;
+            self.decide_doubt(&part, part.traces & (sets.matched | sets.maybe));
+        }
     }
 
     /// The cluster tells of Services or slices.
@@ -223,6 +270,7 @@ impl Flow {
         self.limiter.follow(plan, boot_ns());
         self.undecided.keep_bits(kept);
         self.held.keep_bits(kept);
+        self.doubts.keep_bits(kept);
     }
 
     /// Decides what the kernel could not, as far as that can be decided, and writes the line.
@@ -235,14 +283,17 @@ impl Flow {
             let undecided = transition.maybe & maybe;
             if undecided == 0 {
                 self.filtered_user += 1;
-            } else {
+            } else if !self.doubt(transition, resolved, undecided, true) {
                 self.lost_identity += 1;
                 self.ledger.lost(undecided);
             }
             return;
         }
         // Those that may have wanted it and do not take what nobody can name.
-        self.ledger.lost(transition.maybe & maybe & !nameless);
+        let undecided = transition.maybe & maybe & !nameless;
+        if undecided != 0 && !self.doubt(transition, resolved, undecided, false) {
+            self.ledger.lost(undecided);
+        }
         let (stories, summaries) = (wanted & self.stories.asking(), wanted & self.stories.adding());
         let transitions = wanted & !(stories | summaries);
         let things = [transitions, stories, summaries].iter().filter(|traces| **traces != 0).count();
@@ -253,6 +304,18 @@ impl Flow {
         if stories | summaries != 0 {
             self.tell_story(transition, resolved, stories, summaries);
         }
+    }
+
+    /// Whether it is in doubt if these traces wanted it. `whole`: nobody else did.
+    fn doubt(
+        &mut self,
+        transition: &Transition,
+        resolved: &Resolved,
+        undecided: TraceSet,
+        whole: bool,
+    ) -> bool {
+        let uid = resolved.standing.doubted();
+        uid.is_some_and(|uid| self.doubts.add(uid, transition, undecided, whole, boot_ns()))
     }
 
     /// A connection has ended that some traces want to be told of as a whole, and some have added up.

@@ -123,9 +123,9 @@ impl Ledger {
         self.each(traces, |counts| counts.lost += 1);
     }
 
-    /// Connections of a summary were lost for these.
-    pub(super) fn lost_many(&mut self, traces: TraceSet, connections: u64) {
-        self.each(traces, |counts| counts.lost += connections);
+    /// So many were lost for these: of a summary, connections.
+    pub(super) fn lost_many(&mut self, traces: TraceSet, number: u64) {
+        self.each(traces, |counts| counts.lost += number);
     }
 
     /// It was left out for these by a rate limit.

@@ -16,6 +16,7 @@ mod alone;
 mod census;
 mod cgroups;
 mod describe;
+mod doubt;
 mod flow;
 mod force;
 mod handle;
@@ -416,7 +417,7 @@ impl Pipeline {
             summarised: flow.summarised,
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
-            held: flow.held() as u64,
+            held: flow.held(),
             counts_exactly: self.kernel.hook.counts_exactly(),
             socket_records: records.map(|(all, _)| all),
             closed_socket_records: records.map(|(_, closed)| closed),

@@ -8,7 +8,7 @@
 use std::{hash::Hash, path::PathBuf, sync::Arc};
 
 use kube_tcpstates_common::rule::TraceSet;
-use kube_tcpstates_events::{Attribution, AttributionStatus};
+use kube_tcpstates_events::{Attribution, AttributionSource, AttributionStatus};
 
 use super::{
     cgroups::Cgroups,
@@ -24,6 +24,7 @@ use crate::{
     kernel::boot_ns,
     names::{Numbered, Owner},
     plan::{Sets, View},
+    roster::PodInfo,
 };
 
 /// Least time between two scans of all processes for their network namespaces.
@@ -150,6 +151,14 @@ impl Owners {
         (resolved, another)
     }
 
+    /// A pod does not exist, and the rules may know that these cgroups are nobody's.
+    pub(super) fn end_doubt(&mut self, uid: &str, cgroups: impl Iterator<Item = u64>) {
+        self.standings.end_doubt(uid);
+        for id in cgroups {
+            self.cgroups.is_news(id);
+        }
+    }
+
     /// What lines show of an owner under traces that ask for labels of the pod.
     pub(super) fn labelled(&mut self, resolved: &Resolved, asking: TraceSet) -> Option<Arc<Numbered<Owner>>> {
         let owner = resolved.owner.as_ref()?;
@@ -171,6 +180,10 @@ impl Owners {
         cgroup: Option<&Arc<Identity>>,
         told: Option<&Arc<Identity>>,
     ) -> Resolved {
+        if let Some(pod) = self.describer.only_pod() {
+            let pod = Arc::clone(pod);
+            return self.of_only_pod(pod, cgroup.map(Arc::as_ref));
+        }
         let conclusive = cgroup.is_some_and(|identity| self.layout.is_conclusive(identity));
         let asks_proc = !conclusive && told.is_none_or(|told| told.is_root());
         let process = transition.process.filter(|_| asks_proc);
@@ -205,6 +218,19 @@ impl Owners {
         Resolved { attribution: Attribution { source: found.source, status }, standing, owner, sets }
     }
 
+    /// The rules let nothing through but what is in the pod's network namespace. A container shows where its cgroup does.
+    fn of_only_pod(&mut self, pod: Arc<PodInfo>, cgroup: Option<&Identity>) -> Resolved {
+        let container_id = cgroup.and_then(|identity| identity.container_id.clone());
+        let container = container_id.as_deref().and_then(|id| pod.container_name(id)).map(str::to_owned);
+        let standing = Standing::Pod { pod, container_id, container, awaited: false };
+        let nobody = Identity::from_path("");
+        // Its path is that of whoever looks, and says less than the pod itself.
+        let owner = Some(self.describer.of(&nobody, &standing));
+        let attribution =
+            Attribution { source: AttributionSource::Netns, status: AttributionStatus::Resolved };
+        Resolved { attribution, standing, owner, sets: Sets::default() }
+    }
+
     fn namespace(&mut self, transition: &Transition) -> Found {
         let (Some(inode), Some(root), Some(namespaces)) =
             (transition.netns, &self.proc_root, &mut self.namespaces)
@@ -231,7 +257,7 @@ impl Owners {
 impl Resolved {
     /// Nothing of it is waited for: what that is may be there any moment, or be given up.
     fn is_settled(&self) -> bool {
-        self.standing.awaited().is_none()
+        self.standing.awaited().is_none() && self.standing.doubted().is_none()
     }
 }
 

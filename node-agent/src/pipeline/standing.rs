@@ -17,7 +17,7 @@ use crate::{
 const GIVEN_UP: usize = 16_384;
 
 /// What must become known before an owner can be named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Awaited {
     /// A pod, by the UID in its cgroup's path.
     Pod(String),
@@ -28,7 +28,7 @@ pub(super) enum Awaited {
 }
 
 /// Where a socket belongs, as the kernel tells it. No owner: two sockets of one place may be two pods'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     /// cgroup2 id; 0 where it is not known.
     cgroup: u64,
@@ -56,6 +56,9 @@ pub(super) enum Standing {
     NoPod,
     /// Something that is not known yet.
     Awaited(Awaited),
+    /// In a pod that was waited for in vain, by its UID. It may exist all the same: that the API server is silent does not
+    /// show at once.
+    Doubted(String),
     /// Somebody who was waited for in vain.
     GivenUp,
     /// A pod.
@@ -83,7 +86,15 @@ impl Standing {
 
     /// Nobody can say which pod it is, if any.
     pub(super) const fn is_nobody(&self) -> bool {
-        matches!(self, Self::Awaited(_) | Self::GivenUp)
+        matches!(self, Self::Awaited(_) | Self::Doubted(_) | Self::GivenUp)
+    }
+
+    /// The pod that may exist after all.
+    pub(super) fn doubted(&self) -> Option<&str> {
+        match self {
+            Self::Doubted(uid) => Some(uid),
+            _ => None,
+        }
     }
 
     /// The namespace of its pod.
@@ -98,9 +109,10 @@ impl Standing {
     pub(super) fn sets(&self, plan: &Plan, identity: Option<&Identity>) -> Sets {
         let subject = match self {
             Self::NoPod | Self::GivenUp => Subject::NoPod,
-            Self::Awaited(_) => Subject::Unknown,
+            Self::Awaited(_) | Self::Doubted(_) => Subject::Unknown,
             Self::Pod { pod, container: Some(name), .. } => Subject::Pod(pod, Container::Named(name)),
-            Self::Pod { pod, awaited: true, .. } => Subject::Pod(pod, Container::Pending),
+            // It has a name, even if nobody has told it in time.
+            Self::Pod { pod, container_id: Some(_), .. } => Subject::Pod(pod, Container::Pending),
             Self::Pod { pod, .. } => Subject::Pod(pod, Container::Nameless),
         };
         plan.sets(identity, subject)
@@ -112,6 +124,7 @@ impl Standing {
 pub(super) struct Standings {
     view: View,
     given_up: HashSet<Awaited>,
+    doubted: HashSet<String>,
 }
 
 impl Standings {
@@ -133,6 +146,9 @@ impl Standings {
     /// Another view is in force. A namespace's number may be another's by now, so what was given up on there is not
     /// held against it.
     pub(super) fn look_through(&mut self, view: View) {
+        if let Some(roster) = &view.roster {
+            self.doubted.retain(|uid| roster.pod(uid).is_none());
+        }
         self.given_up.retain(|awaited| !matches!(awaited, Awaited::Place(place) if place.netns != 0));
         self.view = view;
     }
@@ -146,6 +162,9 @@ impl Standings {
         for outer in identity.pods.iter().rev() {
             if let Some(pod) = roster.pod(&outer.uid) {
                 return self.in_pod(identity, &outer.uid, pod);
+            }
+            if self.doubted.contains(&outer.uid) {
+                return Standing::Doubted(outer.uid.clone());
             }
             let awaited = Awaited::Pod(outer.uid.clone());
             if !self.given_up.contains(&awaited) {
@@ -185,15 +204,33 @@ impl Standings {
     }
 
     /// The wait for it is over. False when nothing may be concluded from that it did not come: while the list of pods is
-    /// not in sync, a pod may well exist.
+    /// not in sync, a pod may well exist. And it is only doubted at first, since the list may be out of sync without
+    /// anybody having noticed.
     fn give_up(&mut self, awaited: Awaited) -> bool {
-        if matches!(awaited, Awaited::Pod(_)) && !self.view.roster.as_deref().is_some_and(Roster::in_sync) {
-            return false;
+        if let Awaited::Pod(uid) = awaited {
+            return self.in_sync() && self.doubted.insert(uid);
         }
+        self.remember(awaited);
+        true
+    }
+
+    /// The list of pods is known to have been in sync: a pod that is not in it does not exist.
+    pub(super) fn end_doubt(&mut self, uid: &str) {
+        if self.doubted.remove(uid) {
+            self.remember(Awaited::Pod(uid.to_owned()));
+        }
+    }
+
+    /// Whether a pod that is not known does not exist, as far as anybody knows.
+    pub(super) fn in_sync(&self) -> bool {
+        self.view.roster.as_deref().is_some_and(Roster::in_sync)
+    }
+
+    fn remember(&mut self, awaited: Awaited) {
         if self.given_up.len() >= GIVEN_UP {
             self.given_up.clear();
         }
-        self.given_up.insert(awaited)
+        self.given_up.insert(awaited);
     }
 }
 
@@ -264,6 +301,8 @@ mod tests {
         assert_eq!(standings.of(&inner), Standing::Awaited(Awaited::Pod(UID.to_owned())));
         // Where the outer pod is none of this cluster's (an agent inside a nested cluster), the inner one is the truth.
         assert!(standings.give_up(Awaited::Pod(UID.to_owned())));
+        assert_eq!(standings.of(&inner), Standing::Doubted(UID.to_owned()));
+        standings.end_doubt(UID);
         assert!(matches!(standings.of(&inner), Standing::Pod { pod, .. } if pod.namespace == "ns"));
 
         let standings = mk_standings(vec![victim, mk_pod(UID, "evil", None)]);
@@ -280,7 +319,28 @@ mod tests {
         assert_eq!(standings.of(&identity), Standing::Awaited(awaited.clone()));
         standings.look_through(mk_view(Some(Vec::new())));
         assert!(standings.give_up(awaited));
+        assert_eq!(standings.of(&identity), Standing::Doubted(UID.to_owned()));
+        standings.end_doubt(UID);
         assert_eq!(standings.of(&identity), Standing::GivenUp);
+    }
+
+    #[test]
+    fn a_pod_that_was_doubted_and_comes_is_a_pod() {
+        let identity = path(&format!("/kubepods/pod{UID}/{}", id("ab")));
+        let mut standings = mk_standings(Vec::new());
+        assert!(standings.give_up(Awaited::Pod(UID.to_owned())));
+        let plan = standings.plan().clone();
+        let sets = standings.of(&identity).sets(&plan, Some(&identity));
+        assert_eq!((sets.matched, sets.maybe), (0, 0b11), "any trace may still want it");
+        standings.look_through(mk_view(Some(vec![mk_pod(UID, "ns", None)])));
+        assert!(matches!(standings.of(&identity), Standing::Pod { .. }));
+        standings.end_doubt(UID);
+        standings.look_through(mk_view(Some(Vec::new())));
+        assert_eq!(
+            standings.of(&identity).awaited(),
+            Some(Awaited::Pod(UID.to_owned())),
+            "it is not given up"
+        );
     }
 
     #[test]
@@ -290,7 +350,10 @@ mod tests {
         let awaited = Awaited::Container(id("ab"));
         assert_eq!(standings.of(&identity).awaited(), Some(awaited.clone()));
         standings.give_up(awaited);
-        assert!(matches!(standings.of(&identity), Standing::Pod { awaited: false, .. }));
+        let nameless = standings.of(&identity);
+        assert!(matches!(nameless, Standing::Pod { awaited: false, .. }));
+        let Standing::Pod { pod, container_id: Some(_), container: None, .. } = &nameless else { panic!() };
+        assert_eq!(pod.namespace, "ns");
         // What is no container has no name to wait for.
         assert_eq!(standings.of(&path(&format!("/kubepods/pod{UID}"))).awaited(), None);
     }

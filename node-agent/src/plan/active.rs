@@ -110,6 +110,15 @@ impl Plan {
         Self::new(vec![Some(Arc::new(trace))], 1)
     }
 
+    /// The same, and lines show these labels of the pod.
+    #[must_use]
+    pub fn with_pod_labels(self, keys: &[String]) -> Self {
+        let with = |trace: Arc<ActiveTrace>| {
+            Arc::new(ActiveTrace { pod_labels: keys.to_vec(), ..Arc::unwrap_or_clone(trace) })
+        };
+        Self { slots: self.slots.into_iter().map(|slot| slot.map(with)).collect(), ..self }
+    }
+
     /// The active traces with their bits.
     pub fn active(&self) -> impl Iterator<Item = (usize, &Arc<ActiveTrace>)> {
         self.slots.iter().take(MAX_TRACES).enumerate().filter_map(|(bit, slot)| Some((bit, slot.as_ref()?)))

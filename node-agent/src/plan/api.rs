@@ -24,6 +24,7 @@ impl TraceObject {
             uid: text("uid")?.to_owned(),
             generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or_default(),
             created_s: created.as_second(),
+            bytes: object.get("spec").map_or(0, |spec| spec.to_string().len()),
             checked: check_stored(kind, object),
         })
     }

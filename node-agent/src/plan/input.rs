@@ -26,6 +26,8 @@ pub struct TraceObject {
     pub generation: i64,
     /// `metadata.creationTimestamp`, seconds since the Unix epoch.
     pub created_s: i64,
+    /// Bytes of the spec as text; 0 once it is not kept.
+    pub bytes: usize,
     /// Its spec, or what is wrong with it.
     pub checked: Result<CheckedTrace, Refusal>,
 }

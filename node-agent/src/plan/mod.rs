@@ -9,6 +9,7 @@
 
 mod active;
 mod api;
+mod bound;
 mod convert;
 mod input;
 mod judge;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 #[cfg(test)]
 pub(crate) use active::support as tests_support;
 pub use active::{ActiveTrace, Container, Plan, Sets, Subject};
+pub use bound::{bound, thin};
 pub use input::{Inputs, NamespaceLabels, TraceKey, TraceObject};
 pub use planner::{Planned, Planner, State, TraceStanding};
 pub use scope::{IdScope, PodScope, Scope};

@@ -24,7 +24,7 @@ pub struct TraceStanding {
     /// What became of it.
     pub state: State,
     /// Why, in one word: `NoMatchingPods`, `NoMatchingNodes`, `SlotsExhausted`, `NamespaceQuota`, `InvalidSpec`,
-    /// `UnsupportedByAgent`, `Expired`, `NamespacesUnknown`.
+    /// `UnsupportedByAgent`, `TooMany`, `Expired`, `NamespacesUnknown`.
     pub reason: Option<&'static str>,
     /// The field at fault.
     pub field: Option<String>,
@@ -52,7 +52,7 @@ pub struct Planner {
 pub struct Planned {
     /// The active traces.
     pub plan: Arc<Plan>,
-    /// Every trace that concerns the node, in the order in which they get slots.
+    /// Every trace: first those that select a pod here, in the order in which they get slots.
     pub standings: Vec<TraceStanding>,
     /// When a ttl ends next, seconds since the Unix epoch.
     pub next_expiry_s: Option<i64>,
@@ -73,23 +73,26 @@ impl Planner {
     pub fn plan(&mut self, inputs: &Inputs<'_>) -> Planned {
         let mut planned = Planned::default();
         let pods = Pods::of(inputs);
+        let mut candidates = Vec::new();
+        let mut hindered = Vec::new();
+        for trace in by_age(inputs.traces) {
+            note_needs(trace, inputs.now_s, &mut planned);
+            match judge(trace, inputs, &pods) {
+                Ok(candidate) => candidates.push((trace, candidate)),
+                Err(hindrance) => hindered.push(standing(trace, 0, Some(hindrance))),
+            }
+        }
         let mut seats = Seats { max_per_namespace: self.max_per_namespace, ..Seats::default() };
         let mut active = Vec::new();
-        for trace in in_order(inputs.traces) {
-            note_needs(trace, inputs.now_s, &mut planned);
-            let standing = match judge(trace, inputs, &pods) {
-                Err(hindrance) => standing(trace, 0, Some(hindrance)),
-                Ok(Candidate { active: candidate, pods, until_ns }) => {
-                    let hindrance = seats.take(trace).err().map(|full| self.waiting(trace, full));
-                    if hindrance.is_none() {
-                        planned.next_release_ns = earlier(planned.next_release_ns, until_ns);
-                        active.push(candidate);
-                    }
-                    standing(trace, pods, hindrance)
-                }
-            };
-            planned.standings.push(standing);
+        for (trace, Candidate { active: candidate, pods, until_ns }) in in_turn(candidates) {
+            let hindrance = seats.take(trace).err().map(|full| self.waiting(trace, full));
+            if hindrance.is_none() {
+                planned.next_release_ns = earlier(planned.next_release_ns, until_ns);
+                active.push(candidate);
+            }
+            planned.standings.push(standing(trace, pods, hindrance));
         }
+        planned.standings.extend(hindered);
         self.remember_displaced(&planned.standings);
         self.assign(active);
         planned.plan = Arc::clone(&self.last);
@@ -192,12 +195,31 @@ impl<'a> Seats<'a> {
     }
 }
 
-/// The order in which traces get slots, the same on every node: nothing but what the API server says decides.
-fn in_order(traces: &BTreeMap<TraceKey, TraceObject>) -> Vec<&TraceObject> {
+/// Those of the cluster, then those of namespaces, each by age: nothing but what the API server says decides.
+fn by_age(traces: &BTreeMap<TraceKey, TraceObject>) -> Vec<&TraceObject> {
     let mut ordered: Vec<&TraceObject> = traces.values().collect();
     // The map is in the order of names, and the sort keeps it.
     ordered.sort_by_key(|trace| (trace.key.namespace.is_some(), trace.created_s));
     ordered
+}
+
+/// The order in which traces get slots. The first of every namespace come before any second: a few namespaces with many
+/// old traces cannot keep out all others.
+fn in_turn<T>(by_age: Vec<(&TraceObject, T)>) -> Vec<(&TraceObject, T)> {
+    let mut of_namespace: HashMap<&str, usize> = HashMap::new();
+    let mut ranked: Vec<_> = by_age
+        .into_iter()
+        .map(|(trace, candidate)| {
+            let rank = trace.key.namespace.as_deref().map(|namespace| {
+                let next = of_namespace.entry(namespace).or_default();
+                *next += 1;
+                *next
+            });
+            (rank, trace, candidate)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, trace, _)| (*rank, trace.created_s));
+    ranked.into_iter().map(|(_, trace, candidate)| (trace, candidate)).collect()
 }
 
 /// What has to be watched for the sake of a trace.

@@ -168,6 +168,27 @@ fn slots_go_to_cluster_traces_then_by_age_then_by_name() {
 }
 
 #[test]
+fn old_traces_of_a_few_namespaces_do_not_keep_out_another_namespace() {
+    let names: Vec<String> = (0..9).map(|n| format!("n{n}")).collect();
+    let mut world = World::with(names.iter().map(|name| pod(name, "cart", &[])));
+    for (n, name) in (0..).zip(&names) {
+        // The ninth namespace's are the youngest.
+        for number in 0..8 {
+            world.add(trace(Some(name), &format!("{name}-{number}"), n * 8 + number, &all()));
+        }
+    }
+    let outcome = world.plan(&mut Planner::new(8));
+    assert_eq!(outcome.bits().len(), 64);
+    for name in &names {
+        let active = outcome.bits().keys().filter(|trace| trace.starts_with(name.as_str())).count();
+        assert!((7..=8).contains(&active), "{active} of {name}");
+    }
+    // Those that wait are the last of each namespace, the youngest of them.
+    assert_eq!((outcome.of("n8-6").state, outcome.of("n8-7").state), (State::Tracing, State::Waiting));
+    assert_eq!(outcome.of("n0-7").state, State::Tracing);
+}
+
+#[test]
 fn the_65th_trace_waits_and_is_taken_up_when_one_goes() {
     let mut world = one_pod();
     let mut planner = Planner::default();

@@ -34,6 +34,7 @@ pub(super) fn trace(namespace: Option<&str>, name: &str, created_s: i64, spec: &
         uid: format!("uid-{}-{name}", namespace.unwrap_or_default()),
         generation: 1,
         created_s,
+        bytes: spec.to_string().len(),
         checked: check_spec(kind, Some(spec)),
     }
 }

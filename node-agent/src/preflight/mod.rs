@@ -44,6 +44,7 @@ pub fn findings(hook: Option<Hook>) -> Vec<Finding> {
         system::lockdown(),
         system::memlock(),
         system::seccomp(),
+        system::selinux(),
         system::journal(),
     ]);
     findings

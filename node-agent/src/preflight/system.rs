@@ -85,6 +85,28 @@ pub(super) fn seccomp() -> Finding {
     }
 }
 
+pub(super) fn selinux() -> Finding {
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    let (ok, detail) = confined(label.trim_end_matches(['\0', '\n']));
+    Finding { name: "selinux", ok, required: false, detail }
+}
+
+/// What the label of a process says. Whether `SELinux` is enforcing is not to be seen in a container, and the label alone
+/// denies nothing where it is not.
+fn confined(label: &str) -> (bool, String) {
+    let words: Vec<&str> = label.split(':').collect();
+    // AppArmor's profiles stand in the same file, and have no colons of this kind.
+    let &[_, role, kind, ..] = &words[..] else { return (true, "no label".to_owned()) };
+    if !role.ends_with("_r") || !kind.starts_with("container_") {
+        return (true, format!("{kind}: none of those that containers are confined to"));
+    }
+    let detail = format!(
+        "{kind} may not use bpf(2) where SELinux is enforcing: if loading is refused below with EACCES, this is why; run as \
+         spc_t (overlay selinux)"
+    );
+    (false, detail)
+}
+
 pub(super) fn journal() -> Finding {
     let ok = Path::new(crate::outlet::JOURNAL_SOCKET).exists();
     Finding {
@@ -92,5 +114,28 @@ pub(super) fn journal() -> Finding {
         ok,
         required: false,
         detail: format!("{}, for -Y", crate::outlet::JOURNAL_SOCKET),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::confined;
+
+    #[test]
+    fn a_label_that_denies_bpf_is_named_and_no_other() {
+        let (ok, detail) = confined("system_u:system_r:container_t:s0:c12,c34");
+        assert!(
+            !ok && detail.starts_with("container_t may not use bpf(2)") && detail.contains("spc_t"),
+            "{detail}"
+        );
+        for label in [
+            "system_u:system_r:spc_t:s0",
+            "unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023",
+            "cri-containerd.apparmor.d (enforce)",
+            "unconfined",
+            "",
+        ] {
+            assert!(confined(label).0, "{label}");
+        }
     }
 }

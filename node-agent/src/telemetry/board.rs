@@ -2,18 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kube_tcpstates_client::{Answer, Resource};
 use kube_tcpstates_crds::node::TraceState;
 
 use super::health::Health;
-use crate::cluster::{Knowledge, Observer, Sink, SyncStatus, resources};
+use crate::cluster::{Knowledge, Observer, SyncStatus, resources};
 use crate::kernel::boot_ns;
 use crate::pipeline::Account;
-
-/// A scrape waits no longer for the pipeline's counts; then it tells the last ones.
-const COUNTS_WITHIN: Duration = Duration::from_millis(500);
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug, Default)]
@@ -61,21 +57,14 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// With nothing known but the facts. `trouble`: why nothing can be traced here.
-    pub fn new(facts: Facts, trouble: Option<String>) -> Arc<Self> {
+    pub fn new(facts: Facts, trouble: Option<&str>) -> Arc<Self> {
         let board = Board { facts, ..Board::default() };
-        Arc::new(Self { board: Mutex::new(board), health: Health::new(trouble, boot_ns()) })
+        Arc::new(Self { board: Mutex::new(board), health: Health::new(trouble.is_none(), boot_ns()) })
     }
 
     /// The board.
     pub fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest counts there are.
-    pub(super) async fn refresh(&self, sink: &impl Sink) {
-        if let Ok(Ok(account)) = tokio::time::timeout(COUNTS_WITHIN, sink.account()).await {
-            self.counted(&account);
-        }
     }
 }
 

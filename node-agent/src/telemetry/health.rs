@@ -9,7 +9,6 @@ const ALIVE_WITHIN_NS: u64 = 10 * 1_000_000_000;
 /// What the probes look at.
 #[derive(Debug)]
 pub struct Health {
-    trouble: Option<String>,
     loop_ns: AtomicU64,
     pipeline_ns: AtomicU64,
     has_pipeline: AtomicBool,
@@ -18,12 +17,11 @@ pub struct Health {
 }
 
 impl Health {
-    /// At the start. `trouble`: why nothing can be traced here; such an agent stays alive to say so, and is never
-    /// ready.
-    pub fn new(trouble: Option<String>, now_ns: u64) -> Self {
+    /// At the start. Without a pipeline nothing can be traced here; such an agent stays alive to say so, and is ready like
+    /// any other: what a node can do is said by its report, and no reason to stop a rollout.
+    pub fn new(has_pipeline: bool, now_ns: u64) -> Self {
         Self {
-            has_pipeline: AtomicBool::new(trouble.is_none()),
-            trouble,
+            has_pipeline: AtomicBool::new(has_pipeline),
             loop_ns: AtomicU64::new(now_ns),
             pipeline_ns: AtomicU64::new(now_ns),
             ready: AtomicBool::new(false),
@@ -48,7 +46,7 @@ impl Health {
             return;
         }
         let missing: Vec<_> = missing.collect();
-        if missing.is_empty() && self.trouble.is_none() {
+        if missing.is_empty() {
             self.ready.store(true, Ordering::Relaxed);
         }
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = missing;
@@ -77,13 +75,8 @@ impl Health {
         if self.ready.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut reasons: Vec<String> =
-            self.trouble.iter().map(|trouble| format!("preflight failed: {trouble}")).collect();
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !missing.is_empty() {
-            reasons.push(format!("not listed yet: {}", missing.join(", ")));
-        }
-        Err(reasons.join("; "))
+        Err(format!("not listed yet: {}", missing.join(", ")))
     }
 }
 
@@ -95,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_agent_is_ready_once_every_list_has_come_and_stays_so() {
-        let health = Health::new(None, 0);
+        let health = Health::new(true, 0);
         assert_eq!(health.ready().unwrap_err(), "not listed yet: everything");
         health.synced(["pods", "nodes"].into_iter());
         assert_eq!(health.ready().unwrap_err(), "not listed yet: pods, nodes");
@@ -106,17 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_cannot_trace_lives_and_says_why_it_is_not_ready() {
-        let health = Health::new(Some("no BTF".to_owned()), 0);
+    fn an_agent_on_a_node_that_cannot_be_traced_lives_and_is_ready() {
+        let health = Health::new(false, 0);
+        assert!(health.ready().is_err());
         health.synced([].into_iter());
         health.loop_turned(60 * SECOND);
-        assert_eq!(health.ready().unwrap_err(), "preflight failed: no BTF");
-        assert_eq!(health.live(61 * SECOND), Ok(()));
+        assert_eq!((health.ready(), health.live(61 * SECOND)), (Ok(()), Ok(())));
     }
 
     #[test]
     fn a_loop_or_a_pipeline_that_hangs_is_told() {
-        let health = Health::new(None, 0);
+        let health = Health::new(true, 0);
         assert_eq!(health.live(10 * SECOND), Ok(()));
         health.loop_turned(20 * SECOND);
         assert_eq!(health.live(21 * SECOND).unwrap_err(), "the pipeline has not turned for 21 s");

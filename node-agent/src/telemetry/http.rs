@@ -17,7 +17,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::{Telemetry, metrics};
-use crate::cluster::Sink;
 use crate::kernel::boot_ns;
 
 /// Connections at one time.
@@ -40,18 +39,17 @@ pub struct ServeError {
 }
 
 /// Listens, and returns what serves for ever, with the address it got.
-pub async fn serve<S: Sink>(
+pub async fn serve(
     address: SocketAddr,
     telemetry: Arc<Telemetry>,
-    sink: Option<Arc<S>>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), ServeError> {
     let failed = |source| ServeError { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((bound, accept(listener, telemetry, sink)))
+    Ok((bound, accept(listener, telemetry)))
 }
 
-async fn accept<S: Sink>(listener: TcpListener, telemetry: Arc<Telemetry>, sink: Option<Arc<S>>) {
+async fn accept(listener: TcpListener, telemetry: Arc<Telemetry>) {
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -64,15 +62,15 @@ async fn accept<S: Sink>(listener: TcpListener, telemetry: Arc<Telemetry>, sink:
         {
             oldest.abort();
         }
-        let task = tokio::spawn(connection(stream, Arc::clone(&telemetry), sink.clone()));
+        let task = tokio::spawn(connection(stream, Arc::clone(&telemetry)));
         connections.push_back(task.abort_handle());
     }
 }
 
-async fn connection<S: Sink>(stream: TcpStream, telemetry: Arc<Telemetry>, sink: Option<Arc<S>>) {
+async fn connection(stream: TcpStream, telemetry: Arc<Telemetry>) {
     let service = service_fn(|request| {
-        let (telemetry, sink) = (&telemetry, sink.as_deref());
-        async move { Ok::<_, Infallible>(answer(&request, telemetry, sink).await) }
+        let answered = answer(&request, &telemetry);
+        async move { Ok::<_, Infallible>(answered) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -84,24 +82,16 @@ async fn connection<S: Sink>(stream: TcpStream, telemetry: Arc<Telemetry>, sink:
     let _ = tokio::time::timeout(DONE_WITHIN, serving).await;
 }
 
-async fn answer<S: Sink>(
-    request: &Request<Incoming>,
-    telemetry: &Arc<Telemetry>,
-    sink: Option<&S>,
-) -> Response<Full<Bytes>> {
+/// From what was told last, a few seconds ago at most: nobody who scrapes takes the time of the thread that traces.
+fn answer(request: &Request<Incoming>, telemetry: &Arc<Telemetry>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
     }
     match request.uri().path() {
-        "/metrics" => {
-            if let Some(sink) = sink {
-                telemetry.refresh(sink).await;
-            }
-            match metrics::render(telemetry) {
-                Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            }
-        }
+        "/metrics" => match metrics::render(telemetry) {
+            Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
         "/livez" => probe(telemetry.health.live(boot_ns())),
         "/readyz" => probe(telemetry.health.ready()),
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
@@ -134,30 +124,12 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::peers::News;
-    use crate::pipeline::Account;
-    use crate::plan::View;
     use crate::telemetry::Facts;
-
-    /// A pipeline that never answers.
-    struct Mute;
-
-    impl Sink for Mute {
-        fn view(&self, _: View) {}
-        fn news(&self, _: News) {}
-
-        fn account(&self) -> tokio::sync::oneshot::Receiver<Account> {
-            let (sender, receiver) = tokio::sync::oneshot::channel();
-            // It stays open for ever.
-            Box::leak(Box::new(sender));
-            receiver
-        }
-    }
 
     async fn server() -> SocketAddr {
         let telemetry = Telemetry::new(Facts::default(), None);
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (address, serving) = serve(loopback, telemetry, Some(Arc::new(Mute))).await.unwrap();
+        let (address, serving) = serve(loopback, telemetry).await.unwrap();
         tokio::spawn(serving);
         address
     }

@@ -74,7 +74,8 @@ pub(super) fn traces(client: &Client, kind: TraceKind) -> Watch<DynamicObject, T
         keep,
         message,
         lists_again: true,
-        from_cache: false,
+        thin: None,
+        seen: None,
     }
 }
 
@@ -88,8 +89,8 @@ pub(super) fn reports(client: &Client) -> Watch<DynamicObject, Report, Message> 
         keep: |report| Report::from_api(&serde_json::to_value(report).ok()?),
         message: |delta| Message::Change(Box::new(Change::Reports(delta))),
         lists_again: false,
-        // In pages: a report may have 15 KiB, and there is one of each node.
-        from_cache: false,
+        thin: None,
+        seen: None,
     }
 }
 
@@ -106,6 +107,7 @@ pub(super) fn nodes(client: &Client) -> Watch<PartialObjectMeta<Node>, NodeObjec
         },
         message: |delta| Message::Change(Box::new(Change::Nodes(delta))),
         lists_again: false,
-        from_cache: true,
+        thin: None,
+        seen: None,
     }
 }

@@ -54,7 +54,8 @@ pub(crate) async fn follow(client: Client, agents: watch::Sender<Agents>) {
         keep,
         message: Message::Pods,
         lists_again: false,
-        from_cache: false,
+        thin: None,
+        seen: None,
     };
     let (sender, mut messages) = mpsc::unbounded_channel();
     let listen = async {

@@ -20,6 +20,7 @@ mod rights;
 mod security;
 mod selection;
 mod short_lived;
+mod sidecar;
 mod size;
 mod slots;
 mod traffic;
@@ -57,6 +58,7 @@ const ALONE: &[Tests] = &[
     open_sockets::TESTS,
     selection::TESTS,
     short_lived::TESTS,
+    sidecar::TESTS,
     limits::ALONE,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,

@@ -20,9 +20,12 @@ pub(crate) const TESTS: crate::Tests =
 const ENDINGS: [&str; 5] = ["client-close", "server-close", "client-reset", "server-reset", "refused"];
 const AWAY: Duration = Duration::from_secs(30);
 /// By each of the two clients, some 80 a second: until the server has been back for a moment.
-const CONNECTIONS: u64 = 3000;
-/// Five seconds are specified. The machine may be busy with other things than the agent.
-const IN_STEP_WITHIN: Duration = Duration::from_secs(50);
+const CONNECTIONS: u64 = 6000;
+/// All agents are on one kernel here, so each sees the pods of the other node, and doubts for so long whether they are its
+/// own. Nothing is concluded while the server is away.
+const DOUBTS: Duration = Duration::from_secs(28);
+/// An agent asks again after half a minute at the latest. The machine may be busy with other things than the agent.
+const IN_STEP_WITHIN: Duration = Duration::from_mins(1);
 const CLIENTS: [&str; 2] = ["client-a", "client-b"];
 
 fn outage(cluster: &Cluster) -> Result<()> {
@@ -46,6 +49,7 @@ fn outage(cluster: &Cluster) -> Result<()> {
     // An agent that has not heard of its client yet will not hear of it while the server is away.
     agents.await_pods("away/clients", &CLIENTS, 100)?;
 
+    thread::sleep(DOUBTS);
     let pods = [AgentPod::of_node(cluster, NODE_A)?, AgentPod::of_node(cluster, NODE_B)?];
     let before = pods
         .iter()
@@ -58,10 +62,8 @@ fn outage(cluster: &Cluster) -> Result<()> {
         let seconds = Duration::from_micros(now_us() - away_us).as_secs_f64();
         let requests = failed_requests(&metrics) - before;
         eprintln!("{}: {requests} requests failed within {seconds:.1} s", pod.name());
-        assert!(
-            (5.0..seconds * 1.2 + 3.0).contains(&requests),
-            "{requests} requests failed within {seconds:.1} s"
-        );
+        // Pauses double, from a second to half a minute.
+        assert!((3.0..30.0).contains(&requests), "{requests} requests failed within {seconds:.1} s");
     }
     let mut sources = Vec::new();
     for name in CLIENTS {

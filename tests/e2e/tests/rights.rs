@@ -28,14 +28,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const TAKEN: [(&str, &str); 20] = [
     ("list pods", "not ready: not listed yet: pods"),
     // A pod that came later.
-    ("watch pods", "late Idle NoMatchingPods"),
+    ("watch pods", "late absent"),
     // The report is owned by the node.
     ("list nodes", "no report"),
     // A label that the node got later.
-    ("watch nodes", "early Idle NoMatchingNodes"),
+    ("watch nodes", "early absent"),
     ("list namespaces", "early Failed NamespacesUnknown"),
     // A label that the namespace got later.
-    ("watch namespaces", "early Idle NoMatchingPods"),
+    ("watch namespaces", "early absent"),
     ("list services", "late: no peer names: the agent may not list and watch services"),
     ("watch services", "late: no peer names: the agent may not list and watch services"),
     ("list endpointslices", "late: no peer names: the agent may not list and watch endpointslices"),

@@ -10,7 +10,8 @@ use crate::image;
 const NAMESPACE: &str = "kube-tcpstates";
 const AGENT: &str = "kube-tcpstates-agent";
 const OPERATOR: &str = "kube-tcpstates-operator";
-const OVERLAYS: [&str; 4] = ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp"];
+const OVERLAYS: [&str; 6] =
+    ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp", "selinux", "openshift"];
 
 fn workspace() -> Workspace {
     Workspace::find().unwrap()
@@ -57,12 +58,17 @@ fn kustomized(directory: &str) -> Option<Vec<Value>> {
     kubectl(&["kustomize", path.to_str().unwrap()]).map(|text| parse(&text))
 }
 
-/// What an overlay makes of the installer: the patches in its kustomization, which are JSON Patch on the `DaemonSet`.
+/// What an overlay makes of the installer: objects of its own, and the patches in its kustomization, which are JSON Patch on
+/// the `DaemonSet`.
 fn patched(overlay: &str) -> Vec<Value> {
-    let file = workspace().root.join("manifests/overlays").join(overlay).join("kustomization.yaml");
-    let kustomization = parse(&fs::read_to_string(file).unwrap()).remove(0);
-    assert_eq!(kustomization["resources"], json!(["../../base"]), "{overlay}");
+    let directory = workspace().root.join("manifests/overlays").join(overlay);
+    let read = |name: &str| parse(&fs::read_to_string(directory.join(name)).unwrap());
+    let kustomization = read("kustomization.yaml").remove(0);
+    let mut resources =
+        kustomization["resources"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+    assert_eq!(resources.next(), Some("../../base"), "{overlay}");
     let mut objects = installer();
+    objects.extend(resources.flat_map(read));
     for patch in kustomization["patches"].as_array().unwrap() {
         assert_eq!(patch["target"], json!({ "kind": "DaemonSet", "name": AGENT }), "{overlay}");
         let agent = objects.iter_mut().find(|object| object["kind"] == "DaemonSet").unwrap();
@@ -73,13 +79,19 @@ fn patched(overlay: &str) -> Vec<Value> {
     objects
 }
 
-/// One operation of a JSON Patch: `add` to the end of a list, or `replace`.
+/// One operation of a JSON Patch: `add` to the end of a list or to an object, or `replace`.
 fn apply(object: &mut Value, change: &Value) {
     let (path, value) = (change["path"].as_str().unwrap(), change["value"].clone());
     match (change["op"].as_str().unwrap(), path.strip_suffix("/-")) {
         ("add", Some(list)) => {
             let list = object.pointer_mut(list).unwrap_or_else(|| panic!("no {list}"));
             list.as_array_mut().unwrap().push(value);
+        }
+        ("add", None) => {
+            let (object_path, name) = path.rsplit_once('/').unwrap();
+            let parent = object.pointer_mut(object_path).unwrap_or_else(|| panic!("no {object_path}"));
+            let before = parent.as_object_mut().unwrap().insert(name.to_owned(), value);
+            assert_eq!(before, None, "{path}");
         }
         ("replace", None) => {
             *object.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")) = value;
@@ -157,6 +169,7 @@ fn the_first_comment_says_what_the_file_is_and_there_is_no_trace_in_it() {
         "ClusterRole",
         "ClusterRoleBinding",
         "RoleBinding",
+        "NetworkPolicy",
     ];
     assert_eq!(kinds, expected);
 }
@@ -398,11 +411,18 @@ fn every_linux_node_has_an_agent_that_nothing_throttles() {
     assert_eq!(daemon_set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
     assert_eq!(pod["tolerations"], json!([{ "operator": "Exists" }]));
     let terms = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
-    let linux = json!({ "key": "kubernetes.io/os", "operator": "In", "values": ["linux"] });
-    assert_eq!(terms.unwrap()["nodeSelectorTerms"], json!([{ "matchExpressions": [linux] }]));
+    let kinds = json!([
+        { "key": "kubernetes.io/os", "operator": "In", "values": ["linux"] },
+        { "key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"] },
+        { "key": "eks.amazonaws.com/compute-type", "operator": "NotIn", "values": ["fargate"] },
+        { "key": "type", "operator": "NotIn", "values": ["virtual-kubelet"] },
+    ]);
+    assert_eq!(terms.unwrap()["nodeSelectorTerms"], json!([{ "matchExpressions": kinds }]));
     let resources = &pod["containers"][0]["resources"];
     assert!(resources["limits"].get("cpu").is_none() && resources["limits"].get("memory").is_some());
-    assert!(resources["requests"].get("cpu").is_some(), "{resources}");
+    for asked in ["cpu", "memory", "ephemeral-storage"] {
+        assert!(resources["requests"].get(asked).is_some(), "{resources}");
+    }
     // Draining takes up to 5 s.
     assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > 5);
     let port = |probe: &str| pod["containers"][0][probe]["httpGet"].clone();
@@ -417,9 +437,11 @@ fn the_image_is_the_one_that_x_image_tags() {
     for (pod, name) in [(pod(&objects), "agent"), (operator(&objects), "operator")] {
         let container = &pod["containers"][0];
         assert_eq!(container["image"], image::REFERENCE);
-        assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(container["imagePullPolicy"], "Never");
         assert_eq!(container["name"], name);
     }
+    // Nobody can register a name below it.
+    assert!(image::REFERENCE.split('/').next().unwrap().ends_with(".invalid"), "{}", image::REFERENCE);
     let document = fs::read_to_string(workspace().root.join("docs/install.md")).unwrap();
     assert!(document.contains(image::REFERENCE), "docs/install.md names another image");
 }
@@ -452,12 +474,13 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
             container["args"].clone(),
             container["securityContext"]["capabilities"]["add"].clone(),
             container["securityContext"]["seccompProfile"].clone(),
+            container["securityContext"]["seLinuxOptions"].clone(),
             paths,
         )
     };
     for overlay in OVERLAYS {
         let built = patched(overlay);
-        let (mut args, mut add, mut seccomp, mut paths) = of(&pod(&installer()));
+        let (mut args, mut add, mut seccomp, mut selinux, mut paths) = of(&pod(&installer()));
         let push = |list: &mut Value, word: &str| list.as_array_mut().unwrap().push(word.into());
         match overlay {
             "classic-hook" => {
@@ -470,14 +493,95 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
                 paths.push("/host/proc".to_owned());
             }
             "kernel-5.10" => push(&mut add, "SYS_RESOURCE"),
+            "selinux" | "openshift" => selinux = json!({ "type": "spc_t" }),
             _ => seccomp = json!({ "type": "Localhost", "localhostProfile": "profiles/kube-tcpstates.json" }),
         }
-        assert_eq!(of(&pod(&built)), (args, add, seccomp, paths), "{overlay}");
+        assert_eq!(of(&pod(&built)), (args, add, seccomp, selinux, paths), "{overlay}");
         let others = |mut objects: Vec<Value>| {
-            objects.retain(|object| object["kind"] != "DaemonSet");
+            let apart = ["DaemonSet", "SecurityContextConstraints"];
+            objects.retain(|object| apart.iter().all(|kind| object["kind"] != *kind));
             sorted(objects)
         };
         assert_eq!(others(built), others(installer()), "{overlay}");
+    }
+}
+
+#[test]
+fn openshift_lets_the_agent_have_what_its_pod_asks_for_and_nothing_else() {
+    let objects = patched("openshift");
+    let (rule, pod) = (find(&objects, "SecurityContextConstraints", AGENT), pod(&objects));
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!(rule["allowedCapabilities"], context["capabilities"]["add"]);
+    assert_eq!(rule["requiredDropCapabilities"], context["capabilities"]["drop"]);
+    assert_eq!(rule["seLinuxContext"]["seLinuxOptions"], context["seLinuxOptions"]);
+    assert_eq!(rule["seccompProfiles"], json!(["runtime/default"]));
+    assert_eq!(rule["users"], json!([format!("system:serviceaccount:{NAMESPACE}:{AGENT}")]));
+    assert_eq!((&rule["readOnlyRootFilesystem"], &rule["groups"]), (&json!(true), &json!([])));
+    for (name, allowed) in rule.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("allow")) {
+        let needed = ["allowHostDirVolumePlugin", "allowedCapabilities"].contains(&name.as_str());
+        assert!(needed || *allowed == false, "{name}: {allowed}");
+    }
+}
+
+#[test]
+fn metrics_are_reached_from_namespaces_that_are_labelled_for_it_alone() {
+    let objects = installer();
+    let policy = find(&objects, "NetworkPolicy", AGENT);
+    let agents = find(&objects, "DaemonSet", AGENT)["spec"]["selector"].clone();
+    assert_eq!(policy["spec"]["podSelector"], agents);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    let rule = json!({
+        "from": [{ "namespaceSelector": { "matchLabels": { "tcpstates.dev/scrapes": "true" } } }],
+        "ports": [{ "port": "metrics", "protocol": "TCP" }],
+    });
+    assert_eq!(policy["spec"]["ingress"], json!([rule]));
+}
+
+#[test]
+fn the_share_of_the_api_server_is_the_agents_own() {
+    let text = fs::read_to_string(workspace().root.join("manifests/policies/flow-schema.yaml")).unwrap();
+    let objects = parse(&text);
+    let schema = find(&objects, "FlowSchema", AGENT);
+    let level = find(&objects, "PriorityLevelConfiguration", "kube-tcpstates");
+    assert_eq!(schema["spec"]["priorityLevelConfiguration"]["name"], level["metadata"]["name"]);
+    let account = json!({ "namespace": NAMESPACE, "name": AGENT });
+    let subjects = &schema["spec"]["rules"][0]["subjects"];
+    assert_eq!(*subjects, json!([{ "kind": "ServiceAccount", "serviceAccount": account }]));
+    // Kubernetes' own schema for service accounts has 9000, and the lowest number is asked first.
+    assert!(schema["spec"]["matchingPrecedence"].as_u64().unwrap() < 9000);
+}
+
+#[test]
+fn every_reference_to_a_field_says_its_version() {
+    // The server adds it: whoever applies first by client and then by server has a conflict otherwise.
+    let agent = find(&installer(), "DaemonSet", AGENT).to_string();
+    assert_eq!(
+        agent.matches("\"fieldPath\"").count(),
+        agent.matches("{\"apiVersion\":\"v1\",\"fieldPath\"").count()
+    );
+    assert!(agent.contains("\"fieldPath\""));
+}
+
+#[test]
+fn a_sidecar_has_two_capabilities_and_nothing_of_the_node() {
+    for (file, list) in [("native", "initContainers"), ("plain", "containers")] {
+        let path = workspace().root.join("manifests/sidecar").join(file).with_extension("yaml");
+        let objects = parse(&fs::read_to_string(path).unwrap());
+        let pod = find(&objects, "Deployment", "checkout")["spec"]["template"]["spec"].clone();
+        let containers = pod[list].as_array().unwrap();
+        let sidecar = containers.iter().find(|container| container["name"] == "tcpstates").unwrap();
+        assert_eq!(sidecar["image"], image::REFERENCE);
+        let context = json!({
+            "runAsUser": 0,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"], "add": ["BPF", "PERFMON"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        });
+        assert_eq!(sidecar["securityContext"], context, "{file}");
+        assert_eq!(pod["automountServiceAccountToken"], false, "{file}");
+        assert!(!pod.to_string().contains("hostPath") && !pod.to_string().contains("\"host"), "{file}");
+        assert_eq!(sidecar["restartPolicy"] == "Always", file == "native");
     }
 }
 
@@ -488,6 +592,12 @@ fn the_policy_is_about_the_account_and_the_resources_of_the_agent() {
     let policy = find(&objects, "ValidatingAdmissionPolicy", "kube-tcpstates-own-report");
     let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
     assert!(condition.ends_with(&format!("'system:serviceaccount:{NAMESPACE}:{AGENT}'")), "{condition}");
+    // A token of a Node object has a node's name too.
+    let node = policy["spec"]["variables"][0]["expression"].as_str().unwrap();
+    for needed in ["authentication.kubernetes.io/pod-uid' in ", "authentication.kubernetes.io/node-name' in "]
+    {
+        assert!(node.contains(needed), "{node}");
+    }
     let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
     assert_eq!(rule["resources"], json!(["tcpstatenodes", "tcpstatenodes/status"]));
     let binding = find(&objects, "ValidatingAdmissionPolicyBinding", "kube-tcpstates-own-report");

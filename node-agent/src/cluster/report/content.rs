@@ -1,9 +1,11 @@
 //! What the report says. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_tcpstates_client::Resource;
-use kube_tcpstates_crds::node::{NodeTrace, PreflightCheck, TcpStateNodeStatus, TraceState};
+use kube_tcpstates_crds::node::{NodeTrace, Observed, PreflightCheck, TcpStateNodeStatus, TraceState};
 use kube_tcpstates_crds::status::{Condition, ConditionStatus, Counts};
 
 use crate::cluster::Snapshot;
@@ -64,7 +66,8 @@ pub(super) fn status(
 ) -> TcpStateNodeStatus {
     let failure = facts.trouble.as_deref().or_else(|| account.and_then(|account| account.failure.as_deref()));
     let nameless = snapshot.nameless.as_deref();
-    let traces = snapshot.standings.iter().map(|standing| trace(standing, failure, nameless, account));
+    let told = snapshot.standings.iter().filter(|standing| is_told(standing));
+    let traces = told.map(|standing| trace(standing, failure, nameless, account));
     let mut status = TcpStateNodeStatus {
         conditions: vec![ready(facts, snapshot, failure, since, now)],
         version: some(cut(&facts.version, SHORT)),
@@ -76,11 +79,32 @@ pub(super) fn status(
         last_report_time: Some(time(now)),
         traces_loaded: Some(if failure.is_some() { 0 } else { u32_of(snapshot.loaded) }),
         counts: Some(account.map(counts).unwrap_or_default()),
+        observed: Some(snapshot.observed.clone()).filter(|observed| *observed != Observed::default()),
         traces: traces.collect(),
         traces_omitted: None,
     };
     fit(&mut status);
     status
+}
+
+/// What only this agent can say. That a trace selects nothing here, is over or not valid, others know without asking every
+/// node.
+fn is_told(standing: &TraceStanding) -> bool {
+    match standing.state {
+        TraceState::Tracing | TraceState::Waiting | TraceState::Failed => true,
+        TraceState::Refused => standing.reason == Some("UnsupportedByAgent"),
+        TraceState::Idle | TraceState::Expired => false,
+    }
+}
+
+/// Whether something is traced, or should be: then counts are of interest.
+pub(super) fn is_busy(status: &TcpStateNodeStatus) -> bool {
+    status.traces_loaded.is_some_and(|loaded| loaded > 0)
+}
+
+/// Whether the agent has seen all it has to before it can say what it will do.
+pub(super) fn is_settled(facts: &NodeFacts, snapshot: &Snapshot) -> bool {
+    facts.trouble.is_some() || snapshot.missing.is_empty()
 }
 
 /// What of a report is worth a write of its own. Counts are not, and neither is the number of pods: with short Jobs it
@@ -89,6 +113,7 @@ pub(super) fn essence(status: &TcpStateNodeStatus) -> TcpStateNodeStatus {
     let mut essence = status.clone();
     essence.last_report_time = None;
     essence.counts = None;
+    essence.observed = None;
     for trace in &mut essence.traces {
         trace.pods = None;
         trace.counts = None;
@@ -162,31 +187,55 @@ fn counts(account: &Account) -> Counts {
     Counts { events: account.tally.totals().written, lost: lost.total() - lost.rate, limited: lost.rate }
 }
 
-/// Leaves out traces until the object is small enough. What is traced shows in lines; why something is not shows hardly
-/// anywhere but here.
+/// Leaves out traces until the object is small enough: what is traced last. Every namespace has its share first, so that no
+/// tenant can push another's entries out, however many and long they are.
 fn fit(status: &mut TcpStateNodeStatus) {
-    status.traces.sort_by_key(|trace| match trace.state {
-        TraceState::Failed => 0,
-        TraceState::Refused => 1,
-        TraceState::Waiting => 2,
-        TraceState::Tracing => 3,
-        TraceState::Expired => 4,
-        TraceState::Idle => 5,
-    });
-    let all = status.traces.len();
-    let traces = std::mem::take(&mut status.traces);
+    let all = std::mem::take(&mut status.traces);
     // The number of those left out takes room, too.
-    status.traces_omitted = Some(u32_of(all));
-    let mut room = MAX_BYTES.saturating_sub(bytes(status) + "\"traces\":[],".len());
-    for trace in traces.into_iter().take(MAX_TRACES) {
-        let needed = bytes(&trace) + 1;
-        if needed > room {
-            break;
+    status.traces_omitted = Some(u32_of(all.len()));
+    let room = MAX_BYTES.saturating_sub(bytes(status) + "\"traces\":[],".len());
+    let number = all.len();
+    status.traces = chosen(all, room);
+    status.traces_omitted = Some(u32_of(number - status.traces.len())).filter(|omitted| *omitted > 0);
+}
+
+/// Those for which there is room, in the order in which they matter.
+fn chosen(traces: Vec<NodeTrace>, room: usize) -> Vec<NodeTrace> {
+    let mut sized: Vec<_> = traces.into_iter().map(|trace| (bytes(&trace) + 1, trace)).collect();
+    sized.sort_by_key(|(_, trace)| weight(trace.state));
+    let namespaces: BTreeSet<_> = sized.iter().map(|(_, trace)| trace.namespace.clone()).collect();
+    let share = room / namespaces.len().max(1);
+    let most = (MAX_TRACES / namespaces.len().max(1)).max(1);
+    let mut used: BTreeMap<Option<String>, (usize, usize)> = BTreeMap::new();
+    // First those within the share of their namespace, then the others, as long as there is room.
+    let (own, more): (Vec<_>, Vec<_>) = sized.into_iter().partition(|(size, trace)| {
+        let (bytes, number) = used.entry(trace.namespace.clone()).or_default();
+        let fits = *bytes + size <= share && *number < most;
+        if fits {
+            (*bytes, *number) = (*bytes + size, *number + 1);
         }
-        room -= needed;
-        status.traces.push(trace);
+        fits
+    });
+    let (mut left, mut chosen) = (room, Vec::new());
+    for (size, trace) in own.into_iter().chain(more) {
+        if size <= left && chosen.len() < MAX_TRACES {
+            left -= size;
+            chosen.push(trace);
+        }
     }
-    status.traces_omitted = Some(u32_of(all - status.traces.len())).filter(|omitted| *omitted > 0);
+    chosen.sort_by_key(|trace| weight(trace.state));
+    chosen
+}
+
+/// What matters most has the least.
+const fn weight(state: TraceState) -> u8 {
+    match state {
+        TraceState::Tracing => 0,
+        TraceState::Failed => 1,
+        TraceState::Waiting => 2,
+        TraceState::Refused => 3,
+        TraceState::Expired | TraceState::Idle => 4,
+    }
 }
 
 fn bytes(value: &impl serde::Serialize) -> usize {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use content::NodeFacts;
 
-use self::content::{ReadySince, essence, status};
+use self::content::{ReadySince, essence, is_busy, is_settled, status};
 use self::schedule::Schedule;
 use super::drive::Snapshot;
 use super::observer::Observer;
@@ -60,7 +60,7 @@ impl Report {
             let status = status(&facts, &snapshot, account.as_ref(), &mut since, Timestamp::now());
             let state = essence(&status);
             let now = Instant::now();
-            let due = schedule.due(&state, now);
+            let due = schedule.due(&state, is_settled(&facts, &snapshot), now);
             // Without a Node nobody would ever clean up the report.
             let Some(owner) = snapshot.node.map(|node| node.uid).filter(|_| due <= now) else {
                 tokio::select! {
@@ -73,7 +73,7 @@ impl Report {
             observer.reported(written.is_ok());
             match written {
                 Ok(()) => {
-                    schedule.written(state, Instant::now());
+                    schedule.written(state, is_busy(&status), Instant::now());
                     case = None;
                 }
                 Err(error) => {

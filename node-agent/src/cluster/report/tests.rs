@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube_tcpstates_crds::node::{PreflightCheck, TcpStateNodeStatus, TraceState};
+use kube_tcpstates_crds::node::{Observed, PreflightCheck, TcpStateNodeStatus, TraceState};
 use kube_tcpstates_crds::status::ConditionStatus;
 
 use super::content::{ReadySince, essence, status};
@@ -54,7 +54,7 @@ fn condition(facts: &NodeFacts, snapshot: &Snapshot) -> (ConditionStatus, String
 #[test]
 fn a_report_is_never_larger_than_sixteen_kibibytes_and_says_what_it_leaves_out() {
     for number in [0, 1, 60, 64, 128, 129, 1000] {
-        let standings = (0..number).map(|number| standing(number, TraceState::Idle)).collect();
+        let standings = (0..number).map(|number| standing(number, TraceState::Waiting)).collect();
         let status = report(standings);
         let size = serde_json::to_vec(&status).unwrap().len();
         assert!(size <= 15 * 1024, "{size} bytes of {number} traces");
@@ -66,15 +66,59 @@ fn a_report_is_never_larger_than_sixteen_kibibytes_and_says_what_it_leaves_out()
 }
 
 #[test]
-fn what_is_wrong_is_left_out_last_and_what_is_traced_before_what_is_not() {
+fn a_report_has_what_only_the_agent_can_say() {
     use TraceState::{Expired, Failed, Idle, Refused, Tracing, Waiting};
-    let mut standings: Vec<_> = (0..500).map(|number| standing(number, Idle)).collect();
-    standings.extend([Expired, Tracing, Waiting, Refused, Failed].map(|state| standing(900, state)));
-    let states: Vec<_> = report(standings).traces.iter().take(6).map(|trace| trace.state).collect();
-    assert_eq!(states, [Failed, Refused, Waiting, Tracing, Expired, Idle]);
-    let mut standings: Vec<_> = (0..500).map(|number| standing(number, Tracing)).collect();
-    standings.push(standing(900, Waiting));
+    let mut standings: Vec<_> =
+        [Idle, Expired, Refused, Waiting, Failed, Tracing].map(|state| standing(1, state)).to_vec();
+    standings.push(TraceStanding { reason: Some("UnsupportedByAgent"), ..standing(2, Refused) });
+    let states: Vec<_> = report(standings).traces.iter().map(|trace| trace.state).collect();
+    assert_eq!(states, [Tracing, Failed, Waiting, Refused]);
+}
+
+#[test]
+fn what_is_traced_is_left_out_last() {
+    let mut standings: Vec<_> = (0..500).map(|number| standing(number, TraceState::Waiting)).collect();
+    standings.push(standing(900, TraceState::Tracing));
     assert_eq!(report(standings).traces[0].name, "trace-900");
+}
+
+#[test]
+fn no_tenant_pushes_anothers_entries_out() {
+    let long = |number| {
+        let mut long = standing(number, TraceState::Tracing);
+        long.key = TraceKey { namespace: Some("evil".to_owned()), name: format!("{number:0253}") };
+        long.message = Some("é".repeat(512));
+        long
+    };
+    let mut standings: Vec<_> = (0..64).map(long).collect();
+    // More than fit into what the long ones would leave.
+    let tenants: Vec<_> = (0..20).map(|number| format!("tenant-{number}")).collect();
+    for (number, namespace) in tenants.iter().enumerate() {
+        let mut own = standing(100 + number, TraceState::Waiting);
+        own.key.namespace = Some(namespace.clone());
+        standings.push(own);
+    }
+    let status = report(standings);
+    let of = |namespace: &str| {
+        status.traces.iter().filter(|trace| trace.namespace.as_deref() == Some(namespace)).count()
+    };
+    for tenant in &tenants {
+        assert_eq!(of(tenant), 1, "{tenant}");
+    }
+    assert!(of("evil") > 5, "the rest is not wasted: {}", of("evil"));
+    assert!(serde_json::to_vec(&status).unwrap().len() <= 15 * 1024);
+}
+
+#[test]
+fn how_far_traces_are_known_is_told_and_is_no_change_of_state() {
+    let at_version = |version: &str| {
+        let observed = Observed { traces: Some(version.to_owned()), cluster_traces: None };
+        let snapshot = Snapshot { observed, ..Snapshot::default() };
+        status(&facts(), &snapshot, None, &mut ReadySince::default(), at(5))
+    };
+    let first = at_version("7");
+    assert_eq!(serde_json::to_value(&first).unwrap()["observed"], json!({"traces": "7"}));
+    assert_eq!(essence(&first), essence(&at_version("8")));
 }
 
 #[test]
@@ -117,13 +161,14 @@ fn counts_and_times_alone_are_no_change_of_state() {
     let mut since = ReadySince::default();
     let first = essence(&status(&facts(), &snapshot, None, &mut since, at(1)));
     assert_eq!(first, essence(&status(&facts(), &later, None, &mut since, at(60))));
-    let idle = Snapshot { standings: Arc::new(vec![standing(1, TraceState::Idle)]), ..Snapshot::default() };
-    assert_ne!(first, essence(&status(&facts(), &idle, None, &mut since, at(60))));
+    let waits =
+        Snapshot { standings: Arc::new(vec![standing(1, TraceState::Waiting)]), ..Snapshot::default() };
+    assert_ne!(first, essence(&status(&facts(), &waits, None, &mut since, at(60))));
 }
 
 #[test]
 fn nothing_in_a_report_is_an_empty_text() {
-    let mut blank = standing(1, TraceState::Refused);
+    let mut blank = standing(1, TraceState::Waiting);
     (blank.field, blank.message) = (Some(String::new()), Some(String::new()));
     let nothing = NodeFacts { started: at(0), ..NodeFacts::default() };
     let snapshot = Snapshot { standings: Arc::new(vec![blank]), ..Snapshot::default() };
@@ -135,7 +180,7 @@ fn nothing_in_a_report_is_an_empty_text() {
 
 #[test]
 fn long_texts_are_cut_to_what_the_schema_allows() {
-    let mut long = standing(1, TraceState::Refused);
+    let mut long = standing(1, TraceState::Waiting);
     long.message = Some("é".repeat(600));
     let status = report(vec![long]);
     let message = status.traces[0].message.as_deref().unwrap();
@@ -146,8 +191,8 @@ fn long_texts_are_cut_to_what_the_schema_allows() {
 #[test]
 fn a_trace_that_gets_no_names_it_asks_for_says_why() {
     let asking = TraceStanding { peer_names: true, ..standing(0, TraceState::Tracing) };
-    let idle = TraceStanding { peer_names: true, ..standing(2, TraceState::Idle) };
-    let standings = Arc::new(vec![asking, standing(1, TraceState::Tracing), idle]);
+    let waits = TraceStanding { peer_names: true, ..standing(2, TraceState::Waiting) };
+    let standings = Arc::new(vec![asking, standing(1, TraceState::Tracing), waits]);
     let snapshot = Snapshot { standings, nameless: Some("why".to_owned()), ..Snapshot::default() };
     let status = status(&facts(), &snapshot, None, &mut ReadySince::default(), at(5));
     let messages: Vec<_> = status.traces.iter().map(|trace| trace.message.as_deref()).collect();
