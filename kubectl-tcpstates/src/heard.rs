@@ -178,7 +178,7 @@ impl Ear {
         let (reason, node) = (text("/tcpstates/reason"), text("/k8s/node/name"));
         if kind == "end" {
             return Some(Said::End(match reason {
-                "complete" | "limit" | "time" => End::Complete,
+                "complete" | "limit" => End::Complete,
                 "deleted" => End::Deleted,
                 "forbidden" => End::Broken("you may not read the trace's lines any more".to_owned()),
                 "slow" => End::Broken("the lines were not taken for a minute: ask again".to_owned()),

@@ -47,7 +47,7 @@ impl TraceName {
         format!("/apis/{GROUP}/{VERSION}{}", self.tail())
     }
 
-    /// Where its lines are; `log` for as long as somebody reads.
+    /// Where its lines are, under one of their two names.
     pub(crate) fn lines_path(&self, subresource: &str) -> String {
         format!("/apis/lines.{GROUP}/{VERSION}{}/{subresource}", self.tail())
     }

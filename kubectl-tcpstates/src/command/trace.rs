@@ -90,7 +90,7 @@ impl Showing {
                 },
                 piece = stream.pieces.recv() => {
                     let Some(piece) = piece else {
-                        return Err(Trouble::new("no more lines can be read: the agents' logs have ended"));
+                        return Err(Trouble::new("no more lines can be read"));
                     };
                     if self.take(piece)? == Reader::Gone {
                         return Ok(Reader::Gone);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::{AsyncBufReadExt as _, TryStreamExt as _};
+use futures_util::{AsyncBufRead, AsyncBufReadExt as _, TryStreamExt as _};
 use kube_tcpstates_client::AbortOnDrop;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::api::Cluster;
 use super::logs;
@@ -20,6 +21,10 @@ const API: &str = "/apis/lines.tcpstates.dev/v1alpha1";
 const WAITING: usize = 256;
 /// Before a stream that broke is opened again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// A trace that the lines API does not know after this is not there.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+/// The API goes back no further.
+const SINCE_AT_MOST_S: u64 = 2_592_000;
 
 /// Which lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,44 +145,73 @@ pub(super) async fn review(cluster: &Cluster, attributes: &Value) -> Result<bool
     }
 }
 
-/// Follows `log`, which goes on for as long as somebody reads; a look reads `lines`, which ends by itself.
+/// Reads `log`: of the two names that the lines have, the one that the API server does not cut off after a minute.
 async fn read_api(cluster: &Cluster, wanted: &Wanted, out: &mpsc::Sender<Piece>) {
-    let subresource = if wanted.follow { "log" } else { "lines" };
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let mut told = false;
-    loop {
-        // What came before is told again, and dropped by its number.
-        let since = wanted.since.map(|since| since + begun.elapsed());
-        let since =
-            since.map(|since| format!("&sinceSeconds={}", since.as_secs().max(1))).unwrap_or_default();
-        let path = format!("{}?follow={}{since}", wanted.trace.lines_path(subresource), wanted.follow);
-        let failure = match cluster.stream(&path).await {
+    while !out.is_closed() {
+        let opened = match cluster.stream(&api_path(wanted, begun.elapsed())).await {
             Ok(stream) => {
-                let mut lines = stream.lines();
-                loop {
-                    match lines.try_next().await {
-                        Ok(Some(text)) => {
-                            if out.send(Piece::Line { node: String::new(), text }).await.is_err() {
-                                return;
-                            }
-                        }
-                        Ok(None) => break String::new(),
-                        Err(error) => break error.to_string(),
-                    }
-                }
+                pass_on(stream, out).await.map_err(|why| Trouble::new(format!("the lines broke off: {why}")))
+            }
+            // The operator may not have heard yet of a trace that has just been made.
+            Err(Failure::NoObject(_)) if begun.elapsed() < KNOWN_WITHIN => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
             }
             Err(failure) => {
+                let is_final =
+                    matches!(failure, Failure::NoObject(_) | Failure::Forbidden(_) | Failure::Refused(_));
                 let trouble = failure.trouble("read the lines", "get tcpstatetraces/log.lines.tcpstates.dev");
-                trouble.to_string()
+                if is_final {
+                    let _ = out.send(Piece::Trouble(trouble.to_string())).await;
+                    return;
+                }
+                Err(trouble)
             }
         };
-        if !failure.is_empty() && !told {
+        if let (Err(trouble), false) = (opened, told) {
             told = true;
-            let _ = out.send(Piece::Trouble(failure)).await;
+            let _ = out.send(Piece::Trouble(trouble.to_string())).await;
         }
-        if !wanted.follow || out.is_closed() {
+        if !wanted.follow {
             return;
         }
         tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// `running` is how long it has been read already: what came before is told again, and dropped by its number.
+fn api_path(wanted: &Wanted, running: Duration) -> String {
+    let since = wanted.since.map(|since| (since + running).as_secs().clamp(1, SINCE_AT_MOST_S));
+    let since = since.map(|since| format!("&sinceSeconds={since}")).unwrap_or_default();
+    format!("{}?follow={}{since}", wanted.trace.lines_path("log"), wanted.follow)
+}
+
+async fn pass_on(stream: impl AsyncBufRead, out: &mpsc::Sender<Piece>) -> std::io::Result<()> {
+    let stream = std::pin::pin!(stream);
+    let mut lines = stream.lines();
+    while let Some(text) = lines.try_next().await? {
+        if out.send(Piece::Line { node: String::new(), text }).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_is_asked_for_no_more_than_is_wanted() {
+        let path = |follow, since| {
+            let trace = "t".parse::<TraceName>().unwrap().within("shop");
+            api_path(&Wanted { trace, follow, since }, Duration::from_secs(2))
+        };
+        let base = "/apis/lines.tcpstates.dev/v1alpha1/namespaces/shop/tcpstatetraces/t/log?follow=";
+        assert_eq!(path(true, None), format!("{base}true"));
+        assert_eq!(path(false, Some(Duration::from_mins(5))), format!("{base}false&sinceSeconds=302"));
+        assert_eq!(path(false, Some(Duration::MAX / 2)), format!("{base}false&sinceSeconds=2592000"));
     }
 }

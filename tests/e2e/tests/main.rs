@@ -12,6 +12,7 @@ mod namespaces;
 mod open_sockets;
 mod outage;
 mod peers;
+mod plugin;
 mod reading;
 mod restart;
 mod rights;
@@ -53,6 +54,7 @@ const ALONE: &[Tests] = &[
     kinds::TESTS,
     connections::TESTS,
     open_sockets::TESTS,
+    plugin::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     limits::ALONE,
