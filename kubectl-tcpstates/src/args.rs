@@ -150,7 +150,7 @@ pub(crate) struct TraceArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct LinesArguments {
-    /// NAME of a TcpStateTrace, or ctst/NAME of a ClusterTcpStateTrace
+    /// NAME of a trace of the namespace, or ctst/NAME of one of the cluster
     pub(crate) trace: String,
     /// Go on with lines to come, until Ctrl-C
     #[arg(short, long)]
@@ -195,13 +195,13 @@ pub(crate) struct StatusArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// NAME of a TcpStateTrace, or ctst/NAME of a ClusterTcpStateTrace
+    /// NAME of a trace of the namespace, or ctst/NAME of one of the cluster
     pub(crate) trace: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// NAME of a TcpStateTrace, or ctst/NAME of a ClusterTcpStateTrace
+    /// NAME of a trace of the namespace, or ctst/NAME of one of the cluster
     pub(crate) trace: String,
     /// Where the page goes; else to stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]

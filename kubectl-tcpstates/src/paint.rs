@@ -1,4 +1,4 @@
-//! Colours, where somebody looks: on a terminal, unless NO_COLOR or TERM=dumb says otherwise.
+//! Colours, where somebody looks: on a terminal, unless `NO_COLOR` or `TERM=dumb` says otherwise.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;

@@ -11,6 +11,7 @@ use crate::edge::screen;
 use crate::edge::source::Source;
 use crate::explain::{Facts, Pods, explain};
 use crate::name::TraceName;
+use crate::table::safe;
 use crate::trouble::{Failure, Trouble};
 
 /// Runs it to its end.
@@ -37,9 +38,8 @@ pub(super) async fn run(cluster: &Cluster, arguments: &ExplainArguments) -> Resu
         name,
         object,
     };
-    let text: String =
-        explain(&facts).iter().map(|sentence| format!("{}\n", crate::table::safe(sentence))).collect();
-    screen::write(text.as_bytes()).map(drop)
+    let sentences: Vec<String> = explain(&facts).iter().map(|sentence| safe(sentence)).collect();
+    screen::write(format!("{}\n", sentences.join("\n")).as_bytes()).map(drop)
 }
 
 /// Those of a namespace; whose pods a trace of the cluster selects the agents alone know.

@@ -91,7 +91,7 @@ impl Asked {
                 piece = stream.pieces.recv() => match piece {
                     Some(Piece::Line { node, text }) => {
                         let before = self.ends.len();
-                        self.take(&node, text, screen);
+                        self.take(&node, &text, screen);
                         if self.open.is_none() && self.ends.len() > before {
                             deadline = deadline.min(Instant::now() + OTHERS);
                         }
@@ -110,15 +110,15 @@ impl Asked {
         Ok(())
     }
 
-    fn take(&mut self, node: &str, text: String, screen: &Screen) {
-        for said in self.ear.hear(node, &text) {
+    fn take(&mut self, node: &str, text: &str, screen: &Screen) {
+        for said in self.ear.hear(node, text) {
             match said {
                 Said::Event(line) => match *line {
                     Line::Snapshot(end) => self.end(*end),
                     line => {
                         // What a node shows a second time is of its next snapshot.
                         if is_of(&line, self.only_pod.as_deref()) && !self.has_ended(&line) {
-                            self.lines.push((text.clone(), line));
+                            self.lines.push((text.to_owned(), line));
                         }
                     }
                 },

@@ -1,5 +1,6 @@
 //! Requests to the API server. Each is answered within a time, or is a failure.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures_util::AsyncBufRead;
@@ -147,7 +148,7 @@ pub(crate) fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

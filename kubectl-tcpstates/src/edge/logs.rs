@@ -79,14 +79,13 @@ async fn follow_one(cluster: Cluster, agent: Pod, since: Option<Timestamp>, out:
     while !out.is_closed() {
         let opened = Timestamp::now();
         match copy(&cluster, &agent, true, since, &out).await {
-            Ok(()) => {}
             // The pod is gone; another has taken its place, which the list of agents will show.
             Err(Failure::NoObject(_)) => return,
             Err(failure) if !told => {
                 told = true;
                 let _ = out.send(unreadable(&agent, failure)).await;
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
         // Read again from where it was opened last: what came before is dropped by its number.
         since = Some(since.map_or(opened, |since| since.max(opened - AGAIN_AFTER)));

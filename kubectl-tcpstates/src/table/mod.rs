@@ -74,10 +74,10 @@ impl Rows {
                 self.row(out, "connection", columns(wide, connection::TABLE, connection::WIDE), line);
             }
             Line::Summary(line) => {
-                self.row(out, "summary", columns(wide, summary::TABLE, summary::WIDE), line)
+                self.row(out, "summary", columns(wide, summary::TABLE, summary::WIDE), line);
             }
             Line::Socket(line) => {
-                self.row(out, "socket", columns(wide, open::SOCKETS, open::SOCKETS_WIDE), line)
+                self.row(out, "socket", columns(wide, open::SOCKETS, open::SOCKETS_WIDE), line);
             }
             Line::Listener(line) => {
                 self.row(out, "listener", columns(wide, open::LISTENERS, open::LISTENERS_WIDE), line);
@@ -179,16 +179,20 @@ pub(crate) fn snapshot_end(snapshot: &Snapshot) -> String {
     let node = node(snapshot.k8s.as_deref());
     let Shown { open: connections, left_out: of_connections, .. } = own.sockets;
     let Shown { open: listeners, left_out: of_listeners, .. } = own.listeners;
-    let mut text =
-        format!("{node}: {connections} connections, {listeners} listeners, {} in TIME_WAIT", own.time_wait);
-    if of_connections + of_listeners > 0 {
-        text +=
-            &format!("; {of_connections} connections and {of_listeners} listeners are not shown (--limit)");
-    }
-    if own.incomplete {
-        text += "; incomplete: the kernel's tables changed too fast to be read to their end";
-    }
-    text
+    let left_out = if of_connections + of_listeners > 0 {
+        format!("; {of_connections} connections and {of_listeners} listeners are not shown (--limit)")
+    } else {
+        String::new()
+    };
+    let incomplete = if own.incomplete {
+        "; incomplete: the kernel's tables changed too fast to be read to their end"
+    } else {
+        ""
+    };
+    let time_wait = own.time_wait;
+    format!(
+        "{node}: {connections} connections, {listeners} listeners, {time_wait} in TIME_WAIT{left_out}{incomplete}"
+    )
 }
 
 /// The time of day in UTC, with milliseconds.
