@@ -200,18 +200,5 @@ async fn pass_on(stream: impl AsyncBufRead, out: &mpsc::Sender<Piece>) -> std::i
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_api_is_asked_for_no_more_than_is_wanted() {
-        let path = |follow, since| {
-            let trace = "t".parse::<TraceName>().unwrap().within("shop");
-            api_path(&Wanted { trace, follow, since }, Duration::from_secs(2))
-        };
-        let base = "/apis/lines.tcpstates.dev/v1alpha1/namespaces/shop/tcpstatetraces/t/log?follow=";
-        assert_eq!(path(true, None), format!("{base}true"));
-        assert_eq!(path(false, Some(Duration::from_mins(5))), format!("{base}false&sinceSeconds=302"));
-        assert_eq!(path(false, Some(Duration::MAX / 2)), format!("{base}false&sinceSeconds=2592000"));
-    }
-}
+#[path = "source_tests.rs"]
+mod tests;
