@@ -144,12 +144,12 @@ fn collection(namespace: &str) -> String {
 
 /// That no agent reports is told at once, to those who may know.
 async fn require_agents(cluster: &Cluster) -> Result<(), Trouble> {
-    match cluster.nodes().await {
-        Ok(nodes) if nodes.is_empty() => Err(Trouble::new(
+    match cluster.has_agents().await {
+        Ok(false) => Err(Trouble::new(
             "no agent reports from any node: see kubectl -n kube-tcpstates get pods, or install them with kubectl apply -f \
              tcptrace.yaml",
         )),
-        Ok(_) | Err(Failure::Forbidden(_)) => Ok(()),
+        Ok(true) | Err(Failure::Forbidden(_)) => Ok(()),
         Err(failure) => Err(failure.trouble("look at the agents", &format!("list tcpstatenodes.{GROUP}"))),
     }
 }

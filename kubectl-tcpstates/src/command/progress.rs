@@ -13,8 +13,9 @@ use crate::name::TraceName;
 use crate::standing::{Attachment, of_nodes, of_status};
 use crate::trouble::Failure;
 
-/// Between two looks.
+/// Between two looks, at first and at most: each is longer by half than the one before.
 const EVERY: Duration = Duration::from_millis(500);
+const EVERY_AT_MOST: Duration = Duration::from_secs(5);
 /// An agent reports ten seconds after the report before at the earliest.
 const SLOW_AFTER: Duration = Duration::from_secs(30);
 
@@ -40,7 +41,7 @@ pub(super) fn watch(
     let (cluster, name, uid, expected) = (cluster.clone(), name.clone(), uid.to_owned(), expected.cloned());
     let task = AbortOnDrop::spawn(async move {
         let begun = Instant::now();
-        let mut last = None;
+        let (mut last, mut rest) = (None, EVERY);
         while begun.elapsed() < SLOW_AFTER {
             let attachment = look(&cluster, &name, &uid, expected.as_ref()).await;
             if let Some(attachment) = &attachment {
@@ -56,7 +57,8 @@ pub(super) fn watch(
                 }
             }
             last = attachment;
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(rest).await;
+            rest = EVERY_AT_MOST.min(rest * 3 / 2);
         }
         let _ = sender.send(Progress::Slow(slow(last.as_ref(), &name))).await;
     });
@@ -83,7 +85,7 @@ async fn look(
     expected: Option<&BTreeSet<String>>,
 ) -> Option<Attachment> {
     if let Some(expected) = expected {
-        match cluster.nodes().await {
+        match cluster.nodes_named(expected).await {
             Ok(nodes) => return Some(of_nodes(uid, expected, &nodes)),
             Err(Failure::Forbidden(_)) => {}
             Err(_) => return None,

@@ -1,5 +1,6 @@
 //! Requests to the API server. Each is answered within a time, or is a failure.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::trouble::{Failure, Trouble};
 const USER_AGENT: &str = concat!("kubectl-tcpstates/", env!("CARGO_PKG_VERSION"));
 /// Lists of a big cluster take seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Reports of more nodes are asked for at once.
+const ONE_BY_ONE: usize = 16;
 
 /// The API server, and who asks it.
 #[derive(Clone)]
@@ -115,6 +118,27 @@ impl Cluster {
     pub(crate) async fn nodes(&self) -> Result<Vec<TcpStateNode>, Failure> {
         let list: List<TcpStateNode> = self.get(&format!("/apis/{GROUP}/{VERSION}/tcpstatenodes")).await?;
         Ok(list.items)
+    }
+
+    /// The reports of these nodes: of a few one by one, as a report has up to 15 KiB and a cluster thousands.
+    pub(crate) async fn nodes_named(&self, names: &BTreeSet<String>) -> Result<Vec<TcpStateNode>, Failure> {
+        if names.len() > ONE_BY_ONE {
+            return self.nodes().await;
+        }
+        let mut nodes = Vec::new();
+        for name in names {
+            let selector = encoded(&format!("metadata.name={name}"));
+            let path = format!("/apis/{GROUP}/{VERSION}/tcpstatenodes?fieldSelector={selector}");
+            let list: List<TcpStateNode> = self.get(&path).await?;
+            nodes.extend(list.items);
+        }
+        Ok(nodes)
+    }
+
+    /// Whether any agent reports.
+    pub(crate) async fn has_agents(&self) -> Result<bool, Failure> {
+        let list: List<Value> = self.get(&format!("/apis/{GROUP}/{VERSION}/tcpstatenodes?limit=1")).await?;
+        Ok(!list.items.is_empty())
     }
 
     /// The names of all nodes of the cluster.
