@@ -1,22 +1,33 @@
 //! What may be said on the command line. kubectl's own flags are called as kubectl calls them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use kube_tcpstates_client::KubectlFlags;
 
-/// How the program is called.
-pub(crate) const NAME: &str = "kubectl tcpstates";
+/// The program's file.
+pub(crate) const PROGRAM: &str = "kubectl-tcpstates";
+/// How people call it.
+const CALLED: &str = "kubectl tcpstates";
 
 /// TCP connections of pods: who refuses, resets or delays them, and what is open.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-tcpstates", bin_name = NAME, version)]
+#[command(name = PROGRAM, version)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) kubectl: KubectlArguments,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// From the words of a command line.
+    pub(crate) fn read(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().bin_name(CALLED).try_get_matches_from(words)?;
+        Self::from_arg_matches(&matches)
+    }
 }
 
 /// Where the cluster is and who asks.

@@ -5,16 +5,26 @@ use std::path::Path;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, PROGRAM};
 use crate::edge::screen;
 use crate::trouble::Trouble;
 
-/// The script for a shell. Shells complete the program's own name, kubectl asks the program `kubectl_complete-tcpstates`.
+/// The script for a shell, which completes the program's own name.
 pub(super) fn completion(shell: Shell) -> Result<(), Trouble> {
+    screen::write(&script(shell)).map(drop)
+}
+
+fn script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    let mut command = Arguments::command().bin_name("kubectl-tcpstates");
-    clap_complete::generate(shell, &mut command, "kubectl-tcpstates", &mut script);
-    screen::write(&script).map(drop)
+    if shell != Shell::Bash {
+        clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut script);
+        return script;
+    }
+    // In bash clap_complete 4.6 finds no command of a program that has a hyphen in its name.
+    let name = PROGRAM.replace('-', "_");
+    clap_complete::generate(shell, &mut Arguments::command(), &name, &mut script);
+    let script = String::from_utf8_lossy(&script);
+    script.replace(&format!(" default {name}\n"), &format!(" default {PROGRAM}\n")).into_bytes()
 }
 
 /// A page for the program and one for each command.
@@ -44,6 +54,18 @@ mod tests {
         let pages = fs::read_dir(&directory).unwrap().count();
         fs::remove_dir_all(&directory).unwrap();
         assert!(page.contains("peer\\-port") && pages >= 7, "{pages}: {page}");
+    }
+
+    #[test]
+    fn every_command_that_the_script_knows_has_its_words() {
+        let script = String::from_utf8(script(Shell::Bash)).unwrap();
+        let commands: Vec<_> = script.lines().filter_map(|line| line.trim().strip_prefix("cmd=\"")).collect();
+        assert!(commands.len() > 8, "{script}");
+        for command in commands.into_iter().filter(|command| *command != "\"") {
+            let case = format!("{})\n", command.trim_end_matches('"'));
+            assert!(script.contains(&case), "{case}");
+        }
+        assert!(script.contains(" -o default kubectl-tcpstates\n"), "{script}");
     }
 
     #[test]
