@@ -50,6 +50,9 @@ pub enum ClientError {
         "not in a pod with a service account ({0}); outside of a cluster name a kubeconfig with --kubeconfig"
     )]
     NotInCluster(#[from] InClusterError),
+    /// Neither a kubeconfig anywhere nor a pod.
+    #[error("no kubeconfig: there is none at ~/.kube/config and in KUBECONFIG; name one with --kubeconfig")]
+    NoKubeconfig,
     /// Nothing to check the server's certificate by.
     #[error(
         "{origin}: no CA certificates to check the API server's certificate by: give the cluster a \
@@ -99,11 +102,7 @@ impl ClientConfig<'_> {
             Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
             None => (Config::incluster()?, "service account".to_owned()),
         };
-        let https = config.cluster_url.scheme_str() == Some("https");
-        let ca_missing = config.root_cert.as_ref().is_none_or(Vec::is_empty);
-        if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
-            return Err(ClientError::NoCaCertificates { origin });
-        }
+        require_ca_certificates(&config, &origin)?;
         if let Some(proxy) = &config.proxy_url {
             return Err(ClientError::Proxy { origin, proxy: proxy.to_string() });
         }
@@ -162,6 +161,16 @@ async fn from_file(path: &Path) -> Result<Config, ClientError> {
     let wrong = |source| ClientError::Kubeconfig { path: path.to_owned(), source };
     let file = Kubeconfig::read_from(path).map_err(wrong)?;
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
+}
+
+/// An error where the server's certificate could be checked by nothing.
+pub(crate) fn require_ca_certificates(config: &Config, origin: &str) -> Result<(), ClientError> {
+    let https = config.cluster_url.scheme_str() == Some("https");
+    let ca_missing = config.root_cert.as_ref().is_none_or(Vec::is_empty);
+    if https && ca_missing && !config.accept_invalid_certs && !has_system_certificates() {
+        return Err(ClientError::NoCaCertificates { origin: origin.to_owned() });
+    }
+    Ok(())
 }
 
 /// Where distributions keep the certificates of public authorities; an image made from nothing has none.

@@ -29,6 +29,7 @@ mod peer;
 pub mod schema;
 mod start;
 mod summary;
+pub mod terminal;
 mod transition;
 
 pub use connection::{

@@ -7,6 +7,7 @@
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
+//!          ├─────► plugin
 //!          ├─────► schema ──► manifests
 //!          └─────► check ──► lint, manifests, tool (cargo-deny)
 //! ```
@@ -24,6 +25,7 @@ mod kubernetes;
 mod layers;
 mod lint;
 mod manifests;
+mod plugin;
 mod programs;
 mod schema;
 mod step;
@@ -55,7 +57,8 @@ fn run(arguments: &[&str]) -> Result<()> {
     let workspace = Workspace::find()?;
     match arguments {
         ["bpf"] => bpf::build(&workspace).map(drop),
-        ["build"] => agent::build(&workspace).map(drop),
+        ["build"] => agent::build(&workspace).and_then(|_| plugin::build(&workspace)),
+        ["build", "--agent"] => agent::build(&workspace).map(drop),
         ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
         ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),

@@ -25,6 +25,9 @@ pub(crate) const AGENT_PACKAGE: &str = "kube-tcpstates";
 /// The program that writes the status of traces, in the same image.
 pub(crate) const OPERATOR_PACKAGE: &str = "kube-tcpstates-operator";
 
+/// The plugin of kubectl, which people install for themselves.
+pub(crate) const PLUGIN_PACKAGE: &str = "kubectl-tcpstates";
+
 /// The directories this run works in.
 pub(crate) struct Workspace {
     /// Holds Cargo.toml and Cargo.lock.
@@ -57,6 +60,11 @@ impl Workspace {
     /// The agent as `./x build` leaves it.
     pub(crate) fn agent(&self) -> PathBuf {
         self.target.join("release").join(AGENT_PACKAGE)
+    }
+
+    /// The plugin as `./x build` leaves it.
+    pub(crate) fn plugin(&self) -> PathBuf {
+        self.target.join("release").join(PLUGIN_PACKAGE)
     }
 
     /// The cargo that builds user space: the one `./x` chose, or the one that runs this.

@@ -78,6 +78,17 @@ impl Kubectl {
         self.api.text(&format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}"))
     }
 
+    /// The plugin, to be started by the caller. It finds the kubeconfig as kubectl does.
+    pub fn plugin(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(&self.program);
+        // The last of them is kubectl itself.
+        command.args(self.before.split_last().map_or(&[][..], |(_, before)| before));
+        command.arg(place::given("KUBE_TCPSTATES_PLUGIN")?).args(arguments);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command)
+    }
+
     /// The command itself, to be started by the caller: for what does not end, as `logs --follow`.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

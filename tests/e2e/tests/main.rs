@@ -14,6 +14,7 @@ mod open_sockets;
 mod operator;
 mod outage;
 mod peers;
+mod plugin;
 mod reading;
 mod restart;
 mod rights;
@@ -56,6 +57,7 @@ const ALONE: &[Tests] = &[
     kinds::TESTS,
     connections::TESTS,
     open_sockets::TESTS,
+    plugin::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     sidecar::TESTS,

@@ -9,7 +9,7 @@ use crate::image::archive::Image;
 use crate::image::{self, Profile};
 use crate::programs::{IP, Program, UNSHARE, XZ};
 use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
-use crate::{kubernetes, step};
+use crate::{kubernetes, plugin, step};
 
 /// What the harness runs and what Kubernetes is made with, apart from its own programs and compiler.
 pub(super) const PROGRAMS: &[Program] = &[
@@ -33,6 +33,7 @@ pub(super) fn prepare(workspace: &Workspace) -> Result<()> {
         .entrypoint(&["/pause"])
         .write(&pause_archive(workspace))?;
     build_workload(workspace)?;
+    plugin::build(workspace)?;
     image::agent(workspace, Profile::Release).map(drop)
 }
 
@@ -43,6 +44,7 @@ pub(super) fn tests(workspace: &Workspace, mut cargo: Command) -> Command {
     cargo.env("KUBE_TCPSTATES_PAUSE_IMAGE", pause_archive(workspace));
     cargo.env("KUBE_TCPSTATES_WORKLOAD_IMAGE", workload_archive(workspace));
     cargo.env("KUBE_TCPSTATES_AGENT_IMAGE", Profile::Release.archive(&workspace.target));
+    cargo.env("KUBE_TCPSTATES_PLUGIN", workspace.plugin());
     cargo.env("KUBE_TCPSTATES_MANIFESTS", workspace.root.join("manifests"));
     cargo
 }

@@ -1,0 +1,63 @@
+//! Text that programs and people chose (names of threads, labels, units) on a terminal: no escape sequence reaches it, no
+//! direction override turns a line around.
+
+/// Whether a character acts on a terminal or on the direction of text instead of being shown: C0, DEL, C1, line and
+/// paragraph separators, marks, embeddings, overrides and isolates of the bidirectional algorithm, byte order mark.
+pub const fn acts(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}'
+    )
+}
+
+/// Appends text for a terminal, from bytes that may not be UTF-8, at most `max_columns` characters wide; what no
+/// longer fits is cut, never within an escape. Returns the width in characters.
+pub fn terminal(out: &mut Vec<u8>, bytes: &[u8], max_columns: usize) -> usize {
+    let mut columns = 0;
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let start = out.len();
+            let width = terminal_character(out, character);
+            if columns + width > max_columns {
+                out.truncate(start);
+                return columns;
+            }
+            columns += width;
+        }
+        for &byte in chunk.invalid() {
+            if columns + 4 > max_columns {
+                return columns;
+            }
+            spell_byte(out, byte);
+            columns += 4;
+        }
+    }
+    columns
+}
+
+fn terminal_character(out: &mut Vec<u8>, character: char) -> usize {
+    let start = out.len();
+    match u8::try_from(u32::from(character)) {
+        Ok(byte) if acts(character) => spell_byte(out, byte),
+        Err(_) if acts(character) => {
+            out.extend(character.escape_unicode().map(|ascii| ascii as u8));
+        }
+        _ => {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return 1;
+        }
+    }
+    out.len() - start
+}
+
+fn spell_byte(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+}

@@ -1,0 +1,79 @@
+//! `lines`: shows the lines of a trace that exists.
+
+use kube_tcpstates_crds::GROUP;
+use serde_json::Value;
+
+use crate::args::LinesArguments;
+use crate::edge::api::Cluster;
+use crate::edge::screen::{Reader, Screen};
+use crate::edge::signals::Signals;
+use crate::edge::source::{Piece, Source, Wanted};
+use crate::heard::{Ear, End, Said};
+use crate::name::TraceName;
+use crate::spec::time;
+use crate::trouble::{Failure, Trouble};
+
+/// Runs it to its end.
+pub(super) async fn run(cluster: &Cluster, arguments: &LinesArguments) -> Result<(), Trouble> {
+    let since = arguments.since.as_deref().map(|text| time("--since", text)).transpose()?;
+    let name = existing(cluster, &arguments.trace).await?;
+    let source = Source::find(cluster, &name).await?;
+    let mut screen = Screen::new(arguments.output.output);
+    screen.say(source.sentence());
+    let mut signals = Signals::new()?;
+    let mut ear = Ear::new(name.clone(), source.from());
+    let mut stream = source.open(cluster, Wanted { trace: name.clone(), follow: arguments.follow, since });
+    loop {
+        let piece = tokio::select! {
+            () = signals.next() => return Ok(()),
+            piece = stream.pieces.recv() => piece,
+        };
+        let Some(piece) = piece else { break };
+        let (node, text) = match piece {
+            Piece::Line { node, text } => (node, text),
+            Piece::Trouble(text) => {
+                screen.warn(&text);
+                continue;
+            }
+        };
+        for said in ear.hear(&node, &text) {
+            match said {
+                Said::Event(line) => {
+                    if screen.line(&text, &line)? == Reader::Gone {
+                        return Ok(());
+                    }
+                }
+                Said::Missing(text) => screen.warn(&text),
+                Said::End(End::Complete) => {}
+                Said::End(End::Deleted) => {
+                    screen.say(&format!("the trace {name} is deleted"));
+                    return Ok(());
+                }
+                Said::End(End::Broken(text)) => return Err(Trouble::new(text)),
+            }
+        }
+    }
+    if screen.shown == 0 {
+        screen.say(&format!("no lines; kubectl tcpstates explain {} says why", arguments.trace));
+    }
+    Ok(())
+}
+
+/// The trace of this name, if there is one.
+pub(super) async fn existing(cluster: &Cluster, text: &str) -> Result<TraceName, Trouble> {
+    let name = text.parse::<TraceName>()?.within(&cluster.namespace);
+    match cluster.get::<Value>(&name.path()).await {
+        // Who may read the lines may not be who may read the trace.
+        Ok(_) | Err(Failure::Forbidden(_)) => Ok(name),
+        Err(failure) => Err(missing(failure, &name)),
+    }
+}
+
+/// Why a trace cannot be looked at.
+pub(super) fn missing(failure: Failure, name: &TraceName) -> Trouble {
+    let what = format!("look at the trace {name}");
+    match &name.namespace {
+        Some(namespace) => failure.trouble(&what, &format!("get tcpstatetraces.{GROUP} -n {namespace}")),
+        None => failure.trouble(&what, &format!("get clustertcpstatetraces.{GROUP}")),
+    }
+}

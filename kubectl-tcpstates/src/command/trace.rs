@@ -1,0 +1,169 @@
+//! `trace`: makes a trace, shows its lines as they come, removes it.
+
+use std::time::Duration;
+
+use kube_tcpstates_crds::duration;
+use tokio::time::Instant;
+
+use super::made::{Chosen, Made};
+use super::progress::{self, Progress};
+use crate::args::TraceArguments;
+use crate::edge::api::Cluster;
+use crate::edge::screen::{Reader, Screen};
+use crate::edge::signals::Signals;
+use crate::edge::source::{Piece, Source, Stream, Wanted};
+use crate::heard::{Ear, End, Said};
+use crate::spec;
+use crate::trouble::Trouble;
+
+/// What agents write when a trace is gone comes within this.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Runs it to its end.
+pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result<(), Trouble> {
+    let length = spec::length(arguments)?;
+    if arguments.target.target.is_none() && arguments.target.selector.is_none() {
+        return Err(Trouble::new("say whose connections: deploy/NAME, pod/NAME, or labels with -l"));
+    }
+    let chosen = Chosen::find(cluster, &arguments.target).await?;
+    let spec = spec::of_trace(arguments, chosen.wanted.selector.clone())?;
+    let mut signals = Signals::new()?;
+    let (made, source) = Made::make(cluster, &chosen, &spec).await?;
+    let mut showing = Showing::new(&made, source, Screen::new(arguments.output.output));
+    showing.only_pod.clone_from(&chosen.wanted.only_pod);
+    showing.begin(length, arguments.for_.is_some());
+
+    let wanted = Wanted { trace: made.name.clone(), follow: true, since: Some(Duration::from_secs(10)) };
+    let mut stream = source.open(cluster, wanted);
+    let shown = showing.until_end(cluster, &made, &chosen, &mut stream, &mut signals, length).await;
+    let removed = made.remove(&mut signals).await;
+    if matches!(shown, Ok(Reader::There)) && removed.is_ok() {
+        let _ = showing.last_lines(&mut stream, &mut signals).await;
+    }
+    showing.end(&made, removed.is_ok());
+    removed.and(shown.map(drop))
+}
+
+/// Shows what comes.
+struct Showing {
+    ear: Ear,
+    screen: Screen,
+    source: Source,
+    only_pod: Option<String>,
+}
+
+impl Showing {
+    fn new(made: &Made, source: Source, screen: Screen) -> Self {
+        Self { ear: Ear::new(made.name.clone(), source.from()), screen, source, only_pod: None }
+    }
+
+    fn begin(&self, length: Duration, has_end: bool) {
+        self.screen.say(self.source.sentence());
+        if let Some(pod) = &self.only_pod {
+            self.screen.say(&format!(
+                "pods with the same labels are traced as well; those of {pod} alone are shown"
+            ));
+        }
+        let until = if has_end { "" } else { "until Ctrl-C, at most " };
+        self.screen.say(&format!("tracing {until}{}", duration::format(length)));
+    }
+
+    async fn until_end(
+        &mut self,
+        cluster: &Cluster,
+        made: &Made,
+        chosen: &Chosen,
+        stream: &mut Stream,
+        signals: &mut Signals,
+        length: Duration,
+    ) -> Result<Reader, Trouble> {
+        let (mut steps, _watching) = progress::watch(cluster, &made.name, &made.uid, chosen.nodes.as_ref());
+        let deadline = Instant::now() + length;
+        loop {
+            tokio::select! {
+                () = signals.next() => return Ok(Reader::There),
+                () = tokio::time::sleep_until(deadline) => return Ok(Reader::There),
+                Some(step) = steps.recv() => match step {
+                    Progress::Step(text) => self.screen.say(&text),
+                    Progress::Slow(text) => self.screen.warn(&text),
+                    Progress::Refused(why) => return Err(Trouble::new(format!("the trace is refused: {why}"))),
+                },
+                piece = stream.pieces.recv() => {
+                    let Some(piece) = piece else {
+                        return Err(Trouble::new("no more lines can be read"));
+                    };
+                    if self.take(piece)? == Reader::Gone {
+                        return Ok(Reader::Gone);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is on its way when the trace is gone already.
+    async fn last_lines(&mut self, stream: &mut Stream, signals: &mut Signals) -> Result<(), Trouble> {
+        let deadline = Instant::now() + LAST_LINES;
+        loop {
+            tokio::select! {
+                () = signals.next() => return Ok(()),
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+                piece = stream.pieces.recv() => {
+                    let Some(piece) = piece else { return Ok(()) };
+                    if self.take(piece)? == Reader::Gone {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, piece: Piece) -> Result<Reader, Trouble> {
+        let (node, text) = match piece {
+            Piece::Line { node, text } => (node, text),
+            Piece::Trouble(text) => {
+                self.screen.warn(&text);
+                return Ok(Reader::There);
+            }
+        };
+        for said in self.ear.hear(&node, &text) {
+            match said {
+                Said::Event(line) if is_of(&line, self.only_pod.as_deref()) => {
+                    if self.screen.line(&text, &line)? == Reader::Gone {
+                        return Ok(Reader::Gone);
+                    }
+                }
+                Said::Event(_) | Said::End(End::Complete | End::Deleted) => {}
+                Said::Missing(text) | Said::End(End::Broken(text)) => self.screen.warn(&text),
+            }
+        }
+        Ok(Reader::There)
+    }
+
+    fn end(&self, made: &Made, is_removed: bool) {
+        let lines = self.screen.shown;
+        let lost = match self.ear.lost() {
+            0 => "nothing is known to be lost".to_owned(),
+            lost => format!("{lost} transitions lost"),
+        };
+        let removed =
+            if is_removed { format!("; the trace {} is removed", made.name.name) } else { String::new() };
+        self.screen.say(&format!("{lines} lines, {lost}{removed}"));
+    }
+}
+
+/// Whether a line is of the one pod that is asked for, if one is.
+pub(super) fn is_of(line: &kube_tcpstates_events::Line, only: Option<&str>) -> bool {
+    use kube_tcpstates_events::Line;
+    let Some(only) = only else { return true };
+    let k8s = match line {
+        Line::Transition(line) => &line.k8s,
+        Line::Connection(line) => &line.k8s,
+        Line::Summary(line) => &line.k8s,
+        Line::Socket(line) => &line.k8s,
+        Line::Listener(line) => &line.k8s,
+        Line::TimeWait(line) => &line.k8s,
+        _ => return true,
+    };
+    let pod = k8s.as_ref().and_then(|k8s| k8s.pod.as_ref()?.name.as_deref());
+    pod == Some(only)
+}

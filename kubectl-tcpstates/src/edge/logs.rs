@@ -1,0 +1,211 @@
+//! The agents' logs, all at once: with `follow` each as it comes, over restarts and rotations; for a look merged by time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::{AsyncBufReadExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use kube_tcpstates_crds::LabelSelector;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::api::{Cluster, encoded};
+use super::source::{Piece, SYSTEM, Wanted, review};
+use crate::target::Pod;
+use crate::trouble::{Failure, Trouble};
+
+const CONTAINER: &str = "agent";
+/// Lines of one agent that wait for older ones of others.
+const WAITING: usize = 64;
+/// Before a log is opened again, and before it is seen whether there are new agents.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+const AGENTS_EVERY: Duration = Duration::from_secs(10);
+
+/// The pods of the agents.
+pub(super) async fn agents(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
+    let labels = [("app.kubernetes.io/name", "kube-tcpstates"), ("app.kubernetes.io/component", "agent")];
+    let selector = LabelSelector {
+        match_labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ..LabelSelector::default()
+    };
+    cluster.pods(SYSTEM, &selector).await
+}
+
+/// Whether this user may read their logs.
+pub(super) async fn may_read(cluster: &Cluster) -> Result<bool, Trouble> {
+    let attributes = json!({"resource": "pods", "subresource": "log", "verb": "get", "namespace": SYSTEM});
+    review(cluster, &attributes).await
+}
+
+/// Reads until there is no more, or nobody listens.
+pub(super) async fn read(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
+    if wanted.follow {
+        follow(cluster, wanted, out).await;
+    } else {
+        look(cluster, wanted, out).await;
+    }
+}
+
+async fn follow(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
+    let since = since(wanted);
+    let (mut known, mut readings, mut told) = (BTreeSet::new(), JoinSet::new(), false);
+    loop {
+        match agents(cluster).await {
+            Ok(agents) => {
+                for agent in agents {
+                    if known.insert(agent.name.clone()) {
+                        readings.spawn(follow_one(cluster.clone(), agent, since, out.clone()));
+                    }
+                }
+            }
+            Err(failure) if !told => {
+                told = true;
+                let trouble = failure.trouble("find the agents", &format!("list pods -n {SYSTEM}"));
+                let _ = out.send(Piece::Trouble(trouble.to_string())).await;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGENTS_EVERY) => {}
+            () = out.closed() => return,
+        }
+    }
+}
+
+async fn follow_one(cluster: Cluster, agent: Pod, since: Option<Timestamp>, out: mpsc::Sender<Piece>) {
+    let mut since = since;
+    let mut told = false;
+    while !out.is_closed() {
+        let opened = Timestamp::now();
+        match copy(&cluster, &agent, true, since, &out).await {
+            // The pod is gone; another has taken its place, which the list of agents will show.
+            Err(Failure::NoObject(_)) => return,
+            Err(failure) if !told => {
+                told = true;
+                let _ = out.send(unreadable(&agent, failure)).await;
+            }
+            Ok(()) | Err(_) => {}
+        }
+        // Read again from where it was opened last: what came before is dropped by its number.
+        since = Some(since.map_or(opened, |since| since.max(opened - AGAIN_AFTER)));
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+async fn look(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
+    let agents = match agents(cluster).await {
+        Ok(agents) => agents,
+        Err(failure) => {
+            let trouble = failure.trouble("find the agents", &format!("list pods -n {SYSTEM}"));
+            let _ = out.send(Piece::Trouble(trouble.to_string())).await;
+            return;
+        }
+    };
+    let since = since(wanted);
+    let mut readings = JoinSet::new();
+    let mut inlets = Vec::new();
+    for agent in agents {
+        let (inlet, pieces) = mpsc::channel(WAITING);
+        inlets.push(pieces);
+        let cluster = cluster.clone();
+        readings.spawn(async move {
+            if let Err(failure) = copy(&cluster, &agent, false, since, &inlet).await {
+                let _ = inlet.send(unreadable(&agent, failure)).await;
+            }
+        });
+    }
+    merge(inlets, &out).await;
+}
+
+/// The oldest first. Of each agent the lines stay in their order.
+async fn merge(mut inlets: Vec<mpsc::Receiver<Piece>>, out: &mpsc::Sender<Piece>) {
+    let mut heads = BTreeMap::new();
+    for (place, inlet) in inlets.iter_mut().enumerate() {
+        if let Some(piece) = inlet.recv().await {
+            heads.insert((time_of(&piece), place), piece);
+        }
+    }
+    while let Some(((_, place), piece)) = heads.pop_first() {
+        if out.send(piece).await.is_err() {
+            return;
+        }
+        if let Some(next) = inlets[place].recv().await {
+            heads.insert((time_of(&next), place), next);
+        }
+    }
+}
+
+/// As text: RFC 3339 in UTC with nine decimals sorts by time.
+fn time_of(piece: &Piece) -> String {
+    let Piece::Line { text, .. } = piece else { return String::new() };
+    let time = text.strip_prefix(r#"{"time":""#).and_then(|rest| rest.split_once('"'));
+    time.map_or_else(String::new, |(time, _)| time.to_owned())
+}
+
+fn since(wanted: &Wanted) -> Option<Timestamp> {
+    let since = jiff::SignedDuration::try_from(wanted.since?).ok()?;
+    Timestamp::now().checked_sub(since).ok()
+}
+
+fn unreadable(agent: &Pod, failure: Failure) -> Piece {
+    let node = agent.node.as_deref().unwrap_or("a node");
+    let trouble =
+        failure.trouble(&format!("read the log of {node}'s agent"), &format!("get pods/log -n {SYSTEM}"));
+    Piece::Trouble(trouble.to_string())
+}
+
+async fn copy(
+    cluster: &Cluster,
+    agent: &Pod,
+    follow: bool,
+    since: Option<Timestamp>,
+    out: &mpsc::Sender<Piece>,
+) -> Result<(), Failure> {
+    let since = since
+        .map(|since| format!("&sinceTime={}", encoded(&since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())));
+    let path = format!(
+        "/api/v1/namespaces/{SYSTEM}/pods/{}/log?container={CONTAINER}&follow={follow}{}",
+        agent.name,
+        since.unwrap_or_default()
+    );
+    let mut lines = cluster.stream(&path).await?.lines();
+    let node = agent.node.clone().unwrap_or_default();
+    // A log that breaks is opened again, or told by what is missing then.
+    while let Ok(Some(text)) = lines.try_next().await {
+        if out.send(Piece::Line { node: node.clone(), text }).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(time: &str) -> Piece {
+        Piece::Line { node: String::new(), text: format!(r#"{{"time":"{time}","tcpstates":{{}}}}"#) }
+    }
+
+    #[tokio::test]
+    async fn lines_of_several_agents_come_by_time() {
+        let mut inlets = Vec::new();
+        for times in [["1", "4", "2"], ["3", "5", "6"]] {
+            let (inlet, pieces) = mpsc::channel(WAITING);
+            for time in times {
+                inlet.send(line(time)).await.unwrap();
+            }
+            inlets.push(pieces);
+        }
+        let (out, mut merged) = mpsc::channel(WAITING);
+        merge(inlets, &out).await;
+        drop(out);
+        let mut times = Vec::new();
+        while let Some(piece) = merged.recv().await {
+            times.push(time_of(&piece));
+        }
+        // An agent's own order counts before time.
+        assert_eq!(times.concat(), "134256");
+    }
+}

@@ -1,0 +1,209 @@
+//! What is asked for becomes a `TcpStateTrace`, checked as the agents will check it. Pure.
+
+use std::time::Duration;
+
+use kube_tcpstates_crds::trace::{Mode, OpenSockets, OpenState, Outcome, PortRange, Role, State, Transition};
+use kube_tcpstates_crds::{GROUP, LabelSelector, TcpStateTraceSpec, VERSION, duration, validate};
+use serde_json::{Value, json};
+
+use crate::args::{FilterArguments, ListArguments, ModeArgument, RoleArgument, TraceArguments};
+
+/// Traces that this program has made, by their label.
+pub(crate) const MADE_BY: &str = "app.kubernetes.io/managed-by=kubectl-tcpstates";
+/// A trace whose end nobody waits for.
+pub(crate) const LONGEST: Duration = Duration::from_mins(15);
+/// A trace outlives what was asked for by this, so that its agents do not stop first.
+const SLACK: Duration = Duration::from_secs(15);
+/// The least that a trace may live.
+const SHORTEST: Duration = Duration::from_secs(10);
+/// Between two snapshots, at least: agents take the first at once.
+const EVERY: &str = "10s";
+/// Names may have 253 characters, and the server adds five.
+const NAME_AT_MOST: usize = 200;
+
+/// A duration of an option, by the option's name.
+pub(crate) fn time(option: &str, text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| format!("{option} {text}: {error}"))?;
+    if time.is_zero() { Err(format!("{option} {text}: it must be more than nothing")) } else { Ok(time) }
+}
+
+/// How long a trace may go on.
+pub(crate) fn length(arguments: &TraceArguments) -> Result<Duration, String> {
+    arguments.for_.as_deref().map_or(Ok(LONGEST), |text| time("--for", text))
+}
+
+/// The spec of `trace`.
+pub(crate) fn of_trace(arguments: &TraceArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, pods)?;
+    spec.containers.clone_from(&arguments.target.containers);
+    spec.ttl = Some(ttl(length(arguments)?));
+    spec.peer_names = arguments.peer_names;
+    (spec.mode, spec.outcomes) = match arguments.mode {
+        _ if arguments.failures => (Mode::Connections, vec![Outcome::Failed]),
+        ModeArgument::Connections => (Mode::Connections, Vec::new()),
+        ModeArgument::Transitions => (Mode::Transitions, Vec::new()),
+        ModeArgument::Summary => (Mode::Summary, Vec::new()),
+    };
+    if spec.mode == Mode::Summary {
+        spec.interval = Some(EVERY.to_owned());
+    }
+    Ok(spec)
+}
+
+/// The spec of `list`: snapshots, and no line of what happens meanwhile.
+pub(crate) fn of_list(arguments: &ListArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, pods)?;
+    spec.containers.clone_from(&arguments.target.containers);
+    spec.ttl = Some(ttl(time("--timeout", &arguments.timeout)?));
+    // A listener cannot connect, so no transition is like this.
+    spec.transitions = vec![Transition { from: vec![State::Listen], to: vec![State::SynSent] }];
+    spec.open_sockets = Some(OpenSockets {
+        every: EVERY.to_owned(),
+        states: arguments.states.iter().map(|name| state(name)).collect::<Result<_, _>>()?,
+        min_age: arguments.min_age.clone(),
+        limit: arguments.limit,
+    });
+    Ok(spec)
+}
+
+fn filtered(filter: &FilterArguments, pod_selector: LabelSelector) -> Result<TcpStateTraceSpec, String> {
+    let ports = |option: &str, texts: &[String]| -> Result<Vec<PortRange>, String> {
+        texts.iter().map(|text| port(text).map_err(|why| format!("{option} {text}: {why}"))).collect()
+    };
+    let role = match filter.role {
+        None => Role::Any,
+        Some(RoleArgument::Client) => Role::Client,
+        Some(RoleArgument::Server) => Role::Server,
+    };
+    let spec = TcpStateTraceSpec {
+        pod_selector,
+        role,
+        peer_ports: ports("--peer-port", &filter.peer_ports)?,
+        local_ports: ports("--local-port", &filter.local_ports)?,
+        peer_cidrs: filter.peers.clone(),
+        ..TcpStateTraceSpec::default()
+    };
+    Ok(spec)
+}
+
+fn ttl(wanted: Duration) -> String {
+    // A ttl has whole seconds.
+    let seconds = (wanted + SLACK).max(SHORTEST).as_secs_f64().ceil();
+    duration::format(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST))
+}
+
+fn port(text: &str) -> Result<PortRange, &'static str> {
+    let number =
+        |text: &str| text.parse().map_err(|_| "it is a port from 1 to 65535, or two with a - between");
+    match text.split_once('-') {
+        None => Ok(PortRange { port: number(text)?, end_port: None }),
+        Some((first, last)) => Ok(PortRange { port: number(first)?, end_port: Some(number(last)?) }),
+    }
+}
+
+fn state(text: &str) -> Result<OpenState, String> {
+    let name = text.to_ascii_uppercase().replace('-', "_").replace("FIN_WAIT_", "FIN_WAIT");
+    serde_json::from_value(json!(name)).map_err(|_| {
+        format!(
+            "--state {text}: there are ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE_WAIT, \
+             LAST_ACK, LISTEN and CLOSING"
+        )
+    })
+}
+
+/// The object as it is sent, once it is known that no agent will refuse it.
+pub(crate) fn object(namespace: &str, about: &str, spec: &TcpStateTraceSpec) -> Result<Value, String> {
+    let (key, value) = MADE_BY.split_once('=').unwrap_or((MADE_BY, ""));
+    let about: String = about.chars().take(NAME_AT_MOST).collect();
+    let object = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "TcpStateTrace",
+        "metadata": {
+            "generateName": format!("kubectl-{about}-"),
+            "namespace": namespace,
+            "labels": {key: value},
+        },
+        "spec": spec,
+    });
+    validate::check_object(&object).map_err(|refusal| format!("the agents would refuse it: {refusal}"))?;
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+    use crate::target;
+
+    fn spec(line: &str) -> Result<Value, String> {
+        let words = ["kubectl-tcpstates"].into_iter().chain(line.split(' '));
+        let pods = target::selector("app=a").unwrap();
+        let spec = match Arguments::try_parse_from(words).unwrap().command {
+            Command::Trace(arguments) => of_trace(&arguments, pods)?,
+            Command::List(arguments) => of_list(&arguments, pods)?,
+            other => panic!("{other:?}"),
+        };
+        let mut object = object("shop", "a", &spec)?;
+        let spec = object["spec"].as_object_mut().unwrap();
+        for same in ["podSelector", "rateLimit", "family"] {
+            spec.remove(same).unwrap();
+        }
+        Ok(object["spec"].take())
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_the_agents_are_asked_for() {
+        for (line, expected) in [
+            ("trace deploy/a", json!({"mode": "Connections", "role": "Any", "ttl": "15m15s"})),
+            (
+                "trace deploy/a --failures --for 90s --peer-port 443 --peer-port 8000-8999 -c app",
+                json!({"mode": "Connections", "outcomes": ["failed"], "role": "Any", "ttl": "1m45s", "containers": ["app"],
+                    "peerPorts": [{"port": 443}, {"port": 8000, "endPort": 8999}]}),
+            ),
+            (
+                "trace -l a=b --mode transitions --role client --peer 10.0.0.0/8 --local-port 80 --for 500ms",
+                json!({"mode": "Transitions", "role": "Client", "ttl": "16s", "peerCIDRs": ["10.0.0.0/8"],
+                    "localPorts": [{"port": 80}]}),
+            ),
+            (
+                "trace -l a=b --mode Summary --peer-names",
+                json!({"mode": "Summary", "interval": "10s", "role": "Any", "ttl": "15m15s", "peerNames": true}),
+            ),
+            (
+                "list --state close-wait --state fin_wait_2 --min-age 1m",
+                json!({"mode": "Transitions", "role": "Any", "ttl": "35s",
+                    "transitions": [{"from": ["LISTEN"], "to": ["SYN_SENT"]}],
+                    "openSockets": {"every": "10s", "states": ["CLOSE_WAIT", "FIN_WAIT2"], "minAge": "1m", "limit": 1000}}),
+            ),
+        ] {
+            assert_eq!(spec(line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_agents_would_refuse_is_not_sent() {
+        for (line, part) in [
+            ("trace deploy/a --peer 10.0.0.1/8", "spec.peerCIDRs[0]: has bits set behind its prefix length"),
+            ("trace deploy/a --peer-port 90-80", "spec.peerPorts[0].endPort"),
+            ("trace deploy/a --peer-port http", "--peer-port http: it is a port from 1 to 65535"),
+            ("trace deploy/a --for 5", "--for 5: is not a duration"),
+            ("trace deploy/a --for 0s", "--for 0s: it must be more than nothing"),
+            ("trace deploy/a --for 1000h", "spec.ttl"),
+            ("list --state OPEN", "--state OPEN: there are ESTABLISHED,"),
+            ("list --limit 0", "spec.openSockets.limit"),
+        ] {
+            let error = spec(line).unwrap_err();
+            assert!(error.contains(part) && !error.contains('\n'), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_object_says_who_made_it_and_its_name_is_the_servers() {
+        let object = object("shop", &"a".repeat(300), &TcpStateTraceSpec::default()).unwrap();
+        let name = object["metadata"]["generateName"].as_str().unwrap();
+        assert!(name.starts_with("kubectl-aaa") && name.len() < 248, "{name}");
+        assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "kubectl-tcpstates");
+    }
+}
