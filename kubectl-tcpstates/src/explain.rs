@@ -136,7 +136,8 @@ fn on_nodes(facts: &Facts, sentences: &mut Vec<String>) -> Option<Counts> {
             });
         }
     }
-    Some(counts)
+    // Where it is attached nowhere the sentences before say why there are no lines.
+    (!tracing.is_empty()).then_some(counts)
 }
 
 fn on_node(node: &str, trace: &NodeTrace) -> Option<String> {
@@ -210,13 +211,14 @@ pub(crate) fn fleet(nodes: &[TcpStateNode], all: &[String], now: Timestamp) -> V
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         if let Some(condition) = ready.filter(|condition| condition.status != ConditionStatus::True) {
             sentences.push(format!("{name}: not ready: {}", words(condition)));
-        }
-        for check in status.preflight.iter().filter(|check| !check.ok) {
-            sentences.push(format!(
-                "{name}: {}: {}",
-                check.name,
-                check.detail.as_deref().unwrap_or("missing")
-            ));
+            // Where the agent is ready, what fails is what it can do without.
+            for check in status.preflight.iter().filter(|check| !check.ok) {
+                sentences.push(format!(
+                    "{name}: {}: {}",
+                    check.name,
+                    check.detail.as_deref().unwrap_or("missing")
+                ));
+            }
         }
         for trace in &status.traces {
             if matches!(trace.state, TraceState::Refused | TraceState::Waiting | TraceState::Failed) {

@@ -57,6 +57,7 @@ fn each_reason_for_no_lines_is_a_sentence() {
 
     let mut none = facts(&everything);
     none.pods = Pods::These(Vec::new());
+    assert!(!explain(&none).concat().contains("No transition so far"));
     says(&none, "It selects every pod of the namespace shop, and there is none");
 
     let mut blind = facts(&everything);
@@ -100,6 +101,9 @@ fn what_is_wrong_with_the_fleet_is_said_node_by_node() {
     )
     .unwrap();
     nodes[2].status = None;
+    // It is ready without this.
+    nodes[0].status.as_mut().unwrap().preflight =
+        serde_json::from_value(json!([{"name": "journal", "ok": false}])).unwrap();
     let all = ["node-a", "node-b", "node-c", "node-d"].map(str::to_owned);
     assert_eq!(
         fleet(&nodes, &all, NOW.parse().unwrap()),

@@ -17,7 +17,7 @@ fn cluster(answer: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static)
         async move {
             let path = request.uri().path_and_query().unwrap().to_string();
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let (code, body) = answer(&path, &String::from_utf8(body.to_vec()).unwrap());
+            let (code, body) = answer(&path, std::str::from_utf8(&body).unwrap());
             let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
             Ok::<_, std::convert::Infallible>(response.unwrap())
         }

@@ -1,11 +1,12 @@
 //! kubectl-tcpstates as people run it: on a cluster, as administrators and as users who may not.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::Agents;
+use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::kubectl::Kubectl;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments, pod, pod_spec, workload};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 pub(crate) const TESTS: crate::Tests = &[
     ("the_plugin_shows_the_failures_of_a_deployment_and_leaves_nothing_behind", failures),
     ("the_plugin_removes_its_trace_when_it_is_interrupted", interrupted),
+    ("the_plugin_goes_on_and_says_so_when_an_agent_is_killed", agent_killed),
     ("the_plugin_lists_a_leak_that_is_older_than_its_trace", leak),
     ("the_plugin_explains_a_trace_and_the_fleet", explained),
     ("the_plugin_says_in_one_sentence_what_one_may_not_do", without_rights),
@@ -57,6 +59,11 @@ fn clients(scene: &Scene<'_>, kubectl: &Kubectl) -> Result<()> {
     require_no_traces(kubectl, scene.namespace())
 }
 
+/// Where it is installed, it is what the plugin takes.
+fn has_lines_api(kubectl: &Kubectl) -> bool {
+    kubectl.get("/apis/lines.tcpstates.dev/v1alpha1").is_ok()
+}
+
 fn require_no_traces(kubectl: &Kubectl, namespace: &str) -> Result<()> {
     let traces =
         kubectl.get(&format!("/apis/tcpstates.dev/v1alpha1/namespaces/{namespace}/tcpstatetraces"))?;
@@ -73,7 +80,8 @@ fn failures(cluster: &Cluster) -> Result<()> {
     let table = said(kubectl, &["trace", "deploy/checkout", "--failures", "--for=5s", here])?;
     assert_eq!(table.code, Some(0), "{table:?}");
     assert!(table.out.starts_with("TIME         POD "), "{table:?}");
-    assert!(table.errors.contains("lines come from the agents' logs"), "{table:?}");
+    let place = if has_lines_api(kubectl) { "the lines API" } else { "the agents' logs" };
+    assert!(table.errors.contains(&format!("lines come from {place}")), "{table:?}");
     assert!(table.errors.contains("attached on ") && table.errors.contains(" is removed"), "{table:?}");
     let names = scene.await_pods("app=checkout", 2)?;
     for name in &names {
@@ -153,7 +161,45 @@ fn interrupted(cluster: &Cluster) -> Result<()> {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains(" is removed"), "{errors}");
+    require_no_traces(kubectl, "interrupted")?;
+
+    let mut running = Running::start(kubectl, &["trace", "deploy/checkout", "-n", "interrupted"])?;
+    let output = running.0.stdout.take().context("the plugin's stdout")?;
+    let mut head = String::new();
+    BufReader::new(output).read_line(&mut head).context("read the plugin's head")?;
+    assert!(head.starts_with("TIME "), "{head}");
+    // Nobody reads any more.
+    let (code, errors) = running.ended()?;
+    assert_eq!(code, Some(0), "{errors}");
     require_no_traces(kubectl, "interrupted")
+}
+
+/// The kubelet starts it again at once.
+fn agent_killed(cluster: &Cluster) -> Result<()> {
+    let _agents = Agents::install(cluster)?;
+    let scene = Scene::new(cluster, "killed")?;
+    let kubectl = cluster.kubectl();
+    let server = scene.server("server", &json!({"app": "server"}), NODE_A, &[8080])?;
+    let mut flags = vec!["--pace-ms=100".to_owned()];
+    flags.extend(arguments([&server], &["refused"], 100_000)?);
+    scene.client("client", &json!({"app": "client"}), NODE_B, &flags)?;
+    scene.await_ready("client")?;
+    let mut running =
+        Running::start(kubectl, &["trace", "pod/client", "--for=40s", "-o", "json", "-nkilled"])?;
+    let output = running.0.stdout.take().context("the plugin's stdout")?;
+    let mut lines = BufReader::new(output).lines();
+    let mut next = || -> Result<Value> {
+        let line = lines.next().context("the plugin has ended")?.context("read from the plugin")?;
+        serde_json::from_str(&line).context("a line of the plugin")
+    };
+    let run = next()?["tcpstates"]["run"].take();
+    AgentPod::of_node(cluster, NODE_B)?.signal(Signal::KILL)?;
+    while next()?["tcpstates"]["run"] == run {}
+    running.interrupt()?;
+    let (code, errors) = running.ended()?;
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("node-b: its agent ended without a last word"), "{errors}");
+    require_no_traces(kubectl, "killed")
 }
 
 fn leak(cluster: &Cluster) -> Result<()> {
@@ -229,8 +275,6 @@ fn without_rights(cluster: &Cluster) -> Result<()> {
     let here = "--namespace=tenant";
     for (arguments, part) in [
         (&["trace", "pod/a", here, "--as=nobody"][..], "you may not look at pod/a in the namespace tenant"),
-        // An editor may make a trace, and here there is nothing by which to read its lines.
-        (&["trace", "pod/a", here, "--as=editor"], "the lines cannot be read: this cluster has no lines API"),
         (&["trace", "pod/missing", here], "there is no pod/missing in the namespace tenant"),
         (
             &["trace", "-l", "app=b", here],
@@ -248,6 +292,15 @@ fn without_rights(cluster: &Cluster) -> Result<()> {
             "{part}: {refused:?}"
         );
         assert_eq!(refused.errors.lines().count(), 1, "{refused:?}");
+    }
+    // An editor may make a trace. Without the API there is nothing by which to read its lines.
+    let edited = said(kubectl, &["list", "pod/a", here, "--as=editor"])?;
+    if has_lines_api(kubectl) {
+        assert_eq!(edited.code, Some(0), "{edited:?}");
+    } else {
+        assert_eq!((edited.code, edited.out.as_str()), (Some(1), ""), "{edited:?}");
+        let part = "error: the lines cannot be read: this cluster has no lines API";
+        assert!(edited.errors.starts_with(part) && edited.errors.lines().count() == 1, "{edited:?}");
     }
     require_no_traces(kubectl, "tenant")
 }
