@@ -317,6 +317,12 @@ pub struct AgentArguments {
     /// Its UID
     #[arg(long, value_name = "UID", env = "POD_UID", help_heading = "With --scope pod")]
     pub pod_uid: Option<String>,
+    /// Its address
+    #[arg(long, value_name = "IP", env = "POD_IP", help_heading = "With --scope pod")]
+    pub pod_ip: Option<std::net::IpAddr>,
+    /// The node's address: where the pod's is the same, it has the node's network
+    #[arg(long, value_name = "IP", env = "HOST_IP", help_heading = "With --scope pod")]
+    pub host_ip: Option<std::net::IpAddr>,
     /// Its labels, as a volume of the downward API has them: every line shows them
     #[arg(long, value_name = "PATH", help_heading = "With --scope pod")]
     pub pod_labels: Option<std::path::PathBuf>,

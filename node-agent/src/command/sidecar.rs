@@ -1,7 +1,7 @@
 //! `agent --scope pod`: one pod, from a container beside its own. What is traced is the network namespace that both share;
 //! who it is says the downward API. No API server is asked, and nothing of the node is seen.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -48,7 +48,10 @@ struct OfTrace {
 impl SidecarConfig {
     /// Checks the arguments, and where this runs.
     pub(super) fn check(raw: &AgentArguments) -> Result<Self, String> {
-        let netns = own_namespace(raw.allow_host_network, Path::new(OF_THE_HOST).exists())?;
+        if !raw.allow_host_network {
+            refuse_host(Path::new(OF_THE_HOST).exists(), raw.pod_ip, raw.host_ip)?;
+        }
+        let netns = own_namespace()?;
         let mut of_trace = of_trace(&raw.of_trace)?;
         of_trace.netns = vec![netns];
         let pod = Arc::new(pod(raw)?);
@@ -68,9 +71,15 @@ impl SidecarConfig {
     }
 }
 
-/// The number of the network namespace this runs in. As long as it does, no other namespace gets it.
-fn own_namespace(allow_host: bool, is_host: bool) -> Result<u32, String> {
-    if is_host && !allow_host {
+/// The node's network is not one pod's alone. The kernel shows it, unless the node is itself a container; the addresses do
+/// in any case.
+fn refuse_host(is_host: bool, pod: Option<IpAddr>, node: Option<IpAddr>) -> Result<(), String> {
+    let (Some(pod), Some(node)) = (pod, node) else {
+        return Err("--pod-ip and --host-ip (or POD_IP and HOST_IP) are missing: take them from the downward API, \
+                    fieldPath status.podIP and status.hostIP; by them it shows whether the pod has a network of its own"
+            .to_owned());
+    };
+    if is_host || pod == node {
         return Err(
             "this runs in the node's network namespace (hostNetwork), which is not one pod's alone: every \
                     connection of the node would be shown as this pod's. Trace with a TcpStateTrace, or give \
@@ -78,6 +87,11 @@ fn own_namespace(allow_host: bool, is_host: bool) -> Result<u32, String> {
                 .to_owned(),
         );
     }
+    Ok(())
+}
+
+/// The number of the network namespace this runs in. As long as it does, no other namespace gets it.
+fn own_namespace() -> Result<u32, String> {
     let found =
         rustix::fs::stat("/proc/self/ns/net").map_err(|error| format!("/proc/self/ns/net: {error}"))?;
     u32::try_from(found.st_ino).map_err(|_| format!("/proc/self/ns/net has the number {}", found.st_ino))
@@ -204,7 +218,7 @@ fn told(config: &SidecarConfig) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{labels, of_trace, own_namespace};
+    use super::{labels, of_trace, refuse_host};
 
     fn flags(flags: &[&str]) -> Result<String, String> {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
@@ -227,10 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_network_is_refused_unless_it_is_asked_for() {
-        assert!(own_namespace(false, true).unwrap_err().contains("hostNetwork"));
-        let own = own_namespace(true, true).unwrap();
-        assert_eq!(own_namespace(false, false), Ok(own));
+    fn the_nodes_network_is_refused_however_it_shows() {
+        let (pod, node) = ("10.1.2.3".parse().ok(), "192.0.2.1".parse().ok());
+        assert_eq!(refuse_host(false, pod, node), Ok(()));
+        for (is_host, pod, node) in [(true, pod, node), (false, node, node)] {
+            assert!(refuse_host(is_host, pod, node).unwrap_err().contains("hostNetwork"));
+        }
+        for (pod, node) in [(None, node), (pod, None)] {
+            assert!(refuse_host(false, pod, node).unwrap_err().contains("status.podIP"));
+        }
     }
 
     #[test]

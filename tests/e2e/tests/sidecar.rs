@@ -93,6 +93,8 @@ fn add_sidecar(cluster: &Cluster, spec: &mut Value) -> Result<()> {
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_UID", "metadata.uid"),
+            field("POD_IP", "status.podIP"),
+            field("HOST_IP", "status.hostIP"),
             field("NODE_NAME", "spec.nodeName"),
         ],
         "securityContext": {
