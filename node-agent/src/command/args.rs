@@ -245,7 +245,7 @@ pub struct ReportArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenTelemetry")]
 pub struct OtlpArguments {
-    /// Also send log records there, OTLP over HTTP: http://collector:4318. The variables `OTEL_EXPORTER_OTLP_*` are honoured
+    /// Also send log records there, OTLP over HTTP: `http://collector:4318`. The variables `OTEL_EXPORTER_OTLP_*` are honoured
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Headers to send along, a `NAME: VALUE` on each line
