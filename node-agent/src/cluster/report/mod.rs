@@ -13,6 +13,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use kube_tcpstates_client::{Case, Trouble, jitter, reason_of};
 use kube_tcpstates_crds::node::TcpStateNodeStatus;
+use kube_tcpstates_crds::status::Counts;
 use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
@@ -129,11 +130,28 @@ impl Writer {
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": "TcpStateNode",
             "metadata": {"name": self.node},
-            "status": status,
+            "status": whole(status),
         });
         let parameters = parameters(STATUS_MANAGER);
         self.api.patch_status(&self.node, &parameters, &Patch::Apply(&object)).await.map(drop)
     }
+}
+
+/// What is empty is said to be. A server before 1.22 leaves null where server-side apply takes a list or an object away, and
+/// then refuses every report.
+fn whole(status: &TcpStateNodeStatus) -> Value {
+    let mut told = json!(status);
+    for (list, empty) in [("traces", json!([])), ("preflight", json!([])), ("observed", json!({}))] {
+        if told.get(list).is_none() {
+            told[list] = empty;
+        }
+    }
+    for trace in told["traces"].as_array_mut().into_iter().flatten() {
+        if trace.get("counts").is_none() {
+            trace["counts"] = json!(Counts::default());
+        }
+    }
+    told
 }
 
 /// Nobody else has a say in these fields.

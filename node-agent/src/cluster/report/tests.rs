@@ -52,6 +52,18 @@ fn condition(facts: &NodeFacts, snapshot: &Snapshot) -> (ConditionStatus, String
 }
 
 #[test]
+fn nothing_that_was_there_once_is_left_out_when_it_is_empty() {
+    let empty = whole(&TcpStateNodeStatus::default());
+    assert_eq!(empty["traces"], serde_json::json!([]));
+    assert_eq!(empty["observed"], serde_json::json!({}));
+    let refused = whole(&report(vec![TraceStanding {
+        reason: Some("UnsupportedByAgent"),
+        ..standing(1, TraceState::Refused)
+    }]));
+    assert_eq!(refused["traces"][0]["counts"]["events"], 0, "{refused}");
+}
+
+#[test]
 fn a_report_is_never_larger_than_sixteen_kibibytes_and_says_what_it_leaves_out() {
     for number in [0, 1, 60, 64, 128, 129, 1000] {
         let standings = (0..number).map(|number| standing(number, TraceState::Waiting)).collect();
