@@ -244,8 +244,6 @@ impl Flow {
 
     /// Works by another view from here on.
     pub(super) fn look_through(&mut self, view: View) {
-        self.asks_labels = view.plan.asks_labels();
-        self.stories = Stories::of(&view.plan);
         self.other_ends.look_through(&view, &self.clock);
         self.owners.look_through(view);
         let roster = self.owners.standings.view().roster.clone();
@@ -261,10 +259,13 @@ impl Flow {
         self.other_ends.hear(news, &self.clock);
     }
 
-    /// From a generation on bits mean what they mean in the plan in force. What waits under a bit that means another
+    /// From a generation on bits mean what they mean in the plan in force, and until then what they meant before: what the
+    /// ring still holds of a trace that is gone is told as that trace asked. What waits under a bit that means another
     /// trace now is not wanted by that one.
     pub(super) fn turn_over(&mut self, generation: u32) {
         let plan = &Arc::clone(&self.owners.standings.view().plan);
+        self.asks_labels = plan.asks_labels();
+        self.stories = Stories::of(plan);
         self.follow_summaries(plan);
         let kept = self.ledger.turn_over(plan, generation);
         self.limiter.follow(plan, boot_ns());

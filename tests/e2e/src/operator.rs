@@ -11,7 +11,9 @@ use crate::kubectl::Kubectl;
 use crate::wait;
 
 /// In the API.
-pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-tcpstates/deployments/kube-tcpstates-operator";
+pub const PODS: &str =
+    "/api/v1/namespaces/kube-tcpstates/pods?labelSelector=app.kubernetes.io/component=operator";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-tcpstates/deployments/kube-tcpstates-operator";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-tcpstates/leases/kube-tcpstates-operator";
 
 /// The operators of a cluster.
@@ -60,7 +62,13 @@ impl<'a> Operators<'a> {
         let replicas = format!("--replicas={count}");
         let flags = ["--namespace", NAMESPACE, &replicas];
         self.kubectl.run(&[&["scale", "deployment", "kube-tcpstates-operator"], &flags[..]].concat())?;
-        self.await_ready(count)
+        self.await_ready(count)?;
+        // Those that end are not counted there, and write until they have.
+        wait::until(&format!("{count} operators run"), PATIENCE, || {
+            let pods = self.kubectl.get(PODS)?;
+            let running = pods["items"].as_array().map_or(0, Vec::len) as u64;
+            Ok(if running == count { Ok(()) } else { Err(format!("{running} do")) })
+        })
     }
 
     /// Waits until a trace's condition has a reason. The status, and how long it took.

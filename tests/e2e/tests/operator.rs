@@ -203,6 +203,9 @@ fn nothing_else(cluster: &Cluster) -> Result<()> {
         "patch clustertcpstatetraces.tcpstates.dev/status",
         "create events.events.k8s.io",
         "patch events.events.k8s.io",
+        // Its own alone, by name.
+        "get apiservices.apiregistration.k8s.io",
+        "patch apiservices.apiregistration.k8s.io",
     ]
     .map(str::to_owned)
     .into();

@@ -76,12 +76,15 @@ impl Drop for ClusterTraces<'_> {
     }
 }
 
-/// The last of them has no room for a trace of its own.
+/// The last of them has one trace.
 const NAMESPACES: [&str; 4] = ["slots-a", "slots-b", "slots-c", "slots-d"];
 /// Traces that may be active in one namespace.
 const QUOTA: usize = 8;
 const HALVES: usize = 64;
-const LAST: &str = "slots-d/last";
+/// The youngest of those that are the eighth of their namespace: no room is left for it.
+const LAST: &str = "slots-c/t7";
+/// The first of its namespace, so it comes before the second of any other, however late it is made.
+const ONLY: &str = "slots-d/only";
 const OVER_QUOTA: &str = "slots-a/t8";
 const NODES: [Identity; 2] = [NODE_A, NODE_B];
 
@@ -96,8 +99,10 @@ fn sixty_five_traces(cluster: &Cluster) -> Result<()> {
     let mut active: Names =
         (0..QUOTA * 3).map(|n| format!("{}/t{}", NAMESPACES[n / QUOTA], n % QUOTA)).collect();
     let mut namespaced: Vec<&str> = active.iter().map(String::as_str).collect();
-    namespaced.extend([OVER_QUOTA, LAST]);
+    namespaced.extend([OVER_QUOTA, ONLY]);
     make(cluster, &namespaced)?;
+    active.retain(|name| name != LAST);
+    active.insert(ONLY.to_owned());
     let of_cluster: Names = (active.len()..HALVES).map(|n| format!("c{n}")).collect();
     make(cluster, &of_cluster.iter().map(String::as_str).collect::<Vec<_>>())?;
     active.extend(of_cluster);
