@@ -70,6 +70,12 @@ fn size(cluster: &Cluster) -> Result<()> {
         flood::create(kubectl.api(), range.len(), pod)
     };
     make(0..OWN_PODS)?;
+    // Namespaces of earlier tests end in their own time, and every agent hears of each trace in them.
+    wait::until("the traces of earlier tests are gone", PATIENCE, || {
+        let all = kubectl.get("/apis/tcpstates.dev/v1alpha1/tcpstatetraces")?;
+        let left = all["items"].as_array().map_or(0, Vec::len);
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are there")) })
+    })?;
     agents.trace("size", "all", &json!({"podSelector": {"matchLabels": {"app": "size"}}}))?;
     let rules = installed_rules(cluster)?;
     // Probes would be received as well.
