@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::Cluster;
 use crate::lease::Candidate;
 use crate::lines;
-use crate::telemetry::{self, Board};
+use crate::telemetry::Board;
 
 /// Done.
 const DONE: u8 = 0;
@@ -104,7 +104,8 @@ fn serve_lines(arguments: &Arguments, board: &Board) {
 /// Every operator watches and serves; the one that holds the Lease writes.
 async fn operate(arguments: &Arguments, board: Board) -> anyhow::Result<()> {
     let cluster = Cluster::connect(arguments.kubeconfig.as_deref(), &board).await?;
-    let (address, telemetry) = telemetry::serve(arguments.metrics_addr, board).await?;
+    let (address, telemetry) =
+        kube_tcpstates_probes::serve(arguments.metrics_addr, std::sync::Arc::new(board)).await?;
     tracing::info!("metrics and probes on {address}");
     // A container that is started anew has its pod's name, and must not take the lease for its own.
     let identity = format!("{}_{:x}", arguments.name, jiff::Timestamp::now().as_microsecond());

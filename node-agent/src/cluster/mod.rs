@@ -16,7 +16,7 @@
 //! ```text
 //! let telemetry = Telemetry::new(facts, trouble);                // trouble: why the preflight failed
 //! let cluster = Cluster::connect(config, Arc::clone(&telemetry)).await?;      // wrong kubeconfig: an error at once
-//! let (_, server) = telemetry::serve(metrics_addr, Arc::clone(&telemetry)).await?;
+//! let (_, server) = kube_tcpstates_probes::serve(metrics_addr, Arc::clone(&telemetry)).await?;
 //! tokio::select! { () = cluster.run(sink) => {}, () = server => {}, () = signal => {} }
 //! ```
 //! `sink` is `Some(Arc::new(handle))` of the pipeline, `None` when the preflight failed. Dropping the future of

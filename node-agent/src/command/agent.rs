@@ -26,7 +26,7 @@ use crate::{
     pipeline::{Counting, Tally, Whereabouts},
     preflight,
     render::TextOptions,
-    telemetry::{self, Facts, Telemetry},
+    telemetry::{Facts, Telemetry},
 };
 
 /// A run of `agent`.
@@ -123,7 +123,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         }
     };
     let sink = handle.map(Arc::new);
-    let (_, server) = telemetry::serve(config.metrics_addr, Arc::clone(&telemetry)).await?;
+    let (_, server) = kube_tcpstates_probes::serve(config.metrics_addr, Arc::clone(&telemetry)).await?;
     session
         .until_end(async {
             tokio::select! {

@@ -16,9 +16,6 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Board, Facts, Telemetry, workloads::by_workload};
 use crate::pipeline::Account;
 
-/// What the endpoint answers with.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Everything there is to tell, as text.
 pub(super) fn render(telemetry: &Arc<Telemetry>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("kube_tcpstates");

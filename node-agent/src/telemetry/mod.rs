@@ -3,10 +3,9 @@
 
 mod board;
 mod health;
-mod http;
 mod metrics;
+mod pages;
 mod workloads;
 
 pub use board::{Board, Facts, Telemetry};
 pub use health::Health;
-pub use http::{ServeError, serve};

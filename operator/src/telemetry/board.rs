@@ -127,7 +127,7 @@ impl Board {
     }
 
     /// What `/livez` says.
-    pub(super) fn live(&self, now: Instant) -> Result<(), String> {
+    pub(super) fn live_at(&self, now: Instant) -> Result<(), String> {
         let since = now.saturating_duration_since(self.state().turned);
         if since <= ALIVE_WITHIN {
             return Ok(());
@@ -136,7 +136,7 @@ impl Board {
     }
 
     /// What `/readyz` says. What has come once stays known while the API server is away.
-    pub(super) fn ready(&self, now: Instant) -> Result<(), String> {
+    pub(super) fn ready_at(&self, now: Instant) -> Result<(), String> {
         let state = self.state();
         if !state.serves_lines && now.saturating_duration_since(state.started) < LINES_WITHIN {
             return Err("not serving lines yet".to_owned());
@@ -161,14 +161,14 @@ mod tests {
         let (board, now) = (Board::default(), Instant::now());
         board.serves_lines();
         for resource in WATCHED {
-            assert!(board.ready(now).unwrap_err().contains(resource.plural()));
+            assert!(board.ready_at(now).unwrap_err().contains(resource.plural()));
             board.works(resource, false);
-            assert!(board.ready(now).is_err(), "a watch that started has brought nothing");
+            assert!(board.ready_at(now).is_err(), "a watch that started has brought nothing");
             board.works(resource, true);
         }
-        assert_eq!(board.ready(now), Ok(()));
+        assert_eq!(board.ready_at(now), Ok(()));
         board.broken(NODES);
-        assert_eq!(board.ready(now), Ok(()));
+        assert_eq!(board.ready_at(now), Ok(()));
         assert!(!board.state().syncs[&NODES].in_sync());
     }
 
@@ -178,19 +178,19 @@ mod tests {
         for resource in WATCHED {
             board.works(resource, true);
         }
-        assert!(board.ready(now).is_err());
-        assert_eq!(board.ready(now + Duration::from_secs(31)), Ok(()));
+        assert!(board.ready_at(now).is_err());
+        assert_eq!(board.ready_at(now + Duration::from_secs(31)), Ok(()));
         board.serves_lines();
-        assert_eq!(board.ready(now), Ok(()));
+        assert_eq!(board.ready_at(now), Ok(()));
     }
 
     #[test]
     fn a_loop_that_does_not_turn_is_not_alive() {
         let (board, now) = (Board::default(), Instant::now());
         board.turned(false, 0, (0, 0, 0), now);
-        assert_eq!(board.live(now + Duration::from_secs(30)), Ok(()));
+        assert_eq!(board.live_at(now + Duration::from_secs(30)), Ok(()));
         assert_eq!(
-            board.live(now + Duration::from_secs(31)).unwrap_err(),
+            board.live_at(now + Duration::from_secs(31)).unwrap_err(),
             "the loop has not turned for 31 s"
         );
     }

@@ -12,9 +12,6 @@ use prometheus_client::registry::Registry;
 
 use super::Board;
 
-/// What the endpoint answers with.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Everything there is to tell, as text.
 pub(super) fn render(board: &Board) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("kube_tcpstates_operator");

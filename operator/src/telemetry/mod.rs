@@ -1,8 +1,7 @@
 //! What the operator tells of itself over HTTP: `/metrics` in the `OpenMetrics` format, `/livez`, `/readyz`.
 
 mod board;
-mod http;
 mod metrics;
+mod pages;
 
 pub use board::Board;
-pub use http::{ServeError, serve};

@@ -1,5 +1,5 @@
-//! The HTTP server. Everybody in the cluster may reach it, so nobody may hold it: one request a connection, a limit on
-//! its time, and the oldest connection makes room for the newest.
+//! The HTTP server of metrics and probes. Everybody in the cluster may reach it, so nobody may hold it: one request a
+//! connection, a limit on its time, and the oldest connection makes room for the newest.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,11 +16,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use super::{Telemetry, metrics};
-use crate::kernel::boot_ns;
+/// What a program tells of itself. Whoever asks waits, so an answer is made of what is known already.
+pub trait Pages: Send + Sync + 'static {
+    /// `/metrics`, in the `OpenMetrics` format.
+    fn metrics(self: &Arc<Self>) -> Result<String, std::fmt::Error>;
 
+    /// `/livez`: what hangs, if anything does.
+    fn live(&self) -> Result<(), String>;
+
+    /// `/readyz`: what is waited for, if anything is.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// Of `/metrics`.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Connections at one time.
-const CONNECTIONS: usize = 32;
+pub const CONNECTIONS: usize = 32;
 /// The head of a request comes within this.
 const HEAD_WITHIN: Duration = Duration::from_secs(3);
 /// A connection lives no longer.
@@ -41,15 +52,15 @@ pub struct ServeError {
 /// Listens, and returns what serves for ever, with the address it got.
 pub async fn serve(
     address: SocketAddr,
-    telemetry: Arc<Telemetry>,
+    pages: Arc<impl Pages>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), ServeError> {
     let failed = |source| ServeError { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((bound, accept(listener, telemetry)))
+    Ok((bound, accept(listener, pages)))
 }
 
-async fn accept(listener: TcpListener, telemetry: Arc<Telemetry>) {
+async fn accept(listener: TcpListener, pages: Arc<impl Pages>) {
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -62,14 +73,14 @@ async fn accept(listener: TcpListener, telemetry: Arc<Telemetry>) {
         {
             oldest.abort();
         }
-        let task = tokio::spawn(connection(stream, Arc::clone(&telemetry)));
+        let task = tokio::spawn(connection(stream, Arc::clone(&pages)));
         connections.push_back(task.abort_handle());
     }
 }
 
-async fn connection(stream: TcpStream, telemetry: Arc<Telemetry>) {
+async fn connection(stream: TcpStream, pages: Arc<impl Pages>) {
     let service = service_fn(|request| {
-        let answered = answer(&request, &telemetry);
+        let answered = answer(&request, &pages);
         async move { Ok::<_, Infallible>(answered) }
     });
     let serving = http1::Builder::new()
@@ -82,18 +93,17 @@ async fn connection(stream: TcpStream, telemetry: Arc<Telemetry>) {
     let _ = tokio::time::timeout(DONE_WITHIN, serving).await;
 }
 
-/// From what was told last, a few seconds ago at most: nobody who scrapes takes the time of the thread that traces.
-fn answer(request: &Request<Incoming>, telemetry: &Arc<Telemetry>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, pages: &Arc<impl Pages>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
     }
     match request.uri().path() {
-        "/metrics" => match metrics::render(telemetry) {
-            Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body),
+        "/metrics" => match pages.metrics() {
+            Ok(body) => response(StatusCode::OK, OPEN_METRICS, body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        "/livez" => probe(telemetry.health.live(boot_ns())),
-        "/readyz" => probe(telemetry.health.ready()),
+        "/livez" => probe(pages.live()),
+        "/readyz" => probe(pages.ready()),
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
     }
 }
@@ -124,19 +134,34 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::telemetry::Facts;
+
+    /// Of a program that has just started.
+    struct Starting;
+
+    impl Pages for Starting {
+        fn metrics(self: &Arc<Self>) -> Result<String, std::fmt::Error> {
+            Ok("# EOF\n".to_owned())
+        }
+
+        fn live(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn ready(&self) -> Result<(), String> {
+            Err("not listed yet".to_owned())
+        }
+    }
 
     async fn server() -> SocketAddr {
-        let telemetry = Telemetry::new(Facts::default(), None);
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (address, serving) = serve(loopback, telemetry).await.unwrap();
+        let (address, serving) = serve(loopback, Arc::new(Starting)).await.unwrap();
         tokio::spawn(serving);
         address
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: probes\r\n\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
