@@ -14,7 +14,9 @@
 pub mod cluster_trace;
 pub mod definition;
 pub mod duration;
+pub mod identity;
 pub mod node;
+pub mod room;
 pub mod selector;
 pub mod status;
 pub mod text;
@@ -22,6 +24,7 @@ pub mod trace;
 pub mod validate;
 
 pub use cluster_trace::{ClusterTcpStateTrace, ClusterTcpStateTraceSpec};
+pub use identity::{TraceIdentity, TraceKey};
 pub use node::TcpStateNode;
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use status::{Condition, TraceStatus};

@@ -1,38 +1,26 @@
 //! From a trace as the API server hands it out to what the planner works by.
 
-use jiff::Timestamp;
-use kube_tcpstates_crds::TraceKind;
 use kube_tcpstates_crds::validate::check_stored;
+use kube_tcpstates_crds::{TraceIdentity, TraceKind};
 use serde_json::Value;
 
-use super::{TraceKey, TraceObject};
+use super::TraceObject;
 
 impl TraceObject {
-    /// A trace from its JSON. The kind is what was asked for: the items of a list carry none. `None` for an object
-    /// without name, UID or time of creation, or with a namespace against its kind, which no API server hands out. A
-    /// spec that cannot be traced is kept with its refusal.
+    /// A trace from its JSON, under the terms of [`TraceIdentity::read`]. A spec that cannot be traced is kept with its
+    /// refusal.
     pub fn from_api(kind: TraceKind, object: &Value) -> Option<Self> {
-        let metadata = object.get("metadata")?;
-        let text = |name| metadata.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let namespace = text("namespace").map(str::to_owned);
-        if namespace.is_some() != (kind == TraceKind::Namespaced) {
-            return None;
-        }
-        let created: Timestamp = text("creationTimestamp")?.parse().ok()?;
-        Some(Self {
-            key: TraceKey { namespace, name: text("name")?.to_owned() },
-            uid: text("uid")?.to_owned(),
-            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or_default(),
-            created_s: created.as_second(),
-            bytes: object.get("spec").map_or(0, |spec| spec.to_string().len()),
-            checked: check_stored(kind, object),
-        })
+        let TraceIdentity { key, uid, generation, created, spec_bytes } = TraceIdentity::read(kind, object)?;
+        let checked = check_stored(kind, object);
+        Some(Self { key, uid, generation, created_s: created.as_second(), bytes: spec_bytes, checked })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use kube_tcpstates_crds::TraceKey;
 
     use super::*;
 

@@ -1,66 +1,28 @@
-//! How many traces are looked at. Whoever may make traces can make many, and none of them may take the memory of every
-//! agent.
+//! Which traces are looked at, where there are more than there is room for ([`kube_tcpstates_crds::room`]).
 //!
 //! What is too much is refused, and of its spec nothing is kept. It comes back with the next list, an hour later at most,
 //! once there is room.
 
-use std::collections::HashMap;
-
 use kube_tcpstates_crds::Refusal;
+use kube_tcpstates_crds::room::{Candidate, without_room};
 
 use super::TraceObject;
 
-/// Traces, of both kinds each.
-const MOST: usize = 4_096;
-/// Bytes of the specs of one namespace. A usual spec has some hundred.
-const MOST_BYTES_OF_ONE: usize = 1024 * 1024;
-/// Bytes of all specs.
-const MOST_BYTES: usize = 24 * 1024 * 1024;
 /// Not even the names of more are kept.
 const MOST_NAMES: usize = 65_536;
 
-/// What has room so far.
-#[derive(Default)]
-struct Room {
-    traces: usize,
-    bytes: usize,
-}
-
-/// Refuses those traces for which there is no room, the youngest of the namespaces that have most: the order is that in
-/// which they get slots, so a namespace with thousands keeps out its own.
+/// Refuses those traces for which there is no room.
 pub fn bound<'a>(traces: impl Iterator<Item = &'a mut TraceObject>) {
     let mut traces: Vec<&mut TraceObject> = traces.collect();
-    let bytes: usize = traces.iter().map(|trace| trace.bytes).sum();
-    // Most clusters have a few.
-    if traces.len() <= MOST && bytes <= MOST_BYTES_OF_ONE {
-        return;
-    }
-    traces.sort_by(|a, b| (a.created_s, &a.key).cmp(&(b.created_s, &b.key)));
-    let mut own: HashMap<String, Room> = HashMap::new();
-    let mut ranked: Vec<(usize, &mut TraceObject)> = Vec::with_capacity(traces.len());
-    for trace in traces {
-        let Some(namespace) = trace.key.namespace.clone() else {
-            ranked.push((0, trace));
-            continue;
-        };
-        let room = own.entry(namespace).or_default();
-        room.traces += 1;
-        room.bytes += trace.bytes;
-        if room.bytes > MOST_BYTES_OF_ONE {
-            room.bytes -= trace.bytes;
-            refuse(trace);
-        }
-        ranked.push((room.traces, trace));
-    }
-    ranked.sort_by_key(|(rank, _)| *rank);
-    let mut all = Room::default();
-    for (_, trace) in ranked {
-        all.traces += 1;
-        all.bytes += trace.bytes;
-        if all.traces > MOST || all.bytes > MOST_BYTES {
-            all.bytes -= trace.bytes;
-            refuse(trace);
-        }
+    let candidates = traces.iter().map(|trace| Candidate {
+        namespace: trace.key.namespace.as_deref(),
+        name: &trace.key.name,
+        created_s: trace.created_s,
+        bytes: trace.bytes,
+    });
+    for place in without_room(candidates) {
+        traces[place].bytes = 0;
+        traces[place].checked = Err(Refusal::too_many());
     }
 }
 
@@ -73,13 +35,9 @@ pub fn thin(traces: &mut Vec<TraceObject>) {
     }
 }
 
-fn refuse(trace: &mut TraceObject) {
-    trace.bytes = 0;
-    trace.checked = Err(Refusal::too_many());
-}
-
 #[cfg(test)]
 mod tests {
+    use kube_tcpstates_crds::room::{MOST, MOST_BYTES, MOST_BYTES_OF_ONE};
     use serde_json::{Value, json};
 
     use super::super::world::trace;

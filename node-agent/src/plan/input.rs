@@ -2,18 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kube_tcpstates_crds::{CheckedTrace, Refusal};
+use kube_tcpstates_crds::{CheckedTrace, Refusal, TraceKey};
 
 use crate::roster::Roster;
-
-/// A trace's name: unique among the traces that exist at one time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceKey {
-    /// `None` for a `ClusterTcpStateTrace`.
-    pub namespace: Option<String>,
-    /// `metadata.name`.
-    pub name: String,
-}
 
 /// A trace as it stands in the API.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,62 +1,21 @@
-//! How many traces are acted on. The agents refuse the same ones by themselves, so the rule is theirs: of the namespaces
-//! that have most, the youngest.
+//! Which traces are acted on, where there are more than there is room for: those that the agents act on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::objects::{Trace, TraceKey};
+use kube_tcpstates_crds::room::{Candidate, without_room};
 
-/// Traces, of both kinds together.
-const MOST: usize = 4_096;
-/// Bytes of the specs of one namespace.
-const MOST_BYTES_OF_ONE: usize = 1024 * 1024;
-/// Bytes of all specs.
-const MOST_BYTES: usize = 24 * 1024 * 1024;
-
-/// What has room so far.
-#[derive(Default)]
-struct Room {
-    traces: usize,
-    bytes: usize,
-}
+use super::{Trace, TraceKey};
 
 /// Those for which there is no room.
 pub(super) fn refused<'a>(traces: impl Iterator<Item = &'a Trace>) -> HashSet<TraceKey> {
-    let mut traces: Vec<&Trace> = traces.collect();
-    let bytes: usize = traces.iter().map(|trace| trace.bytes).sum();
-    // Most clusters have a few.
-    if traces.len() <= MOST && bytes <= MOST_BYTES_OF_ONE {
-        return HashSet::new();
-    }
-    traces.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
-    let mut refused = HashSet::new();
-    let mut own: HashMap<&str, Room> = HashMap::new();
-    let mut ranked: Vec<(usize, usize, &TraceKey)> = Vec::with_capacity(traces.len());
-    for trace in traces {
-        let Some(namespace) = trace.key.namespace.as_deref() else {
-            ranked.push((0, trace.bytes, &trace.key));
-            continue;
-        };
-        let room = own.entry(namespace).or_default();
-        room.traces += 1;
-        let has_room = room.bytes + trace.bytes <= MOST_BYTES_OF_ONE;
-        let bytes = if has_room { trace.bytes } else { 0 };
-        room.bytes += bytes;
-        if !has_room {
-            refused.insert(trace.key.clone());
-        }
-        ranked.push((room.traces, bytes, &trace.key));
-    }
-    ranked.sort_by_key(|(rank, ..)| *rank);
-    let mut all = Room::default();
-    for (_, bytes, key) in ranked {
-        all.traces += 1;
-        if all.traces > MOST || all.bytes + bytes > MOST_BYTES {
-            refused.insert(key.clone());
-        } else {
-            all.bytes += bytes;
-        }
-    }
-    refused
+    let traces: Vec<&Trace> = traces.collect();
+    let candidates = traces.iter().map(|trace| Candidate {
+        namespace: trace.key.namespace.as_deref(),
+        name: &trace.key.name,
+        created_s: trace.created.as_second(),
+        bytes: trace.bytes,
+    });
+    without_room(candidates).into_iter().map(|place| traces[place].key.clone()).collect()
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use kube_tcpstates_crds::status::{Condition, ConditionStatus};
 use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use tokio::time::Instant;
 
+use super::TraceKey;
 use super::counts::Folded;
-use super::objects::{NodeObject, Report, Trace, TraceKey};
+use super::objects::{NodeObject, Report, Trace};
 use super::ready::{Verdict, accepted, condition, ready, whole};
 use super::standing::{Standing, Word};
 use super::{Now, bound};

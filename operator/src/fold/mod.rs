@@ -21,7 +21,8 @@ mod tests;
 
 pub use budget::{Account, Due, Pace, due};
 pub use fleet::{Change, Fleet};
-pub use objects::{Entry, NodeObject, Report, State, Trace, TraceKey};
+pub use kube_tcpstates_crds::TraceKey;
+pub use objects::{Entry, NodeObject, Report, State, Trace};
 
 use std::time::Duration;
 

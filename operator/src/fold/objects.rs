@@ -1,41 +1,15 @@
 //! What is kept of each object that is watched. The rest of it is dropped as soon as it is read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube_tcpstates_crds::status::Counts;
 use kube_tcpstates_crds::text::parse_ttl;
 use kube_tcpstates_crds::validate::check_stored;
-use kube_tcpstates_crds::{TraceKind, TraceStatus};
+use kube_tcpstates_crds::{TraceIdentity, TraceKey, TraceKind, TraceStatus};
 use serde::Deserialize;
 use serde_json::Value;
-
-/// Which trace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceKey {
-    /// Absent for a `ClusterTcpStateTrace`.
-    pub namespace: Option<String>,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl TraceKey {
-    /// The resource it is of.
-    pub const fn kind(&self) -> TraceKind {
-        if self.namespace.is_some() { TraceKind::Namespaced } else { TraceKind::Cluster }
-    }
-}
-
-impl fmt::Display for TraceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{namespace}/{}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
 
 /// A trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,13 +41,9 @@ pub struct Trace {
 impl Trace {
     /// A trace as a list or a watch hands it out. `None` for what no API server hands out.
     pub fn from_api(kind: TraceKind, object: &Value) -> Option<Self> {
+        let TraceIdentity { key, uid, generation, created, spec_bytes } = TraceIdentity::read(kind, object)?;
         let metadata = object.get("metadata")?;
-        let text = |name| metadata.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let namespace = text("namespace").map(str::to_owned);
-        if namespace.is_some() != (kind == TraceKind::Namespaced) {
-            return None;
-        }
-        let created: Timestamp = text("creationTimestamp")?.parse().ok()?;
+        let version = metadata.get("resourceVersion").and_then(Value::as_str);
         let checked = check_stored(kind, object);
         let (refusal, spec) = match checked {
             Ok(checked) => (None, Some(checked.spec)),
@@ -81,13 +51,13 @@ impl Trace {
         };
         let ttl = spec.as_ref().and_then(|spec| parse_ttl(spec.ttl.as_ref()?).ok());
         Some(Self {
-            key: TraceKey { namespace, name: text("name")?.to_owned() },
-            uid: text("uid")?.to_owned(),
-            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or_default(),
+            key,
+            uid,
+            generation,
             created,
             changed: spec_changed(metadata).map_or(created, |changed| changed.max(created)),
-            version: text("resourceVersion").and_then(|version| version.parse().ok()),
-            bytes: object.get("spec").map_or(0, |spec| spec.to_string().len()),
+            version: version.and_then(|version| version.parse().ok()),
+            bytes: spec_bytes,
             refusal,
             ttl,
             node_selector: spec.map(|spec| spec.node_selector).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube_tcpstates_crds::Refusal;
 use kube_tcpstates_crds::status::{Condition, ConditionStatus};
 
 use super::objects::Trace;
@@ -30,8 +31,8 @@ pub(super) fn accepted(trace: &Trace, is_too_many: bool) -> Verdict {
     match &trace.refusal {
         // The agents look no further either.
         _ if is_too_many => {
-            let words = "spec: is not looked at: there are too many traces, and others come before this one";
-            verdict(False, "TooMany", words.to_owned())
+            let refusal = Refusal::too_many();
+            verdict(False, refusal.reason(), refusal.to_string())
         }
         Some((reason, words)) => verdict(False, reason, words.clone()),
         None => verdict(True, "Valid", String::new()),
