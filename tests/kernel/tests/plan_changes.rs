@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
+mod pipelines;
+
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,17 +11,15 @@ use std::thread;
 use std::time::Duration;
 
 use kube_tcpstates::cgroupfs::Mount;
-use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{Mode, TraceFilter};
-use kube_tcpstates::kernel::{Options, load};
-use kube_tcpstates::outlet::{End, Finished, Offer, Outlet, Outlets, Totals};
-use kube_tcpstates::pipeline::{self, Counting, Running, Setup, Whereabouts, task_hierarchy};
+use kube_tcpstates::outlet::Offer;
+use kube_tcpstates::pipeline::Counting;
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
-use kube_tcpstates::render::{Event, ended::Ended};
-use kube_tcpstates_events::{Line, Start};
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::workload::enter::enter;
+
+use pipelines::{Looked, Looks, start};
 
 /// The trace comes and goes so often.
 const CHANGES: u64 = 60;
@@ -31,37 +31,15 @@ struct Counted {
     connections: Arc<AtomicU64>,
 }
 
-impl Outlet for Counted {
-    fn name(&self) -> &'static str {
-        "counted"
-    }
-
-    fn transition(&mut self, _: &Event<'_>) -> Offer {
+impl Looks for Counted {
+    fn transition(&mut self) -> Offer {
         self.transitions.fetch_add(1, Ordering::Relaxed);
         Offer::Accepted
     }
 
-    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+    fn connection(&mut self) -> Offer {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Offer::Accepted
-    }
-
-    fn line(&mut self, _: &Line) -> Offer {
-        Offer::Accepted
-    }
-
-    fn flush(&mut self) {}
-
-    fn totals(&self) -> Totals {
-        Totals::default()
-    }
-
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    fn finish(self: Box<Self>, _: Duration) -> Finished {
-        Finished { totals: Totals::default(), end: End::Drained }
     }
 }
 
@@ -75,29 +53,6 @@ fn view(netns: &Netns, is_there: bool, revision: u64) -> View {
     }
     plan.revision = revision;
     View { plan: Arc::new(plan), roster: None, refused: 0 }
-}
-
-fn start(outlet: Counted, view: View) -> Running {
-    let mount = Mount::find(None).ok();
-    let tasks = mount.as_ref().and_then(task_hierarchy);
-    let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks })
-            .expect("loading the programs"),
-        mount,
-        proc_root: "/proc".into(),
-        whereabouts: Whereabouts::default(),
-        outlets: Outlets::new(Box::new(outlet)),
-        start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
-        diagnostics: None,
-        summary: |_| {},
-        ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
-        run: "00000001".to_owned(),
-        identity_wait: Duration::from_secs(2),
-        lines_per_second: 0,
-        count: None,
-        counting: Counting::Nothing,
-    };
-    pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }
 
 /// Connections that open and close, until told to end.
@@ -117,7 +72,8 @@ fn a_trace_of_connections_that_is_taken_away_leaves_no_transitions() {
     require(&[]);
     let netns = Netns::new();
     let counted = Counted::default();
-    let running = start(counted.clone(), view(&netns, true, 1));
+    let running =
+        start(Looked(counted.clone()), Mount::find(None).ok(), view(&netns, true, 1), Counting::Nothing);
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

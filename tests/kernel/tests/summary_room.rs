@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
+mod pipelines;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{
     Arc, Mutex,
@@ -11,15 +13,14 @@ use std::sync::{
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{Mode, PortRange, TraceFilter};
-use kube_tcpstates::kernel::{Options, load};
-use kube_tcpstates::outlet::{End, Finished, Offer, Outlet, Outlets, Totals};
-use kube_tcpstates::pipeline::{self, Counting, Outcome, Running, Setup, Whereabouts};
+use kube_tcpstates::outlet::Offer;
+use kube_tcpstates::pipeline::{Counting, Outcome, Running};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
-use kube_tcpstates::render::{Event, ended::Ended};
-use kube_tcpstates_events::{Line, Start, SummaryLine};
+use kube_tcpstates_events::{Line, SummaryLine};
 use kube_tcpstates_kernel_tests::requirements::require;
+
+use pipelines::{Looked, Looks};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -46,16 +47,12 @@ impl Reader {
     }
 }
 
-impl Outlet for Reader {
-    fn name(&self) -> &'static str {
-        "reader"
-    }
-
-    fn transition(&mut self, _: &Event<'_>) -> Offer {
+impl Looks for Reader {
+    fn transition(&mut self) -> Offer {
         panic!("nobody asked for transitions")
     }
 
-    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+    fn connection(&mut self) -> Offer {
         panic!("nobody asked for connections")
     }
 
@@ -67,20 +64,6 @@ impl Outlet for Reader {
         }
         self.told.lock().unwrap().push(SummaryLine::clone(summary));
         Offer::Accepted
-    }
-
-    fn flush(&mut self) {}
-
-    fn totals(&self) -> Totals {
-        Totals::default()
-    }
-
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    fn finish(self: Box<Self>, _: Duration) -> Finished {
-        Finished { totals: Totals::default(), end: End::Drained }
     }
 }
 
@@ -95,24 +78,7 @@ fn view(to: SocketAddr, interval_ns: u64) -> View {
 
 fn start(reader: &Reader, view: View) -> Running {
     require(&[]);
-    let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None })
-            .expect("loading the programs"),
-        mount: None,
-        proc_root: "/proc".into(),
-        whereabouts: Whereabouts::default(),
-        outlets: Outlets::new(Box::new(reader.clone())),
-        start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
-        diagnostics: None,
-        summary: |_| {},
-        ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
-        run: "00000001".to_owned(),
-        identity_wait: Duration::ZERO,
-        lines_per_second: 0,
-        count: None,
-        counting: Counting::Nothing,
-    };
-    pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
+    pipelines::start(Looked(reader.clone()), None, view, Counting::Nothing)
 }
 
 fn connect(listener: &TcpListener, times: usize) {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
+mod pipelines;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,22 +12,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates::cgroupfs::Mount;
-use kube_tcpstates::connection::ConnectionIds;
 use kube_tcpstates::filter::{Mode, TraceFilter};
-use kube_tcpstates::kernel::{Options, load};
 use kube_tcpstates::names::{Workload, WorkloadKind};
-use kube_tcpstates::outlet::{Nowhere, Outlets};
-use kube_tcpstates::pipeline::{self, Counting, Running, Setup, Whereabouts, task_hierarchy};
+use kube_tcpstates::outlet::Nowhere;
+use kube_tcpstates::pipeline::{Counting, Running};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates::roster::{ContainerInfo, PodInfo, Roster};
 use kube_tcpstates::top::{Ended, Sample};
 use kube_tcpstates::workloads::{Figures, Workloads};
-use kube_tcpstates_events::{Line, Outcome, Role, Start};
+use kube_tcpstates_events::{Outcome, Role};
 use kube_tcpstates_kernel_tests::cgroup::{CgroupTree, Container};
 use kube_tcpstates_kernel_tests::netns::{Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
+
+use pipelines::start;
 
 const CLOSED: usize = 180;
 const REFUSED: usize = 20;
@@ -57,29 +59,6 @@ fn view(namespaces: &[&Netns], pods: Vec<PodInfo>, mode: Mode, revision: u64) ->
     let mut roster = Roster::default();
     roster.replace(pods, 0);
     View { plan: Arc::new(plan), roster: Some(Arc::new(roster)), refused: 0 }
-}
-
-fn start(view: View, counting: Counting) -> Running {
-    let mount = Mount::find(None).ok();
-    let tasks = mount.as_ref().and_then(task_hierarchy);
-    let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks })
-            .expect("loading the programs"),
-        mount,
-        proc_root: "/proc".into(),
-        whereabouts: Whereabouts::default(),
-        outlets: Outlets::new(Box::new(Nowhere)),
-        start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
-        diagnostics: None,
-        summary: |_| {},
-        ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
-        run: "00000001".to_owned(),
-        identity_wait: Duration::from_secs(2),
-        lines_per_second: 0,
-        count: None,
-        counting,
-    };
-    pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }
 
 fn figures(workloads: &Workloads, workload: &str) -> Figures {
@@ -140,7 +119,8 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     let small = server.listen_for("small", (at.of(false), 0).into(), 1);
     let pods = || vec![pod(&web, WorkloadKind::Deployment, "web"), pod(&db, WorkloadKind::StatefulSet, "db")];
     let counting = Counting::Workloads { every: Duration::from_millis(200) };
-    let running = start(view(&[&near, &far], pods(), Mode::Connections, 1), counting);
+    let running =
+        start(Nowhere, Mount::find(None).ok(), view(&[&near, &far], pods(), Mode::Connections, 1), counting);
     // What a listener drops is told from the first look on.
     wait(&running, "db", |figures| figures.listening.is_some());
 
@@ -207,7 +187,8 @@ fn samples_of_a_live_view_have_each_connection_once_and_all_that_is_open() {
     let filter = TraceFilter { mode: Mode::Summary, netns: Some([inode].into()), ..TraceFilter::default() };
     let plan = Plan::of_command_line(filter, (Outcomes::ANY, 3_600_000_000_000), IdScope::default(), None);
     let (counting, mut samples) = Counting::live(Duration::from_millis(200));
-    let running = start(View { plan: Arc::new(plan), roster: None, refused: 0 }, counting);
+    let view = View { plan: Arc::new(plan), roster: None, refused: 0 };
+    let running = start(Nowhere, Mount::find(None).ok(), view, counting);
     let first: Sample = samples.blocking_recv().unwrap();
     assert_eq!((first.span_ns, first.ended.len(), first.open.unwrap().len()), (0, 0, 0));
 

@@ -1,0 +1,95 @@
+//! A pipeline in the test's own process, by views that the test makes.
+
+use std::time::Duration;
+
+use kube_tcpstates::cgroupfs::Mount;
+use kube_tcpstates::connection::ConnectionIds;
+use kube_tcpstates::kernel::{Options, load};
+use kube_tcpstates::outlet::{End, Finished, Offer, Outlet, Outlets, Totals};
+use kube_tcpstates::pipeline::{self, Counting, Running, Setup, Whereabouts, task_hierarchy};
+use kube_tcpstates::plan::View;
+use kube_tcpstates::render::{Event, ended::Ended};
+use kube_tcpstates_events::{Line, Start};
+
+/// What a test looks at of all that goes out. What it says nothing of is accepted.
+#[allow(dead_code, reason = "not every test looks at lines")]
+pub(crate) trait Looks: Send {
+    /// A transition.
+    fn transition(&mut self) -> Offer {
+        Offer::Accepted
+    }
+
+    /// A connection that has ended.
+    fn connection(&mut self) -> Offer {
+        Offer::Accepted
+    }
+
+    /// Any other line.
+    fn line(&mut self, _: &Line) -> Offer {
+        Offer::Accepted
+    }
+}
+
+/// An outlet of whoever looks.
+#[allow(dead_code, reason = "not every test looks at lines")]
+pub(crate) struct Looked<L>(pub(crate) L);
+
+impl<L: Looks> Outlet for Looked<L> {
+    fn name(&self) -> &'static str {
+        "looked"
+    }
+
+    fn transition(&mut self, _: &Event<'_>) -> Offer {
+        self.0.transition()
+    }
+
+    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+        self.0.connection()
+    }
+
+    fn line(&mut self, line: &Line) -> Offer {
+        self.0.line(line)
+    }
+
+    fn flush(&mut self) {}
+
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, _: Duration) -> Finished {
+        Finished { totals: Totals::default(), end: End::Drained }
+    }
+}
+
+/// Starts it. Containers are named where their cgroups are given.
+pub(crate) fn start(
+    outlet: impl Outlet + 'static,
+    mount: Option<Mount>,
+    view: View,
+    counting: Counting,
+) -> Running {
+    let tasks = mount.as_ref().and_then(task_hierarchy);
+    let setup = Setup {
+        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks })
+            .expect("loading the programs"),
+        identity_wait: if mount.is_some() { Duration::from_secs(2) } else { Duration::ZERO },
+        mount,
+        proc_root: "/proc".into(),
+        whereabouts: Whereabouts::default(),
+        outlets: Outlets::new(Box::new(outlet)),
+        start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
+        diagnostics: None,
+        summary: |_| {},
+        ids: ConnectionIds::new("00000000-0000-4000-8000-000000000000", [7; 16]),
+        run: "00000001".to_owned(),
+        lines_per_second: 0,
+        count: None,
+        counting,
+    };
+    pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
+}
