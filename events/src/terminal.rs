@@ -61,3 +61,15 @@ fn spell_byte(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
 }
+/// A time in at most six characters.
+pub fn short_time(us: u64) -> String {
+    let (ms, s) = (us / 1000, us / 1_000_000);
+    match s {
+        0 => format!("{ms}ms"),
+        1..100 => format!("{s}.{}s", ms % 1000 / 100),
+        100..6_000 => format!("{}m{:02}s", s / 60, s % 60),
+        6_000..360_000 => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+        360_000..8_640_000 => format!("{}d{:02}h", s / 86_400, s / 3600 % 24),
+        _ => format!("{}d", s / 86_400),
+    }
+}

@@ -7,7 +7,7 @@ mod open;
 mod summary;
 mod transition;
 
-use kube_tcpstates_events::terminal::terminal;
+use kube_tcpstates_events::terminal::{short_time, terminal};
 use kube_tcpstates_events::{Endpoint, K8s, Line, Peer, Shown, Snapshot};
 
 use crate::paint::{Colour, Paint};
@@ -258,19 +258,6 @@ fn named_peer(peer: Option<&Peer>, address: Option<&Endpoint>) -> String {
 /// Milliseconds with three decimals.
 fn milliseconds(us: u64) -> String {
     format!("{}.{:03}", us / 1000, us % 1000)
-}
-
-/// A time in at most six characters.
-fn short_time(us: u64) -> String {
-    let (ms, s) = (us / 1000, us / 1_000_000);
-    match s {
-        0 => format!("{ms}ms"),
-        1..100 => format!("{s}.{}s", ms % 1000 / 100),
-        100..6_000 => format!("{}m{:02}s", s / 60, s % 60),
-        6_000..360_000 => format!("{}h{:02}m", s / 3600, s / 60 % 60),
-        360_000..8_640_000 => format!("{}d{:02}h", s / 86_400, s / 3600 % 24),
-        _ => format!("{}d", s / 86_400),
-    }
 }
 
 fn number<N: ToString>(number: Option<N>) -> String {

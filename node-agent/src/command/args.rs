@@ -344,46 +344,55 @@ pub enum ScopeArgument {
     Pod,
 }
 
+/// Which sockets, as `list` and `top` ask alike.
+#[derive(Debug, Args)]
+pub struct SocketArguments {
+    /// Only this container, by its id or the beginning of it
+    #[arg(long, value_name = "ID")]
+    pub container: Option<String>,
+    /// Only the pod with this UID
+    #[arg(long, value_name = "UID")]
+    pub pod_uid: Option<String>,
+    /// Only these local ports: 80,443,8000-8100
+    #[arg(short = 'L', long = "localport", value_name = "PORTS")]
+    pub local_ports: Option<String>,
+    /// Only these remote ports
+    #[arg(short = 'D', long = "remoteport", value_name = "PORTS")]
+    pub remote_ports: Option<String>,
+    /// Only peers in these networks, a list of CIDR prefixes
+    #[arg(long, value_name = "CIDR")]
+    pub peer_cidr: Option<String>,
+    /// IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
+    /// Only this network namespace, by its inode number; may be given again
+    #[arg(long, value_name = "INODE", action = ArgAction::Append)]
+    pub netns: Vec<u32>,
+}
+
 /// `list`.
 #[derive(Debug, Args)]
 pub struct ListArguments {
     /// Only these states, a list such as `CLOSE_WAIT,LAST_ACK`; may be given again
     #[arg(long, value_name = "STATES", action = ArgAction::Append, help_heading = "Filters (all must fit)")]
     pub state: Vec<String>,
-    /// Only this container, by its id or the beginning of it
-    #[arg(long, value_name = "ID", help_heading = "Filters (all must fit)")]
-    pub container: Option<String>,
-    /// Only the pod with this UID
-    #[arg(long, value_name = "UID", help_heading = "Filters (all must fit)")]
-    pub pod_uid: Option<String>,
-    /// Only these local ports: 80,443,8000-8100
-    #[arg(short = 'L', long = "localport", value_name = "PORTS", help_heading = "Filters (all must fit)")]
-    pub local_ports: Option<String>,
-    /// Only these remote ports
-    #[arg(short = 'D', long = "remoteport", value_name = "PORTS", help_heading = "Filters (all must fit)")]
-    pub remote_ports: Option<String>,
-    /// Only peers in these networks, a list of CIDR prefixes
-    #[arg(long, value_name = "CIDR", help_heading = "Filters (all must fit)")]
-    pub peer_cidr: Option<String>,
-    /// IPv4 only
-    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6", help_heading = "Filters (all must fit)")]
-    pub ipv4: bool,
-    /// IPv6 only
-    #[arg(short = '6', long = "ipv6", help_heading = "Filters (all must fit)")]
-    pub ipv6: bool,
-    /// Only this network namespace, by its inode number; may be given again
-    #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (all must fit)")]
-    pub netns: Vec<u32>,
-    /// Only connections without data for at least this long: 60s
-    #[arg(long, value_name = "DURATION", help_heading = "Filters (all must fit)")]
-    pub min_idle: Option<String>,
-
     /// At most so many connections, the longest idle first, and so many listeners, the longest queue first
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Format [default: table on a terminal, else json]
     #[arg(short = 'o', long = "output", value_parser = formats(true))]
     pub output: Option<&'static FormatEntry>,
+
+    // The heading holds for whatever follows.
+    /// Which sockets
+    #[command(flatten, next_help_heading = "Filters (all must fit)")]
+    pub sockets: SocketArguments,
+    /// Only connections without data for at least this long: 60s
+    #[arg(long, value_name = "DURATION", help_heading = "Filters (all must fit)")]
+    pub min_idle: Option<String>,
 }
 
 /// `top`.
@@ -401,48 +410,14 @@ pub struct TopArguments {
     /// What comes first
     #[arg(long, value_parser = sorts(), default_value = "connections")]
     pub sort: Sort,
-    /// Only this container, by its id or the beginning of it
-    #[arg(long, value_name = "ID", help_heading = "Filters (in the kernel; all must fit)")]
-    pub container: Option<String>,
-    /// Only the pod with this UID
-    #[arg(long, value_name = "UID", help_heading = "Filters (in the kernel; all must fit)")]
-    pub pod_uid: Option<String>,
-    /// Only these local ports: 80,443,8000-8100
-    #[arg(
-        short = 'L',
-        long = "localport",
-        value_name = "PORTS",
-        help_heading = "Filters (in the kernel; all must fit)"
-    )]
-    pub local_ports: Option<String>,
-    /// Only these remote ports
-    #[arg(
-        short = 'D',
-        long = "remoteport",
-        value_name = "PORTS",
-        help_heading = "Filters (in the kernel; all must fit)"
-    )]
-    pub remote_ports: Option<String>,
-    /// Only peers in these networks, a list of CIDR prefixes
-    #[arg(long, value_name = "CIDR", help_heading = "Filters (in the kernel; all must fit)")]
-    pub peer_cidr: Option<String>,
-    /// IPv4 only
-    #[arg(
-        short = '4',
-        long = "ipv4",
-        conflicts_with = "ipv6",
-        help_heading = "Filters (in the kernel; all must fit)"
-    )]
-    pub ipv4: bool,
-    /// IPv6 only
-    #[arg(short = '6', long = "ipv6", help_heading = "Filters (in the kernel; all must fit)")]
-    pub ipv6: bool,
-    /// Only this network namespace, by its inode number; may be given again
-    #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
-    pub netns: Vec<u32>,
     /// Where to attach [default: the best this kernel has]
     #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
+
+    // The heading holds for whatever follows.
+    /// Which sockets
+    #[command(flatten, next_help_heading = "Filters (in the kernel; all must fit)")]
+    pub sockets: SocketArguments,
 }
 
 /// `check`.

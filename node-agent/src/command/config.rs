@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, time::Duration};
 use kube_tcpstates_events::Outcome;
 
 use super::{
-    args::{ModeArgument, RoleArgument, TraceArguments},
+    args::{ModeArgument, RoleArgument, SocketArguments, TraceArguments},
     otlp,
     session::SessionOptions,
     tuning::Tuning,
@@ -164,7 +164,7 @@ fn outcomes(names: &[String]) -> Outcomes {
 }
 
 /// `--container` and `--pod-uid`.
-pub(super) fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<IdScope, String> {
+fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<IdScope, String> {
     for (flag, value) in [("--container", container), ("--pod-uid", pod_uid)] {
         if value.is_some_and(str::is_empty) {
             return Err(format!("{flag}: give an id"));
@@ -175,18 +175,33 @@ pub(super) fn scope(container: Option<&str>, pod_uid: Option<&str>) -> Result<Id
     Ok(IdScope { container, pod_uid: pod_uid.map(str::to_owned) })
 }
 
-/// What `trace` and `list` ask of sockets alike.
-pub(super) struct Asked<'a> {
-    pub(super) ipv4: bool,
-    pub(super) ipv6: bool,
-    pub(super) local_ports: Option<&'a str>,
-    pub(super) remote_ports: Option<&'a str>,
-    pub(super) peer_cidr: Option<&'a str>,
-    pub(super) netns: &'a [u32],
+/// What `list` and `top` ask of sockets.
+pub(super) fn sockets(raw: &SocketArguments) -> Result<(IdScope, TraceFilter), String> {
+    let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
+    let asked = Asked {
+        ipv4: raw.ipv4,
+        ipv6: raw.ipv6,
+        local_ports: raw.local_ports.as_deref(),
+        remote_ports: raw.remote_ports.as_deref(),
+        peer_cidr: raw.peer_cidr.as_deref(),
+        netns: &raw.netns,
+    };
+    let filter = asked.filter(&scope).map_err(|error| error.to_string())?;
+    Ok((scope, filter))
+}
+
+/// What `trace` asks of sockets, and `list` and `top` too.
+struct Asked<'a> {
+    ipv4: bool,
+    ipv6: bool,
+    local_ports: Option<&'a str>,
+    remote_ports: Option<&'a str>,
+    peer_cidr: Option<&'a str>,
+    netns: &'a [u32],
 }
 
 impl Asked<'_> {
-    pub(super) fn filter(&self, scope: &IdScope) -> Result<TraceFilter, FilterError> {
+    fn filter(&self, scope: &IdScope) -> Result<TraceFilter, FilterError> {
         let ports =
             |field, text: Option<&str>| text.map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text));
         let cidrs = self.peer_cidr.map(|text| cidr::parse_cidrs("--peer-cidr", text));

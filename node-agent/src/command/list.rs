@@ -1,14 +1,10 @@
 //! `list`: what is open now, once, without tracing.
 
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 
-use super::{
-    args::ListArguments,
-    config::{Asked, scope},
-    session::Session,
-};
+use super::{args::ListArguments, config::sockets, session::Session};
 use crate::{
     filter::{TraceFilter, duration},
     open::{OpenStates, Wish},
@@ -38,18 +34,10 @@ impl ListConfig {
         let min_idle = raw.min_idle.as_deref().map(|text| duration::parse_duration("--min-idle", text));
         let min_idle = min_idle.transpose().map_err(|error| error.to_string())?.unwrap_or_default();
         let usual = if std::io::stdout().is_terminal() { "table" } else { "json" };
-        let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
-        let asked = Asked {
-            ipv4: raw.ipv4,
-            ipv6: raw.ipv6,
-            local_ports: raw.local_ports.as_deref(),
-            remote_ports: raw.remote_ports.as_deref(),
-            peer_cidr: raw.peer_cidr.as_deref(),
-            netns: &raw.netns,
-        };
+        let (scope, filter) = sockets(&raw.sockets)?;
         Ok(Self {
             format: raw.output.or_else(|| format(usual)).ok_or("there is no such format")?,
-            filter: asked.filter(&scope).map_err(|error| error.to_string())?,
+            filter,
             scope,
             wish: Wish {
                 bit: 0,
@@ -76,10 +64,8 @@ pub(super) fn run(config: ListConfig) -> anyhow::Result<bool> {
     })?;
     let mut out = Vec::new();
     listing::render(&mut out, config.format, &lines);
-    match std::io::stdout().lock().write_all(&out) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to stdout"),
-        _ => Ok(true),
-    }
+    super::print(&out)?;
+    Ok(true)
 }
 
 #[cfg(test)]

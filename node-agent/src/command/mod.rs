@@ -20,9 +20,10 @@ mod top;
 mod trace;
 mod tuning;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use crate::outlet::Stderr;
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 /// Done.
@@ -88,6 +89,15 @@ fn refuse(command: &str, error: String) -> ExitCode {
     let name = format!("kube-tcpstates {command}");
     let _ = of_command.bin_name(name).error(ErrorKind::ValueValidation, error).print();
     ExitCode::from(USAGE)
+}
+
+/// Writes all of it to stdout. False: nobody reads there any more.
+fn print(bytes: &[u8]) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.context("writing to stdout").map(|()| true),
+    }
 }
 
 /// The arguments, for a reader of the `start` line.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, ErrorKind, IsTerminal as _, Write as _, stdin, stdout},
+    io::{BufReader, IsTerminal as _, stdin, stdout},
     path::Path,
 };
 
@@ -40,8 +40,6 @@ pub(super) fn run(raw: &ReportArguments) -> anyhow::Result<bool> {
         std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
         return Ok(true);
     }
-    match stdout().lock().write_all(page.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to stdout"),
-        _ => Ok(true),
-    }
+    super::print(page.as_bytes())?;
+    Ok(true)
 }

@@ -1,21 +1,17 @@
 //! `top`: a live view of this machine. A plan of one trace in the mode Summary, of which no line is written: every look takes
 //! what has come together, and what is open.
 
-use std::{
-    io::{ErrorKind, IsTerminal as _, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     args::TopArguments,
-    config::{Asked, scope},
+    config::sockets,
     screen::{Messages, Screen},
     session::{Run, Session, SessionOptions},
-    trace::refuse_blind,
+    trace::load,
     tuning::Tuning,
 };
 use crate::{
@@ -57,16 +53,7 @@ impl TopConfig {
         if raw.count == Some(0) {
             return Err("--count 0: give at least 1".to_owned());
         }
-        let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
-        let asked = Asked {
-            ipv4: raw.ipv4,
-            ipv6: raw.ipv6,
-            local_ports: raw.local_ports.as_deref(),
-            remote_ports: raw.remote_ports.as_deref(),
-            peer_cidr: raw.peer_cidr.as_deref(),
-            netns: &raw.netns,
-        };
-        let filter = asked.filter(&scope).map_err(|error| error.to_string())?;
+        let (scope, filter) = sockets(&raw.sockets)?;
         Ok(Self {
             session: SessionOptions {
                 hook: raw.hook.as_deref().map(str::parse).transpose()?,
@@ -108,11 +95,7 @@ pub(super) fn run(config: TopConfig) -> anyhow::Result<bool> {
 async fn top(config: TopConfig, messages: &Messages) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(None);
-    let kernel = session.load(mount.as_ref())?;
-    refuse_blind((&config.filter, &config.scope), kernel.reads_cgroups(), kernel.reads_namespaces())?;
-    if let Some(blind) = kernel.hook.blind_spots() {
-        tracing::warn!("{blind}");
-    }
+    let kernel = load(&session, mount.as_ref(), &config.filter, &config.scope)?;
     let outcomes = (Outcomes::ANY, NEVER_NS);
     let plan = Plan::of_command_line(config.filter.clone(), outcomes, config.scope.clone(), None);
     let (counting, samples) = Counting::live(config.delay);
@@ -153,9 +136,8 @@ async fn show(
             }
             model.look(&sample);
             let blank = if config.count == Some(1) { "" } else { "\n" };
-            match write!(std::io::stdout().lock(), "{}{blank}", plain(&model)) {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                written => written.context("writing to stdout")?,
+            if !super::print(format!("{}{blank}", plain(&model)).as_bytes())? {
+                return Ok(());
             }
             left -= 1;
         }

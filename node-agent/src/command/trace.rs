@@ -9,7 +9,9 @@ use super::{
     session::{Run, Session},
 };
 use crate::{
+    cgroupfs::Mount,
     filter::TraceFilter,
+    kernel::Loaded,
     outlet::{RunId, say},
     pipeline::{Counting, Tally},
     plan::{IdScope, Plan, View},
@@ -25,11 +27,7 @@ pub(super) fn run(config: TraceConfig) -> anyhow::Result<bool> {
 async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(None);
-    let kernel = session.load(mount.as_ref())?;
-    refuse_blind((&config.filter, &config.scope), kernel.reads_cgroups(), kernel.reads_namespaces())?;
-    if let Some(blind) = kernel.hook.blind_spots() {
-        tracing::warn!("{blind}");
-    }
+    let kernel = load(&session, mount.as_ref(), &config.filter, &config.scope)?;
     let run = Run {
         id: RunId::random().context("making the run's id")?,
         view: Some(view(&config)),
@@ -69,8 +67,23 @@ fn say_counts(tally: &Tally) {
     say(tally);
 }
 
+/// Loads what can judge by this filter and scope, and says what it will not see.
+pub(super) fn load(
+    session: &Session,
+    mount: Option<&Mount>,
+    filter: &TraceFilter,
+    scope: &IdScope,
+) -> anyhow::Result<Loaded> {
+    let kernel = session.load(mount)?;
+    refuse_blind((filter, scope), kernel.reads_cgroups(), kernel.reads_namespaces())?;
+    if let Some(blind) = kernel.hook.blind_spots() {
+        tracing::warn!("{blind}");
+    }
+    Ok(kernel)
+}
+
 /// A filter by something that the program cannot read would match nothing, in silence.
-pub(super) fn refuse_blind(
+fn refuse_blind(
     (filter, scope): (&TraceFilter, &IdScope),
     reads_cgroups: bool,
     reads_namespaces: bool,

@@ -5,6 +5,8 @@ use kube_tcpstates_events::{
     Socket, Thread, TimeWait,
 };
 
+use kube_tcpstates_events::terminal::short_time;
+
 use super::{FormatEntry, FormatOptions, csv, escape::terminal};
 
 /// Appends the lines of a snapshot in a format.
@@ -124,7 +126,7 @@ fn connection(line: &Socket) -> Vec<String> {
         own.state.clone(),
         address(&line.network.local),
         peer.map_or_else(dash, address),
-        or_dash(own.idle_us.map(time)),
+        or_dash(own.idle_us.map(short_time)),
         or_dash(own.unread_bytes.map(bytes)),
         or_dash(own.unsent_bytes.map(bytes)),
         number(own.retransmits_pending),
@@ -210,19 +212,6 @@ fn process(process: Option<&Process>, thread: Option<&Thread>) -> String {
     match thread {
         Some(thread) => format!("{}/{}", process.pid, thread.name),
         None => process.pid.to_string(),
-    }
-}
-
-/// A time in at most six characters.
-fn time(us: u64) -> String {
-    let (ms, s) = (us / 1000, us / 1_000_000);
-    match s {
-        0 => format!("{ms}ms"),
-        1..100 => format!("{s}.{}s", ms % 1000 / 100),
-        100..6_000 => format!("{}m{:02}s", s / 60, s % 60),
-        6_000..360_000 => format!("{}h{:02}m", s / 3600, s / 60 % 60),
-        360_000..8_640_000 => format!("{}d{:02}h", s / 86_400, s / 3600 % 24),
-        _ => format!("{}d", s / 86_400),
     }
 }
 
@@ -341,7 +330,7 @@ mod tests {
     use kube_tcpstates_common::state::State;
     use kube_tcpstates_events::{Endpoint, Line};
 
-    use super::{address, bytes, render, time};
+    use super::{address, bytes, render, short_time};
     use crate::{
         names::Numbered,
         open::{Counts, Figures, Queue, What},
@@ -424,9 +413,12 @@ connections: 9, listeners: 1, in TIME_WAIT: 5; left out by the limit: 7 connecti
         };
         assert_eq!(address(&long), "[2001:db8:1111:2…]:65535");
         for us in [999_999, 99_999_999, 5_999_000_000, 359_999_000_000, 86_399_999_999_999] {
-            assert!(time(us).len() <= 6, "{}", time(us));
+            assert!(short_time(us).len() <= 6, "{}", short_time(us));
         }
-        assert_eq!([time(999_999), time(61_500_000), time(90_061_000_000)], ["999ms", "61.5s", "25h01m"]);
+        assert_eq!(
+            [short_time(999_999), short_time(61_500_000), short_time(90_061_000_000)],
+            ["999ms", "61.5s", "25h01m"]
+        );
         assert_eq!([bytes(9_999_999), bytes(u32::MAX)], ["9999999", "4095M"]);
         assert!(super::CONNECTIONS.iter().map(|column| column.width + 1).sum::<usize>() <= 121);
     }
