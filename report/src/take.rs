@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 
 use crate::figures::Figures;
-use crate::histogram::Histogram;
-use crate::line::{Line, Text};
+use crate::line::{Direction, Line, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
 use crate::pairs::{Ends, Pairs, Source};
@@ -141,9 +140,7 @@ impl Report {
         let outcome = place_of(told.outcome.as_deref().unwrap_or_default());
         let is_failed = outcome != 0;
         let (side, figures) = self.ended(line, Source::Connections, time, outcome, 1);
-        let bytes =
-            |direction: Option<crate::line::Direction>| direction.map_or(0, |direction| direction.bytes);
-        exchange(figures, side, bytes(told.sent), bytes(told.received));
+        exchange(figures, side, told.sent, told.received);
         figures.retransmits += told.retransmits.unwrap_or(0);
         if let Some(us) = told.handshake_us {
             figures.handshakes.add(us);
@@ -165,9 +162,7 @@ impl Report {
             return;
         }
         let (side, figures) = self.ended(line, Source::Summaries, time, 0, 0);
-        let bytes =
-            |direction: Option<crate::line::Direction>| direction.map_or(0, |direction| direction.bytes);
-        exchange(figures, side, bytes(summary.sent), bytes(summary.received));
+        exchange(figures, side, summary.sent, summary.received);
         figures.retransmits += summary.retransmits.unwrap_or(0);
         if let Some(times) = summary.handshake {
             // A line has their mean and the longest: the longest is one of them, the rest are put at the mean.
@@ -272,7 +267,8 @@ impl crate::runs::Run {
 }
 
 /// Bytes as client and server exchanged them.
-fn exchange(figures: &mut Figures, side: Side, sent: u64, received: u64) {
+fn exchange(figures: &mut Figures, side: Side, sent: Option<Direction>, received: Option<Direction>) {
+    let [sent, received] = [sent, received].map(|direction| direction.map_or(0, |direction| direction.bytes));
     let (to_server, to_client) = if side == Side::Server { (received, sent) } else { (sent, received) };
     figures.to_server += to_server;
     figures.to_client += to_client;
@@ -305,17 +301,6 @@ fn address_of(address: Option<&Text<'_>>, name: &mut String) {
 
 fn time_of(line: &Line<'_>) -> Option<Timestamp> {
     line.time.parse().ok()
-}
-
-/// All handshakes of several figures.
-pub(crate) fn all_of<'a>(
-    figures: impl Iterator<Item = &'a Figures>,
-    part: fn(&Figures) -> &Histogram,
-) -> Histogram {
-    figures.fold(Histogram::default(), |mut all, one| {
-        all.merge(part(one));
-        all
-    })
 }
 
 #[cfg(test)]

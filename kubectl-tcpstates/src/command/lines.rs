@@ -7,7 +7,7 @@ use crate::args::LinesArguments;
 use crate::edge::api::Cluster;
 use crate::edge::screen::{Reader, Screen};
 use crate::edge::signals::Signals;
-use crate::edge::source::{Piece, Source, Wanted};
+use crate::edge::source::{Source, Wanted};
 use crate::heard::{Ear, End, Said};
 use crate::name::TraceName;
 use crate::spec::time;
@@ -24,18 +24,11 @@ pub(super) async fn run(cluster: &Cluster, arguments: &LinesArguments) -> Result
     let mut ear = Ear::new(name.clone(), source.from());
     let mut stream = source.open(cluster, Wanted { trace: name.clone(), follow: arguments.follow, since });
     loop {
-        let piece = tokio::select! {
+        let line = tokio::select! {
             () = signals.next() => return Ok(()),
-            piece = stream.pieces.recv() => piece,
+            line = stream.line(&screen) => line,
         };
-        let Some(piece) = piece else { break };
-        let (node, text) = match piece {
-            Piece::Line { node, text } => (node, text),
-            Piece::Trouble(text) => {
-                screen.warn(&text);
-                continue;
-            }
-        };
+        let Some((node, text)) = line else { break };
         for said in ear.hear(&node, &text) {
             match said {
                 Said::Event(line) => {

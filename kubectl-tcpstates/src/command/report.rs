@@ -8,7 +8,7 @@ use super::lines::existing;
 use crate::args::{Output, ReportArguments};
 use crate::edge::api::Cluster;
 use crate::edge::screen::{self, Screen};
-use crate::edge::source::{Piece, Source, Wanted};
+use crate::edge::source::{Source, Wanted};
 use crate::heard::{Ear, End, Said};
 use crate::spec::time;
 use crate::trouble::Trouble;
@@ -27,14 +27,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &ReportArguments) -> Resul
     let mut report = Report::new(Options { title: Some(name.to_string()), trace: Some(name.to_string()) });
     let mut stream = source.open(cluster, Wanted { trace: name, follow: false, since });
     let mut lines = 0_u64;
-    while let Some(piece) = stream.pieces.recv().await {
-        let (node, text) = match piece {
-            Piece::Line { node, text } => (node, text),
-            Piece::Trouble(text) => {
-                screen.warn(&text);
-                continue;
-            }
-        };
+    while let Some((node, text)) = stream.line(&screen).await {
         for said in ear.hear(&node, &text) {
             match said {
                 Said::Event(_) => lines += 1,

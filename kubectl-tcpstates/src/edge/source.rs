@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::api::Cluster;
 use super::logs;
+use super::screen::Screen;
 use crate::heard::From;
 use crate::name::TraceName;
 use crate::trouble::{Failure, Trouble};
@@ -56,6 +57,18 @@ pub(crate) enum Piece {
 pub(crate) struct Stream {
     pub(crate) pieces: mpsc::Receiver<Piece>,
     _reading: AbortOnDrop,
+}
+
+impl Stream {
+    /// The next line and the node it is of; what troubles the reading is told on the way. `None`: that was all.
+    pub(crate) async fn line(&mut self, screen: &Screen) -> Option<(String, String)> {
+        loop {
+            match self.pieces.recv().await? {
+                Piece::Line { node, text } => return Some((node, text)),
+                Piece::Trouble(text) => screen.warn(&text),
+            }
+        }
+    }
 }
 
 impl Source {

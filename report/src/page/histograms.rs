@@ -3,29 +3,25 @@
 use maud::{Markup, html};
 
 use super::words::{count, duration};
+use crate::figures::Figures;
 use crate::histogram::Histogram;
-use crate::pairs::Pair;
-use crate::take::all_of;
 
-pub(super) fn section(pairs: &[Pair]) -> Markup {
-    let figures = || pairs.iter().map(|pair| &pair.figures);
-    let handshakes = all_of(figures(), |figures| &figures.handshakes);
-    let idle = all_of(figures(), |figures| &figures.idle);
-    let idle_failed = all_of(figures(), |figures| &figures.idle_failed);
+pub(super) fn section(all: &Figures) -> Markup {
+    let Figures { handshakes, idle, idle_failed, .. } = all;
     html! {
         div.two {
             @if handshakes.count() > 0 {
                 section {
                     h2 { "Handshakes" }
                     p.soft { "How long they took." }
-                    (bars(&handshakes, &Histogram::default()))
+                    (bars(handshakes, &Histogram::default()))
                 }
             }
             @if idle.count() > 0 {
                 section {
                     h2 { "Idle at the end" }
                     p.soft { "Time without data before a connection ended. Red: those that failed. Many at one time are a timeout in between." }
-                    (bars(&idle, &idle_failed))
+                    (bars(idle, idle_failed))
                 }
             }
         }

@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::words::{bytes, count, counted, duration, share};
 use crate::figures::Figures;
 use crate::pairs::{Pair, Source};
-use crate::take::{Report, all_of};
+use crate::take::Report;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -54,7 +54,7 @@ impl Report {
                         (times::section(&self))
                         (drawing::section(&shown.pairs))
                         (tables::worst(&shown.pairs))
-                        (histograms::section(&shown.pairs))
+                        (histograms::section(&shown.all))
                         @if let Some(look) = &look { (open::section(look)) }
                         (about(&self, &shown, merged))
                     }
@@ -67,7 +67,6 @@ impl Report {
 
 fn head(title: &str, report: &Report, shown: &Shown) -> Markup {
     let all = &shown.all;
-    let handshakes = all_of(shown.pairs.iter().map(|pair| &pair.figures), |figures| &figures.handshakes);
     html! {
         header {
             h1 { (title) }
@@ -81,7 +80,7 @@ fn head(title: &str, report: &Report, shown: &Shown) -> Markup {
                 div { b { (count(all.connections())) } "connections ended" }
                 div { b { (count(all.failed())) } "failed, " (share(all.failed(), all.connections())) }
                 div { b { (count(shown.pairs.len() as u64)) } "pairs that talk" }
-                @if let Some(us) = handshakes.quantile(0.99) {
+                @if let Some(us) = all.handshakes.quantile(0.99) {
                     div { b { (duration(us)) } "handshake, 99 of 100 within" }
                 }
                 @if all.to_server + all.to_client > 0 {

@@ -66,7 +66,7 @@ fn deliver(
             }
             Verdict::Again { after, why } => {
                 troubles.failing(post.url(), &why);
-                // Full jitter: agents of a cluster must not come back all at once.
+                // Agents of a cluster must not come back all at once.
                 let jittered = pause.mul_f64(0.5 + 0.5 * fraction());
                 if !shared.pause(after.unwrap_or(jittered).min(10 * PAUSE_AT_MOST)) {
                     return false;
