@@ -1,6 +1,8 @@
 //! Station 3: which connection a transition belongs to, and what the connection was when it ends.
 
 mod community;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod outcome;
 mod story;
 mod ticks;

@@ -1,10 +1,10 @@
 //! Samples for the tests of this folder.
 
 use kube_tcpstates_common::state::State;
-use kube_tcpstates_events::{ClosedBy, Direction, Outcome, Role};
+use kube_tcpstates_events::{ClosedBy, Outcome, Role};
 
 use crate::{
-    connection::{Ending, SocketFigures, Story},
+    connection::{Ending, SocketFigures, Story, fixtures},
     summary::Sums,
     top::{Ended, Open},
 };
@@ -19,29 +19,14 @@ pub(crate) fn ended(owner: &str, role: Option<Role>, port: u16, connections: u64
 }
 
 fn story(is_refused: bool) -> Story {
-    let direction = |bytes| Direction { bytes, segments: 1, idle_us: None };
     let outcome = if is_refused { Outcome::Refused } else { Outcome::Closed };
+    let story = fixtures::story(outcome);
     Story {
-        ending: Ending { outcome, cause: None, closed_by: Some(ClosedBy::Local) },
-        start_ns: 0,
-        duration_ns: 5_000_000,
-        since_attach: false,
-        states: [None; State::TIMED.len()],
-        handshake_us: (!is_refused).then_some(800),
+        ending: Ending { closed_by: Some(ClosedBy::Local), ..story.ending },
+        handshake_us: story.handshake_us.map(|_| 800),
         syn_retransmits: Some(0),
-        socket: (!is_refused).then(|| SocketFigures {
-            sent: direction(100),
-            received: direction(2_000),
-            retransmits: 0,
-            out_of_order: None,
-            unread_bytes: None,
-            unsent_bytes: 0,
-            srtt_us: None,
-            min_rtt_us: None,
-            peer_window_us: 0,
-            send_buffer_us: 0,
-        }),
-        listener: None,
+        socket: story.socket.map(|socket| SocketFigures { retransmits: 0, ..socket }),
+        ..story
     }
 }
 
