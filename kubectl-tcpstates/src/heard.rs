@@ -147,7 +147,8 @@ impl Ear {
         if !is_new && seq <= run.seq {
             return None;
         }
-        let skipped = seq - run.seq - 1;
+        // Lines are numbered from 1; what is numbered 0 is no reason to end.
+        let skipped = (seq - run.seq).saturating_sub(1);
         if self.from == From::Logs && !is_new && skipped > 0 {
             missing.push(Said::Missing(format!(
                 "{node}: {skipped} lines of its agent did not come; they may have been other traces'"
@@ -222,6 +223,12 @@ mod tests {
         format!(
             r#"{{"time":"2026-11-27T12:00:00Z","tcpstates":{{"type":"lost","schema":"tcpstates.dev/events/v1","run":"a","seq":{seq},"lost":{{"since_last":1,"total":9,"by_place":{{"ring":9,"recursion":0,"queue":0,"rate":0,"write":0,"identity":0}},"by_trace":{{"shop/checkout":{total},"shop/other":5}}}},"exact":true}}}}"#
         )
+    }
+
+    #[test]
+    fn a_line_that_no_agent_numbers_so_is_taken() {
+        let mut ear = ear(From::Logs);
+        assert_eq!(told(&mut ear, "a", &[snapshot("a", 0, "shop/checkout")]), (1, vec![]));
     }
 
     /// Counts of events, and what is said to be missing.

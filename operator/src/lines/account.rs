@@ -53,7 +53,7 @@ impl Account {
         if let Some(last) = self.runs.back() {
             missing.extend(last.unfinished());
             // The lines of a run that began meanwhile are all of interest.
-            missing.extend(gap(&head.run, seq - 1));
+            missing.extend(gap(&head.run, seq.saturating_sub(1)));
         }
         if self.runs.len() == RUNS {
             self.runs.pop_front();
@@ -119,6 +119,14 @@ mod tests {
         assert_eq!(account.see(&head("a", 8)), Seen::Again);
         assert_eq!(account.see(&head("a", 12)), new([gap_of("a", 3)]));
         assert_eq!(account.see(&head("a", 13)), new([]));
+    }
+
+    #[test]
+    fn a_line_that_no_agent_numbers_so_is_taken() {
+        let mut account = Account::default();
+        account.see(&head("a", 1));
+        account.finish(&head("a", 1));
+        assert_eq!(account.see(&head("b", 0)), new([]));
     }
 
     #[test]
