@@ -27,6 +27,8 @@ pub(crate) const ALONE: crate::Tests = &[
 const SECOND_US: u64 = 1_000_000;
 const PER_SECOND: u64 = 10;
 const BURST: u64 = 50;
+const TTL: &str = "30s";
+const TTL_SECONDS: u64 = 30;
 
 /// Of one pod a limited trace is the only one; of the other a limited and an unlimited one want every line.
 fn rate(cluster: &Cluster) -> Result<()> {
@@ -153,10 +155,11 @@ fn ttl(cluster: &Cluster) -> Result<()> {
     let server = scene.server("server", &json!({"app": "server"}), NODE_B, &[8080])?;
     scene.client("client", &json!({"app": "client"}), NODE_A, &endless(&server))?;
     scene.await_ready("client")?;
+    // Longer than a report may have to wait for the one before it.
     agents.trace(
         "ttl",
         "short",
-        &json!({"podSelector": {"matchLabels": {"app": "client"}}, "ttl": "10s"}),
+        &json!({"podSelector": {"matchLabels": {"app": "client"}}, "ttl": TTL}),
     )?;
     Report::awaited(cluster, NODE_A, "the trace", |report| {
         report.trace("ttl/short").map(drop).ok_or_else(|| "it is absent".to_owned())
@@ -169,7 +172,7 @@ fn ttl(cluster: &Cluster) -> Result<()> {
     let object = cluster.kubectl().get(&trace_path("ttl", "short"))?;
     let created = object["metadata"]["creationTimestamp"].as_str().context("it has no time of creation")?;
     let created: jiff::Timestamp = created.parse()?;
-    let end_us = u64::try_from(created.as_microsecond())? + 10 * SECOND_US;
+    let end_us = u64::try_from(created.as_microsecond())? + TTL_SECONDS * SECOND_US;
     // Enough for a line that comes when none should.
     let after = |log: &[Entry]| {
         connections(log).filter(|connection| connection.opened_us > end_us + SECOND_US).count()
