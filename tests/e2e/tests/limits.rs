@@ -156,11 +156,7 @@ fn ttl(cluster: &Cluster) -> Result<()> {
     scene.client("client", &json!({"app": "client"}), NODE_A, &endless(&server))?;
     scene.await_ready("client")?;
     // Longer than a report may have to wait for the one before it.
-    agents.trace(
-        "ttl",
-        "short",
-        &json!({"podSelector": {"matchLabels": {"app": "client"}}, "ttl": TTL}),
-    )?;
+    agents.trace("ttl", "short", &json!({"podSelector": {"matchLabels": {"app": "client"}}, "ttl": TTL}))?;
     Report::awaited(cluster, NODE_A, "the trace", |report| {
         report.trace("ttl/short").map(drop).ok_or_else(|| "it is absent".to_owned())
     })?;
