@@ -14,6 +14,8 @@ pub(crate) const IP: Program = (&["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"], "i
 pub(crate) const UNSHARE: Program = (&["/usr/bin/unshare"], "util-linux");
 /// The tracer that ours is compared with.
 pub(crate) const TCPSTATES: Program = (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools");
+/// Rules of firewalls and of NAT.
+pub(crate) const NFT: Program = (&["/usr/sbin/nft"], "nftables");
 /// Takes symbols from a program.
 pub(crate) const STRIP: Program = (&["/usr/bin/strip"], "binutils");
 /// Debian's archives are compressed with it, and its newer kernels' modules.

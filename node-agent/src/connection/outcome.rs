@@ -51,13 +51,15 @@ pub(super) struct Facts<'a> {
     figures: &'a Figures,
     /// Had a reset been taken from the peer, the kernel would have told.
     resets_watched: bool,
+    mptcp: bool,
     old: State,
     error: u32,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn new(transition: &Transition, figures: &'a Figures, resets_watched: bool) -> Self {
-        Self { figures, resets_watched, old: transition.old_state, error: transition.error.unwrap_or(0) }
+        let error = transition.error.unwrap_or(0);
+        Self { figures, resets_watched, mptcp: transition.mptcp, old: transition.old_state, error }
     }
 
     fn has(&self, bit: u8) -> bool {
@@ -108,7 +110,7 @@ impl<'a> Facts<'a> {
     /// and what came before it can still be read.
     pub(super) fn is_given_up(&self) -> bool {
         let by_fin = self.fin_came() && !matches!(self.old, State::ESTABLISHED | State::CLOSE_WAIT);
-        self.flag(socket_flag::DEAD) || self.is_orphan_child() || self.is_shut() && !by_fin
+        self.flag(socket_flag::DEAD) || self.has_no_descriptor() || self.is_shut() && !by_fin
     }
 
     /// Nothing is received any more, and nothing sent.
@@ -116,9 +118,14 @@ impl<'a> Facts<'a> {
         self.figures.shutdown & SHUT_BOTH == SHUT_BOTH
     }
 
-    /// A child that no program has accepted.
-    fn is_orphan_child(&self) -> bool {
+    fn has_no_descriptor(&self) -> bool {
         self.figures.has_descriptor == 0 && !self.flag(socket_flag::DEAD)
+    }
+
+    /// A child that no program has accepted. Subflows look the same once the program closes their MPTCP socket
+    /// (`__mptcp_close`, `net/mptcp/protocol.c`).
+    fn is_orphan_child(&self) -> bool {
+        self.has_no_descriptor() && !self.mptcp
     }
 
     fn lingers_not(&self) -> bool {
@@ -249,7 +256,7 @@ fn abort(facts: &Facts<'_>, closes: bool) -> Ending {
         Ending::reset_by_us(EndCause::UnreadData)
     } else if closes && facts.lingers_not() {
         Ending::reset_by_us(EndCause::Linger)
-    } else if !closes {
+    } else if !closes && !facts.mptcp {
         Ending::reset_by_us(EndCause::Disconnect)
     } else {
         Ending::UNKNOWN

@@ -58,6 +58,13 @@ impl Netns {
         run_ip(&["-n", &self.name], commands);
     }
 
+    /// Gives `nft` a script inside: rules of a firewall or of NAT.
+    pub fn nft(&self, script: &str) {
+        let mut nft = Command::new("ip");
+        nft.args(["netns", "exec", &self.name, "nft", "--file", "-"]);
+        feed(&mut nft, script);
+    }
+
     /// Sets a sysctl of this namespace, such as `net/ipv4/tcp_syn_retries`.
     pub fn set(&self, path: &str, value: &str) {
         let script = format!("echo '{value}' > /proc/sys/{path}");
@@ -169,17 +176,16 @@ fn ip(command: &str) {
 }
 
 fn run_ip(options: &[&str], commands: &str) {
-    let mut child = Command::new("ip")
-        .args(options)
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("start ip");
+    feed(Command::new("ip").args(options).args(["-batch", "-"]), commands);
+}
+
+fn feed(program: &mut Command, script: &str) {
+    let mut child = program.stdin(Stdio::piped()).spawn().expect("start a program");
     let mut input = child.stdin.take().expect("stdin is a pipe");
-    writeln!(input, "{commands}").expect("write to ip");
+    writeln!(input, "{script}").expect("write to the program");
     drop(input);
-    let status = child.wait().expect("wait for ip");
-    assert!(status.success(), "ip {options:?}: {status}, of these commands:\n{commands}");
+    let status = child.wait().expect("wait for the program");
+    assert!(status.success(), "{program:?}: {status}, of this script:\n{script}");
 }
 
 fn delete(name: &str) {

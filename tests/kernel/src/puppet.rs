@@ -64,12 +64,19 @@ impl Puppet {
         ends.expect("a bound socket has an address").local
     }
 
+    /// `bind` of a socket of MPTCP; returns the local address.
+    #[track_caller]
+    pub fn bind_mptcp(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {
+        let ends = self.must(&Request::BindMptcp { socket: socket.to_owned(), at });
+        ends.expect("a bound socket has an address").local
+    }
+
     /// `bind` and `listen` with a socket of MPTCP; returns the local address.
     #[track_caller]
     pub fn listen_mptcp(&mut self, socket: &str, at: SocketAddr) -> SocketAddr {
-        let ends = self.must(&Request::BindMptcp { socket: socket.to_owned(), at });
+        let local = self.bind_mptcp(socket, at);
         self.listen_on(socket).unwrap_or_else(|error| panic!("listen on {at}: {error}"));
-        ends.expect("a bound socket has an address").local
+        local
     }
 
     /// `listen` on a bound socket.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::e2e;
 use super::libtest::{self, Counts};
-use crate::programs::{self, CHROMIUM, IP, Program, TCPSTATES, UNSHARE};
+use crate::programs::{self, CHROMIUM, IP, NFT, Program, TCPSTATES, UNSHARE};
 use crate::workspace::{
     self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE, Workspace,
 };
@@ -175,6 +175,7 @@ const PROGRAMS: &[Program] = &[
     IP,
     UNSHARE,
     TCPSTATES,
+    NFT,
     (&["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"], "systemd"),
     (&["/usr/bin/setpriv"], "util-linux"),
 ];

@@ -157,6 +157,8 @@ pub enum Tuning {
     Linger(u64),
     /// `SO_RCVBUF`, bytes.
     ReceiveBuffer(usize),
+    /// `TCP_FASTOPEN_CONNECT`: `connect` sends nothing, and the SYN takes along what is sent first.
+    FastOpen,
 }
 
 impl Tuning {
@@ -173,6 +175,7 @@ impl Tuning {
             Self::Linger(seconds) => {
                 sockopt::set_socket_linger(socket, Some(Duration::from_secs(seconds)))?;
             }
+            Self::FastOpen => set(socket, libc::TCP_FASTOPEN_CONNECT, 1)?,
             Self::ReceiveBuffer(bytes) => sockopt::set_socket_recv_buffer_size(socket, bytes)?,
         }
         Ok(())

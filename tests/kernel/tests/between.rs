@@ -1,0 +1,218 @@
+//! What stands between two programs: firewalls and NAT by real rules of nftables, a full accept queue, data in a SYN,
+//! MPTCP. Each looks like something else to the program, and its connection is told as what it is.
+
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kube_tcpstates_kernel_tests::endings::{Pair, Stage, Told, connections};
+use kube_tcpstates_kernel_tests::requirements::{Need, require};
+use kube_tcpstates_kernel_tests::workload::puppet::Tuning;
+
+/// A packet on its way takes less.
+const MOMENT: Duration = Duration::from_millis(50);
+/// The first SYN is sent again after a second.
+const A_SYN_LATER: Duration = Duration::from_millis(1_400);
+/// As exact as idle times are: a tick, and a system call's way to its process.
+const IDLE_TOLERANCE: Duration = Duration::from_millis(20);
+
+#[test]
+fn a_firewall_is_told_by_what_it_answers() {
+    require(&[Need::Program("nft")]);
+    let mut stage = Stage::new(&[]);
+    stage.namespaces[1].nft(
+        "table inet filter { chain input { type filter hook input priority 0;
+            tcp dport 81 reject with tcp reset
+            tcp dport 82 drop
+            tcp dport 83 reject with icmpx admin-prohibited
+        }
+        }",
+    );
+    // The machine's own firewall.
+    stage.namespaces[0].nft(
+        "table inet filter { chain output { type filter hook output priority 0;
+            tcp dport 84 drop
+            tcp dport 85 reject with tcp reset
+        }
+        }",
+    );
+    let cases = [
+        (81, "refused peer"),
+        (82, "unanswered local"),
+        (83, "rejected kernel"),
+        (84, "unanswered local"),
+        (85, "refused peer"),
+    ];
+    for v6 in [false, true] {
+        for (port, ending) in cases {
+            let (name, local) = stage.begin((stage.at.of(v6), port).into());
+            sleep(if ending.starts_with("unanswered") || v6 { A_SYN_LATER } else { MOMENT });
+            stage.client.close(&name);
+            stage.expect_failed(local, ending);
+        }
+    }
+    stage.judge();
+}
+
+/// Of an open connection a firewall's reset is the peer's to whoever gets it: nothing in it says otherwise. The other
+/// end never hears of it.
+#[test]
+fn a_reset_from_between_is_told_at_the_end_that_gets_it() {
+    require(&[Need::Program("nft")]);
+    let mut stage = Stage::new(&[]);
+    let pair = stage.open();
+    exchange(&mut stage, &pair);
+    stage.namespaces[1].nft(
+        "table inet filter { chain input { type filter hook input priority 0;
+            meta l4proto tcp reject with tcp reset
+        }
+        }",
+    );
+    stage.client.send(&pair.near, 5);
+    sleep(MOMENT);
+    stage.namespaces[1].nft("flush ruleset");
+    stage.client.receive_to_end(&pair.near).expect_err("it was reset");
+    stage.client.close(&pair.near);
+    // What it sends now nobody knows any more.
+    stage.server.close(&pair.far);
+    sleep(MOMENT);
+    stage.expect(
+        &pair,
+        ("reset_by_peer peer", (10, 3, Some(0), 5)),
+        ("reset_by_peer peer", (3, 10, Some(0), 0)),
+    );
+    stage.judge();
+}
+
+/// As a NodePort's or a load balancer's: the port is another behind it, so that what it no longer knows reaches a port
+/// where nobody listens.
+#[test]
+fn a_nat_that_forgot_an_idle_connection_shows_by_how_long_it_was_idle() {
+    require(&[Need::Program("nft")]);
+    let mut stage = Stage::new(&[]);
+    let forgets = Duration::from_secs(2);
+    let [near, far, listener] = [(); 3].map(|()| stage.name());
+    let behind = stage.server.listen(&listener, (stage.at.of(false), 0).into()).port();
+    let nat = &stage.namespaces[1];
+    nat.nft(&format!(
+        "table ip nat {{ chain prerouting {{ type nat hook prerouting priority dstnat;
+            tcp dport 81 redirect to :{behind}
+        }}
+        }}"
+    ));
+    nat.set("net/netfilter/nf_conntrack_tcp_timeout_established", &forgets.as_secs().to_string());
+    nat.set("net/netfilter/nf_conntrack_tcp_loose", "0");
+    let client = stage.client.connect(&near, (stage.at.of(false), 81).into()).expect("it listens").local;
+    stage.server.accept(&far, &listener);
+    let pair = Pair { near, far, listener, client };
+    exchange(&mut stage, &pair);
+    let silent = Instant::now();
+    sleep(forgets + Duration::from_millis(600));
+    let idle = silent.elapsed();
+    stage.client.send(&pair.near, 5);
+    sleep(MOMENT);
+    stage.client.receive_to_end(&pair.near).expect_err("it was reset");
+    stage.client.close(&pair.near);
+    stage.server.close(&pair.far);
+    sleep(MOMENT);
+    stage.expect(
+        &pair,
+        ("reset_by_peer peer", (10, 3, Some(0), 5)),
+        ("reset_by_peer peer", (3, 10, Some(0), 0)),
+    );
+    for (hook, finished) in stage.judge() {
+        let lines = connections(&finished);
+        let client = lines.iter().find(|line| line.must("tcpstates.role") == "client").expect("its line");
+        let told = Duration::from_micros(client.number("tcpstates.received.idle_us").expect("it received"));
+        eprintln!("{hook}: idle {idle:?}, told {told:?}");
+        assert!(
+            told + IDLE_TOLERANCE >= idle && told <= idle + IDLE_TOLERANCE,
+            "{hook}: {told:?} of {idle:?}"
+        );
+    }
+}
+
+#[test]
+fn a_full_accept_queue_answers_nothing() {
+    require(&[]);
+    let mut stage = Stage::new(&[]);
+    let [near, far, listener] = [(); 3].map(|()| stage.name());
+    // Room for one.
+    let to = stage.server.listen_for(&listener, (stage.at.of(false), 0).into(), 0);
+    let client = stage.client.connect(&near, to).expect("there is room").local;
+    let (name, local) = stage.begin(to);
+    sleep(A_SYN_LATER);
+    stage.client.close(&name);
+    stage.expect_failed(local, "unanswered local");
+    // With room again the next is answered.
+    stage.server.accept(&far, &listener);
+    let pair = Pair { near, far, listener, client };
+    exchange(&mut stage, &pair);
+    close(&mut stage, &pair);
+    stage.judge();
+}
+
+/// The request is in the SYN, and the server has it before there is a connection.
+#[test]
+fn data_in_a_syn_counts() {
+    require(&[]);
+    // Client and server, without a cookie, on every listener: `Documentation/networking/ip-sysctl.rst`, tcp_fastopen.
+    let mut stage = Stage::new(&[("net/ipv4/tcp_fastopen", "1543")]);
+    let [near, far, listener] = [(); 3].map(|()| stage.name());
+    let to = stage.server.listen(&listener, (stage.at.of(false), 0).into());
+    stage.client.bind(&near, SocketAddr::new(stage.own.of(false), 0));
+    stage.client.tune(&near, Tuning::FastOpen);
+    let client = stage.client.connect(&near, to).expect("nothing is sent yet").local;
+    stage.client.send(&near, 10);
+    stage.server.accept(&far, &listener);
+    stage.server.receive(&far, 10);
+    stage.server.send(&far, 3);
+    stage.client.receive(&near, 3);
+    let pair = Pair { near, far, listener, client };
+    close(&mut stage, &pair);
+    stage.judge();
+}
+
+/// The line is of the TCP connection that carries it.
+#[test]
+fn a_connection_of_mptcp_is_told_as_the_one_that_carries_it() {
+    require(&[]);
+    let mut stage = Stage::new(&[]);
+    let [near, far, listener] = [(); 3].map(|()| stage.name());
+    let to = stage.server.listen_mptcp(&listener, (stage.at.of(false), 0).into());
+    stage.client.bind_mptcp(&near, SocketAddr::new(stage.own.of(false), 0));
+    let client = stage.client.connect(&near, to).expect("it listens").local;
+    stage.server.accept(&far, &listener);
+    let pair = Pair { near, far, listener, client };
+    exchange(&mut stage, &pair);
+    close(&mut stage, &pair);
+    // Of one that nobody accepts the kernel takes MPTCP away before its end.
+    let [near, listener] = [(); 2].map(|()| stage.name());
+    let to = stage.server.listen_mptcp(&listener, (stage.at.of(false), 0).into());
+    stage.client.bind_mptcp(&near, SocketAddr::new(stage.own.of(false), 0));
+    let client = stage.client.connect(&near, to).expect("it listens").local;
+    stage.client.send(&near, 10);
+    sleep(MOMENT);
+    stage.server.close(&listener);
+    sleep(MOMENT);
+    stage.client.close(&near);
+    stage.expected.push(Told::new(client, "client", "reset_by_peer peer", (10, 0, Some(0), 0)));
+    stage.expected.push(Told::new(client, "server", "never_accepted local", (0, 10, Some(0), 0)));
+    stage.judge();
+}
+
+/// 10 bytes to the server, 3 to the client.
+fn exchange(stage: &mut Stage, pair: &Pair) {
+    stage.client.send(&pair.near, 10);
+    stage.server.receive(&pair.far, 10);
+    stage.server.send(&pair.far, 3);
+    stage.client.receive(&pair.near, 3);
+}
+
+/// In good order, after an exchange: the client first.
+fn close(stage: &mut Stage, pair: &Pair) {
+    stage.client.close(&pair.near);
+    stage.server.receive_to_end(&pair.far).expect("a FIN");
+    stage.server.close(&pair.far);
+    stage.expect(pair, ("closed local", (10, 3, Some(0), 0)), ("closed peer", (3, 10, Some(0), 0)));
+}
