@@ -51,10 +51,12 @@ fn field(path: &str, name: &str) -> Option<String> {
 }
 
 fn versions() -> Vec<(String, String)> {
-    let commands: [(&str, &str, &[&str]); 3] = [
+    let commands: [(&str, &str, &[&str]); 5] = [
         ("kube-tcpstates", "git", &["describe", "--always", "--dirty"]),
         ("bpftrace", "bpftrace", &["--version"]),
         ("libbpf-tools", "dpkg-query", &["--show", "--showformat=${Version}", "libbpf-tools"]),
+        ("iproute2", "dpkg-query", &["--show", "--showformat=${Version}", "iproute2"]),
+        ("linux-perf", "dpkg-query", &["--show", "--showformat=${Version}", "linux-perf"]),
     ];
     let said = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;

@@ -48,6 +48,12 @@ pub enum Subject {
     Reserve,
     /// libbpf-tools' tcpstates.
     Tcpstates,
+    /// libbpf-tools' tcplife: a line for each connection.
+    Tcplife,
+    /// `ss --events`: a line for each socket that is destroyed, as `sock_diag` tells it.
+    Ss,
+    /// `perf trace`, printing the transitions.
+    PerfTrace,
     /// bpftrace, counting transitions by states.
     BpftraceCount,
     /// bpftrace, printing what tcpstates prints.
@@ -75,6 +81,16 @@ impl Subject {
         Self::Agent(vec!["--container".to_owned(), "f".repeat(64)])
     }
 
+    /// The agent with a filter that only a connection's ports tell, which nobody has.
+    pub fn agent_filtered_by(option: &str) -> Self {
+        Self::Agent(vec![option.to_owned(), "1".to_owned()])
+    }
+
+    /// Whether it works by programs of its own in the kernel.
+    const fn loads_programs(&self) -> bool {
+        !matches!(self, Self::Ss | Self::PerfTrace)
+    }
+
     fn command(&self, built: &Built) -> Vec<String> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let path = |path: &PathBuf| path.display().to_string();
@@ -99,6 +115,18 @@ impl Subject {
             Self::Empty => vec![path(&built.bench), "bare".into(), path(&built.object), "empty".into()],
             Self::Reserve => vec![path(&built.bench), "bare".into(), path(&built.object), "reserve".into()],
             Self::Tcpstates => with_tracefs(&[peer::PROGRAM]),
+            Self::Tcplife => with_tracefs(&[peer::TCPLIFE]),
+            Self::Ss => words(&["ss", "--events", "--tcp", "--numeric"]),
+            Self::PerfTrace => with_tracefs(&[
+                "perf",
+                "trace",
+                "--no-syscalls",
+                "--all-cpus",
+                "--event",
+                "sock:inet_sock_set_state",
+                "--output",
+                "/dev/null",
+            ]),
             Self::BpftraceCount => with_tracefs(&["bpftrace", "-e", COUNT]),
             Self::BpftracePrint => with_tracefs(&["bpftrace", "-e", PRINT]),
         }
@@ -117,7 +145,9 @@ impl Subject {
             .spawn()
             .with_context(|| format!("start {}", command.join(" ")))?;
         let mut running = Running { child, programs: BTreeSet::new() };
-        running.wait_until_it_traces(&before).with_context(|| format!("start {}", command.join(" ")))?;
+        running
+            .wait_until_it_traces(self.loads_programs().then_some(&before))
+            .with_context(|| format!("start {}", command.join(" ")))?;
         Ok(running)
     }
 }
@@ -137,7 +167,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const IDLE_NS: u64 = 5_000_000;
 
 impl Running {
-    fn wait_until_it_traces(&mut self, before: &BTreeMap<u32, LoadedProgram>) -> Result<()> {
+    /// `before`: the programs that others had loaded. None of its own are waited for without it.
+    fn wait_until_it_traces(&mut self, before: Option<&BTreeMap<u32, LoadedProgram>>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut used = 0;
         loop {
@@ -145,10 +176,11 @@ impl Running {
             if let Some(status) = self.child.try_wait().context("wait for it")? {
                 bail!("it ended with {status}: {}", self.said());
             }
-            let loaded = programs::loaded().into_keys();
-            let programs: BTreeSet<u32> = loaded.filter(|id| !before.contains_key(id)).collect();
+            let programs: BTreeSet<u32> = before.map_or_else(BTreeSet::new, |before| {
+                programs::loaded().into_keys().filter(|id| !before.contains_key(id)).collect()
+            });
             let now = self.cpu_ns();
-            if !programs.is_empty() && now - used < IDLE_NS {
+            if before.is_some() != programs.is_empty() && now - used < IDLE_NS {
                 self.programs = programs;
                 return Ok(());
             }

@@ -17,6 +17,8 @@ const PROGRAMS: &[Program] = &[
     TCPSTATES,
     STRIP,
     (&["/usr/bin/bpftrace"], "bpftrace"),
+    (&["/usr/bin/perf"], "linux-perf"),
+    (&["/usr/bin/ss", "/bin/ss"], "iproute2"),
     (&["/usr/bin/taskset"], "util-linux"),
 ];
 

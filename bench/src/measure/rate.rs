@@ -15,19 +15,29 @@ const APART: &str = "connection rate against no tracer, tracer on its own CPU";
 const TOGETHER: &str = "connection rate against no tracer, both on one CPU";
 const NOBODY: &str = "no tracer (A/A)";
 const ALL: &str = "kube-tcpstates, all emitted";
-const FILTERED: &str = "kube-tcpstates, all filtered out";
+const CONNECTIONS: &str = "kube-tcpstates, a line for each connection";
+const FILTERED: &str = "kube-tcpstates, all filtered out by pod";
+const BY_PEER_PORT: &str = "kube-tcpstates, all filtered out by peer port (-D)";
+const BY_LOCAL_PORT: &str = "kube-tcpstates, all filtered out by local port (-L)";
+const EMPTY: &str = "empty program";
 
 pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let (load_cpu, tracer_cpu) = (stage.settings.load_cpu, stage.settings.tracer_cpu);
     usual(stage, report, APART, NOBODY, None, tracer_cpu)?;
     let subjects = [
         (ALL, Subject::agent()),
+        (CONNECTIONS, Subject::Agent(["--mode", "connections"].map(str::to_owned).into())),
         (FILTERED, Subject::agent_filtered()),
-        ("empty program", Subject::Empty),
+        (BY_PEER_PORT, Subject::agent_filtered_by("--remoteport")),
+        (BY_LOCAL_PORT, Subject::agent_filtered_by("--localport")),
+        (EMPTY, Subject::Empty),
         ("bare reserve and submit", Subject::Reserve),
         ("bpftrace, counting", Subject::BpftraceCount),
         ("bpftrace, printing", Subject::BpftracePrint),
         ("libbpf-tools tcpstates", Subject::Tcpstates),
+        ("libbpf-tools tcplife", Subject::Tcplife),
+        ("ss --events", Subject::Ss),
+        ("perf trace", Subject::PerfTrace),
     ];
     for (name, subject) in &subjects {
         usual(stage, report, APART, name, Some(subject), tracer_cpu)?;
@@ -48,6 +58,13 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
             0.96,
             Some(0.98),
         ),
+        Promise::at_most(
+            "what filtering out by pod takes, in what an empty program takes",
+            (1.0 - found(APART, FILTERED)) / (1.0 - found(APART, EMPTY)),
+            1.3,
+            None,
+        ),
+        Promise::at_least("the same, all filtered out by -L", found(APART, BY_LOCAL_PORT), 0.93, None),
         Promise::at_least("the same, all emitted, both on one CPU", found(TOGETHER, ALL), 0.55, Some(0.65)),
         Promise::at_most("user-space CPU per transition, ns", found(USER, ALL), 600.0, Some(350.0)),
     ];

@@ -11,6 +11,8 @@ use crate::tuple::{End, Tuple};
 
 /// Where Debian's package libbpf-tools puts it. The same name in `PATH` may be another tool.
 pub const PROGRAM: &str = "/usr/sbin/tcpstates";
+/// Its tool that prints a line for each connection.
+pub const TCPLIFE: &str = "/usr/sbin/tcplife";
 
 /// A running `tcpstates -w`; killed on drop.
 #[derive(Debug)]
