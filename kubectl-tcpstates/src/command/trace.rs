@@ -50,11 +50,19 @@ struct Showing {
     screen: Screen,
     source: Source,
     only_pod: Option<String>,
+    /// What troubled the reading, and no line has come since.
+    unread: bool,
 }
 
 impl Showing {
     fn new(made: &Made, source: Source, screen: Screen) -> Self {
-        Self { ear: Ear::new(made.name.clone(), source.from()), screen, source, only_pod: None }
+        Self {
+            ear: Ear::new(made.name.clone(), source.from()),
+            screen,
+            source,
+            only_pod: None,
+            unread: false,
+        }
     }
 
     fn begin(&self, length: Duration, has_end: bool) {
@@ -122,9 +130,11 @@ impl Showing {
             Piece::Line { node, text } => (node, text),
             Piece::Trouble(text) => {
                 self.screen.warn(&text);
+                self.unread = true;
                 return Ok(Reader::There);
             }
         };
+        self.unread = false;
         for said in self.ear.hear(&node, &text) {
             match said {
                 Said::Event(line) if is_of(&line, self.only_pod.as_deref()) => {
@@ -142,6 +152,7 @@ impl Showing {
     fn end(&self, made: &Made, is_removed: bool) {
         let lines = self.screen.shown;
         let lost = match self.ear.lost() {
+            _ if self.unread => "and the rest could not be read".to_owned(),
             0 => "nothing is known to be lost".to_owned(),
             lost => format!("{lost} transitions lost"),
         };

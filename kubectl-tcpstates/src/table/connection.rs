@@ -17,7 +17,7 @@ pub(super) const TABLE: &[Of] = &[
     Of::new("SIDE", 6, Cut::Never, side),
     Of::new("PEER", 21, Cut::Start, peer),
     Of::new("OUTCOME", 25, Cut::End, outcome).coloured(colour),
-    Of::new("MS", 9, Cut::Number, |line| milliseconds(line.tcpstates.duration_us)),
+    Of::new("MS", 9, Cut::Number, duration),
     Of::new("SENT/RECEIVED", 12, Cut::Never, sent_and_received),
 ];
 
@@ -37,15 +37,24 @@ pub(super) const WIDE: &[Of] = &[
     Of::new("CLOSED-BY", 9, Cut::Never, |line| {
         line.tcpstates.closed_by.map(|by| by.as_str().to_owned()).unwrap_or_default()
     }),
-    Of::new("MS", 12, Cut::Number, |line| milliseconds(line.tcpstates.duration_us)),
+    Of::new("MS", 12, Cut::Number, duration),
     Of::new("HANDSHAKE-MS", 12, Cut::Number, |line| known_time(line.tcpstates.handshake_us)),
     Of::new("IDLE-MS", 10, Cut::Number, |line| known_time(line.tcpstates.idle_us)),
+    Of::new("SILENT-MS", 10, Cut::Number, |line| {
+        known_time(line.tcpstates.received.and_then(|received| received.idle_us))
+    }),
     Of::new("SENT", 10, Cut::Number, |line| number(line.tcpstates.sent.map(|sent| sent.bytes))),
     Of::new("RECEIVED", 10, Cut::Number, |line| {
         number(line.tcpstates.received.map(|received| received.bytes))
     }),
     Of::new("RETR", 5, Cut::Number, |line| number(line.tcpstates.retransmits)),
 ];
+
+/// At least so long, where nobody saw it begin.
+fn duration(line: &ConnectionLine) -> String {
+    let at_least = if line.tcpstates.since_attach { ">" } else { "" };
+    format!("{at_least}{}", milliseconds(line.tcpstates.duration_us))
+}
 
 fn side(line: &ConnectionLine) -> String {
     line.tcpstates.role.map_or("", Role::as_str).to_owned()

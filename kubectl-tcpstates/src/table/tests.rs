@@ -50,7 +50,7 @@ fn connections() -> [Line; 3] {
     closed["closed_by"] = json!("local");
     closed["handshake_us"] = json!(98);
     closed["sent"] = json!({"bytes": 120, "segments": 1});
-    closed["received"] = json!({"bytes": 4096, "segments": 3});
+    closed["received"] = json!({"bytes": 4096, "segments": 3, "idle_us": 2600});
     closed["retransmits"] = json!(0);
     closed["idle_us"] = json!(1500);
     closed["duration_us"] = json!(17_780);
@@ -58,6 +58,7 @@ fn connections() -> [Line; 3] {
         json!({"k8s": {"namespace": {"name": "shop"}, "service": {"name": "payments"}}, "source": "service"});
     let mut reset = own("reset_by_us");
     reset["cause"] = json!("unread_data");
+    reset["since_attach"] = json!(true);
     let long = json!({"k8s": {"pod": {"name": "a-very-long-name-of-a-deployment-7d4f9c5b8-x2x7k"}}});
     [
         line("connection", own("refused"), &json!({"error": {"type": "ECONNREFUSED"}})),
@@ -74,7 +75,7 @@ fn connections_say_who_failed_towards_whom_and_how() {
 TIME         POD                          SIDE   PEER                  OUTCOME                          MS SENT/RECEIVED
 12:00:05.123 checkout-7d4f9c5b8-x2x7k     client 10.96.0.12:8443       refused                       0.107 -/-
 12:00:05.123 checkout-7d4f9c5b8-x2x7k     client shop/payments:8443    closed                       17.780 120/4096
-12:00:05.123 …-deployment-7d4f9c5b8-x2x7k client 10.96.0.12:8443       reset_by_us:unread_data       0.107 -/-
+12:00:05.123 …-deployment-7d4f9c5b8-x2x7k client 10.96.0.12:8443       reset_by_us:unread_data      >0.107 -/-
 "
     );
 }
@@ -85,15 +86,15 @@ fn the_wide_table_cuts_nothing() {
     let rows: Vec<Vec<&str>> = text.lines().map(|row| row.split_whitespace().collect()).collect();
     assert_eq!(
         rows[0],
-        "TIME NODE POD CONTAINER PROCESS SIDE LOCAL PEER PEER-NAME OUTCOME CLOSED-BY MS HANDSHAKE-MS IDLE-MS SENT RECEIVED \
-         RETR"
+        "TIME NODE POD CONTAINER PROCESS SIDE LOCAL PEER PEER-NAME OUTCOME CLOSED-BY MS HANDSHAKE-MS IDLE-MS \
+         SILENT-MS SENT RECEIVED RETR"
             .split(' ')
             .collect::<Vec<_>>()
     );
     assert_eq!(
         rows[2],
         "2026-11-27T12:00:05.123456789Z node-a shop/checkout-7d4f9c5b8-x2x7k app 4242/checkout client 10.244.1.7:43512 \
-         10.96.0.12:8443 shop/payments closed local 17.780 0.098 1.500 120 4096 0"
+         10.96.0.12:8443 shop/payments closed local 17.780 0.098 1.500 2.600 120 4096 0"
             .split(' ')
             .collect::<Vec<_>>()
     );

@@ -1,6 +1,6 @@
 //! One agent from close by: its pod, its process, the files that its log is in, its metrics.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::agent::{NAMESPACE, PODS, SELECTOR};
 use crate::cluster::node::{Identity, Node};
-use crate::cluster::{Cluster, is_true, place};
+use crate::cluster::{Cluster, is_true};
 use crate::kubectl::Kubectl;
 use crate::line::Line;
-use crate::wait;
+use crate::{process, wait};
 
 /// The container's name, in the installed pods and in those that are made after their image.
 pub(crate) const CONTAINER: &str = "agent";
@@ -77,17 +77,7 @@ impl<'a> AgentPod<'a> {
 
     /// The process, by the machine's ids.
     pub fn process(&self) -> Result<u32> {
-        let id = self.container_status()["containerID"].as_str().context("the container has run")?;
-        let id = id.strip_prefix("containerd://").context("containerd runs it")?;
-        let class = match self.object["status"]["qosClass"].as_str() {
-            Some("Guaranteed") => String::new(),
-            Some(class) => class.to_lowercase(),
-            None => bail!("the pod has no class of service"),
-        };
-        let pods = place::cgroup().join(self.node.identity().name).join("kubepods").join(class);
-        let file = pods.join(format!("pod{}", self.uid())).join(id).join("cgroup.procs");
-        let ids = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        ids.lines().next().context("the container's cgroup is empty")?.parse().context("a process id")
+        process::of(&self.object)
     }
 
     /// Sends the process a signal.

@@ -23,6 +23,7 @@ pub mod flood;
 pub mod kubectl;
 pub mod line;
 pub mod operator;
+pub mod process;
 pub mod report;
 pub mod scene;
 pub mod stand_in;

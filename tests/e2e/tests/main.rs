@@ -6,6 +6,7 @@ mod attachment;
 mod changes;
 mod cluster;
 mod connections;
+mod incidents;
 mod kinds;
 mod limits;
 mod lines;
@@ -58,6 +59,7 @@ const ALONE: &[Tests] = &[
     connections::TESTS,
     open_sockets::TESTS,
     plugin::TESTS,
+    incidents::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     sidecar::TESTS,

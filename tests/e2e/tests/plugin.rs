@@ -28,13 +28,13 @@ const LEAKED: usize = 20;
 
 /// How the plugin ended, and what it said.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    errors: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
-fn said(kubectl: &Kubectl, arguments: &[&str]) -> Result<Said> {
+pub(crate) fn said(kubectl: &Kubectl, arguments: &[&str]) -> Result<Said> {
     let output = kubectl.plugin(arguments)?.output().context("start the plugin")?;
     let said = Said {
         code: output.status.code(),

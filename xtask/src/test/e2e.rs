@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::image::archive::Image;
 use crate::image::{self, Profile};
-use crate::programs::{IP, Program, UNSHARE, XZ};
+use crate::programs::{IP, NFT, Program, UNSHARE, XZ};
 use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
 use crate::{kubernetes, plugin, step};
 
@@ -19,6 +19,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     (&["/usr/bin/openssl"], "openssl"),
     (&["/usr/bin/cc", "/usr/local/bin/cc"], "gcc"),
     XZ,
+    NFT,
 ];
 
 /// The names that the pods' specifications in the tests use.

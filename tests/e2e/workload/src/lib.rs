@@ -8,7 +8,7 @@
 //!                         ▼
 //!                 expect: the transitions that each end must have made
 //! ```
-//! A third role leaks connections, and logs only that it has.
+//! Other roles leak connections, or have trouble with them, and log no more than that they do.
 //!
 //! Both ends tell how each connection ended as they saw it themselves, so that a connection of which they do not
 //! agree is noticed. A crate of its own, because it is linked statically and copied into an image.
@@ -19,3 +19,4 @@ pub mod leak;
 pub mod log;
 pub mod protocol;
 pub mod server;
+pub mod trouble;

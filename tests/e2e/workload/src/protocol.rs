@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
@@ -31,6 +32,19 @@ pub fn end_as_client(mut stream: TcpStream, ending: Ending) -> io::Result<()> {
         Ending::ClientReset => reset(stream),
         Ending::ServerReset | Ending::Refused => Err(unexpected("an ending without a connection")),
     }
+}
+
+/// The same in good order, but the client is silent for a while when it has its answer, and then speaks once more if
+/// it was.
+pub fn be_silent_as_client(mut stream: TcpStream, silence: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&[letter(Ending::ClientClose)])?;
+    await_ready(&mut stream)?;
+    if !silence.is_zero() {
+        thread::sleep(silence);
+        stream.write_all(&[READY])?;
+    }
+    close_first(&mut stream)
 }
 
 /// The server's part; how the connection ended as seen from here.

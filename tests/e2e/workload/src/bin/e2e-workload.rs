@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use kube_tcpstates_e2e_workload::{client, leak, server};
+use kube_tcpstates_e2e_workload::{client, leak, server, trouble};
 
 #[derive(Parser)]
 enum Role {
@@ -12,6 +12,12 @@ enum Role {
     Client(client::Options),
     /// Keeps connections that their peers have closed.
     Leak(leak::Options),
+    /// Makes connections that may fail.
+    Visit(trouble::Visit),
+    /// Holds connections open.
+    Hold(trouble::Hold),
+    /// Listens and accepts nothing.
+    Deaf(trouble::Deaf),
 }
 
 fn main() -> Result<()> {
@@ -19,5 +25,8 @@ fn main() -> Result<()> {
         Role::Server(options) => server::run(&options),
         Role::Client(options) => client::run(&options),
         Role::Leak(options) => leak::run(&options),
+        Role::Visit(options) => trouble::visit(&options),
+        Role::Hold(options) => trouble::hold(&options),
+        Role::Deaf(options) => trouble::deaf(&options),
     }
 }
