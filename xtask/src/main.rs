@@ -4,12 +4,13 @@
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
+//!          │                  ├──► deploy ──► debian (helm, kubectl, Prometheus)
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
 //!          ├─────► plugin
-//!          ├─────► schema ──► manifests
-//!          └─────► check ──► lint, manifests, tool (cargo-deny)
+//!          ├─────► schema ──► manifests, rules
+//!          └─────► check ──► lint, manifests, rules, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
@@ -18,6 +19,7 @@ mod bench;
 mod bpf;
 mod check;
 mod debian;
+mod deploy;
 mod elf;
 mod image;
 mod kernels;
@@ -27,6 +29,7 @@ mod lint;
 mod manifests;
 mod plugin;
 mod programs;
+mod rules;
 mod schema;
 mod step;
 mod test;
