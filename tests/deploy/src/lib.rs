@@ -2,6 +2,8 @@
 //!
 //! `./x test deploy` brings the tools and names their directory by an environment variable.
 
+pub mod promql;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
