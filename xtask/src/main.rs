@@ -9,8 +9,8 @@
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
 //!          ├─────► plugin
-//!          ├─────► schema ──► manifests, rules
-//!          └─────► check ──► lint, manifests, rules, tool (cargo-deny)
+//!          ├─────► schema ──► manifests, rules, dashboards
+//!          └─────► check ──► lint, manifests, rules, dashboards, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
@@ -18,6 +18,7 @@ mod agent;
 mod bench;
 mod bpf;
 mod check;
+mod dashboards;
 mod debian;
 mod deploy;
 mod elf;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step;
 use crate::workspace::Workspace;
-use crate::{manifests, rules};
+use crate::{dashboards, manifests, rules};
 
 /// Package, the tests that compare, and what they write instead when asked to.
 const GENERATED: [(&str, &str, &str); 2] =
@@ -20,5 +20,6 @@ pub(crate) fn write(workspace: &Workspace) -> Result<()> {
         step::run(&mut cargo)?;
     }
     manifests::write(workspace)?;
-    rules::write(workspace)
+    rules::write(workspace)?;
+    dashboards::write(workspace)
 }

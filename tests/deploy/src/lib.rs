@@ -2,6 +2,7 @@
 //!
 //! `./x test deploy` brings the tools and names their directory by an environment variable.
 
+pub mod grafana;
 pub mod promql;
 
 use std::env;
