@@ -9,6 +9,7 @@
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
 //!          ├─────► plugin
+//!          ├─────► release ──► image, plugin, sbom, deploy (helm)
 //!          ├─────► schema ──► manifests, rules, dashboards
 //!          └─────► check ──► lint, manifests, rules, dashboards, tool (cargo-deny)
 //! ```
@@ -30,7 +31,9 @@ mod lint;
 mod manifests;
 mod plugin;
 mod programs;
+mod release;
 mod rules;
+mod sbom;
 mod schema;
 mod step;
 mod test;
@@ -69,6 +72,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["check"] => check::check(&workspace),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
+        ["release"] => release::make(&workspace),
         ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),
