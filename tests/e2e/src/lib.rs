@@ -20,6 +20,7 @@ pub mod api;
 pub mod cluster;
 pub mod compare;
 pub mod flood;
+pub mod helm;
 pub mod kubectl;
 pub mod line;
 pub mod operator;

@@ -6,6 +6,7 @@ mod attachment;
 mod changes;
 mod cluster;
 mod connections;
+mod helm;
 mod kinds;
 mod limits;
 mod lines;
@@ -71,6 +72,8 @@ const ALONE: &[Tests] = &[
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,
+    // It takes away what the others have installed.
+    helm::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
     size::TESTS,
 ];
