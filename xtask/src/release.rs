@@ -23,12 +23,12 @@ pub(crate) fn make(workspace: &Workspace) -> Result<()> {
     drop(fs::remove_dir_all(&place));
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
     let image = image::agent(workspace, Profile::Dist)?;
-    plugin::build(workspace)?;
+    let plugin = plugin::with_profile(workspace, Profile::Dist)?;
     let take = |from: PathBuf, name: &str| {
         fs::copy(&from, place.join(name)).with_context(|| format!("take {}", from.display())).map(drop)
     };
     take(image, "kube-tcpstates-image.tar")?;
-    take(workspace.plugin(), "kubectl-tcpstates")?;
+    take(plugin, "kubectl-tcpstates")?;
     take(workspace.root.join("manifests/tcptrace.yaml"), "tcptrace.yaml")?;
     take(workspace.root.join("manifests/crds.yaml"), "crds.yaml")?;
     write(&place.join("sbom.cdx.json"), &sbom::written(workspace)?)?;
