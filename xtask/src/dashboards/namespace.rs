@@ -78,7 +78,9 @@ const FAILED: &[Panel] = &[
                 rate!("k8s_workload_name, role", of!("connections_total")),
                 " + on (k8s_workload_name) group_left () sum by (k8s_workload_name) (deriv(",
                 of!("open_connections", r#"state="ESTABLISHED""#),
-                "[$__rate_interval])), 0)"
+                "[$__rate_interval])) or ",
+                rate!("k8s_workload_name, role", of!("connections_total")),
+                ", 0)"
             ),
             "{{k8s_workload_name}} {{role}}",
         )],
