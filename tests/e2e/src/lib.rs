@@ -24,6 +24,7 @@ pub mod helm;
 pub mod kubectl;
 pub mod line;
 pub mod operator;
+pub mod prometheus;
 pub mod report;
 pub mod scene;
 pub mod stand_in;

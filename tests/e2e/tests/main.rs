@@ -10,6 +10,7 @@ mod helm;
 mod kinds;
 mod limits;
 mod lines;
+mod monitoring;
 mod namespaces;
 mod open_sockets;
 mod operator;
@@ -72,6 +73,7 @@ const ALONE: &[Tests] = &[
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,
+    monitoring::TESTS,
     // It takes away what the others have installed.
     helm::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
