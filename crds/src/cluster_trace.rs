@@ -25,6 +25,8 @@ use crate::trace::TcpStateTraceSpec;
     status = "TraceStatus",
     derive = "PartialEq",
     label("app.kubernetes.io/name", "kube-tcpstates"),
+    // Removing the chart leaves the definitions, and with them every object.
+    annotation("helm.sh/resource-policy", "keep"),
     doc = "Asks for the TCP state transitions of pods in every namespace it selects. Agents write each as one JSON line \
            on their standard output. For administrators: it shows the connections of every tenant.",
     printcolumn(

@@ -23,6 +23,8 @@ use crate::text;
     status = "TcpStateNodeStatus",
     derive = "PartialEq",
     label("app.kubernetes.io/name", "kube-tcpstates"),
+    // Removing the chart leaves the definitions, and with them every object.
+    annotation("helm.sh/resource-policy", "keep"),
     doc = "How tracing does on one node. The node's agent creates it, under the name of the node, and keeps its status \
            current; it goes away with the Node.",
     printcolumn(

@@ -34,6 +34,8 @@ use crate::text;
     status = "TraceStatus",
     derive = "PartialEq",
     label("app.kubernetes.io/name", "kube-tcpstates"),
+    // Removing the chart leaves the definitions, and with them every object.
+    annotation("helm.sh/resource-policy", "keep"),
     doc = "Asks for the TCP state transitions of pods in its own namespace. Agents write each as one JSON line on their \
            standard output. It never shows pods of another namespace, whatever it says.",
     printcolumn(

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::tool::Tool;
 use crate::workspace::{self, Workspace};
-use crate::{bpf, layers, lint, manifests, step};
+use crate::{bpf, dashboards, layers, lint, manifests, rules, step};
 
 /// One check: what is said before it, and what does it.
 type Check = (&'static str, fn(&Workspace) -> Result<()>);
@@ -17,6 +17,8 @@ const CHECKS: &[Check] = &[
     ("order of the agent's folders", |workspace| layers::check(&workspace.root)),
     ("shell scripts", |workspace| lint::shell_scripts(&workspace.root)),
     ("manifests", manifests::check),
+    ("alert rules", rules::check),
+    ("dashboards", dashboards::check),
     // The agent's crate does not compile without the kernel side.
     ("the kernel side builds", |workspace| bpf::build(workspace).map(drop)),
     ("clippy for the kernel side", bpf::clippy),

@@ -4,12 +4,14 @@
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
+//!          │                  ├──► deploy ──► debian (helm, kubectl, Prometheus)
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
 //!          ├─────► plugin
-//!          ├─────► schema ──► manifests
-//!          └─────► check ──► lint, manifests, tool (cargo-deny)
+//!          ├─────► release ──► image, plugin, sbom, deploy (helm)
+//!          ├─────► schema ──► manifests, rules, dashboards
+//!          └─────► check ──► lint, manifests, rules, dashboards, tool (cargo-deny)
 //! ```
 //! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
@@ -17,7 +19,9 @@ mod agent;
 mod bench;
 mod bpf;
 mod check;
+mod dashboards;
 mod debian;
+mod deploy;
 mod elf;
 mod image;
 mod kernels;
@@ -27,6 +31,9 @@ mod lint;
 mod manifests;
 mod plugin;
 mod programs;
+mod release;
+mod rules;
+mod sbom;
 mod schema;
 mod step;
 mod test;
@@ -65,6 +72,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["check"] => check::check(&workspace),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
+        ["release"] => release::make(&workspace),
         ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),

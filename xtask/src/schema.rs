@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::manifests;
 use crate::step;
 use crate::workspace::Workspace;
+use crate::{dashboards, manifests, rules};
 
 /// Package, the tests that compare, and what they write instead when asked to.
 const GENERATED: [(&str, &str, &str); 2] =
@@ -19,5 +19,7 @@ pub(crate) fn write(workspace: &Workspace) -> Result<()> {
         cargo.env("UPDATE_SNAPSHOTS", "1");
         step::run(&mut cargo)?;
     }
-    manifests::write(workspace)
+    manifests::write(workspace)?;
+    rules::write(workspace)?;
+    dashboards::write(workspace)
 }

@@ -18,7 +18,9 @@ pub(crate) const KERNEL_TESTS_PACKAGE: &str = "kube-tcpstates-kernel-tests";
 pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
 /// The crate whose tests need a browser.
 pub(crate) const PAGES_TESTS_PACKAGE: &str = "kube-tcpstates-pages-tests";
-/// What runs in the pods of those tests.
+/// The crate whose tests need helm, kubectl and Prometheus' tools.
+pub(crate) const DEPLOY_TESTS_PACKAGE: &str = "kube-tcpstates-deploy-tests";
+/// What runs in the pods of the e2e tests.
 pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
 /// The program that is shipped.
 pub(crate) const AGENT_PACKAGE: &str = "kube-tcpstates";

@@ -80,13 +80,19 @@ impl Kubectl {
 
     /// The plugin, to be started by the caller. It finds the kubeconfig as kubectl does.
     pub fn plugin(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.beside(&place::given("KUBE_TCPSTATES_PLUGIN")?);
+        command.args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Another program, in the same namespaces; it finds the kubeconfig by the environment.
+    pub fn beside(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.program);
         // The last of them is kubectl itself.
         command.args(self.before.split_last().map_or(&[][..], |(_, before)| before));
-        command.arg(place::given("KUBE_TCPSTATES_PLUGIN")?).args(arguments);
-        command.env("KUBECONFIG", &self.kubeconfig);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(command)
+        command.arg(program).env("KUBECONFIG", &self.kubeconfig);
+        command
     }
 
     /// The command itself, to be started by the caller: for what does not end, as `logs --follow`.

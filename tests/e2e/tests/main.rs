@@ -6,10 +6,12 @@ mod attachment;
 mod changes;
 mod cluster;
 mod connections;
+mod helm;
 mod incidents;
 mod kinds;
 mod limits;
 mod lines;
+mod monitoring;
 mod namespaces;
 mod open_sockets;
 mod operator;
@@ -73,6 +75,9 @@ const ALONE: &[Tests] = &[
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,
+    monitoring::TESTS,
+    // It takes away what the others have installed.
+    helm::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
     size::TESTS,
 ];

@@ -9,7 +9,7 @@ use crate::image::archive::Image;
 use crate::image::{self, Profile};
 use crate::programs::{IP, NFT, Program, UNSHARE, XZ};
 use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
-use crate::{kubernetes, plugin, step};
+use crate::{deploy, kubernetes, plugin, step};
 
 /// What the harness runs and what Kubernetes is made with, apart from its own programs and compiler.
 pub(super) const PROGRAMS: &[Program] = &[
@@ -35,6 +35,7 @@ pub(super) fn prepare(workspace: &Workspace) -> Result<()> {
         .write(&pause_archive(workspace))?;
     build_workload(workspace)?;
     plugin::build(workspace)?;
+    deploy::tools(workspace)?;
     image::agent(workspace, Profile::Release).map(drop)
 }
 
@@ -46,6 +47,8 @@ pub(super) fn tests(workspace: &Workspace, mut cargo: Command) -> Command {
     cargo.env("KUBE_TCPSTATES_WORKLOAD_IMAGE", workload_archive(workspace));
     cargo.env("KUBE_TCPSTATES_AGENT_IMAGE", Profile::Release.archive(&workspace.target));
     cargo.env("KUBE_TCPSTATES_PLUGIN", workspace.plugin());
+    cargo.env("KUBE_TCPSTATES_TOOLS", deploy::place(workspace));
+    cargo.env("KUBE_TCPSTATES_CHART", workspace.root.join("charts/kube-tcpstates"));
     cargo.env("KUBE_TCPSTATES_MANIFESTS", workspace.root.join("manifests"));
     cargo
 }

@@ -10,9 +10,10 @@ use super::e2e;
 use super::libtest::{self, Counts};
 use crate::programs::{self, CHROMIUM, IP, NFT, Program, TCPSTATES, UNSHARE};
 use crate::workspace::{
-    self, AGENT_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE, Workspace,
+    self, AGENT_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE,
+    Workspace,
 };
-use crate::{agent, bpf, kernels};
+use crate::{agent, bpf, deploy, kernels};
 
 /// One layer of tests.
 pub(crate) struct Layer {
@@ -80,6 +81,18 @@ pub(crate) const LAYERS: &[Layer] = &[
         },
         by_default: false,
     },
+    Layer {
+        name: "deploy",
+        what: "the chart, overlays, rules and dashboards, with the tools that read them",
+        prepare: |workspace| deploy::tools(workspace).map(drop),
+        run: |workspace, name, counts| {
+            let mut tests = cargo_test(workspace);
+            tests.args(["--package", DEPLOY_TESTS_PACKAGE]);
+            tests.env("KUBE_TCPSTATES_TOOLS", deploy::place(workspace));
+            cargo_runs(vec![tests], &[], name, counts)
+        },
+        by_default: false,
+    },
 ];
 
 impl Layer {
@@ -117,6 +130,7 @@ fn unit(workspace: &Workspace) -> Vec<Command> {
         KERNEL_TESTS_PACKAGE,
         E2E_TESTS_PACKAGE,
         PAGES_TESTS_PACKAGE,
+        DEPLOY_TESTS_PACKAGE,
     ]));
     // Its test program brings up a cluster.
     let mut harness = cargo_test(workspace);
