@@ -75,8 +75,8 @@ impl<'a> AgentPod<'a> {
         self.container_status()["restartCount"].as_u64().unwrap_or_default()
     }
 
-    /// The process, by the machine's ids.
-    pub fn process(&self) -> Result<u32> {
+    /// The container's cgroup below that of the cluster, in any hierarchy.
+    fn cgroup(&self) -> Result<PathBuf> {
         let id = self.container_status()["containerID"].as_str().context("the container has run")?;
         let id = id.strip_prefix("containerd://").context("containerd runs it")?;
         let class = match self.object["status"]["qosClass"].as_str() {
@@ -84,10 +84,23 @@ impl<'a> AgentPod<'a> {
             Some(class) => class.to_lowercase(),
             None => bail!("the pod has no class of service"),
         };
-        let pods = place::cgroup().join(self.node.identity().name).join("kubepods").join(class);
-        let file = pods.join(format!("pod{}", self.uid())).join(id).join("cgroup.procs");
+        let pods = Path::new(self.node.identity().name).join("kubepods").join(class);
+        Ok(pods.join(format!("pod{}", self.uid())).join(id))
+    }
+
+    /// The process, by the machine's ids.
+    pub fn process(&self) -> Result<u32> {
+        let file = place::cgroup().join(self.cgroup()?).join("cgroup.procs");
         let ids = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         ids.lines().next().context("the container's cgroup is empty")?.parse().context("a process id")
+    }
+
+    /// The most memory that the container had since it started, as its limit counts it, in bytes.
+    pub fn memory_peak(&self) -> Result<u64> {
+        let ours = Path::new(place::CGROUPS).join("memory").join(place::NAME);
+        let file = ours.join(self.cgroup()?).join("memory.max_usage_in_bytes");
+        let peak = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        peak.trim().parse().context("a number of bytes")
     }
 
     /// Sends the process a signal.
@@ -110,7 +123,16 @@ impl<'a> AgentPod<'a> {
 
     /// What it serves at `/metrics`.
     pub fn metrics(&self) -> Result<Metrics> {
-        self.kubectl.api().text(&format!("{PODS}/{}:9464/proxy/metrics", self.name())).map(Metrics)
+        self.metrics_at(9464)
+    }
+
+    /// What it serves there, if it is an operator's pod.
+    pub fn operator_metrics(&self) -> Result<Metrics> {
+        self.metrics_at(9465)
+    }
+
+    fn metrics_at(&self, port: u16) -> Result<Metrics> {
+        self.kubectl.api().text(&format!("{PODS}/{}:{port}/proxy/metrics", self.name())).map(Metrics)
     }
 
     /// Waits until its metrics are as they should be.
@@ -186,6 +208,16 @@ fn said(file: &str) -> Result<String> {
 pub struct Metrics(String);
 
 impl Metrics {
+    /// Of a page's text.
+    pub fn new(page: String) -> Self {
+        Self(page)
+    }
+
+    /// The page as it is.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The samples of a metric: their labels as they are printed, and the value.
     pub fn samples<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.lines().filter_map(move |line| {

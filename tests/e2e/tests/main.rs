@@ -12,6 +12,7 @@ mod lines;
 mod namespaces;
 mod open_sockets;
 mod operator;
+mod operator_rights;
 mod outage;
 mod peers;
 mod plugin;
@@ -68,6 +69,7 @@ const ALONE: &[Tests] = &[
     outage::TESTS,
     restart::TESTS,
     operator::TESTS,
+    operator_rights::TESTS,
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,
