@@ -13,7 +13,6 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use kube_tcpstates_client::{Case, Trouble, jitter, reason_of};
 use kube_tcpstates_crds::node::TcpStateNodeStatus;
-use kube_tcpstates_crds::status::Counts;
 use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
@@ -149,11 +148,6 @@ fn whole(status: &TcpStateNodeStatus) -> Value {
     for (list, empty) in [("traces", json!([])), ("preflight", json!([])), ("observed", json!({}))] {
         if told.get(list).is_none() {
             told[list] = empty;
-        }
-    }
-    for trace in told["traces"].as_array_mut().into_iter().flatten() {
-        if trace.get("counts").is_none() {
-            trace["counts"] = json!(Counts::default());
         }
     }
     told
