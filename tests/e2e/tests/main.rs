@@ -6,6 +6,7 @@ mod attachment;
 mod changes;
 mod cluster;
 mod connections;
+mod hostile;
 mod kinds;
 mod limits;
 mod lines;
@@ -73,6 +74,7 @@ const ALONE: &[Tests] = &[
     reading::TESTS,
     lines::TESTS,
     slots::TESTS,
+    hostile::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
     size::TESTS,
 ];
