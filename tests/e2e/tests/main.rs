@@ -10,6 +10,7 @@ mod hostile;
 mod kinds;
 mod limits;
 mod lines;
+mod lines_many;
 mod namespaces;
 mod open_sockets;
 mod operator;
@@ -73,6 +74,7 @@ const ALONE: &[Tests] = &[
     operator_rights::TESTS,
     reading::TESTS,
     lines::TESTS,
+    lines_many::TESTS,
     slots::TESTS,
     hostile::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.

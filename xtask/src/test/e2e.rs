@@ -17,6 +17,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     UNSHARE,
     (&["/usr/bin/nsenter"], "util-linux"),
     (&["/usr/bin/openssl"], "openssl"),
+    (&["/usr/bin/gzip", "/bin/gzip"], "gzip"),
     (&["/usr/bin/cc", "/usr/local/bin/cc"], "gcc"),
     XZ,
 ];
