@@ -11,6 +11,7 @@ mod kinds;
 mod limits;
 mod lines;
 mod lines_many;
+mod lines_readers;
 mod namespaces;
 mod open_sockets;
 mod operator;
@@ -74,6 +75,7 @@ const ALONE: &[Tests] = &[
     operator_rights::TESTS,
     reading::TESTS,
     lines::TESTS,
+    lines_readers::TESTS,
     lines_many::TESTS,
     slots::TESTS,
     hostile::TESTS,
