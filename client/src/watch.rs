@@ -116,15 +116,15 @@ where
                     self.watch(api, version, &mut patience, messages).await?;
                 }
                 Err(error) => {
-                    let trouble = match &error {
-                        ListError::Request(error) => Trouble::of_request(error),
-                        _ => Trouble::Failing,
+                    let (trouble, reason) = match &error {
+                        ListError::Request(error) => (Trouble::of_request(error), reason_of(error)),
+                        other => (Trouble::Failing, reason_of(other)),
                     };
                     if trouble == Trouble::NotInstalled && versions.try_next() {
                         continue;
                     }
                     versions.absent = 0;
-                    self.stumble(messages, trouble, reason_of(&error), &mut patience).await?;
+                    self.stumble(messages, trouble, reason, &mut patience).await?;
                 }
             }
         }

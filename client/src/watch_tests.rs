@@ -297,6 +297,23 @@ async fn a_list_that_hangs_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn why_a_list_or_a_watch_is_refused_is_told_in_the_servers_words_alone() {
+    for refuses_watch in [false, true] {
+        let server = Server::new(move |asked| match asked.watch {
+            watch if watch == refuses_watch => Reply::Status(403),
+            _ => Reply::List(vec![]),
+        });
+        let (_task, mut messages) = follow_node(&server);
+        let broken = loop {
+            if let Message::Broken(broken) = messages.recv().await.unwrap() {
+                break broken;
+            }
+        };
+        assert_eq!((broken.trouble, &*broken.reason), (Trouble::Forbidden, "status 403"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn ever_fewer_requests_leave_during_an_outage_and_once_one_is_answered_all_are_back() {
     let outage = Duration::from_secs(10)..Duration::from_secs(310);
     let failures: [fn() -> Reply; 5] = [

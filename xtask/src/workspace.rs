@@ -22,6 +22,8 @@ pub(crate) const PAGES_TESTS_PACKAGE: &str = "kube-tcpstates-pages-tests";
 pub(crate) const DEPLOY_TESTS_PACKAGE: &str = "kube-tcpstates-deploy-tests";
 /// What runs in the pods of the e2e tests.
 pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
+/// Hundreds of agents without a kernel, for one of those tests.
+pub(crate) const E2E_FLEET: (&str, &str) = ("kube-tcpstates-e2e-fleet", "e2e-fleet");
 /// The program that is shipped.
 pub(crate) const AGENT_PACKAGE: &str = "kube-tcpstates";
 /// The program that writes the status of traces, in the same image.

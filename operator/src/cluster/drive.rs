@@ -218,7 +218,8 @@ impl Driver {
                 Err(_) => account.failed(jitter(), now.clock),
             }
         }
-        self.note(0, &format!("status of trace {}", trace.key), outcome.as_ref().err(), now);
+        let what = format!("the status of trace {}, trying again", trace.key);
+        self.note(0, &what, outcome.as_ref().err(), now);
         if outcome.is_ok() {
             self.announce(&trace, &before, &status, now);
             self.fleet.written(&trace.key, &trace.uid, status);
@@ -237,7 +238,7 @@ impl Driver {
             Some(Failure::Failed(trouble, reason)) => {
                 let now = now.clock.into_std();
                 if self.cases[case].get_or_insert_with(|| Case::new(now)).is_news(*trouble, now) {
-                    tracing::warn!("cannot write {what}, trying again: {reason}");
+                    tracing::warn!("cannot write {what}: {reason}");
                 }
             }
         }
@@ -266,7 +267,7 @@ impl Driver {
                 self.announcer.forget(event["metadata"]["name"].as_str().unwrap_or_default());
             }
         }
-        self.note(1, "an Event", outcome.err().as_ref(), Now::read());
+        self.note(1, "an Event, and leave it out", outcome.err().as_ref(), Now::read());
     }
 
     fn wake(&self, now: Instant) -> Instant {

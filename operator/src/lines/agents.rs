@@ -60,7 +60,7 @@ pub(crate) async fn follow(client: Client, agents: watch::Sender<Agents>) {
     let (sender, mut messages) = mpsc::unbounded_channel();
     let listen = async {
         let mut known = BTreeMap::new();
-        let mut teller = Teller::new("the operator");
+        let mut teller = Teller::new("operator");
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Broken(broken) => {

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
+use kube_tcpstates_client::reason_of;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
@@ -74,7 +75,7 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         let mut again = AGAIN;
         loop {
-            let trouble = self.look().await.err().map(|error| format!("{error:#}"));
+            let trouble = self.look().await.err().map(|error| told(&error));
             match (&trouble, &self.said) {
                 (Some(trouble), said) if said.as_ref() != Some(trouble) => tracing::warn!("lines: {trouble}"),
                 (None, Some(_)) => tracing::info!("lines: in order again"),
@@ -161,6 +162,19 @@ impl Keeper {
         }
         bail!("the caBundle of the APIService {name} changes too often")
     }
+}
+
+/// What was tried, and why it did not work. What the server says stands for itself.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = Vec::new();
+    for cause in error.chain() {
+        if cause.is::<kube::Error>() {
+            told.push(reason_of(cause));
+            break;
+        }
+        told.push(cause.to_string());
+    }
+    told.join(": ")
 }
 
 /// Base64, as the API has bytes. What is not that holds no certificate.

@@ -24,6 +24,10 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
 /// Before a log is opened again, the first time; and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Kubelets before 1.28 go on to follow a file that was rotated away, and nothing comes any more. So a log that is silent
+/// for so long is opened again, and where that brings nothing new ever more rarely, up to the time between two heartbeats.
+const SILENT_AFTER: (Duration, Duration) = (Duration::from_secs(4), Duration::from_mins(1));
+const LESS_OFTEN: u32 = 4;
 /// A container that has just ended is not known to run again yet, so only what fails so often is told.
 const TOLD_AFTER: u32 = 4;
 /// More than a line has.
@@ -55,7 +59,18 @@ pub(crate) struct Reading {
     account: Account,
     /// Where to go on, by the clock of the container's runtime.
     last: Timestamp,
+    /// How long to wait for a line that is to come.
+    silence: Duration,
     has_told: bool,
+}
+
+/// Why a log was read no further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// There was no more.
+    Closed,
+    /// There may be more elsewhere.
+    Silent,
 }
 
 /// Which start of the container, and for how long.
@@ -70,7 +85,8 @@ impl Reading {
     pub(crate) fn new(wanted: Wanted, pod: AgentPod, inlet: Inlet) -> Self {
         let pods = Api::default_namespaced(wanted.client.clone());
         let last = wanted.from;
-        Self { wanted, pods, pod, inlet, account: Account::default(), last, has_told: false }
+        let silence = SILENT_AFTER.0;
+        Self { wanted, pods, pod, inlet, account: Account::default(), last, silence, has_told: false }
     }
 
     /// Reads until there is no more, or the pod is gone.
@@ -85,14 +101,15 @@ impl Reading {
         }
         let mut failures = 0;
         loop {
-            match self.pass(Pass::Current).await {
-                Ok(()) => failures = 0,
+            let passed = self.pass(Pass::Current).await;
+            match &passed {
+                Ok(_) => failures = 0,
                 Err(why) => {
                     failures += 1;
                     let is_told = if self.wanted.follow { failures == TOLD_AFTER } else { true };
                     if is_told {
                         self.answer(Err(why.clone()));
-                        self.tell(now(), Missing::Unreadable { text: why }).await;
+                        self.tell(now(), Missing::Unreadable { text: why.clone() }).await;
                     }
                     if self.wanted.follow {
                         self.inlet.catch_up();
@@ -106,7 +123,7 @@ impl Reading {
             if self.is_gone_within(pause.min(AGAIN_AFTER.1)).await {
                 break;
             }
-            if self.account.close().is_some() {
+            if passed != Ok(Ended::Silent) && self.account.close().is_some() {
                 // The container may have ended before all of its log was read.
                 let _ = self.pass(Pass::Previous).await;
             }
@@ -170,28 +187,30 @@ impl Reading {
     }
 
     /// Reads one start's log to its end. What it has shown before is dropped.
-    async fn pass(&mut self, pass: Pass) -> Result<(), String> {
+    async fn pass(&mut self, pass: Pass) -> Result<Ended, String> {
         let mut stream = pin!(self.open(pass).await?);
         self.answer(Ok(()));
         let mut line = Vec::new();
         let mut has_caught_up = false;
         loop {
-            let read = next_line(&mut stream, &mut line);
-            let read = if has_caught_up {
-                read.await
+            let mut read = pin!(next_line(&mut stream, &mut line));
+            let soon = if has_caught_up || pass == Pass::Previous {
+                None
             } else {
-                let mut read = pin!(read);
-                match tokio::time::timeout(CAUGHT_UP_AFTER, read.as_mut()).await {
-                    Ok(read) => read,
-                    Err(_) if pass == Pass::Previous => read.await,
-                    Err(_) => {
-                        has_caught_up = true;
-                        if self.wanted.follow {
-                            self.inlet.catch_up();
-                        }
-                        read.await
-                    }
-                }
+                tokio::time::timeout(CAUGHT_UP_AFTER, read.as_mut()).await.ok()
+            };
+            let read = if let Some(read) = soon {
+                read
+            } else if self.wanted.follow && pass == Pass::Current {
+                has_caught_up = true;
+                self.inlet.catch_up();
+                let Ok(read) = tokio::time::timeout(self.silence, read).await else {
+                    self.silence = SILENT_AFTER.1.min(self.silence * LESS_OFTEN);
+                    return Ok(Ended::Silent);
+                };
+                read
+            } else {
+                read.await
             };
             let Some((stamp, text)) = read.map_err(|error| error.to_string())? else { break };
             self.take(stamp, text).await;
@@ -199,13 +218,14 @@ impl Reading {
         if self.wanted.follow && pass == Pass::Current {
             self.inlet.catch_up();
         }
-        Ok(())
+        Ok(Ended::Closed)
     }
 
     /// A line of the log: what of it the reader gets.
     async fn take(&mut self, stamp: Option<Timestamp>, line: &str) {
-        if let Some(stamp) = stamp {
-            self.last = self.last.max(stamp);
+        if let Some(stamp) = stamp.filter(|stamp| *stamp > self.last) {
+            self.last = stamp;
+            self.silence = SILENT_AFTER.0;
         }
         let Some(head) = Head::of(line) else { return };
         let Ok(time) = head.time.parse::<Timestamp>() else { return };

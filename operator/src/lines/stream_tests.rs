@@ -272,6 +272,37 @@ async fn who_follows_gets_what_comes_once_over_rotations_and_new_agents() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_that_falls_silent_is_opened_again_and_ever_more_rarely_where_nothing_is_new() {
+    let stage = Stage::new([1]);
+    let mine = |seq, second| line("a", seq, second, "shop/mine");
+    let mut senders = Vec::new();
+    let mut open = |lines: String| {
+        let (sender, receiver) = mpsc::channel(4);
+        sender.try_send(Bytes::from(lines)).unwrap();
+        senders.push(sender);
+        stage.fake.log("agent-1", Log::Open(receiver));
+    };
+    // The kubelet goes on with the file that was rotated away.
+    open(mine(1, 1) + &mine(2, 2));
+    open(mine(2, 2) + &mine(3, 3));
+    // From then on there is nothing new.
+    (0..20).for_each(|_| open(mine(3, 3)));
+    let start = Instant::now();
+    let mut lines = stage.open("follow=true").await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        let piece = tokio::time::timeout(Duration::from_mins(1), piece(&mut lines)).await;
+        got.extend(piece.expect("what is in the new file"));
+    }
+    assert_eq!(got, ["a 1", "a 2", "a 3"]);
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
+    let asked = || stage.fake.server().queries.iter().filter(|query| query.starts_with("agent-1:")).count();
+    assert_eq!(asked(), 2);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!((8..=13).contains(&asked()), "{} requests in ten minutes", asked());
+}
+
 #[tokio::test]
 async fn a_container_that_was_started_again_is_read_from_its_start_before() {
     let stage = Stage::new([]);
@@ -293,8 +324,11 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
         (Some("another"), false, "end: deleted"),
     ] {
         let stage = Stage::new([1]);
-        let (_sender, receiver) = mpsc::channel(1);
-        stage.fake.log("agent-1", Log::Open(receiver));
+        let silent = [mpsc::channel(1), mpsc::channel(1)];
+        let _senders = silent.map(|(sender, receiver)| {
+            stage.fake.log("agent-1", Log::Open(receiver));
+            sender
+        });
         let mut lines = stage.open("follow=true").await.unwrap();
         stage.fake.server().is_forbidden = is_forbidden;
         stage.fake.server().trace_uid = uid.map(str::to_owned);

@@ -165,7 +165,9 @@ fn log_files(nodes: &[Node]) -> Vec<PathBuf> {
         for pod in fs::read_dir(pods).into_iter().flatten().flatten() {
             if pod.file_name().to_string_lossy().starts_with(POD_LOGS) {
                 let logs = fs::read_dir(pod.path().join(CONTAINER)).into_iter().flatten().flatten();
-                files.extend(logs.map(|log| log.path()));
+                // Those that were rotated away have the time behind their names.
+                let logs = logs.map(|log| log.path());
+                files.extend(logs.filter(|log| log.extension().is_some_and(|end| end == "log")));
             }
         }
     }

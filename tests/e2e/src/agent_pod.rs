@@ -1,6 +1,6 @@
 //! One agent from close by: its pod, its process, the files that its log is in, its metrics.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::agent::{NAMESPACE, PODS, SELECTOR};
 use crate::cluster::node::{Identity, Node};
-use crate::cluster::{Cluster, is_true};
+use crate::cluster::{Cluster, is_true, place};
 use crate::kubectl::Kubectl;
 use crate::line::Line;
 use crate::{process, wait};
@@ -80,6 +80,14 @@ impl<'a> AgentPod<'a> {
         process::of(&self.object)
     }
 
+    /// The most memory that the container had since it started, as its limit counts it, in bytes.
+    pub fn memory_peak(&self) -> Result<u64> {
+        let ours = Path::new(place::CGROUPS).join("memory").join(place::NAME);
+        let file = ours.join(process::cgroup(&self.object)?).join("memory.max_usage_in_bytes");
+        let peak = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        peak.trim().parse().context("a number of bytes")
+    }
+
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let process = i32::try_from(self.process()?).ok().and_then(Pid::from_raw).context("a process id")?;
@@ -100,7 +108,16 @@ impl<'a> AgentPod<'a> {
 
     /// What it serves at `/metrics`.
     pub fn metrics(&self) -> Result<Metrics> {
-        self.kubectl.api().text(&format!("{PODS}/{}:9464/proxy/metrics", self.name())).map(Metrics)
+        self.metrics_at(9464)
+    }
+
+    /// What it serves there, if it is an operator's pod.
+    pub fn operator_metrics(&self) -> Result<Metrics> {
+        self.metrics_at(9465)
+    }
+
+    fn metrics_at(&self, port: u16) -> Result<Metrics> {
+        self.kubectl.api().text(&format!("{PODS}/{}:{port}/proxy/metrics", self.name())).map(Metrics)
     }
 
     /// Waits until its metrics are as they should be.
@@ -176,6 +193,16 @@ fn said(file: &str) -> Result<String> {
 pub struct Metrics(String);
 
 impl Metrics {
+    /// Of a page's text.
+    pub fn new(page: String) -> Self {
+        Self(page)
+    }
+
+    /// The page as it is.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The samples of a metric: their labels as they are printed, and the value.
     pub fn samples<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.lines().filter_map(move |line| {

@@ -68,6 +68,13 @@ impl Api {
         Ok(())
     }
 
+    /// Changes an object by a merge patch.
+    pub fn merge(&self, path: &str, change: &Value) -> Result<()> {
+        let (code, body) = self.request("PATCH", path, &change.to_string())?;
+        ensure!(code == 200, "PATCH {path}: {code}: {}", body.trim_end());
+        Ok(())
+    }
+
     /// Deletes an object, without waiting until it is gone. One that is not there is deleted already.
     pub fn delete(&self, object: &Value) -> Result<()> {
         let name = object["metadata"]["name"].as_str().context("an object has a name")?;
@@ -86,7 +93,8 @@ impl Api {
         let mut stream = UnixStream::connect(&self.socket).context("connect to kubectl proxy")?;
         stream.set_read_timeout(Some(PATIENCE)).context("set kubectl proxy's deadline")?;
         // The proxy answers those alone who call it by this name.
-        let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json");
+        let kind = if method == "PATCH" { "merge-patch+json" } else { "json" };
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/{kind}");
         write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
             .context("write to kubectl proxy")?;
         let mut answer = String::new();

@@ -13,7 +13,8 @@ use crate::wait;
 /// In the API.
 pub const PODS: &str =
     "/api/v1/namespaces/kube-tcpstates/pods?labelSelector=app.kubernetes.io/component=operator";
-const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-tcpstates/deployments/kube-tcpstates-operator";
+pub(crate) const DEPLOYMENT: &str =
+    "/apis/apps/v1/namespaces/kube-tcpstates/deployments/kube-tcpstates-operator";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-tcpstates/leases/kube-tcpstates-operator";
 
 /// The operators of a cluster.

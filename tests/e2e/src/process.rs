@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,9 +10,9 @@ use serde_json::Value;
 
 use crate::cluster::place;
 
-/// Of the only container of a pod as the API server has it.
-pub fn of(pod: &Value) -> Result<u32> {
-    let text = |value: &'_ Value| value.as_str().map(str::to_owned);
+/// The cgroup of the only container of a pod as the API server has it, below that of the cluster, in any hierarchy.
+pub fn cgroup(pod: &Value) -> Result<PathBuf> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
     let id = text(&pod["status"]["containerStatuses"][0]["containerID"]).context("the container has run")?;
     let id = id.strip_prefix("containerd://").context("containerd runs it")?;
     let uid = text(&pod["metadata"]["uid"]).context("a pod has a uid")?;
@@ -21,8 +22,12 @@ pub fn of(pod: &Value) -> Result<u32> {
         Some(class) => class.to_lowercase(),
         None => bail!("the pod has no class of service"),
     };
-    let pods = place::cgroup().join(node).join("kubepods").join(class);
-    let file = pods.join(format!("pod{uid}")).join(id).join("cgroup.procs");
+    Ok(Path::new(&node).join("kubepods").join(class).join(format!("pod{uid}")).join(id))
+}
+
+/// The first process of that container.
+pub fn of(pod: &Value) -> Result<u32> {
+    let file = place::cgroup().join(cgroup(pod)?).join("cgroup.procs");
     let ids = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     ids.lines().next().context("the container's cgroup is empty")?.parse().context("a process id")
 }

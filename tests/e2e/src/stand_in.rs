@@ -6,24 +6,21 @@ use serde_json::{Value, json};
 
 use crate::agent::{DAEMON_SET, NAMESPACE};
 use crate::agent_pod::AgentPod;
+use crate::cluster::Cluster;
 use crate::cluster::node::Identity;
-use crate::cluster::{Cluster, place};
+use crate::kubectl::Kubectl;
 
 /// What the installer names everything of the agent.
 pub const INSTALLED: &str = "kube-tcpstates-agent";
 
-/// The rules of the agents' rights, as the installer has them: a test may be taking one away.
-pub fn installed_rules(cluster: &Cluster) -> Result<Value> {
-    let installer = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("tcptrace.yaml");
-    let file = format!("--filename={}", installer.display());
-    let text =
-        cluster.kubectl().run(&["create", "--dry-run=client", "--output=json", "--validate=false", &file])?;
-    let objects: Vec<Value> =
-        serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?;
-    let is_role =
-        |object: &&Value| object["kind"] == "ClusterRole" && object["metadata"]["name"] == INSTALLED;
-    let role = objects.iter().find(is_role).context("the installer has a ClusterRole for the agents")?;
-    Ok(role["rules"].clone())
+/// A pod is refused until its service account has a token.
+pub(crate) fn await_tokens(kubectl: &Kubectl) -> Result<()> {
+    crate::wait::until("the service accounts have tokens", crate::agent::PATIENCE, || {
+        let accounts = kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"))?;
+        let accounts = accounts["items"].as_array().cloned().unwrap_or_default();
+        let without = accounts.iter().filter(|account| account["secrets"].is_null()).count();
+        Ok(if without == 0 { Ok(()) } else { Err(format!("{without} have none")) })
+    })
 }
 
 /// An agent for a node of its own name. Dropping it deletes what was made for it.
@@ -89,13 +86,7 @@ impl<'a> StandIn<'a> {
             objects.try_for_each(|object| kubectl.api().create(object))
         };
         make(false)?;
-        // A pod is refused until its service account has a token.
-        crate::wait::until("the service accounts have tokens", crate::agent::PATIENCE, || {
-            let accounts = kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"))?;
-            let accounts = accounts["items"].as_array().cloned().unwrap_or_default();
-            let without = accounts.iter().filter(|account| account["secrets"].is_null()).count();
-            Ok(if without == 0 { Ok(()) } else { Err(format!("{without} have none")) })
-        })?;
+        await_tokens(kubectl)?;
         make(true)
     }
 

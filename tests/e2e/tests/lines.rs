@@ -1,8 +1,8 @@
 //! A tenant reads the lines of its own traces, with kubectl alone, and nobody else's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::pki::{FRONT_PROXY, Use};
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B, is_true};
+use kube_tcpstates_e2e_tests::front_proxy;
 use kube_tcpstates_e2e_tests::kubectl::Kubectl;
 use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const CONNECTIONS: u64 = 40;
 
 /// The agents are there, and kube-apiserver reaches the operators.
-fn install(cluster: &Cluster) -> Result<Agents<'_>> {
+pub(crate) fn install(cluster: &Cluster) -> Result<Agents<'_>> {
     let agents = Agents::install(cluster)?;
     wait::until("the lines API is available", PATIENCE, || {
         let service = cluster.kubectl().get(API_SERVICE)?;
@@ -43,7 +44,7 @@ fn install(cluster: &Cluster) -> Result<Agents<'_>> {
 }
 
 /// kubectl of somebody with `edit` in one namespace and no other right.
-fn tenant(cluster: &Cluster, scene: &Scene<'_>) -> Result<Kubectl> {
+pub(crate) fn tenant(cluster: &Cluster, scene: &Scene<'_>) -> Result<Kubectl> {
     let name = format!("tenant-of-{}", scene.namespace());
     let kubeconfig = cluster.pki().user(&name, &format!("/CN={name}"))?;
     let binding = format!("--user={name}");
@@ -59,7 +60,7 @@ fn tenant(cluster: &Cluster, scene: &Scene<'_>) -> Result<Kubectl> {
     Ok(Kubectl::new(&cluster.nodes()[0].command("kubectl"), &kubeconfig))
 }
 
-fn trace(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<()> {
+pub(crate) fn trace(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<()> {
     let trace = json!({
         "apiVersion": "tcpstates.dev/v1alpha1", "kind": "TcpStateTrace",
         "metadata": {"name": name, "namespace": namespace},
@@ -68,7 +69,7 @@ fn trace(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<()> {
     kubectl.apply(&trace.to_string()).map(drop)
 }
 
-fn path(namespace: &str, trace: &str, behind: &str) -> String {
+pub(crate) fn path(namespace: &str, trace: &str, behind: &str) -> String {
     format!("{API}/namespaces/{namespace}/tcpstatetraces/{trace}/{behind}")
 }
 
@@ -320,37 +321,14 @@ fn api_server_alone(cluster: &Cluster) -> Result<()> {
     let pki = cluster.pki();
     pki.user("stranger", "/CN=front-proxy-client")?;
     pki.issue_by(FRONT_PROXY, "another-proxy", "/CN=another-proxy", Use::Client)?;
-    let ask = |who: Option<&str>| -> Result<String> {
-        let mut openssl = cluster.nodes()[0].command("openssl");
-        openssl.args(["s_client", "-quiet", "-connect", &format!("{address}:9443")]);
-        if let Some(who) = who {
-            openssl.arg("-cert").arg(pki.file(&format!("{who}.crt")));
-            openssl.arg("-key").arg(pki.file(&format!("{who}.key")));
-        }
-        let mut openssl = openssl
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start openssl")?;
-        let path = path("default", "any", "lines");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: lines\r\nX-Remote-User: admin\r\nX-Remote-Group: system:masters\r\n\
-             Connection: close\r\n\r\n"
-        );
-        let mut input = openssl.stdin.take().context("openssl's stdin")?;
-        // A connection that is refused may be gone by then.
-        let _ = input.write_all(request.as_bytes());
-        let output = openssl.wait_with_output().context("wait for openssl")?;
-        drop(input);
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let path = path("default", "any", "lines");
+    let ask = |who| front_proxy::ask(cluster, address, &path, who);
     let head = |answer: &str| answer.lines().next().unwrap_or_default().to_owned();
     assert_eq!(head(&ask(None)?), "HTTP/1.1 401 Unauthorized");
     assert_eq!(head(&ask(Some("another-proxy"))?), "HTTP/1.1 403 Forbidden");
     // Of another authority, by the right name: the connection is refused.
     assert_eq!(ask(Some("stranger"))?, "");
     // Who has the certificate is believed: there is no such trace.
-    assert_eq!(head(&ask(Some("front-proxy"))?), "HTTP/1.1 404 Not Found");
+    assert_eq!(head(&ask(Some(front_proxy::API_SERVER))?), "HTTP/1.1 404 Not Found");
     Ok(())
 }

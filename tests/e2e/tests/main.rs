@@ -7,14 +7,18 @@ mod changes;
 mod cluster;
 mod connections;
 mod helm;
+mod hostile;
 mod incidents;
 mod kinds;
 mod limits;
 mod lines;
+mod lines_many;
+mod lines_readers;
 mod monitoring;
 mod namespaces;
 mod open_sockets;
 mod operator;
+mod operator_rights;
 mod outage;
 mod peers;
 mod plugin;
@@ -72,9 +76,13 @@ const ALONE: &[Tests] = &[
     outage::TESTS,
     restart::TESTS,
     operator::TESTS,
+    operator_rights::TESTS,
     reading::TESTS,
     lines::TESTS,
+    lines_readers::TESTS,
+    lines_many::TESTS,
     slots::TESTS,
+    hostile::TESTS,
     monitoring::TESTS,
     // It takes away what the others have installed.
     helm::TESTS,

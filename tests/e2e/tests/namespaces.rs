@@ -9,8 +9,9 @@ use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::compare::judge;
 use kube_tcpstates_e2e_tests::kubectl::Kubectl;
 use kube_tcpstates_e2e_tests::report::path;
+use kube_tcpstates_e2e_tests::rights::installed_rules;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
-use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, installed_rules};
+use kube_tcpstates_e2e_tests::stand_in::INSTALLED;
 use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
@@ -85,7 +86,7 @@ struct Restore<'a> {
 
 impl<'a> Restore<'a> {
     fn new(cluster: &'a Cluster) -> Result<Self> {
-        Ok(Self { kubectl: cluster.kubectl(), rules: installed_rules(cluster)? })
+        Ok(Self { kubectl: cluster.kubectl(), rules: installed_rules(cluster, "ClusterRole", INSTALLED)? })
     }
 
     fn take_away_namespaces(&self) -> Result<()> {

@@ -1,6 +1,5 @@
 //! What the operators make of all reports: the status of a trace, whoever of them leads.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -20,7 +19,6 @@ pub(crate) const TESTS: crate::Tests = &[
     ("a_trace_whose_ttl_is_over_is_expired_and_stays", expired),
     ("another_operator_writes_when_the_one_that_did_is_killed_or_ends", followed),
     ("without_an_operator_tracing_goes_on_and_status_is_true_again_with_one", away),
-    ("the_operator_may_do_nothing_else", nothing_else),
 ];
 
 /// What takes seconds may take longer on a machine that builds something meanwhile; how long it took is printed.
@@ -168,65 +166,5 @@ fn away(cluster: &Cluster) -> Result<()> {
     operators.scale(2)?;
     let (_, took) = operators.await_reason(("alone", "clients"), "Accepted", "Valid", PATIENCE)?;
     eprintln!("{:.1} s after both were Ready the status is there", took.as_secs_f64());
-    Ok(())
-}
-
-const ACCOUNT: &str = "--as=system:serviceaccount:kube-tcpstates:kube-tcpstates-operator";
-
-fn nothing_else(cluster: &Cluster) -> Result<()> {
-    Operators::installed(cluster)?;
-    let kubectl = cluster.kubectl();
-    let rights = |namespace: &str| -> Result<BTreeSet<String>> {
-        let listed =
-            kubectl.run(&["auth", "can-i", "--list", "--no-headers", ACCOUNT, "--namespace", namespace])?;
-        let mut rights = BTreeSet::new();
-        for line in listed.lines().filter(|line| !line.starts_with(' ')) {
-            let resource = line.split_whitespace().next().context("a resource")?;
-            let verbs = line.rsplit_once('[').and_then(|(_, verbs)| verbs.strip_suffix(']'));
-            let verbs = verbs.context("verbs")?.split(' ');
-            rights.extend(verbs.map(|verb| format!("{verb} {resource}")));
-        }
-        // What everybody may: ask what one may.
-        rights.retain(|right| !right.ends_with(".authorization.k8s.io"));
-        Ok(rights)
-    };
-    let everywhere: BTreeSet<_> = [
-        "list nodes",
-        "watch nodes",
-        "list tcpstatetraces.tcpstates.dev",
-        "watch tcpstatetraces.tcpstates.dev",
-        "list clustertcpstatetraces.tcpstates.dev",
-        "watch clustertcpstatetraces.tcpstates.dev",
-        "list tcpstatenodes.tcpstates.dev",
-        "watch tcpstatenodes.tcpstates.dev",
-        "patch tcpstatetraces.tcpstates.dev/status",
-        "patch clustertcpstatetraces.tcpstates.dev/status",
-        "create events.events.k8s.io",
-        "patch events.events.k8s.io",
-        // Its own alone, by name.
-        "get apiservices.apiregistration.k8s.io",
-        "patch apiservices.apiregistration.k8s.io",
-    ]
-    .map(str::to_owned)
-    .into();
-    assert_eq!(rights("default")?, everywhere);
-    let mut at_home = everywhere;
-    at_home.extend(
-        [
-            "create leases.coordination.k8s.io",
-            "get leases.coordination.k8s.io",
-            "patch leases.coordination.k8s.io",
-            "get pods",
-            "list pods",
-            "watch pods",
-            "get pods/log",
-            "list pods/log",
-            "watch pods/log",
-        ]
-        .map(str::to_owned),
-    );
-    assert_eq!(rights(NAMESPACE)?, at_home);
-    let answer = kubectl.run(&["auth", "can-i", "get", "lease/another", ACCOUNT, "--namespace", NAMESPACE]);
-    assert!(answer.is_err(), "only the Lease of its own name: {answer:?}");
     Ok(())
 }

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use kube_tcpstates_e2e_tests::agent::Agents;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_B};
 use kube_tcpstates_e2e_tests::flood;
+use kube_tcpstates_e2e_tests::rights::installed_rules;
 use kube_tcpstates_e2e_tests::scene::Scene;
-use kube_tcpstates_e2e_tests::stand_in::{StandIn, installed_rules};
+use kube_tcpstates_e2e_tests::stand_in::{INSTALLED, StandIn};
 use kube_tcpstates_e2e_tests::wait;
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ fn size(cluster: &Cluster) -> Result<()> {
         Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are there")) })
     })?;
     agents.trace("size", "all", &json!({"podSelector": {"matchLabels": {"app": "size"}}}))?;
-    let rules = installed_rules(cluster)?;
+    let rules = installed_rules(cluster, "ClusterRole", INSTALLED)?;
     // Probes would be received as well.
     let stand_in = StandIn::new(cluster, OWN, NODE_B, &rules, |spec| {
         spec["containers"][0]["livenessProbe"].take();

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::image::archive::Image;
 use crate::image::{self, Profile};
 use crate::programs::{IP, NFT, Program, UNSHARE, XZ};
-use crate::workspace::{E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
+use crate::workspace::{E2E_FLEET, E2E_TESTS_PACKAGE, E2E_WORKLOAD, Workspace};
 use crate::{deploy, kubernetes, plugin, step};
 
 /// What the harness runs and what Kubernetes is made with, apart from its own programs and compiler.
@@ -17,6 +17,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     UNSHARE,
     (&["/usr/bin/nsenter"], "util-linux"),
     (&["/usr/bin/openssl"], "openssl"),
+    (&["/usr/bin/gzip", "/bin/gzip"], "gzip"),
     (&["/usr/bin/cc", "/usr/local/bin/cc"], "gcc"),
     XZ,
     NFT,
@@ -39,9 +40,28 @@ pub(super) fn prepare(workspace: &Workspace) -> Result<()> {
     image::agent(workspace, Profile::Release).map(drop)
 }
 
+/// And what stands for hundreds of agents.
+pub(super) fn prepare_fleet(workspace: &Workspace) -> Result<()> {
+    step::say("building agents by the hundred");
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--release", "--package", E2E_FLEET.0]);
+    step::run(step::quiet_unless_terminal(&mut cargo))
+}
+
 /// The run of `cargo test`: the test program is told where everything is.
-pub(super) fn tests(workspace: &Workspace, mut cargo: Command) -> Command {
-    cargo.args(["--package", E2E_TESTS_PACKAGE, "--test", "e2e"]);
+pub(super) fn tests(workspace: &Workspace, cargo: Command) -> Command {
+    program(workspace, cargo, "e2e")
+}
+
+/// The same of the test with hundreds of agents.
+pub(super) fn fleet(workspace: &Workspace, cargo: Command) -> Command {
+    let mut cargo = program(workspace, cargo, "fleet");
+    cargo.env("KUBE_TCPSTATES_FLEET", workspace.target.join("release").join(E2E_FLEET.1));
+    cargo
+}
+
+fn program(workspace: &Workspace, mut cargo: Command, name: &str) -> Command {
+    cargo.args(["--package", E2E_TESTS_PACKAGE, "--test", name]);
     cargo.env("KUBE_TCPSTATES_KUBERNETES", kubernetes::place(workspace));
     cargo.env("KUBE_TCPSTATES_PAUSE_IMAGE", pause_archive(workspace));
     cargo.env("KUBE_TCPSTATES_WORKLOAD_IMAGE", workload_archive(workspace));

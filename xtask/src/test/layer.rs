@@ -64,6 +64,20 @@ pub(crate) const LAYERS: &[Layer] = &[
         by_default: true,
     },
     Layer {
+        name: "fleet",
+        what: "what hundreds of agents cost an API server",
+        prepare: |workspace| {
+            is_root()?;
+            programs::are_there(e2e::PROGRAMS)?;
+            e2e::prepare(workspace)?;
+            e2e::prepare_fleet(workspace)
+        },
+        run: |workspace, name, counts| {
+            cargo_runs(vec![e2e::fleet(workspace, cargo_test(workspace))], &[], name, counts)
+        },
+        by_default: false,
+    },
+    Layer {
         name: "kernels",
         what: "the agent on other kernels, emulated",
         prepare: |_| Ok(()),

@@ -13,8 +13,9 @@ use crate::pipeline::{Account, TraceCounts};
 use crate::plan::TraceStanding;
 use crate::preflight::Finding;
 
-/// The status as JSON has at most so many bytes; the rest of 16 KiB is for the object around it.
-const MAX_BYTES: usize = 15 * 1024;
+/// The status as JSON has at most so many bytes, but for what is empty and said to be; the rest of 16 KiB is for the object
+/// around it.
+const MAX_BYTES: usize = 15 * 1024 - 64;
 /// The schema's limits.
 const MAX_TRACES: usize = 128;
 const MAX_CHECKS: usize = 32;
@@ -162,7 +163,9 @@ fn trace(
     let failed = failure.filter(|_| standing.state == TraceState::Tracing);
     let TraceStanding { uid, key, generation, state, reason, field, message, pods, peer_names } = standing;
     let nameless = nameless.filter(|_| *peer_names && *state == TraceState::Tracing);
-    let counts = account.and_then(|account| account.traces.get(uid));
+    // Of a trace without a line they are said to be none: see `whole`.
+    let counts = account.and_then(|account| account.traces.get(uid)).copied().unwrap_or_default();
+    let TraceCounts { events, lost, limited } = counts;
     NodeTrace {
         uid: cut(uid, SHORT),
         namespace: key.namespace.clone(),
@@ -173,11 +176,7 @@ fn trace(
         field: field.as_deref().and_then(|field| some(cut(field, SENTENCE))),
         message: failed.or(message.as_deref()).or(nameless).and_then(|message| some(cut(message, SENTENCE))),
         pods: Some(*pods),
-        counts: counts.map(|TraceCounts { events, lost, limited }| Counts {
-            events: *events,
-            lost: *lost,
-            limited: *limited,
-        }),
+        counts: Some(Counts { events, lost, limited }),
     }
 }
 

@@ -13,7 +13,6 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use kube_tcpstates_client::{Case, Trouble, jitter, reason_of};
 use kube_tcpstates_crds::node::TcpStateNodeStatus;
-use kube_tcpstates_crds::status::Counts;
 use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
@@ -32,6 +31,9 @@ use crate::pipeline::Account;
 /// next one, such as a trace that is gone, would stay for ever.
 const OBJECT_MANAGER: &str = "kube-tcpstates-agent-object";
 const STATUS_MANAGER: &str = "kube-tcpstates-agent";
+/// The server does not say which right is missing where a patch would make the object.
+const NEEDED: &str =
+    "; it takes the rights to create and patch tcpstatenodes and to patch tcpstatenodes/status";
 /// The pipeline's own troubles are looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -81,11 +83,13 @@ impl Report {
                     let now = Instant::now();
                     schedule.failed(now);
                     let case = case.get_or_insert_with(|| Case::new(now.into_std()));
-                    if case.is_news(Trouble::of_request(&error), now.into_std()) {
+                    let trouble = Trouble::of_request(&error);
+                    if case.is_news(trouble, now.into_std()) {
+                        let needed = if trouble == Trouble::Forbidden { NEEDED } else { "" };
+                        let reason = reason_of(&error);
                         tracing::warn!(
-                            "cannot write TcpStateNode {}, trying again: {}",
-                            writer.node,
-                            reason_of(&error)
+                            "cannot write TcpStateNode {}, trying again{needed}: {reason}",
+                            writer.node
                         );
                     }
                 }
@@ -144,11 +148,6 @@ fn whole(status: &TcpStateNodeStatus) -> Value {
     for (list, empty) in [("traces", json!([])), ("preflight", json!([])), ("observed", json!({}))] {
         if told.get(list).is_none() {
             told[list] = empty;
-        }
-    }
-    for trace in told["traces"].as_array_mut().into_iter().flatten() {
-        if trace.get("counts").is_none() {
-            trace["counts"] = json!(Counts::default());
         }
     }
     told

@@ -68,7 +68,7 @@ impl Cluster {
         start_containerd([&mut first, &mut second], &images()?)?;
         control_plane.await_api(&kubectl)?;
         control_plane.start_controllers(&first, &pki)?;
-        for node in [&mut first, &mut second] {
+        for node in [&first, &second] {
             node.start_kubelet(&pki)?;
         }
         let mut cluster = Self {

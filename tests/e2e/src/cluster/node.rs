@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,6 +19,9 @@ use crate::wait;
 const NODE_SCRIPT: &str = include_str!("node.sh");
 /// The image of every pod's first container, which holds the pod's namespaces.
 const PAUSE_IMAGE: &str = "docker.io/library/pause:3.2";
+
+/// `kubectl logs` shows the newest file alone: none of a test's lines may be in an older one.
+const WHOLE_LOGS: &str = "1Gi";
 
 /// What tells a node from the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct Node {
     state: PathBuf,
     namespaces: Daemon,
     containerd: Option<Daemon>,
-    kubelet: Option<Daemon>,
+    kubelet: Mutex<Option<Daemon>>,
 }
 
 impl Node {
@@ -70,7 +74,7 @@ impl Node {
             })?;
         }
         let kubernetes = kubernetes.to_path_buf();
-        Ok(Self { identity, kubernetes, state, namespaces, containerd: None, kubelet: None })
+        Ok(Self { identity, kubernetes, state, namespaces, containerd: None, kubelet: Mutex::default() })
     }
 
     /// Which node it is.
@@ -150,16 +154,30 @@ impl Node {
     }
 
     /// Starts the kubelet, which registers the node.
-    pub fn start_kubelet(&mut self, pki: &Pki) -> Result<()> {
+    pub fn start_kubelet(&self, pki: &Pki) -> Result<()> {
         let Identity { name, address, .. } = self.identity;
-        let serving = format!("{name}-serving");
+        let serving = serving(name);
         pki.issue(&serving, &format!("/CN={name}"), Use::Server(&format!("DNS:{name},IP:{address}")))?;
-        let kubeconfig = pki.user(name, &format!("/O=system:nodes/CN=system:node:{name}"))?;
+        pki.user(name, &format!("/O=system:nodes/CN=system:node:{name}"))?;
+        self.run_kubelet(pki, WHOLE_LOGS)
+    }
+
+    /// Starts the kubelet anew, as one that begins a new file for a container's log at this size. It looks every ten
+    /// seconds. `None`: as it was at first. Containers go on.
+    pub fn restart_kubelet(&self, pki: &Pki, log_max: Option<&str>) -> Result<()> {
+        if let Some(mut kubelet) = self.kubelet().take() {
+            kubelet.kill()?;
+        }
+        self.run_kubelet(pki, log_max.unwrap_or(WHOLE_LOGS))
+    }
+
+    fn run_kubelet(&self, pki: &Pki, log_max: &str) -> Result<()> {
+        let Identity { name, address, .. } = self.identity;
         let config = self.state.join("kubelet.json");
-        write(&config, &self.kubelet_config(pki, &serving))?;
+        write(&config, &self.kubelet_config(pki, log_max))?;
         let mut kubelet = self.command("kubelet");
         kubelet.arg(format!("--config={}", config.display()));
-        kubelet.arg(format!("--kubeconfig={}", kubeconfig.display()));
+        kubelet.arg(format!("--kubeconfig={}", pki.file(&format!("{name}.kubeconfig")).display()));
         kubelet.args([&format!("--hostname-override={name}"), &format!("--node-ip={address}")]);
         kubelet.args([
             "--container-runtime=remote",
@@ -167,17 +185,20 @@ impl Node {
             &format!("--pod-infra-container-image={PAUSE_IMAGE}"),
             "--volume-plugin-dir=/var/lib/kubelet/volume-plugins",
         ]);
-        self.kubelet = Some(self.start("kubelet", &kubelet)?);
+        *self.kubelet() = Some(self.start("kubelet", &kubelet)?);
         Ok(())
+    }
+
+    fn kubelet(&self) -> std::sync::MutexGuard<'_, Option<Daemon>> {
+        // A test that failed while it held the lock has left a kubelet or none.
+        self.kubelet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An error if one of the node's programs has ended.
     pub fn check(&mut self) -> Result<()> {
         self.namespaces.check()?;
-        for daemon in [&mut self.containerd, &mut self.kubelet].into_iter().flatten() {
-            daemon.check()?;
-        }
-        Ok(())
+        self.containerd.as_mut().map_or(Ok(()), Daemon::check)?;
+        self.kubelet().as_mut().map_or(Ok(()), Daemon::check)
     }
 
     fn pod_network(&self) -> String {
@@ -215,7 +236,8 @@ conf_dir = "{network}"
         )
     }
 
-    fn kubelet_config(&self, pki: &Pki, serving: &str) -> String {
+    fn kubelet_config(&self, pki: &Pki, log_max: &str) -> String {
+        let serving = serving(self.identity.name);
         json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -235,8 +257,9 @@ conf_dir = "{network}"
             // A full disk or little memory is the machine's affair: nothing is evicted or collected.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
-            // `kubectl logs` shows the newest file alone: none of a test's lines may be in an older one.
-            "containerLogMaxSize": "1Gi",
+            "containerLogMaxSize": log_max,
+            // A test that has logs rotated compares with all of them.
+            "containerLogMaxFiles": 100,
             "nodeStatusUpdateFrequency": "2s",
             "syncFrequency": "5s",
             "kubeAPIQPS": 100,
@@ -244,4 +267,9 @@ conf_dir = "{network}"
         })
         .to_string()
     }
+}
+
+/// Of the certificate that the kubelet of a node shows.
+fn serving(node: &str) -> String {
+    format!("{node}-serving")
 }

@@ -76,14 +76,11 @@ fn the_operator_may_do_what_is_specified_and_nothing_else() {
     ];
     let in_its_namespace = [
         "create coordination.k8s.io/leases",
-        "get /pods",
         "get /pods/log",
         "get coordination.k8s.io/leases kube-tcpstates-operator",
         "list /pods",
-        "list /pods/log",
         "patch coordination.k8s.io/leases kube-tcpstates-operator",
         "watch /pods",
-        "watch /pods/log",
     ];
     let objects = installer();
     assert_eq!(rights(&find(&objects, "ClusterRole", OPERATOR)), everywhere);
