@@ -4,6 +4,7 @@
 //! ./x ──► main ──► agent ──► bpf ──► toolchain ──► tool (bpf-linker)
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
+//!          │                  ├──► victorialogs ──► debian
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
@@ -18,8 +19,11 @@ mod bench;
 mod bpf;
 mod check;
 mod debian;
+#[cfg(test)]
+mod deploy;
 mod elf;
 mod image;
+mod kept;
 mod kernels;
 mod kubernetes;
 mod layers;
@@ -32,6 +36,7 @@ mod step;
 mod test;
 mod tool;
 mod toolchain;
+mod victorialogs;
 mod workspace;
 
 use std::process::ExitCode;

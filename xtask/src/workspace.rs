@@ -18,6 +18,8 @@ pub(crate) const KERNEL_TESTS_PACKAGE: &str = "kube-tcpstates-kernel-tests";
 pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
 /// The crate whose tests need a browser.
 pub(crate) const PAGES_TESTS_PACKAGE: &str = "kube-tcpstates-pages-tests";
+/// The crate whose tests need a log store.
+pub(crate) const STORES_TESTS_PACKAGE: &str = "kube-tcpstates-stores-tests";
 /// What runs in the pods of those tests.
 pub(crate) const E2E_WORKLOAD: (&str, &str) = ("kube-tcpstates-e2e-workload", "e2e-workload");
 /// The program that is shipped.
