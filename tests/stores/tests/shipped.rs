@@ -14,7 +14,7 @@ use kube_tcpstates_stores_tests::store::{Row, Store, assert_each_once, flattened
 use serde_json::{Value, json};
 
 /// Tells the store what Elasticsearch's index template says: which member is the time.
-const TIME_FIELD: &str = "_time_field=@timestamp&_msg_field=tcpstates.type";
+const TIME_FIELD: &str = "_time_field=@timestamp&_msg_field=tcpstates.schema";
 
 /// One run for all tests here.
 fn lines() -> &'static [Vec<u8>] {
@@ -43,7 +43,7 @@ fn assert_as_they_are(rows: &[Row]) {
         let row = row.unwrap_or_else(|| panic!("no row of {line}"));
         // Fields that the store makes the time and the message of.
         assert_eq!(time(wanted.remove("time").as_ref()), time(row.get("_time")), "of {line}");
-        assert_eq!(wanted.remove("tcpstates.type"), row.get("_msg").cloned(), "of {line}");
+        assert_eq!(wanted.remove("tcpstates.schema"), row.get("_msg").cloned(), "of {line}");
         for (name, value) in wanted {
             // rsyslog writes a slash as `\/` where it hands on what was refused; inside of a list it is seen.
             let have = row.get(&name).map(|have| have.replace("\\/", "/"));
@@ -89,6 +89,9 @@ fn rsyslog_brings_every_line_once_by_elasticsearchs_bulk_api() {
     assert!(gate.refused() > 0, "the gate refused nothing: {}", rsyslog.log());
     assert_each_once(&rows, 1..=lines.len() as u64);
     assert_as_they_are(&rows);
+    let refused = store.ask(&query("Who is refused, by whom?"));
+    let refused: Vec<_> = refused.iter().map(|row| row["refused"].clone()).collect();
+    assert_eq!(refused, [REFUSED.to_string()]);
     rsyslog.stop();
     // The document's number keeps what is sent again from being there twice; this store takes no notice of it.
     assert!(gate.passed().iter().any(|request| request.contains("_bulk")), "{:?}", gate.passed());
