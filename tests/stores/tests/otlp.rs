@@ -88,9 +88,9 @@ fn answers(store: &Store, incident: &Incident) {
     assert_eq!(
         pairs,
         [
-            [SILENT, "443", "1", "0", "0"],
-            [&peer, &closed_port, &REFUSED.to_string(), "0", "0"],
+            [&*peer, &closed_port, &REFUSED.to_string(), "0", "0"],
             [&peer, &port, &served, &sent, &received],
+            [SILENT, "443", "1", "0", "0"],
         ]
     );
 
