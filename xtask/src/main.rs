@@ -5,6 +5,7 @@
 //!          │                  └────► elf (is everything in the object?)
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
 //!          │                  ├──► deploy ──► debian (helm, kubectl, Prometheus)
+//!          │                  ├──► victorialogs ──► debian
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
@@ -24,6 +25,7 @@ mod debian;
 mod deploy;
 mod elf;
 mod image;
+mod kept;
 mod kernels;
 mod kubernetes;
 mod layers;
@@ -35,10 +37,13 @@ mod release;
 mod rules;
 mod sbom;
 mod schema;
+#[cfg(test)]
+mod shippers;
 mod step;
 mod test;
 mod tool;
 mod toolchain;
+mod victorialogs;
 mod workspace;
 
 use std::process::ExitCode;

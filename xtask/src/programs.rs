@@ -21,6 +21,13 @@ pub(crate) const STRIP: Program = (&["/usr/bin/strip"], "binutils");
 /// Debian's archives are compressed with it, and its newer kernels' modules.
 pub(crate) const XZ: Program = (&["/usr/bin/xz"], "xz-utils");
 
+/// A shipper of logs, with its module for Elasticsearch's bulk API.
+pub(crate) const RSYSLOG: Program = (&["/usr/sbin/rsyslogd"], "rsyslog");
+/// That module.
+pub(crate) const RSYSLOG_ELASTICSEARCH: Program = (
+    &["/usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so", "/usr/lib64/rsyslog/omelasticsearch.so"],
+    "rsyslog-elasticsearch",
+);
 /// The browser that pages are looked at in.
 pub(crate) const CHROMIUM: Program = (&["/usr/bin/chromium"], "chromium");
 

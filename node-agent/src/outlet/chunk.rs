@@ -1,6 +1,6 @@
 //! A buffer of whole lines that remembers where each ends, so that a write cut short can be counted by line.
 
-/// The longest line in bytes, its newline included. It is `PIPE_BUF` too: the kernel takes a write of that size to
+/// The longest line of most formats in bytes, its newline included. It is `PIPE_BUF` too: the kernel takes a write of that size to
 /// a pipe whole or not at all.
 pub const MAX_LINE: usize = 4096;
 
@@ -46,7 +46,7 @@ impl Mark {
     }
 }
 
-/// The format broke its contract: whole lines, as many as announced, none longer than [`MAX_LINE`].
+/// The format broke its contract: whole lines, as many as announced, none longer than the chunk takes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -55,6 +55,8 @@ pub(super) struct Chunk {
     bytes: Vec<u8>,
     marks: Vec<Mark>,
     capacity: usize,
+    /// The longest line it takes.
+    longest: usize,
     /// Bytes that the kernel has taken.
     written: usize,
     /// Lines of which the kernel has taken every byte.
@@ -63,11 +65,12 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// An empty chunk. Nothing it holds is allocated again until it is dropped.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, longest: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(capacity),
             marks: Vec::with_capacity(capacity / SHORTEST_LINE),
             capacity,
+            longest,
             written: 0,
             complete: 0,
         }
@@ -115,7 +118,7 @@ impl Chunk {
         }
         if lines == 1 {
             // The common case is not searched for newlines: keeping them out of a line is the format's work.
-            if added.len() > MAX_LINE {
+            if added.len() > self.longest {
                 return Err(Malformed);
             }
             self.marks.push(Mark::new(self.bytes.len(), kind));
@@ -126,7 +129,7 @@ impl Chunk {
         for line in added.split_inclusive(|&byte| byte == b'\n') {
             found += 1;
             end += line.len();
-            if found > lines || line.len() > MAX_LINE {
+            if found > lines || line.len() > self.longest {
                 return Err(Malformed);
             }
             self.marks.push(Mark::new(end, kind));
@@ -140,17 +143,15 @@ impl Chunk {
         self.bytes.truncate(end);
     }
 
-    /// What to write next: with a limit, the most whole lines within it (or the rest of a line already begun).
+    /// What to write next: with a limit, the most whole lines within it, or what is left of a line that is longer.
     pub(super) fn unwritten(&self, limit: Option<usize>) -> &[u8] {
         let Some(limit) = limit else {
             return &self.bytes[self.written..];
         };
-        let end = self.marks[self.complete..]
-            .iter()
-            .map(|mark| mark.end())
-            .take_while(|end| end - self.written <= limit)
-            .last();
-        &self.bytes[self.written..end.unwrap_or(self.bytes.len())]
+        let mut ends = self.marks[self.complete..].iter().map(|mark| mark.end());
+        let first = ends.next().unwrap_or(self.bytes.len());
+        let further = ends.take_while(|end| end - self.written <= limit).last();
+        &self.bytes[self.written..further.unwrap_or(first)]
     }
 
     /// The kernel took `bytes` more bytes; returns the lines this made complete.

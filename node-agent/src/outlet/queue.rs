@@ -29,8 +29,8 @@ pub const MIN_BOUND: usize = 4 * SMALL_CHUNK;
 
 const CHUNK: usize = 64 << 10;
 const SMALL_CHUNK: usize = 32 << 10;
-/// Bytes and lines that events leave to control lines.
-const RESERVE: usize = 2 * MAX_LINE;
+/// Room that events leave to control lines: for so many of the longest, and so many lines in all.
+const RESERVE: usize = 2;
 const RESERVE_LINES: usize = 64;
 /// Lines of one offer. With the reserve they fit an empty chunk of either size.
 const MAX_LINES: usize = 4;
@@ -85,6 +85,8 @@ pub(super) struct Shared {
     done: Condvar,
     chunk_size: usize,
     max_chunks: usize,
+    /// The longest line.
+    longest: usize,
     /// Chunks not free: current, queued, being written. Changed under the lock, read by the pipeline without.
     in_use: AtomicUsize,
     ended: AtomicBool,
@@ -203,7 +205,7 @@ impl Shared {
             self.in_use.fetch_add(1, Ordering::Relaxed);
             state.spare.pop()
         };
-        spare.unwrap_or_else(|| Chunk::new(self.chunk_size))
+        spare.unwrap_or_else(|| Chunk::new(self.chunk_size, self.longest))
     }
 
     fn totals(&self) -> Totals {
@@ -236,6 +238,19 @@ impl Queue {
         bound: usize,
         on_end: impl FnOnce(&End) + Send + 'static,
     ) -> Result<Self, StartError> {
+        Self::start_for(MAX_LINE, out, bound, on_end)
+    }
+
+    /// The same, for lines of up to `longest` bytes: half of a small chunk at most.
+    ///
+    /// # Errors
+    /// As [`Queue::start`].
+    pub fn start_for(
+        longest: usize,
+        out: OwnedFd,
+        bound: usize,
+        on_end: impl FnOnce(&End) + Send + 'static,
+    ) -> Result<Self, StartError> {
         if bound < MIN_BOUND {
             return Err(StartError::BoundTooSmall(bound));
         }
@@ -248,6 +263,7 @@ impl Queue {
             done: Condvar::new(),
             chunk_size,
             max_chunks: bound / chunk_size,
+            longest: longest.min(SMALL_CHUNK / 2),
             in_use: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             give_up: AtomicBool::new(false),
@@ -264,7 +280,7 @@ impl Queue {
     }
 
     /// Offers `lines` event lines (1 to 4), all or none of them. `write` appends exactly that many to the buffer,
-    /// each ending in a newline and at most [`MAX_LINE`] bytes long; it is given the sequence number of the first.
+    /// each ending in a newline and no longer than was said; it is given the sequence number of the first.
     pub fn line(&mut self, lines: u32, write: impl FnOnce(&mut Vec<u8>, u64)) -> Offer {
         let seq = self.sequence.peek();
         let offer = self.offer(lines, Kind::Event, |buffer| write(buffer, seq));
@@ -364,18 +380,19 @@ impl Queue {
 
     /// The current chunk, another if that is full, or nothing if there is no room.
     fn chunk_for(&mut self, lines: usize, kind: Kind) -> Option<&mut Chunk> {
-        if lines > MAX_LINES {
+        let longest = self.shared.longest;
+        if lines > MAX_LINES.min(self.shared.chunk_size / longest) {
             return None;
         }
         if self.current.is_none() {
             self.reopen();
         }
-        let fits = self.current.as_ref().is_some_and(|chunk| chunk.has_room(lines * MAX_LINE, lines));
+        let fits = self.current.as_ref().is_some_and(|chunk| chunk.has_room(lines * longest, lines));
         if fits {
             let chunk = self.current.as_mut()?;
             // Another chunk would hold the reserve; in the last one, events keep out of it.
             let allowed = kind == Kind::Control
-                || chunk.has_room(lines * MAX_LINE + RESERVE, lines + RESERVE_LINES)
+                || chunk.has_room((lines + RESERVE) * longest, lines + RESERVE_LINES)
                 || self.shared.free_chunks() > 0;
             return allowed.then_some(chunk);
         }

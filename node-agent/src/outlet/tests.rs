@@ -407,3 +407,25 @@ fn a_bound_without_room_to_work_in_is_refused() {
     let error = Queue::start(writer.into(), MIN_BOUND - 1, |_| ()).err().unwrap();
     assert!(error.to_string().contains("131071 bytes is too small"), "{error}");
 }
+
+#[test]
+fn a_queue_for_longer_lines_takes_them_and_writes_them_to_a_pipe_in_order() {
+    const LONGEST: usize = 16 << 10;
+    let (mut reader, writer) = pipe().unwrap();
+    let mut queue = Queue::start_for(LONGEST, writer.into(), 8 << 20, |_| ()).unwrap();
+    assert_eq!(queue.line(1, event(LONGEST + 1)), Offer::Malformed);
+    for length in [LONGEST, 100, MAX_LINE + 1, LONGEST - 1] {
+        assert_eq!(queue.line(1, event(length)), Offer::Accepted);
+    }
+    queue.flush();
+    let mut text = Vec::new();
+    let reading = thread::spawn(move || {
+        reader.read_to_end(&mut text).unwrap();
+        text
+    });
+    let finished = queue.finish(Duration::from_secs(5));
+    assert_eq!((finished.totals.event_lines_written, finished.totals.lost_queue), (4, 1));
+    let text = reading.join().unwrap();
+    let lengths: Vec<_> = text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::len).collect();
+    assert_eq!(lengths, [LONGEST, 100, MAX_LINE + 1, LONGEST - 1]);
+}

@@ -2,6 +2,7 @@
 
 use kube_tcpstates_events::Line;
 
+use super::MAX_LINE;
 use super::append::{decimal, hex16, milliseconds, state, zoned_address};
 use super::cache::Cache;
 use super::columns;
@@ -20,6 +21,7 @@ pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "csv",
     about: "Comma-separated values, as `-s`",
     columns: true,
+    longest: MAX_LINE,
     make: |options| Box::new(Csv::new(&options.text)),
 };
 

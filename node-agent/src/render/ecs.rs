@@ -6,6 +6,7 @@
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::{EndCause, Line, Outcome};
 
+use super::MAX_LINE;
 use super::append::{decimal, literal};
 use super::cache::Cache;
 use super::ended::{self, Ended};
@@ -29,6 +30,7 @@ pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "ecs",
     about: "One JSON document a line, Elastic Common Schema names",
     columns: false,
+    longest: MAX_LINE,
     make: |options| Box::new(Ecs::new(options.run)),
 };
 

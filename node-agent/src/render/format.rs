@@ -2,7 +2,7 @@
 
 use kube_tcpstates_events::Line;
 
-use super::{Event, TextOptions, csv, ecs, ended::Ended, json, table};
+use super::{Event, TextOptions, csv, ecs, ended::Ended, json, otlp, table};
 
 /// Makes lines, each with its newline.
 pub trait Format: Send + Sync {
@@ -28,6 +28,8 @@ pub struct FormatEntry {
     pub about: &'static str,
     /// Columns for people, with transitions alone; the others have documents for machines, of every kind of line.
     pub columns: bool,
+    /// No line is longer, bytes, its newline included.
+    pub longest: usize,
     /// Makes one.
     pub make: fn(&FormatOptions) -> Box<dyn Format>,
 }
@@ -42,7 +44,8 @@ pub struct FormatOptions {
 }
 
 /// One line for each.
-pub const FORMATS: &[FormatEntry] = &[json::FORMAT, ecs::FORMAT, csv::FORMAT, table::FORMAT];
+pub const FORMATS: &[FormatEntry] =
+    &[json::FORMAT, ecs::FORMAT, otlp::file::FORMAT, csv::FORMAT, table::FORMAT];
 
 /// The format of a name.
 pub fn format(name: &str) -> Option<&'static FormatEntry> {

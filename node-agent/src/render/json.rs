@@ -2,6 +2,7 @@
 
 use kube_tcpstates_events::Line;
 
+use super::MAX_LINE;
 use super::append::{address, decimal, literal};
 use super::cache::Cache;
 use super::ended::{self, Ended};
@@ -22,6 +23,7 @@ pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "json",
     about: "One JSON document a line, OpenTelemetry names",
     columns: false,
+    longest: MAX_LINE,
     make: |options| Box::new(Json::new(options.run)),
 };
 

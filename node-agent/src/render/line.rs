@@ -79,7 +79,7 @@ impl Formatter for Escaping {
     }
 }
 
-fn to_writer(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+pub(super) fn to_writer(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     // A Vec takes every write, and the lines' maps all have strings as keys.
     _ = value.serialize(&mut Serializer::with_formatter(&mut *out, Escaping));
     out.push(b'\n');

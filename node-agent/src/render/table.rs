@@ -3,6 +3,7 @@
 
 use kube_tcpstates_events::Line;
 
+use super::MAX_LINE;
 use super::append::{decimal, hex16, milliseconds, pad, state, zoned_address};
 use super::cache::Cache;
 use super::columns;
@@ -24,6 +25,7 @@ pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "table",
     about: "BCC's table",
     columns: true,
+    longest: MAX_LINE,
     make: |options| Box::new(Table::new(&options.text)),
 };
 

@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::e2e;
 use super::libtest::{self, Counts};
-use crate::programs::{self, CHROMIUM, IP, NFT, Program, TCPSTATES, UNSHARE};
+use crate::programs::{self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, TCPSTATES, UNSHARE};
 use crate::workspace::{
     self, AGENT_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE,
-    Workspace,
+    STORES_TESTS_PACKAGE, Workspace,
 };
-use crate::{agent, bpf, deploy, kernels};
+use crate::{agent, bpf, deploy, kernels, step, victorialogs};
 
 /// One layer of tests.
 pub(crate) struct Layer {
@@ -107,6 +107,18 @@ pub(crate) const LAYERS: &[Layer] = &[
         },
         by_default: false,
     },
+    Layer {
+        name: "stores",
+        what: "what a log store makes of the lines, by each way there",
+        prepare: |workspace| {
+            can_trace()?;
+            programs::are_there(&[RSYSLOG, RSYSLOG_ELASTICSEARCH])?;
+            victorialogs::program(workspace)?;
+            agent::build(workspace).map(drop)
+        },
+        run: stores,
+        by_default: false,
+    },
 ];
 
 impl Layer {
@@ -145,6 +157,7 @@ fn unit(workspace: &Workspace) -> Vec<Command> {
         E2E_TESTS_PACKAGE,
         PAGES_TESTS_PACKAGE,
         DEPLOY_TESTS_PACKAGE,
+        STORES_TESTS_PACKAGE,
     ]));
     // Its test program brings up a cluster.
     let mut harness = cargo_test(workspace);
@@ -170,6 +183,18 @@ fn kernel(workspace: &Workspace) -> Vec<Command> {
         cargo.env("KUBE_TCPSTATES_BIN", workspace.agent());
     }
     runs
+}
+
+/// They trace what the workload of the kernel's tests does.
+fn stores(workspace: &Workspace, name: Option<&str>, counts: &mut Counts) -> Result<()> {
+    let mut workload = workspace.cargo("build");
+    workload.args(["--package", KERNEL_TESTS_PACKAGE, "--bin", "tcp-workload"]);
+    step::run(step::quiet_unless_terminal(&mut workload))?;
+    let mut tests = cargo_test(workspace);
+    tests.args(["--package", STORES_TESTS_PACKAGE]);
+    tests.env("KUBE_TCPSTATES_BIN", workspace.agent());
+    tests.env("VICTORIA_LOGS_BIN", victorialogs::program(workspace)?);
+    cargo_runs(vec![tests], &["--test-threads=1"], name, counts)
 }
 
 fn has_rust_files(directory: &Path) -> bool {

@@ -4,6 +4,7 @@
 //! One `ResourceLogs` for each owner: `k8s.*`, `container.id`, `service.*` describe it, the rest is of the record
 //! (<https://opentelemetry.io/docs/specs/otel/logs/data-model/>).
 
+pub(super) mod file;
 mod sentence;
 
 use std::collections::HashMap;

@@ -1,0 +1,179 @@
+//! `-o otlp-json`: the lines of OpenTelemetry's file exporter, for collectors that read logs. One request a line, of one
+//! record (<https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/>).
+//!
+//! Fields that are empty are left out, as the JSON of protobuf lets them; 64-bit numbers are strings there.
+
+use kube_tcpstates_events::Line;
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value as Kind},
+    logs::v1::{LogRecord, ResourceLogs},
+};
+use serde_json::{Value, json};
+
+use super::{Batch, unix_ns};
+use crate::render::format::{Format, FormatEntry, FormatOptions};
+use crate::render::{Event, Json, ended::Ended, line};
+
+/// A line's names stand on each record whole, and the owner in front of each: up to four times what they take as JSON.
+/// It is the piece in which containerd and Docker write lines, so that these stay whole too.
+const LONGEST: usize = 16 << 10;
+
+/// `-o otlp-json`
+pub(in crate::render) const FORMAT: FormatEntry = FormatEntry {
+    name: "otlp-json",
+    about: "OpenTelemetry log records, one request a line",
+    columns: false,
+    longest: LONGEST,
+    make: |options: &FormatOptions| Box::new(OtlpJson { json: Json::new(options.run), line: Vec::new() }),
+};
+
+/// Makes requests of JSON lines.
+struct OtlpJson {
+    json: Json,
+    line: Vec<u8>,
+}
+
+impl Format for OtlpJson {
+    fn transition(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>) {
+        self.line.clear();
+        self.json.transition(&mut self.line, seq, event);
+        write(out, &self.line);
+    }
+
+    fn connection(&mut self, out: &mut Vec<u8>, seq: u64, event: &Event<'_>, ended: &Ended<'_>) {
+        self.line.clear();
+        self.json.connection(&mut self.line, seq, event, ended);
+        write(out, &self.line);
+    }
+
+    fn line(&self, out: &mut Vec<u8>, line: &Line) {
+        let mut json = Vec::new();
+        self.json.line(&mut json, line);
+        write(out, &json);
+    }
+}
+
+fn write(out: &mut Vec<u8>, line: &[u8]) {
+    let start = out.len();
+    write_whole(out, line);
+    if out.len() - start >= LONGEST {
+        out.truncate(start);
+        write_whole(out, &without_labels(line));
+    }
+}
+
+fn write_whole(out: &mut Vec<u8>, line: &[u8]) {
+    // The tracer observes an event when it happens.
+    let time = serde_json::from_slice::<Value>(line).ok();
+    let observed = time.and_then(|line| unix_ns(line["time"].as_str()?)).unwrap_or_default();
+    let mut batch = Batch::default();
+    if batch.add(line, observed) {
+        let logs: Vec<_> = batch.request().resource_logs.iter().map(resource_logs).collect();
+        line::to_writer(out, &json!({ "resourceLogs": logs }));
+    }
+}
+
+/// Hundreds of short labels are what grows most: without them everything has room. They are counted.
+fn without_labels(line: &[u8]) -> Vec<u8> {
+    let mut line: Value = serde_json::from_slice(line).unwrap_or_default();
+    let labels =
+        line.pointer_mut("/k8s/pod").and_then(Value::as_object_mut).and_then(|pod| pod.remove("label"));
+    let count = labels.as_ref().and_then(Value::as_object).map_or(0, serde_json::Map::len) as u64;
+    let omitted = line.pointer("/tcpstates/labels_omitted").and_then(Value::as_u64).unwrap_or(0);
+    if let Some(own) = line["tcpstates"].as_object_mut() {
+        own.insert("labels_omitted".to_owned(), (omitted + count).into());
+    }
+    line.to_string().into_bytes()
+}
+
+fn resource_logs(logs: &ResourceLogs) -> Value {
+    let resource = logs.resource.as_ref().map(|resource| attributes(&resource.attributes));
+    let scopes: Vec<_> = logs
+        .scope_logs
+        .iter()
+        .map(|logs| {
+            let scope = logs.scope.as_ref();
+            let records: Vec<_> = logs.log_records.iter().map(record).collect();
+            json!({
+                "scope": {"name": scope.map(|scope| &scope.name), "version": scope.map(|scope| &scope.version)},
+                "logRecords": records,
+            })
+        })
+        .collect();
+    json!({"resource": {"attributes": resource}, "scopeLogs": scopes})
+}
+
+fn record(record: &LogRecord) -> Value {
+    json!({
+        "timeUnixNano": record.time_unix_nano.to_string(),
+        "observedTimeUnixNano": record.observed_time_unix_nano.to_string(),
+        "severityNumber": record.severity_number,
+        "severityText": record.severity_text,
+        "eventName": record.event_name,
+        "body": record.body.as_ref().map(any),
+        "attributes": attributes(&record.attributes),
+    })
+}
+
+fn attributes(attributes: &[KeyValue]) -> Vec<Value> {
+    let one =
+        |attribute: &KeyValue| json!({"key": attribute.key, "value": attribute.value.as_ref().map(any)});
+    attributes.iter().map(one).collect()
+}
+
+fn any(value: &AnyValue) -> Value {
+    match &value.value {
+        Some(Kind::StringValue(text)) => json!({ "stringValue": text }),
+        Some(Kind::BoolValue(truth)) => json!({ "boolValue": truth }),
+        Some(Kind::IntValue(number)) => json!({ "intValue": number.to_string() }),
+        Some(Kind::DoubleValue(number)) => json!({ "doubleValue": number }),
+        Some(Kind::ArrayValue(list)) => {
+            let values: Vec<_> = list.values.iter().map(any).collect();
+            json!({"arrayValue": {"values": values}})
+        }
+        // `super::any` makes no others.
+        _ => json!({}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::Fixture;
+
+    #[test]
+    fn a_line_is_a_request_of_one_record_with_its_owner_as_the_resource() {
+        let mut out = Vec::new();
+        let mut format = (FORMAT.make)(&FormatOptions { run: 7, ..FormatOptions::default() });
+        format.transition(&mut out, 9, &Fixture::client().event());
+        assert_eq!(out.pop(), Some(b'\n'));
+        let line: Value = serde_json::from_slice(&out).unwrap();
+        let logs = &line["resourceLogs"][0];
+        let named = |attributes: &Value, name: &str| {
+            let attributes = attributes.as_array().unwrap();
+            attributes.iter().find(|one| one["key"] == name).map(|one| one["value"].clone())
+        };
+        let service = named(&logs["resource"]["attributes"], "service.name");
+        assert_eq!(service, Some(json!({"stringValue": "checkout"})));
+        let record = &logs["scopeLogs"][0]["logRecords"][0];
+        assert_eq!(record["eventName"], "tcpstates.transition");
+        assert_eq!(record["timeUnixNano"], record["observedTimeUnixNano"]);
+        assert_eq!(named(&record["attributes"], "tcpstates.seq"), Some(json!({"intValue": "9"})));
+        assert_eq!(named(&record["attributes"], "tcpstates.run"), Some(json!({"stringValue": "00000007"})));
+    }
+
+    #[test]
+    fn labels_that_would_make_a_line_too_long_are_left_out_and_counted() {
+        let labels: serde_json::Map<_, _> =
+            (0..350).map(|number| (format!("{number:x}"), json!("b"))).collect();
+        let line = json!({"time": "2026-11-27T11:56:05.000000001Z", "k8s": {"pod": {"label": labels}},
+            "tcpstates": {"type": "transition", "labels_omitted": 2}});
+        let line = line.to_string();
+        assert!(line.len() < crate::render::MAX_LINE, "{} bytes", line.len());
+        let mut out = Vec::new();
+        write(&mut out, line.as_bytes());
+        assert!(out.len() < LONGEST, "{} bytes", out.len());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(r#"{"key":"tcpstates.labels_omitted","value":{"intValue":"352"}}"#), "{text}");
+    }
+}
