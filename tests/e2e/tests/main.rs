@@ -65,7 +65,6 @@ const ALONE: &[Tests] = &[
     connections::TESTS,
     open_sockets::TESTS,
     plugin::TESTS,
-    incidents::TESTS,
     selection::TESTS,
     short_lived::TESTS,
     sidecar::TESTS,
@@ -76,18 +75,23 @@ const ALONE: &[Tests] = &[
     outage::TESTS,
     restart::TESTS,
     operator::TESTS,
-    operator_rights::TESTS,
     reading::TESTS,
     lines::TESTS,
     lines_readers::TESTS,
-    lines_many::TESTS,
     slots::TESTS,
-    hostile::TESTS,
-    monitoring::TESTS,
-    // It takes away what the others have installed.
-    helm::TESTS,
     // Last: thousands of pods are deleted by the controllers in their own time.
     size::TESTS,
+];
+
+/// Each takes a minute or more: they run when asked for.
+const LONG: &[Tests] = &[
+    incidents::TESTS,
+    operator_rights::TESTS,
+    lines_many::TESTS,
+    hostile::TESTS,
+    monitoring::TESTS,
+    // Last: it takes away what the others have installed.
+    helm::TESTS,
 ];
 
 /// Made by the first test that runs. Why it could not be made is the reason why every test fails.
@@ -96,10 +100,11 @@ static CLUSTER: Mutex<Option<Arc<Result<Cluster, String>>>> = Mutex::new(None);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let mut has_failed = false;
-    for (tests, at_once) in [(NAMELESS, AT_ONCE), (ALONE, 1)] {
+    for (tests, at_once, is_long) in [(NAMELESS, AT_ONCE, false), (ALONE, 1, false), (LONG, 1, true)] {
         arguments.test_threads = Some(at_once);
         let tests = tests.concat().into_iter();
-        let trials = tests.map(|(name, test)| Trial::test(name, move || run(name, test))).collect();
+        let trial = |(name, test)| Trial::test(name, move || run(name, test)).with_ignored_flag(is_long);
+        let trials = tests.map(trial).collect();
         has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
     }
     // A static is never dropped; the cluster must go down before the program ends.

@@ -59,9 +59,24 @@ pub(crate) const LAYERS: &[Layer] = &[
             e2e::prepare(workspace)
         },
         run: |workspace, name, counts| {
-            cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], &[], name, counts)
+            // Whoever asks for a test by its name gets it, however long it takes.
+            let also: &[&str] = if name.is_some() { &["--include-ignored"] } else { &[] };
+            cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], also, name, counts)
         },
         by_default: true,
+    },
+    Layer {
+        name: "e2e-long",
+        what: "the agent on a Kubernetes of two nodes, the tests that take a minute or more",
+        prepare: |workspace| {
+            is_root()?;
+            programs::are_there(e2e::PROGRAMS)?;
+            e2e::prepare(workspace)
+        },
+        run: |workspace, name, counts| {
+            cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], &["--ignored"], name, counts)
+        },
+        by_default: false,
     },
     Layer {
         name: "fleet",
