@@ -17,7 +17,7 @@ use crate::spec;
 use crate::trouble::Trouble;
 
 /// What agents write when a trace is gone comes within this.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs it to its end.
 pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result<(), Trouble> {

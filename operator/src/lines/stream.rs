@@ -34,6 +34,8 @@ const STALLED_AFTER: Duration = Duration::from_mins(1);
 const ASKED_EVERY: Duration = Duration::from_secs(15);
 /// kube-apiserver cuts off what is not called `log` after its --request-timeout, a minute unless it was told otherwise.
 const SHORT: Duration = Duration::from_secs(45);
+/// What agents still write of a trace that is gone comes within this: sums of what was under way.
+const LAST_LINES: Duration = Duration::from_secs(3);
 /// The first agent to answer must do so within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 
@@ -169,7 +171,7 @@ impl Session {
         let mut left = self.request.query.limit;
         let follow = self.request.query.follow;
         let is_short = self.request.subresource == Subresource::Lines;
-        let deadline = is_short.then(|| Instant::now() + SHORT);
+        let mut last = is_short.then(|| (Instant::now() + SHORT, End::Time));
         let mut ask_again = Instant::now() + ASKED_EVERY;
         loop {
             let next = self.outlet.next(std::time::Instant::now());
@@ -191,12 +193,18 @@ impl Session {
             if !piece.is_empty() && !send(pieces, piece).await {
                 return End::Slow;
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return End::Time;
+            if let Some((when, end)) = last
+                && when <= Instant::now()
+            {
+                return end;
             }
             if follow && ask_again <= Instant::now() {
-                if let Some(end) = self.ended().await {
-                    return end;
+                match self.ended().await {
+                    Some(End::Deleted) if !matches!(last, Some((_, End::Deleted))) => {
+                        last = Some((Instant::now() + LAST_LINES, End::Deleted));
+                    }
+                    None | Some(End::Deleted) => {}
+                    Some(end) => return end,
                 }
                 ask_again = Instant::now() + ASKED_EVERY;
             }
@@ -206,7 +214,8 @@ impl Session {
                 Next::NotBefore(when) => Some(Instant::from_std(when)),
                 Next::Nothing | Next::End => None,
             };
-            let wake = [wake, deadline, follow.then_some(ask_again)].into_iter().flatten().min();
+            let wake =
+                [wake, last.map(|(when, _)| when), follow.then_some(ask_again)].into_iter().flatten().min();
             let news = async {
                 if self.wanted.agents.changed().await.is_err() || !follow {
                     std::future::pending::<()>().await;

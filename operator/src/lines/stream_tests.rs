@@ -338,6 +338,23 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_agents_write_when_they_hear_that_a_trace_is_gone_is_passed_on() {
+    let stage = Stage::new([1]);
+    // A silent log is opened a second time.
+    let [_first, sender] = [(); 2].map(|()| {
+        let (sender, receiver) = mpsc::channel(1);
+        stage.fake.log("agent-1", Log::Open(receiver));
+        sender
+    });
+    let mut lines = stage.open("follow=true").await.unwrap();
+    stage.fake.server().trace_uid = None;
+    tokio::time::sleep(ASKED_EVERY + Duration::from_millis(500)).await;
+    sender.send(line("a", 1, 1, "shop/mine").into()).await.unwrap();
+    assert_eq!(piece(&mut lines).await, ["a 1"]);
+    assert_eq!(piece(&mut lines).await, ["end: deleted"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_is_given_up_and_nothing_is_kept_for_it() {
     let stage = Stage::new([1]);
     let log = (1..5000).map(|seq| line("a", seq, 1, "shop/mine"));

@@ -27,7 +27,7 @@ const THINKS_MS: u64 = 300;
 const LEAKED: usize = 50;
 /// Local ports of the pod that runs out of them.
 const PORTS: &str = "40000 40019";
-const FLOOD: u64 = 20_000;
+const FLOOD: u64 = 10_000;
 /// Until the trace of the flood is attached.
 const BEFORE_FLOOD: &str = "--sleep-before-ms=20000";
 
