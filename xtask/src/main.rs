@@ -8,6 +8,7 @@
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
+//!          ├─────► fuzz ──► bpf
 //!          ├─────► plugin
 //!          ├─────► release ──► image, plugin, sbom, deploy (helm)
 //!          ├─────► schema ──► manifests, rules, dashboards
@@ -23,6 +24,7 @@ mod dashboards;
 mod debian;
 mod deploy;
 mod elf;
+mod fuzz;
 mod image;
 mod kernels;
 mod kubernetes;
@@ -70,6 +72,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
+        ["fuzz", options @ ..] => fuzz::run(&workspace, options),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
         ["release"] => release::make(&workspace),
