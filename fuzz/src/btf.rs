@@ -27,9 +27,14 @@ pub fn read(bytes: &[u8]) -> bool {
     true
 }
 
-/// `struct sock { struct sock_common __sk_common { u8 skc_state; }; union { int sk_err; }; }`, `enum cgroup_subsys_id`, and a
-/// function.
+/// A kernel's types, and those of one that has them as far apart as can be said.
 pub fn seeds() -> Vec<Vec<u8>> {
+    vec![types(32, 3), types(u32::MAX, u32::MAX)]
+}
+
+/// `struct sock { struct sock_common __sk_common { u8 skc_state; }; union { int sk_err; }; }` with the union at a bit,
+/// `struct css_set { int subsys; }`, `enum cgroup_subsys_id` with a value, and a function.
+fn types(union_at: u32, value: u32) -> Vec<u8> {
     let mut text = vec![0];
     let mut name = |name: &str| {
         let at = u32::try_from(text.len()).unwrap_or(0);
@@ -40,15 +45,17 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let (int, sock, common) = (name("int"), name("sock"), name("sock_common"));
     let (in_sock, state, error) = (name("__sk_common"), name("skc_state"), name("sk_err"));
     let (ids, memory, function) = (name("cgroup_subsys_id"), name("memory_cgrp_id"), name("tcp_sock"));
+    let (set, subsystems) = (name("css_set"), name("subsys"));
     let words: Vec<u32> = [
         &[int, 1 << 24, 4, 32][..],
         &[common, 4 << 24 | 1, 4, state, 1, 0],
-        &[0, 5 << 24 | 1, 4, error, 1, 0],
-        &[sock, 4 << 24 | 2, 8, in_sock, 2, 0, 0, 3, 32],
-        &[ids, 6 << 24 | 1, 4, memory, 3],
+        &[0, 5 << 24 | 1, 4, error, 1, 8],
+        &[sock, 4 << 24 | 2, 8, in_sock, 2, 0, 0, 3, union_at],
+        &[ids, 6 << 24 | 1, 4, memory, value],
         &[0, 13 << 24 | 1, 1, int, 1],
         &[function, 12 << 24, 6],
         &[sock, 8 << 24, 4],
+        &[set, 4 << 24 | 1, 4, subsystems, 1, 0],
     ]
     .concat();
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
@@ -56,5 +63,5 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut bytes = vec![0x9f, 0xeb, 1, 0];
     bytes.extend(header.into_iter().chain(words).flat_map(u32::to_le_bytes));
     bytes.extend(text);
-    vec![bytes]
+    bytes
 }

@@ -112,6 +112,8 @@ mod tests {
         let report = read(lines.as_bytes(), 8192);
         assert_eq!((report.input.ours, report.input.twice), (4, 0));
         assert!(report.page().contains("18,446,744,073,709,551,615"));
+        // Without a connection the drawing is of what summaries tell.
+        assert!(read(summary(1).as_bytes(), 8192).page().contains("18,446,744,073,709,551,615"));
     }
 
     #[test]

@@ -129,8 +129,15 @@ fn fuzz(workspace: &Workspace, program: &Path, name: &str, place: &Path, seconds
     command.env("KUBE_TCPSTATES_FUZZ_SEEDS", &made).stdin(std::process::Stdio::null());
     command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-artifact_prefix={}/", findings.display()));
-    // The longest line of ours has 4096 bytes. What takes seconds hangs.
-    command.args(["-max_len=8192", "-timeout=5", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+    // The longest line of ours has 4096 bytes. Of a seed nothing may be cut off, or it is no JSON any more. What takes seconds
+    // hangs.
+    command.args([
+        "-max_len=8192",
+        "-len_control=0",
+        "-timeout=5",
+        "-rss_limit_mb=2048",
+        "-print_final_stats=1",
+    ]);
     // New inputs go to the first.
     command.args([&corpus, &made, &findings]);
     let kept = workspace.root.join("fuzz/corpus").join(name);

@@ -85,7 +85,7 @@ fn panel(name: &str, timeline: &Timeline) -> Markup {
 #[expect(clippy::cast_precision_loss, reason = "places on a drawing")]
 fn drawn(slices: &[Slice], width_s: u64, size: Size, only_failures: bool) -> Markup {
     let first = usize::from(only_failures);
-    let height_of = |slice: &Slice| slice.by_outcome[first..].iter().sum::<u64>();
+    let height_of = |slice: &Slice| sum(slice.by_outcome[first..].iter().copied());
     let most = slices.iter().map(height_of).max().unwrap_or(0).max(1);
     let (across, up) = (size.width - LEFT, size.height - BELOW - 10.0);
     let step = across / slices.len().max(1) as f64;
