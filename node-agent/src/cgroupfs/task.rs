@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_file_that_makes_no_sense_is_an_error() {
-        assert!(choose("x:y\n").is_err());
+        assert!(cgroup_of("x:y\n").is_err());
     }
 
     #[test]
