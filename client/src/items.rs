@@ -11,7 +11,7 @@ const KEPT: usize = 64 * 1024;
 
 /// What came is no list of an API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// An object, or what is around them, is too long.
     #[error("an object of more than {} MiB in a list", LONGEST / 1024 / 1024)]
     TooLong,
@@ -22,7 +22,7 @@ pub(crate) enum Malformed {
 
 /// Cuts a list into its objects.
 #[derive(Debug, Default)]
-pub(crate) struct Items {
+pub struct Items {
     /// All but the objects.
     around: Vec<u8>,
     /// The object that is coming.
@@ -47,7 +47,7 @@ enum Text {
 
 impl Items {
     /// Takes what has come, and gives each object that is complete.
-    pub(crate) fn take<E: From<Malformed>>(
+    pub fn take<E: From<Malformed>>(
         &mut self,
         bytes: &[u8],
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
@@ -66,7 +66,7 @@ impl Items {
     }
 
     /// What was around the objects: the list without any.
-    pub(crate) fn finish(self) -> Result<Vec<u8>, Malformed> {
+    pub fn finish(self) -> Result<Vec<u8>, Malformed> {
         if self.depth == 0 && self.text == Text::Outside { Ok(self.around) } else { Err(Malformed::Torn) }
     }
 

@@ -78,6 +78,7 @@ mod watch;
 
 pub use abort::AbortOnDrop;
 pub use connection::{ClientConfig, ClientError};
+pub use items::{Items, Malformed};
 pub use jitter::jitter;
 pub use kubectl::{KubectlFlags, Person};
 pub use layer::{Answer, Ending, OnAnswer};

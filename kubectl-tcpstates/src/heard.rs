@@ -168,7 +168,7 @@ impl Ear {
     }
 
     fn lose(&mut self, node: &str, count: u64) -> Option<Said> {
-        self.lost += count;
+        self.lost = self.lost.saturating_add(count);
         (count > 0).then(|| Said::Missing(format!("{node}: {count} transitions of this trace were lost")))
     }
 
@@ -223,6 +223,17 @@ mod tests {
         format!(
             r#"{{"time":"2026-11-27T12:00:00Z","tcpstates":{{"type":"lost","schema":"tcpstates.dev/events/v1","run":"a","seq":{seq},"lost":{{"since_last":1,"total":9,"by_place":{{"ring":9,"recursion":0,"queue":0,"rate":0,"write":0,"identity":0}},"by_trace":{{"shop/checkout":{total},"shop/other":5}}}},"exact":true}}}}"#
         )
+    }
+
+    #[test]
+    fn losses_too_large_to_add_up_are_the_largest_there_is() {
+        let mut ear = ear(From::Api);
+        let most = format!(
+            r#"{{"tcpstates":{{"type":"missing","schema":"{NOTICE}","reason":"lost","transitions":{}}}}}"#,
+            u64::MAX
+        );
+        assert_eq!([ear.hear("n", &most).len(), ear.hear("n", &most).len()], [1, 1]);
+        assert_eq!(ear.lost(), u64::MAX);
     }
 
     #[test]

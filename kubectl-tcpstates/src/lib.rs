@@ -12,6 +12,7 @@
 //! ([`trouble`](crate)), and whatever was made in the cluster is removed before it is said.
 #![forbid(unsafe_code)]
 
+mod anything;
 mod args;
 mod command;
 mod edge;
@@ -24,6 +25,8 @@ mod standing;
 mod table;
 mod target;
 mod trouble;
+
+pub use anything::show;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

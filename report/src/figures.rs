@@ -25,7 +25,7 @@ pub(crate) struct Figures {
 impl Figures {
     /// Those that have ended.
     pub(crate) fn connections(&self) -> u64 {
-        self.by_outcome.iter().sum()
+        sum(self.by_outcome)
     }
 
     /// Those that did not end well.
@@ -36,13 +36,18 @@ impl Figures {
     /// Takes others in.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.by_outcome.iter_mut().zip(other.by_outcome) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
-        self.to_server += other.to_server;
-        self.to_client += other.to_client;
-        self.retransmits += other.retransmits;
+        self.to_server = self.to_server.saturating_add(other.to_server);
+        self.to_client = self.to_client.saturating_add(other.to_client);
+        self.retransmits = self.retransmits.saturating_add(other.retransmits);
         self.handshakes.merge(&other.handshakes);
         self.idle.merge(&other.idle);
         self.idle_failed.merge(&other.idle_failed);
     }
+}
+
+/// Of figures as lines have them, which may be any: where the sum is too large for a number, the largest there is.
+pub(crate) fn sum(figures: impl IntoIterator<Item = u64>) -> u64 {
+    figures.into_iter().fold(0, u64::saturating_add)
 }

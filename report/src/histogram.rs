@@ -1,5 +1,7 @@
 //! Times by powers of two: 64 numbers for any amount of them.
 
+use crate::figures::sum;
+
 /// Buckets: below 1 us, then one for each power of two; the last holds all above 2^38 us, three days.
 pub(crate) const BUCKETS: usize = 40;
 
@@ -24,21 +26,22 @@ impl Histogram {
 
     /// Counts a time that several had.
     pub(crate) fn add_many(&mut self, us: u64, count: u64) {
-        self.counts[bucket_of(us)] += count;
+        let counted = &mut self.counts[bucket_of(us)];
+        *counted = counted.saturating_add(count);
         self.max_us = self.max_us.max(us);
     }
 
     /// Takes another in.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
         self.max_us = self.max_us.max(other.max_us);
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        sum(self.counts)
     }
 
     /// An upper bound of the time that this share of them did not exceed, us: the end of its bucket, or the longest if
@@ -52,9 +55,9 @@ impl Histogram {
             reason = "a rank; shares are between 0 and 1"
         )]
         let rank = ((total as f64 * share).ceil() as u64).clamp(1, total.max(1));
-        let mut seen = 0;
+        let mut seen = 0_u64;
         self.counts.iter().enumerate().find_map(|(bucket, count)| {
-            seen += count;
+            seen = seen.saturating_add(*count);
             (seen >= rank && total > 0).then(|| end_of(bucket).min(self.max_us))
         })
     }

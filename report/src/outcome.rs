@@ -1,5 +1,7 @@
 //! How connections ended.
 
+use crate::figures::sum;
+
 /// One number for each outcome, and for what a later version may call otherwise.
 pub(crate) type ByOutcome = [u64; OUTCOMES.len()];
 
@@ -41,5 +43,5 @@ pub(crate) fn of_transition(old_state: &str, error: Option<&str>) -> &'static st
 
 /// All but the orderly ends.
 pub(crate) fn failed(by_outcome: &ByOutcome) -> u64 {
-    by_outcome[1..].iter().sum()
+    sum(by_outcome[1..].iter().copied())
 }

@@ -59,7 +59,8 @@ impl Told {
     }
 
     fn weight(&self) -> u64 {
-        self.best().map_or(0, |(figures, ..)| figures.connections() + figures.handshakes.count())
+        self.best()
+            .map_or(0, |(figures, ..)| figures.connections().saturating_add(figures.handshakes.count()))
     }
 }
 

@@ -96,6 +96,27 @@ mod tests {
     }
 
     #[test]
+    fn figures_too_large_to_add_up_are_the_largest_there_is() {
+        let most = u64::MAX;
+        let connection = |seq: u64| {
+            format!(
+                r#"{{"time":"2026-11-27T11:56:05Z","tcpstates":{{"type":"connection","schema":"tcpstates.dev/events/v1","run":"a","seq":{seq},"outcome":"refused","role":"client","sent":{{"bytes":{most}}},"received":{{"bytes":{most}}},"retransmits":{most}}},"network":{{"peer":{{"address":"10.0.0.1","port":80}}}}}}"#
+            )
+        };
+        let summary = |seq: u64| {
+            format!(
+                r#"{{"time":"2026-11-27T11:56:05Z","tcpstates":{{"type":"summary","schema":"tcpstates.dev/events/v1","run":"a","seq":{seq},"role":"client","summary":{{"connections":{most},"by_outcome":{{"closed":{most},"refused":{most}}},"handshake":{{"count":{most},"mean_us":{most},"max_us":{most}}}}}}},"network":{{"peer":{{"address":"10.0.0.1","port":80}}}}}}"#
+            )
+        };
+        let lines = [connection(0), connection(most), summary(most - 1), summary(3)].join("\n");
+        let report = read(lines.as_bytes(), 8192);
+        assert_eq!((report.input.ours, report.input.twice), (4, 0));
+        assert!(report.page().contains("18,446,744,073,709,551,615"));
+        // Without a connection the drawing is of what summaries tell.
+        assert!(read(summary(1).as_bytes(), 8192).page().contains("18,446,744,073,709,551,615"));
+    }
+
+    #[test]
     fn a_line_without_an_end_takes_no_memory_and_is_passed_over() {
         let mut text = vec![b'{'; 3 * LINE_AT_MOST];
         text.extend_from_slice(format!("\n{}\n", line(1)).as_bytes());

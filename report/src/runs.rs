@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::figures::sum;
+
 /// More runs than this are not kept apart: an agent has one for each of its starts.
 const RUNS_AT_MOST: usize = 4096;
 /// Unbroken stretches of lines that are kept for one run. Where a filter has taken out every other line there are millions;
@@ -75,7 +77,7 @@ impl Run {
     fn forget_a_gap(&mut self) {
         let Some((first, last)) = self.stretches.pop_first() else { return };
         let Some((next, end)) = self.stretches.pop_first() else { return };
-        self.forgotten += next - last - 1;
+        self.forgotten = self.forgotten.saturating_add(next - last - 1);
         self.stretches.insert(first, end);
     }
 
@@ -85,16 +87,16 @@ impl Run {
         // A run's first line has the number 1.
         let mut next = 1;
         for (first, last) in &self.stretches {
-            missing += first.saturating_sub(next);
-            next = last + 1;
+            missing = missing.saturating_add(first.saturating_sub(next));
+            next = last.saturating_add(1);
         }
         missing
     }
 
     /// Lines that came.
     pub(crate) fn lines(&self) -> u64 {
-        let span: u64 = self.stretches.iter().map(|(first, last)| last - first + 1).sum();
-        span - self.forgotten
+        let span = sum(self.stretches.iter().map(|(first, last)| (last - first).saturating_add(1)));
+        span.saturating_sub(self.forgotten)
     }
 }
 

@@ -141,7 +141,7 @@ impl Report {
         let is_failed = outcome != 0;
         let (side, figures) = self.ended(line, Source::Connections, time, outcome, 1);
         exchange(figures, side, told.sent, told.received);
-        figures.retransmits += told.retransmits.unwrap_or(0);
+        figures.retransmits = figures.retransmits.saturating_add(told.retransmits.unwrap_or(0));
         if let Some(us) = told.handshake_us {
             figures.handshakes.add(us);
         }
@@ -163,7 +163,7 @@ impl Report {
         }
         let (side, figures) = self.ended(line, Source::Summaries, time, 0, 0);
         exchange(figures, side, summary.sent, summary.received);
-        figures.retransmits += summary.retransmits.unwrap_or(0);
+        figures.retransmits = figures.retransmits.saturating_add(summary.retransmits.unwrap_or(0));
         if let Some(times) = summary.handshake {
             // A line has their mean and the longest: the longest is one of them, the rest are put at the mean.
             figures.handshakes.add_many(times.mean_us, times.count.saturating_sub(1));
@@ -210,7 +210,7 @@ impl Report {
             self.timelines[side as usize][source as usize].add(second, outcome, count);
         }
         let figures = self.pairs.of(&self.scratch.ends, side, source);
-        figures.by_outcome[outcome] += count;
+        figures.by_outcome[outcome] = figures.by_outcome[outcome].saturating_add(count);
         (side, figures)
     }
 
@@ -270,8 +270,8 @@ impl crate::runs::Run {
 fn exchange(figures: &mut Figures, side: Side, sent: Option<Direction>, received: Option<Direction>) {
     let [sent, received] = [sent, received].map(|direction| direction.map_or(0, |direction| direction.bytes));
     let (to_server, to_client) = if side == Side::Server { (received, sent) } else { (sent, received) };
-    figures.to_server += to_server;
-    figures.to_client += to_client;
+    figures.to_server = figures.to_server.saturating_add(to_server);
+    figures.to_client = figures.to_client.saturating_add(to_client);
 }
 
 /// Who connected to whom. Where the side is not known the owner is put in the client's place.

@@ -1,5 +1,6 @@
 //! What lines of each kind come to.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Options, Report};
@@ -183,4 +184,27 @@ fn a_name_that_is_html_stays_a_name() {
 fn lines_of_a_later_format_are_not_guessed_at() {
     let later = client(1, "closed").replace("events/v1", "events/v2");
     assert_eq!(read(&[later]).input.foreign, 1);
+}
+
+/// A page in which names are these.
+fn page_of(name: &str) -> String {
+    let names =
+        json!({"k8s": null, "thread": {"name": name}, "network": {"peer": {"address": name, "port": 1}}});
+    let connection =
+        line(1, json!({"type": "connection", "role": "client", "outcome": "refused"}), names.clone());
+    let socket = line(2, json!({"type": "socket", "state": "CLOSE_WAIT", "state_age_us": 1}), names);
+    let end = line(3, json!({"type": "snapshot"}), json!({}));
+    let options = Options { title: Some(name.to_owned()), trace: None };
+    read_with(options, &[connection, socket, end]).page()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_name_makes_an_element_or_ends_an_attribute(name in r#"([<>"'&]|[a-z/= ]){1,16}"#) {
+        let (page, plain) = (page_of(&name), page_of("name"));
+        for mark in ['<', '>', '"'] {
+            prop_assert_eq!(page.matches(mark).count(), plain.matches(mark).count(), "{} of {:?}", mark, name);
+        }
+    }
 }

@@ -33,7 +33,8 @@ pub(crate) struct Slice {
 impl Timeline {
     /// `count` connections ended so at this time, s since 1970.
     pub(crate) fn add(&mut self, time_s: u64, outcome: usize, count: u64) {
-        self.slices.entry(time_s / self.width_s).or_default()[outcome] += count;
+        let ended = &mut self.slices.entry(time_s / self.width_s).or_default()[outcome];
+        *ended = ended.saturating_add(count);
         while self.span() > SLICES_AT_MOST as u64 {
             self.widen();
         }
@@ -54,7 +55,7 @@ impl Timeline {
         let mut wider: BTreeMap<u64, ByOutcome> = BTreeMap::new();
         for (slice, counts) in std::mem::take(&mut self.slices) {
             let into = wider.entry(slice / by).or_insert([0; OUTCOMES.len()]);
-            into.iter_mut().zip(counts).for_each(|(mine, theirs)| *mine += theirs);
+            into.iter_mut().zip(counts).for_each(|(mine, theirs)| *mine = mine.saturating_add(theirs));
         }
         (self.width_s, self.slices) = (next, wider);
     }

@@ -9,6 +9,7 @@
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
+//!          ├─────► fuzz ──► bpf
 //!          ├─────► plugin
 //!          ├─────► release ──► image, plugin, sbom, deploy (helm)
 //!          ├─────► schema ──► manifests, rules, dashboards
@@ -24,6 +25,7 @@ mod dashboards;
 mod debian;
 mod deploy;
 mod elf;
+mod fuzz;
 mod image;
 mod kept;
 mod kernels;
@@ -75,6 +77,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
+        ["fuzz", options @ ..] => fuzz::run(&workspace, options),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
         ["release"] => release::make(&workspace),

@@ -179,7 +179,7 @@ pub(crate) fn snapshot_end(snapshot: &Snapshot) -> String {
     let node = node(snapshot.k8s.as_deref());
     let Shown { open: connections, left_out: of_connections, .. } = own.sockets;
     let Shown { open: listeners, left_out: of_listeners, .. } = own.listeners;
-    let left_out = if of_connections + of_listeners > 0 {
+    let left_out = if of_connections > 0 || of_listeners > 0 {
         format!("; {of_connections} connections and {of_listeners} listeners are not shown (--limit)")
     } else {
         String::new()

@@ -1,3 +1,5 @@
+use kube_tcpstates_events::terminal::acts;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -265,4 +267,14 @@ shop/idle        2   0/0     30    0       1 -
     );
     assert!(standings(&nodes, Some("till")).is_empty());
     assert_eq!(standings(&nodes, None).len(), 2);
+}
+
+proptest! {
+    #[test]
+    fn a_cell_of_any_text_has_its_width_at_most_and_nothing_that_acts(text in any::<String>(), width in 1_usize..20) {
+        for end in [Cut::Start, Cut::End] {
+            let cell = cut(safe(&text), width, end);
+            prop_assert!(cell.chars().count() <= width && !cell.chars().any(acts), "{:?}", cell);
+        }
+    }
 }

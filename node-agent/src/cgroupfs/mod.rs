@@ -17,5 +17,5 @@ mod walk;
 pub use by_id::{ById, ByIdError};
 pub use mount::{Hierarchy, Layout, Mount, MountError};
 pub use netns::{NetnsError, Scan, host_namespace, scan, shows_the_host};
-pub use task::{Task, TaskError, task};
+pub use task::{Task, TaskError, cgroup_of, task};
 pub use walk::{Walk, WalkError, walk};

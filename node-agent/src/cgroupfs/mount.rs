@@ -81,8 +81,8 @@ impl Mount {
         }
     }
 
-    /// `mountinfo` and `hierarchies` are the texts of /proc/self/mountinfo and /proc/self/cgroup.
-    fn choose(
+    /// The one to read by. `mountinfo` and `hierarchies` are the texts of /proc/self/mountinfo and /proc/self/cgroup.
+    pub fn choose(
         mountinfo: &[u8],
         hierarchies: &[u8],
         below: Option<&Path>,

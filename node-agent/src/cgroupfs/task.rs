@@ -57,7 +57,7 @@ pub fn task(root: &Path, pid: u32) -> Result<Option<Task>, TaskError> {
 pub(super) fn read(process: &Process) -> Result<Task, ProcError> {
     let mut text = Vec::new();
     process.open_relative("cgroup")?.read_to_end(&mut text)?;
-    let cgroup = choose(&String::from_utf8_lossy(&text))?;
+    let cgroup = cgroup_of(&String::from_utf8_lossy(&text))?;
     Ok(Task { cgroup, started_ns: started_ns(process.stat()?.starttime) })
 }
 
@@ -76,9 +76,9 @@ pub(super) fn is_gone(error: &ProcError) -> bool {
     }
 }
 
-/// The path that says most: one that names a container or pod, else one that names anything, each time the unified
+/// Of the text of /proc/PID/cgroup the path that says most: one that names a container or pod, else one that names anything, each time the unified
 /// hierarchy first. A controller alone in v1 is often the only one that is not at `/`.
-fn choose(text: &str) -> Result<String, ProcError> {
+pub fn cgroup_of(text: &str) -> Result<String, ProcError> {
     // procfs splits at the first two colons only: a driver mismatch puts more into the path.
     let mut groups: Vec<ProcessCGroup> =
         ProcessCGroups::from_buf_read(Cursor::new(text.as_bytes()))?.into_iter().collect();
@@ -108,11 +108,11 @@ fn alive(mut path: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{choose, started_ns, task};
+    use super::{cgroup_of, started_ns, task};
     use std::path::Path;
 
     fn chosen(text: &str) -> String {
-        choose(text).expect("a well-formed file")
+        cgroup_of(text).expect("a well-formed file")
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_file_that_makes_no_sense_is_an_error() {
-        assert!(choose("x:y\n").is_err());
+        assert!(cgroup_of("x:y\n").is_err());
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub use drive::{Driver, Sink, Snapshot};
 pub use knowledge::{Due, Knowledge, Now, SyncStatus};
 pub use observer::Observer;
 pub use report::NodeFacts;
+pub use slices::EndpointSlice;
 
 use self::report::Report;
 use crate::pipeline::Account;

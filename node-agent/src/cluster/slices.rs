@@ -23,7 +23,7 @@ const CHANGED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// A slice as the API server hands it out.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct EndpointSlice {
+pub struct EndpointSlice {
     metadata: ObjectMeta,
     #[serde(default)]
     endpoints: Option<Vec<ApiEndpoint>>,
@@ -69,7 +69,7 @@ impl EndpointSlice {
     }
 
     /// What is kept of it. `None` for an object without a name or a namespace, which no API server hands out.
-    pub(super) fn kept(self) -> Option<SliceInfo> {
+    pub fn kept(self) -> Option<SliceInfo> {
         let metadata = self.metadata;
         let text =
             |map: Option<&std::collections::BTreeMap<String, String>>, key: &str| map?.get(key).cloned();

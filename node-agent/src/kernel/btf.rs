@@ -112,7 +112,7 @@ impl Btf {
         let mut bits = 0;
         for member in path.split('.') {
             let (offset, of) = self.member(id, member.as_bytes(), 0)?;
-            bits += offset;
+            bits = u32::checked_add(bits, offset)?;
             id = of;
         }
         Some(bits)
@@ -194,7 +194,7 @@ impl Btf {
             if name.is_empty()
                 && let Some((inner, of)) = self.member(of, wanted, depth + 1)
             {
-                return Some((bits + inner, of));
+                return Some((bits.checked_add(inner)?, of));
             }
         }
         None
@@ -341,6 +341,18 @@ mod tests {
         assert_eq!(btf.offset("nothing", "x"), None);
         assert_eq!(btf.offset("outer", "x.y"), None);
         assert_eq!(btf.size("nothing"), None);
+    }
+
+    #[test]
+    fn a_member_beyond_what_a_number_can_say_is_none() {
+        let mut far = small();
+        // Where `outer` keeps the anonymous union: from 32 bits to the end of all bits.
+        let at =
+            far.windows(12).position(|words| words == [0, 0, 0, 0, 3, 0, 0, 0, 32, 0, 0, 0]).unwrap() + 8;
+        far[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let btf = Btf::parse(far).unwrap();
+        assert_eq!(btf.bit("outer", "in"), Some(u32::MAX));
+        assert_eq!(btf.bit("outer", "in.b"), None);
     }
 
     #[test]

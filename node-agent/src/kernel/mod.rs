@@ -36,5 +36,8 @@ pub use load::{Loaded, Options, TaskHierarchy, load};
 pub use look::Looker;
 pub use offsets::{Missing, resolve as resolve_offsets};
 pub use release::{kernel_release, kernel_version};
-pub use ring::{CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker};
+pub use ring::{
+    CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker, cgroup_change,
+    record_of,
+};
 pub use rules::{Rules, RulesError};

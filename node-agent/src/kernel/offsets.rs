@@ -22,7 +22,7 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
     // A queued error lies in the bytes that a `sk_buff` has for whoever holds it (`SKB_EXT_ERR`, `include/linux/errqueue.h`).
     let queued = |member: &str| {
         let offsets = btf.offset("sk_buff", "cb").zip(btf.offset("sock_exterr_skb", member));
-        offsets.map_or(ABSENT, |(holder, error)| holder + error)
+        offsets.and_then(|(holder, error)| holder.checked_add(error)).unwrap_or(ABSENT)
     };
     let repair = btf.bit("tcp_sock", "repair");
     Ok(Offsets {
@@ -94,7 +94,7 @@ pub(super) fn resolve_figures(btf: &Btf, offsets: &Offsets) -> FigureOffsets {
             out_of_order: tcp("rcv_ooopack").unwrap_or(ABSENT),
             srtt: tcp("srtt_us")?,
             // The first of `struct minmax_sample`: when, then what.
-            min_rtt: tcp("rtt_min.s")? + 4,
+            min_rtt: tcp("rtt_min.s")?.checked_add(4)?,
             receive_next: tcp("rcv_nxt")?,
             copied: tcp("copied_seq")?,
             unacknowledged: tcp("snd_una")?,
@@ -122,5 +122,5 @@ pub(super) fn optional(btf: &Btf, structure: &str, member: &str) -> u32 {
 /// Where a `css_set` points to a task's state under a controller (`SUBSYS`, `include/linux/cgroup_subsys.h`).
 fn state_of(btf: &Btf, controller: &str) -> Option<u32> {
     let index = btf.constant("cgroup_subsys_id", &format!("{controller}_cgrp_id"))?;
-    Some(btf.offset("css_set", "subsys")? + index * 8)
+    btf.offset("css_set", "subsys")?.checked_add(index.checked_mul(8)?)
 }

@@ -87,10 +87,8 @@ impl EventRing {
         let mut count = 0;
         while count < BATCH {
             let Some(item) = self.ring.next() else { break };
-            if let Ok(record) = bytemuck::try_from_bytes(&item) {
-                each(record, None);
-            } else if let Ok(ended) = bytemuck::try_from_bytes::<ConnectionRecord>(&item) {
-                each(&ended.transition, Some(&ended.figures));
+            if let Some((record, figures)) = record_of(&item) {
+                each(record, figures);
             }
             count += 1;
         }
@@ -111,8 +109,8 @@ impl CgroupRing {
     /// Takes every waiting record.
     pub fn drain(&mut self, mut each: impl FnMut(CgroupChange)) {
         while let Some(item) = self.0.next() {
-            if let Ok(record) = bytemuck::try_from_bytes::<CgroupRecord>(&item) {
-                each(change(record));
+            if let Some(change) = cgroup_change(&item) {
+                each(change);
             }
         }
     }
@@ -206,6 +204,20 @@ impl Sleeper {
         }
         Ok(Wake::Ring)
     }
+}
+
+/// What a record of the event ring holds, by its length. `None`: no record of this version.
+pub fn record_of(item: &[u8]) -> Option<(&TransitionRecord, Option<&Figures>)> {
+    if let Ok(record) = bytemuck::try_from_bytes(item) {
+        return Some((record, None));
+    }
+    let ended: &ConnectionRecord = bytemuck::try_from_bytes(item).ok()?;
+    Some((&ended.transition, Some(&ended.figures)))
+}
+
+/// What a record of the ring of cgroups says. `None`: no record of this version.
+pub fn cgroup_change(item: &[u8]) -> Option<CgroupChange> {
+    bytemuck::try_from_bytes(item).ok().map(change)
 }
 
 fn change(record: &CgroupRecord) -> CgroupChange {

@@ -48,7 +48,7 @@ pub use diagnostics::Diagnostics;
 pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
 pub use list::{Asked, OnEnd, open};
 pub use nowhere::Nowhere;
-pub use otlp::{OtlpTarget, from_environment};
+pub use otlp::{OtlpTarget, Verdict, from_environment, verdict};
 pub use outlets::Outlets;
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};
 pub use sequence::RunId;

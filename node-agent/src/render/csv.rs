@@ -153,7 +153,9 @@ pub(super) fn field(out: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::{Csv, Format as _, TextOptions};
+    use proptest::prelude::*;
+
+    use super::{Csv, Format as _, TextOptions, field};
     use crate::render::fixtures::{Fixture, comm};
 
     fn render(options: &TextOptions, fixtures: &[Fixture]) -> String {
@@ -212,6 +214,38 @@ TIME,TIME(s),SKADDR,C-PID,C-COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS
             fixture.transition.on_cpu.comm = comm(name);
             let text = render(&TextOptions::default(), &[fixture]);
             assert!(text.lines().nth(1).unwrap().contains(shown), "{text}");
+        }
+    }
+
+    /// The fields of a line, as RFC 4180 reads them.
+    fn fields(line: &str) -> Vec<String> {
+        let (mut fields, mut is_quoted) = (vec![String::new()], false);
+        let mut characters = line.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '"' if is_quoted && characters.peek() == Some(&'"') => {
+                    characters.next();
+                    fields.last_mut().unwrap().push('"');
+                }
+                '"' => is_quoted = !is_quoted,
+                ',' if !is_quoted => fields.push(String::new()),
+                _ => fields.last_mut().unwrap().push(character),
+            }
+        }
+        fields
+    }
+
+    proptest! {
+        #[test]
+        fn fields_of_any_text_are_read_back_as_they_were(
+            texts in prop::collection::vec("([,\"]|\\PC){0,9}", 1..5),
+        ) {
+            let mut out = Vec::new();
+            for (place, text) in texts.iter().enumerate() {
+                out.extend_from_slice(if place > 0 { b"," } else { b"" });
+                field(&mut out, text.as_bytes());
+            }
+            prop_assert_eq!(fields(str::from_utf8(&out).unwrap()), texts);
         }
     }
 }

@@ -256,7 +256,9 @@ fn value(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::JournalEntries;
+    use proptest::prelude::*;
+
+    use super::{JournalEntries, value};
     use crate::render::fixtures::{Fixture, comm};
 
     fn render(root: bool, fixture: &Fixture) -> Vec<u8> {
@@ -339,5 +341,39 @@ MESSAGE=- fd00:1::3 51000 → fd00:1::7 81 SYN_SENT → CLOSE ECONNREFUSED
         assert!(datagram.windows(expected.len()).any(|window| window == expected));
         let message = "\nMESSAGE=a\\x0aPRIORITY=0 10.1.2.3".as_bytes();
         assert!(datagram.windows(message.len()).any(|window| window == message));
+    }
+
+    /// Names and values of an entry, as the protocol has them.
+    fn entries(mut rest: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'=' | b'\n')) {
+            let (name, behind) = (&rest[..end], &rest[end + 1..]);
+            let (length, value) = if rest[end] == b'=' {
+                (behind.iter().position(|byte| *byte == b'\n').unwrap(), behind)
+            } else {
+                let (length, value) = behind.split_first_chunk().unwrap();
+                (usize::try_from(u64::from_le_bytes(*length)).unwrap(), value)
+            };
+            found.push((name.to_vec(), value[..length].to_vec()));
+            assert_eq!(value[length], b'\n');
+            rest = &value[length + 1..];
+        }
+        assert_eq!(rest, b"");
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn values_of_any_bytes_are_read_back_as_they_were(
+            values in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'='), any::<u8>()], 0..20), 1..4),
+        ) {
+            let mut out = Vec::new();
+            values.iter().for_each(|bytes| value(&mut out, "OBJECT_COMM", bytes));
+            let read: Vec<_> = entries(&out).into_iter().map(|(name, value)| {
+                assert_eq!(name, b"OBJECT_COMM");
+                value
+            }).collect();
+            prop_assert_eq!(read, values);
+        }
     }
 }

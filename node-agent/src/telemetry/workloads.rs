@@ -142,6 +142,8 @@ fn with<'a>(labels: &Labels<'a>, name: &'static str, value: &'a str) -> Labels<'
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use kube_tcpstates_common::state::State;
 
     use crate::names::{Workload, WorkloadKind};
@@ -200,5 +202,35 @@ mod tests {
         let other =
             r#"k8s_namespace_name="",k8s_workload_kind="other",k8s_workload_name="",state="ESTABLISHED"} 9"#;
         assert_eq!(all.last(), Some(&&*format!("{series}{other}")));
+    }
+
+    /// The value of a series' label, and what is behind its quote.
+    fn label<'a>(series: &'a str, name: &str) -> (String, &'a str) {
+        let (_, rest) = series.split_once(&format!("{name}=\"")).unwrap();
+        let (mut value, mut characters) = (String::new(), rest.chars());
+        loop {
+            match characters.next().unwrap() {
+                '"' => return (value, characters.as_str()),
+                '\\' => value.push(match characters.next().unwrap() {
+                    'n' => '\n',
+                    other => other,
+                }),
+                character => value.push(character),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_workload_of_any_name_is_one_series_of_that_name(text in "([\"\\\\\n]|.){1,20}") {
+            let mut workloads = Workloads::default();
+            workloads.open(&name(&text), State::ESTABLISHED, 7, 1);
+            let page = page(workloads);
+            let series = "kube_tcpstates_workload_open_connections{";
+            let all: Vec<&str> = page.split('\n').filter(|line| line.starts_with(series)).collect();
+            prop_assert_eq!(all.len(), 1);
+            let (value, behind) = label(all[0], "k8s_workload_name");
+            prop_assert_eq!((value.as_str(), behind), (text.as_str(), r#",state="ESTABLISHED"} 7"#));
+        }
     }
 }

@@ -14,7 +14,7 @@ const AT_MOST: usize = 32;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
 /// The bundle with `ours` in it; None if it is as it should be. Both are PEM.
-pub(crate) fn renewed(present: &str, ours: &[String], now: Timestamp) -> Option<String> {
+pub fn renewed(present: &str, ours: &[String], now: Timestamp) -> Option<String> {
     let mut kept: Vec<(Timestamp, &str)> = blocks(present)
         .filter_map(|block| Some((end_of(block)?, block)))
         .filter(|(end, block)| *end > now && !ours.iter().any(|our| our.trim() == *block))

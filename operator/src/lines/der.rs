@@ -18,16 +18,16 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     /// The subject's CN.
-    pub(crate) common_name: Option<String>,
+    pub common_name: Option<String>,
     /// The end of its validity.
-    pub(crate) not_after: Timestamp,
+    pub not_after: Timestamp,
 }
 
 impl Certificate {
     /// From DER; None if it is no certificate.
-    pub(crate) fn read(der: &[u8]) -> Option<Self> {
+    pub fn read(der: &[u8]) -> Option<Self> {
         let (certificate, _) = expect(der, SEQUENCE)?;
         let (mut fields, _) = expect(certificate, SEQUENCE)?;
         if let Some((_, behind)) = expect(fields, VERSION) {

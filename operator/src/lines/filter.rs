@@ -16,20 +16,20 @@ use super::query::Trace;
 
 /// Where a line stands in its agent's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head<'a> {
+pub struct Head<'a> {
     /// As it stands on the line.
-    pub(crate) time: Cow<'a, str>,
+    pub time: Cow<'a, str>,
     /// `tcpstates.type`.
-    pub(crate) kind: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
     /// Of one process of the agent.
-    pub(crate) run: Cow<'a, str>,
+    pub run: Cow<'a, str>,
     /// A diagnostic has none.
-    pub(crate) seq: Option<u64>,
+    pub seq: Option<u64>,
 }
 
 impl<'a> Head<'a> {
     /// Of a line; None if it is not one.
-    pub(crate) fn of(line: &'a str) -> Option<Self> {
+    pub fn of(line: &'a str) -> Option<Self> {
         Self::of_beginning(line).or_else(|| Self::of_document(line))
     }
 
@@ -76,7 +76,7 @@ fn plain(text: &str) -> Option<(&str, &str)> {
 
 /// Takes out of a stream what is about one trace.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub struct Filter {
     trace: String,
     is_cluster: bool,
     /// The trace's name in quotes.
@@ -85,20 +85,20 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// For the readers of this trace.
-    pub(crate) fn new(trace: &Trace) -> Self {
+    pub fn new(trace: &Trace) -> Self {
         let name = trace.to_string();
         let quoted = Finder::new(&format!("\"{name}\"")).into_owned();
         Self { trace: name, is_cluster: trace.namespace.is_none(), quoted }
     }
 
     /// Whether a line can be about the trace: most are dropped by this alone.
-    pub(crate) fn may_be_about(&self, line: &str) -> bool {
+    pub fn may_be_about(&self, line: &str) -> bool {
         self.quoted.find(line.as_bytes()).is_some()
     }
 
     /// The line as the trace's readers get it, if the trace asked for it: of the traces it names this one alone, all else
     /// as it was.
-    pub(crate) fn pass(&self, line: &str) -> Option<String> {
+    pub fn pass(&self, line: &str) -> Option<String> {
         if !self.may_be_about(line) {
             return None;
         }
@@ -138,7 +138,7 @@ impl Filter {
     }
 
     /// How many transitions that the trace wanted are lost in the run so far, if a `lost` line says so.
-    pub(crate) fn lost(&self, line: &str) -> Option<u64> {
+    pub fn lost(&self, line: &str) -> Option<u64> {
         if !self.may_be_about(line) {
             return None;
         }
@@ -201,7 +201,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// Whether a heartbeat is the run's last line.
-pub(crate) fn is_final(line: &str) -> bool {
+pub fn is_final(line: &str) -> bool {
     #[derive(Deserialize)]
     struct Line {
         tcpstates: Own,

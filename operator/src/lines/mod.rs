@@ -39,6 +39,12 @@ use clap::Args;
 use kube::Client;
 use tokio::sync::watch;
 
+// What others wrote is read by these: pure, and seen from outside so that they can be fed with anything.
+pub use bundle::renewed;
+pub use der::Certificate;
+pub use filter::{Filter, Head, is_final};
+pub use query::{Place, Query, Subresource, Trace};
+
 use access::Access;
 use certificate::Files;
 use keeper::Keeper;

@@ -13,16 +13,16 @@ const LIMIT_AT_MOST: u64 = 1_000_000;
 
 /// A trace, by its name on the agents' lines.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Trace {
+pub struct Trace {
     /// None: a cluster trace.
-    pub(crate) namespace: Option<String>,
+    pub namespace: Option<String>,
     /// In its namespace, or in the cluster.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Trace {
     /// As kinds are called in paths and in rights.
-    pub(crate) fn plural(&self) -> &'static str {
+    pub fn plural(&self) -> &'static str {
         if self.namespace.is_some() { "tcpstatetraces" } else { "clustertcpstatetraces" }
     }
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Trace {
 /// Two names of the same lines. The API server ends each request after a minute (its --request-timeout), but for those
 /// to a subresource called `log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Subresource {
+pub enum Subresource {
     /// For a look at what there is.
     Lines,
     /// For as long as somebody reads.
@@ -48,7 +48,7 @@ pub(crate) enum Subresource {
 
 impl Subresource {
     /// In paths and in rights.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Lines => "lines",
             Self::Log => "log",
@@ -58,7 +58,7 @@ impl Subresource {
 
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// Whether this program works.
     Health,
     /// Every group.
@@ -77,7 +77,7 @@ pub(crate) enum Place {
 
 impl Place {
     /// Where a path leads; None: nowhere.
-    pub(crate) fn of(path: &str) -> Option<Self> {
+    pub fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
         let rest = match parts.as_slice() {
             ["healthz" | "livez" | "readyz"] => return Some(Self::Health),
@@ -120,18 +120,18 @@ fn is_name(text: &str) -> bool {
 
 /// Which of a trace's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Query {
+pub struct Query {
     /// Those to come as well.
-    pub(crate) follow: bool,
+    pub follow: bool,
     /// None older than this.
-    pub(crate) since: Option<Duration>,
+    pub since: Option<Duration>,
     /// At most so many, the oldest.
-    pub(crate) limit: Option<u64>,
+    pub limit: Option<u64>,
 }
 
 impl Query {
     /// From the text behind the `?`; the error says which parameter is wrong and what it may be.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
         let mut seen = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::{count, counted};
+use crate::figures::sum;
 use crate::runs::Run;
 use crate::take::Report;
 
@@ -12,8 +13,8 @@ const RUNS_SHOWN: usize = 40;
 pub(super) fn section(report: &Report) -> Markup {
     let input = &report.input;
     let runs = report.runs.sorted();
-    let lost: u64 = runs.iter().map(|(_, run)| run.lost).sum();
-    let missing: u64 = runs.iter().map(|(_, run)| run.missing()).sum();
+    let lost = sum(runs.iter().map(|(_, run)| run.lost));
+    let missing = sum(runs.iter().map(|(_, run)| run.missing()));
     let inexact = runs.iter().any(|(_, run)| run.inexact);
     let is_whole = lost == 0 && missing == 0 && input.cut == 0 && report.runs.uncounted == 0;
     html! {
@@ -53,7 +54,8 @@ pub(super) fn section(report: &Report) -> Markup {
 fn places(runs: &[(&str, &Run)]) -> String {
     let mut by_place = std::collections::BTreeMap::<&str, u64>::new();
     for (place, count) in runs.iter().flat_map(|(_, run)| &run.by_place) {
-        *by_place.entry(place).or_default() += count;
+        let lost = by_place.entry(place).or_default();
+        *lost = lost.saturating_add(*count);
     }
     if by_place.is_empty() {
         return String::new();

@@ -12,7 +12,7 @@ mod words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::words::{bytes, count, counted, duration, share};
-use crate::figures::Figures;
+use crate::figures::{Figures, sum};
 use crate::pairs::{Pair, Source};
 use crate::take::Report;
 
@@ -83,8 +83,9 @@ fn head(title: &str, report: &Report, shown: &Shown) -> Markup {
                 @if let Some(us) = all.handshakes.quantile(0.99) {
                     div { b { (duration(us)) } "handshake, 99 of 100 within" }
                 }
-                @if all.to_server + all.to_client > 0 {
-                    div { b { (bytes(all.to_server + all.to_client)) } "of data" }
+                @let exchanged = sum([all.to_server, all.to_client]);
+                @if exchanged > 0 {
+                    div { b { (bytes(exchanged)) } "of data" }
                 }
             }
         }

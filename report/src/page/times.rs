@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::words::{count, counted, duration};
+use crate::figures::sum;
 use crate::outcome::{ByOutcome, OUTCOMES, failed};
 use crate::take::Report;
 use crate::timeline::{Slice, Timeline};
@@ -42,7 +43,7 @@ pub(super) fn section(report: &Report) -> Markup {
         .collect();
     let mut all = ByOutcome::default();
     for slice in told.iter().flat_map(|(_, timeline)| timeline.slices()) {
-        all.iter_mut().zip(slice.by_outcome).for_each(|(sum, one)| *sum += one);
+        all.iter_mut().zip(slice.by_outcome).for_each(|(all, one)| *all = all.saturating_add(one));
     }
     html! {
         section {
@@ -65,14 +66,14 @@ pub(super) fn section(report: &Report) -> Markup {
 fn panel(name: &str, timeline: &Timeline) -> Markup {
     let slices = timeline.slices();
     let width = duration(timeline.width_s() * 1_000_000);
-    let ended: u64 = slices.iter().flat_map(|slice| slice.by_outcome).sum();
-    let failures: u64 = slices.iter().map(|slice| failed(&slice.by_outcome)).sum();
+    let ended = sum(slices.iter().flat_map(|slice| slice.by_outcome));
+    let failures = sum(slices.iter().map(|slice| failed(&slice.by_outcome)));
     html! {
         p.soft { "Ended, " (name) ", by " (width) "." }
         div.wide { (drawn(&slices, timeline.width_s(), WIDE, false)) }
         div.narrow { (drawn(&slices, timeline.width_s(), NARROW, false)) }
         // Where most fail the first drawing shows them well enough.
-        @if failures > 0 && failures * 2 < ended {
+        @if failures > 0 && failures < ended / 2 {
             p.soft { "The failures alone:" }
             div.wide { (drawn(&slices, timeline.width_s(), WIDE, true)) }
             div.narrow { (drawn(&slices, timeline.width_s(), NARROW, true)) }
@@ -84,7 +85,7 @@ fn panel(name: &str, timeline: &Timeline) -> Markup {
 #[expect(clippy::cast_precision_loss, reason = "places on a drawing")]
 fn drawn(slices: &[Slice], width_s: u64, size: Size, only_failures: bool) -> Markup {
     let first = usize::from(only_failures);
-    let height_of = |slice: &Slice| slice.by_outcome[first..].iter().sum::<u64>();
+    let height_of = |slice: &Slice| sum(slice.by_outcome[first..].iter().copied());
     let most = slices.iter().map(height_of).max().unwrap_or(0).max(1);
     let (across, up) = (size.width - LEFT, size.height - BELOW - 10.0);
     let step = across / slices.len().max(1) as f64;
@@ -110,7 +111,7 @@ fn drawn(slices: &[Slice], width_s: u64, size: Size, only_failures: bool) -> Mar
 }
 
 fn bar(slice: &Slice, x: f64, width: f64, first: usize, y_of: &dyn Fn(u64) -> f64) -> Markup {
-    let mut below = 0;
+    let mut below = 0_u64;
     let mut parts = Vec::new();
     // From the failures up; the orderly ends are the first of the outcomes and go on top.
     for place in (first.max(1)..OUTCOMES.len()).chain((first == 0).then_some(0)) {
@@ -118,10 +119,10 @@ fn bar(slice: &Slice, x: f64, width: f64, first: usize, y_of: &dyn Fn(u64) -> f6
         if number == 0 {
             continue;
         }
-        let (top, bottom) = (y_of(below + number), y_of(below));
+        let (top, bottom) = (y_of(below.saturating_add(number)), y_of(below));
         // One failure among thousands must still be seen.
         parts.push((place, top.min(bottom - 1.5), bottom));
-        below += number;
+        below = below.saturating_add(number);
     }
     html! {
         @for (place, top, bottom) in parts {
@@ -132,7 +133,7 @@ fn bar(slice: &Slice, x: f64, width: f64, first: usize, y_of: &dyn Fn(u64) -> f6
 }
 
 fn said(slice: &Slice) -> String {
-    let ended: u64 = slice.by_outcome.iter().sum();
+    let ended = sum(slice.by_outcome);
     let mut text = format!("{}: {}", clock(slice.start_s, 1), counted(ended, "connection"));
     for (name, number) in OUTCOMES.iter().zip(slice.by_outcome).filter(|(_, number)| *number > 0) {
         let _ = write!(text, ", {name} {}", count(number));

@@ -84,7 +84,7 @@ fn a_reset_from_between_is_told_at_the_end_that_gets_it() {
     stage.judge();
 }
 
-/// As a NodePort's or a load balancer's: the port is another behind it, so that what it no longer knows reaches a port
+/// As a `NodePort`'s or a load balancer's: the port is another behind it, so that what it no longer knows reaches a port
 /// where nobody listens.
 #[test]
 fn a_nat_that_forgot_an_idle_connection_shows_by_how_long_it_was_idle() {

@@ -36,7 +36,6 @@ pub(super) fn prepare(workspace: &Workspace) -> Result<()> {
         .write(&pause_archive(workspace))?;
     build_workload(workspace)?;
     plugin::build(workspace)?;
-    deploy::tools(workspace)?;
     image::agent(workspace, Profile::Release).map(drop)
 }
 

@@ -59,8 +59,9 @@ pub(crate) const LAYERS: &[Layer] = &[
             e2e::prepare(workspace)
         },
         run: |workspace, name, counts| {
-            // Whoever asks for a test by its name gets it, however long it takes.
+            // Whoever asks for a test by its name gets it, however long it takes and whatever it needs.
             let also: &[&str] = if name.is_some() { &["--include-ignored"] } else { &[] };
+            name.map(|_| deploy::tools(workspace)).transpose()?;
             cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], also, name, counts)
         },
         by_default: true,
@@ -71,6 +72,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         prepare: |workspace| {
             is_root()?;
             programs::are_there(e2e::PROGRAMS)?;
+            deploy::tools(workspace)?;
             e2e::prepare(workspace)
         },
         run: |workspace, name, counts| {

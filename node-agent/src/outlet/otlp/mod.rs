@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube_tcpstates_events::Line;
 
+pub use self::post::{Verdict, verdict};
 use self::queue::Queue;
 pub use self::target::{OtlpTarget, from_environment};
 use super::writer::End;

@@ -20,13 +20,24 @@ const ANSWER_AT_MOST: u64 = 64 << 10;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It arrived, all but so many records that the endpoint refused.
-    Arrived { refused: u64 },
+    Arrived {
+        /// How many.
+        refused: u64,
+    },
     /// Make it again, not before the time the endpoint asks for.
-    Again { after: Option<Duration>, why: String },
+    Again {
+        /// That time from now.
+        after: Option<Duration>,
+        /// For people.
+        why: String,
+    },
     /// It will never be taken.
-    Refused { why: String },
+    Refused {
+        /// For people.
+        why: String,
+    },
 }
 
 /// Posts requests to one endpoint.
@@ -116,7 +127,7 @@ fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 /// 429, 502, 503 and 504 may be made again, others not (OTLP specification, "Failures").
-pub(super) fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
+pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
     if status.is_success() {
         let answer = ExportLogsServiceResponse::decode(body).unwrap_or_default();
         let refused = answer.partial_success.map_or(0, |partial| partial.rejected_log_records);
