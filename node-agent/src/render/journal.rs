@@ -368,7 +368,9 @@ MESSAGE=- fd00:1::3 51000 → fd00:1::7 81 SYN_SENT → CLOSE ECONNREFUSED
             values in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'='), any::<u8>()], 0..20), 1..4),
         ) {
             let mut out = Vec::new();
-            values.iter().for_each(|bytes| value(&mut out, "OBJECT_COMM", bytes));
+            for bytes in &values {
+                value(&mut out, "OBJECT_COMM", bytes);
+            }
             let read: Vec<_> = entries(&out).into_iter().map(|(name, value)| {
                 assert_eq!(name, b"OBJECT_COMM");
                 value
