@@ -51,7 +51,7 @@ type Tests = &'static [(&'static str, Test)];
 /// One of them starts many pods, and a kubelet that starts many is late in telling the containers' ids: none of these
 /// looks for the name of a container, for which the agent waits two seconds.
 const NAMELESS: &[Tests] =
-    &[rights::NAMELESS, limits::NAMELESS, changes::NAMELESS, traffic::TESTS, security::TESTS, cluster::TESTS];
+    &[rights::NAMELESS, changes::NAMELESS, traffic::TESTS, security::TESTS, cluster::TESTS];
 
 /// How many of those run at once: they wait for most of their time.
 const AT_ONCE: usize = 5;
@@ -68,7 +68,7 @@ const ALONE: &[Tests] = &[
     selection::TESTS,
     short_lived::TESTS,
     sidecar::TESTS,
-    limits::ALONE,
+    limits::TESTS,
     // An agent that watches namespaces for another trace goes on doing so when it may no longer.
     namespaces::TESTS,
     peers::TESTS,

@@ -116,6 +116,7 @@ impl Writer {
                 self.apply(owner).await?;
                 self.apply_status(status).await
             }
+            Err(kube::Error::Api(refusal)) if refusal.code == 422 => self.put_status(status).await,
             other => other,
         }
     }
@@ -130,19 +131,32 @@ impl Writer {
     }
 
     async fn apply_status(&self, status: &TcpStateNodeStatus) -> kube::Result<()> {
-        let object = json!({
+        let object = self.with_status(status);
+        let parameters = parameters(STATUS_MANAGER);
+        self.api.patch_status(&self.node, &parameters, &Patch::Apply(&object)).await.map(drop)
+    }
+
+    /// Servers before 1.22 may leave null where server-side apply takes the last entry of a list away, and refuse what they
+    /// have made themselves. Put there whole, the list has no entry to be taken away.
+    async fn put_status(&self, status: &TcpStateNodeStatus) -> kube::Result<()> {
+        let parameters =
+            PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
+        let object = self.with_status(status);
+        self.api.patch_status(&self.node, &parameters, &Patch::Merge(&object)).await.map(drop)
+    }
+
+    fn with_status(&self, status: &TcpStateNodeStatus) -> Value {
+        json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": "TcpStateNode",
             "metadata": {"name": self.node},
             "status": whole(status),
-        });
-        let parameters = parameters(STATUS_MANAGER);
-        self.api.patch_status(&self.node, &parameters, &Patch::Apply(&object)).await.map(drop)
+        })
     }
 }
 
 /// What is empty is said to be. A server before 1.22 leaves null where server-side apply takes a list or an object away, and
-/// then refuses every report.
+/// then refuses every report; sometimes it does so for an empty list too: see [`Writer::put_status`].
 fn whole(status: &TcpStateNodeStatus) -> Value {
     let mut told = json!(status);
     for (list, empty) in [("traces", json!([])), ("preflight", json!([])), ("observed", json!({}))] {

@@ -6,9 +6,10 @@
 use kube_tcpstates_events::Line;
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value as Kind},
-    logs::v1::{LogRecord, ResourceLogs},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{Batch, unix_ns};
 use crate::render::format::{Format, FormatEntry, FormatOptions};
@@ -63,13 +64,13 @@ fn write(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 fn write_whole(out: &mut Vec<u8>, line: &[u8]) {
+    let Ok(line) = serde_json::from_slice::<Value>(line) else { return };
     // The tracer observes an event when it happens.
-    let time = serde_json::from_slice::<Value>(line).ok();
-    let observed = time.and_then(|line| unix_ns(line["time"].as_str()?)).unwrap_or_default();
+    let observed = line["time"].as_str().and_then(unix_ns).unwrap_or_default();
     let mut batch = Batch::default();
-    if batch.add(line, observed) {
-        let logs: Vec<_> = batch.request().resource_logs.iter().map(resource_logs).collect();
-        line::to_writer(out, &json!({ "resourceLogs": logs }));
+    if batch.add_line(&line, observed) {
+        let resource_logs = batch.request().resource_logs.iter().map(Resource::of).collect();
+        line::to_writer(out, &Request { resource_logs });
     }
 }
 
@@ -86,58 +87,134 @@ fn without_labels(line: &[u8]) -> Vec<u8> {
     line.to_string().into_bytes()
 }
 
-fn resource_logs(logs: &ResourceLogs) -> Value {
-    let resource = logs.resource.as_ref().map(|resource| attributes(&resource.attributes));
-    let scopes: Vec<_> = logs
-        .scope_logs
-        .iter()
-        .map(|logs| {
-            let scope = logs.scope.as_ref();
-            let records: Vec<_> = logs.log_records.iter().map(record).collect();
-            json!({
-                "scope": {"name": scope.map(|scope| &scope.name), "version": scope.map(|scope| &scope.version)},
-                "logRecords": records,
-            })
-        })
-        .collect();
-    json!({"resource": {"attributes": resource}, "scopeLogs": scopes})
+/// `ExportLogsServiceRequest` as the JSON of protobuf has it, written without a tree in between.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    resource_logs: Vec<Resource<'a>>,
 }
 
-fn record(record: &LogRecord) -> Value {
-    json!({
-        "timeUnixNano": record.time_unix_nano.to_string(),
-        "observedTimeUnixNano": record.observed_time_unix_nano.to_string(),
-        "severityNumber": record.severity_number,
-        "severityText": record.severity_text,
-        "eventName": record.event_name,
-        "body": record.body.as_ref().map(any),
-        "attributes": attributes(&record.attributes),
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resource<'a> {
+    resource: Option<Attributes<'a>>,
+    scope_logs: Vec<Scope<'a>>,
 }
 
-fn attributes(attributes: &[KeyValue]) -> Vec<Value> {
-    let one =
-        |attribute: &KeyValue| json!({"key": attribute.key, "value": attribute.value.as_ref().map(any)});
-    attributes.iter().map(one).collect()
-}
-
-fn any(value: &AnyValue) -> Value {
-    match &value.value {
-        Some(Kind::StringValue(text)) => json!({ "stringValue": text }),
-        Some(Kind::BoolValue(truth)) => json!({ "boolValue": truth }),
-        Some(Kind::IntValue(number)) => json!({ "intValue": number.to_string() }),
-        Some(Kind::DoubleValue(number)) => json!({ "doubleValue": number }),
-        Some(Kind::ArrayValue(list)) => {
-            let values: Vec<_> = list.values.iter().map(any).collect();
-            json!({"arrayValue": {"values": values}})
+impl<'a> Resource<'a> {
+    fn of(logs: &'a ResourceLogs) -> Self {
+        let resource = logs.resource.as_ref();
+        Self {
+            resource: resource.map(|resource| Attributes { attributes: attributes(&resource.attributes) }),
+            scope_logs: logs.scope_logs.iter().map(Scope::of).collect(),
         }
-        // `super::any` makes no others.
-        _ => json!({}),
+    }
+}
+
+#[derive(Serialize)]
+struct Attributes<'a> {
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Scope<'a> {
+    scope: Option<Name<'a>>,
+    log_records: Vec<Record<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    fn of(logs: &'a ScopeLogs) -> Self {
+        let scope = logs.scope.as_ref();
+        Self {
+            scope: scope.map(|scope| Name { name: &scope.name, version: &scope.version }),
+            log_records: logs.log_records.iter().map(Record::of).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    time_unix_nano: String,
+    observed_time_unix_nano: String,
+    severity_number: i32,
+    severity_text: &'a str,
+    event_name: &'a str,
+    body: Option<Any<'a>>,
+    attributes: Vec<Attribute<'a>>,
+}
+
+impl<'a> Record<'a> {
+    fn of(record: &'a LogRecord) -> Self {
+        Self {
+            time_unix_nano: record.time_unix_nano.to_string(),
+            observed_time_unix_nano: record.observed_time_unix_nano.to_string(),
+            severity_number: record.severity_number,
+            severity_text: &record.severity_text,
+            event_name: &record.event_name,
+            body: record.body.as_ref().map(Any::of),
+            attributes: attributes(&record.attributes),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'a str,
+    value: Option<Any<'a>>,
+}
+
+fn attributes(attributes: &[KeyValue]) -> Vec<Attribute<'_>> {
+    attributes.iter().map(Attribute::of).collect()
+}
+
+impl<'a> Attribute<'a> {
+    fn of(attribute: &'a KeyValue) -> Self {
+        Self { key: &attribute.key, value: attribute.value.as_ref().map(Any::of) }
+    }
+}
+
+#[derive(Serialize)]
+enum Any<'a> {
+    #[serde(rename = "stringValue")]
+    String(&'a str),
+    #[serde(rename = "boolValue")]
+    Bool(bool),
+    #[serde(rename = "intValue")]
+    Int(String),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
+    #[serde(rename = "arrayValue")]
+    Array { values: Vec<Self> },
+}
+
+impl<'a> Any<'a> {
+    fn of(value: &'a AnyValue) -> Self {
+        match &value.value {
+            Some(Kind::StringValue(text)) => Self::String(text),
+            Some(Kind::BoolValue(truth)) => Self::Bool(*truth),
+            Some(Kind::IntValue(number)) => Self::Int(number.to_string()),
+            Some(Kind::DoubleValue(number)) => Self::Double(*number),
+            Some(Kind::ArrayValue(list)) => {
+                Self::Array { values: list.values.iter().map(Self::of).collect() }
+            }
+            // `super::any` makes no others.
+            _ => Self::String(""),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::render::fixtures::Fixture;
 

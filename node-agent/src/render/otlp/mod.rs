@@ -43,26 +43,29 @@ pub struct Batch {
 impl Batch {
     /// Adds the record of a JSON line. False: it is none.
     pub fn add(&mut self, line: &[u8], observed_ns: u64) -> bool {
-        let Ok(value) = serde_json::from_slice::<Value>(line) else { return false };
+        serde_json::from_slice(line).is_ok_and(|line| self.add_line(&line, observed_ns))
+    }
+
+    fn add_line(&mut self, value: &Value, observed_ns: u64) -> bool {
         let Some(kind) = value.pointer("/tcpstates/type").and_then(Value::as_str) else { return false };
         let mut attributes = Vec::new();
-        flatten(&mut attributes, String::new(), &value);
+        flatten(&mut attributes, String::new(), value);
         attributes.retain(|(name, _)| name != "time");
         let is_own = matches!(kind, "start" | "heartbeat" | "lost" | "log" | "snapshot");
         let (of_resource, of_record): (Vec<_>, Vec<_>) =
             attributes.into_iter().partition(|(name, _)| OF_RESOURCE.iter().any(|of| name.starts_with(of)));
-        let (number, text) = severity(kind, &value);
+        let (number, text) = severity(kind, value);
         let record = LogRecord {
             time_unix_nano: value["time"].as_str().and_then(unix_ns).unwrap_or(observed_ns),
             observed_time_unix_nano: observed_ns,
             severity_number: number.into(),
             severity_text: text.to_owned(),
-            body: Some(string(sentence::of(kind, &value))),
+            body: Some(string(sentence::of(kind, value))),
             attributes: of_record.into_iter().map(attribute).collect(),
             event_name: format!("tcpstates.{kind}"),
             ..LogRecord::default()
         };
-        self.put(resource(of_resource, &value, is_own), record);
+        self.put(resource(of_resource, value, is_own), record);
         true
     }
 
