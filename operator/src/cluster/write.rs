@@ -75,9 +75,20 @@ pub(super) async fn status(client: Client, trace: &Trace, status: &TraceStatus) 
         "metadata": {"name": name, "namespace": namespace, "uid": trace.uid},
         "status": told,
     });
-    let parameters = PatchParams::apply(MANAGER).force();
-    let patch = Patch::Apply(&object);
-    in_time(api.patch_status(name, &parameters, &patch)).await
+    let apply = async {
+        let parameters = PatchParams::apply(MANAGER).force();
+        match api.patch_status(name, &parameters, &Patch::Apply(&object)).await {
+            // It may leave null where the last entry of a list is taken away, and refuse what it has made itself. Put
+            // there whole, the list has no entry to be taken away.
+            Err(kube::Error::Api(refusal)) if refusal.code == 422 => {
+                let parameters =
+                    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+                api.patch_status(name, &parameters, &Patch::Merge(&object)).await
+            }
+            other => other,
+        }
+    };
+    in_time(apply).await
 }
 
 /// Tells something of a trace.
