@@ -25,39 +25,29 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
     ],
 };
 
-const fn prometheus(
-    title: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    queries: &'static [(&'static str, &'static str)],
-    description: &'static str,
-) -> Panel {
-    Panel { title, description, kind, unit, source: Source::Prometheus, queries }
-}
-
 const GLANCE: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Agents",
         Kind::Stat("green"),
         "none",
         &[(r#"sum(up{job="kube-tcpstates", component="agent", node=~"$node"})"#, "")],
         "Agents that answer Prometheus.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Nodes without an agent",
         Kind::Stat("red"),
         "none",
         &[("max(kube_tcpstates_operator_nodes) - max(kube_tcpstates_operator_agents_reporting)", "")],
         "Nodes of the cluster less agents that have reported lately, as the operators count. Nodes that are meant to have none count too.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Not traceable",
         Kind::Stat("red"),
         "none",
         &[(r#"count(kube_tcpstates_hook_info{node=~"$node", hook="none"}) or vector(0)"#, "")],
         "Nodes whose kernel cannot be traced. Their TcpStateNode says why.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Lines lost",
         Kind::Stat("red"),
         "short",
@@ -67,7 +57,7 @@ const GLANCE: &[Panel] = &[
         )],
         "In the time shown, at any place but a limit: lines that should be there.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Left out by limits",
         Kind::Stat("blue"),
         "short",
@@ -77,7 +67,7 @@ const GLANCE: &[Panel] = &[
         )],
         "In the time shown: what rate limits of traces and of agents left out, as they were asked to. No loss.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Traces",
         Kind::Stat("text"),
         "none",
@@ -87,7 +77,7 @@ const GLANCE: &[Panel] = &[
 ];
 
 const TRANSITIONS: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Seen by the kernel",
         Kind::Lines,
         "cps",
@@ -97,7 +87,7 @@ const TRANSITIONS: &[Panel] = &[
         )],
         "Transitions of all sockets of the node, traced or not, while programs are attached.",
     ),
-    prometheus(
+    Panel::prometheus(
         "What became of them",
         Kind::Stack,
         "cps",
@@ -107,7 +97,7 @@ const TRANSITIONS: &[Panel] = &[
         )],
         "written: a line. filtered: no trace wants it. filtered_user: after all not. summarised: added to a summary.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Lost, by place",
         Kind::Stack,
         "cps",
@@ -120,7 +110,7 @@ const TRANSITIONS: &[Panel] = &[
 ];
 
 const LIMITS: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Left out by limits",
         Kind::Stack,
         "cps",
@@ -136,14 +126,14 @@ const LIMITS: &[Panel] = &[
         ],
         "By rateLimit of traces, once for each; by --max-lines-per-second of the agent.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Traces by state",
         Kind::Lines,
         "none",
         &[(r#"sum by (state) (kube_tcpstates_traces{node=~"$node"})"#, "{{state}}")],
         "Summed over nodes: a trace counts at each that it concerns. idle selects no pod there; waiting has no slot.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Waiting",
         Kind::Lines,
         "none",
@@ -159,7 +149,7 @@ const LIMITS: &[Panel] = &[
 ];
 
 const OUTPUT: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Lines",
         Kind::Stack,
         "cps",
@@ -169,7 +159,7 @@ const OUTPUT: &[Panel] = &[
         )],
         "Lines that stdout took. control: start, lost, heartbeat, log.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Waiting for stdout",
         Kind::Lines,
         "bytes",
@@ -182,7 +172,7 @@ const OUTPUT: &[Panel] = &[
         ],
         "Near --queue-size, 8 MiB by default, lines are about to be lost: whoever reads the log is too slow.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Lost on the way to other outlets",
         Kind::Stack,
         "cps",
@@ -195,21 +185,21 @@ const OUTPUT: &[Panel] = &[
 ];
 
 const NODES: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Kernels",
         Kind::Table,
         "none",
         &[(r#"max by (node, hook, kernel, cgroup_mode) (kube_tcpstates_hook_info{node=~"$node"})"#, "")],
         "Where transitions are taken from on each node; none: it cannot be traced.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Agents",
         Kind::Table,
         "none",
         &[(r#"max by (node, pod, version) (kube_tcpstates_build_info{node=~"$node"})"#, "")],
         "The version of each. Two versions at a time are an upgrade under way.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Pods and cgroups",
         Kind::Lines,
         "none",
@@ -220,7 +210,7 @@ const NODES: &[Panel] = &[
         ],
         "What the agent knows of its node. attached is 1 while some trace selects a pod there.",
     ),
-    prometheus(
+    Panel::prometheus(
         "What the kernel skipped",
         Kind::Lines,
         "cps",
@@ -239,7 +229,7 @@ const NODES: &[Panel] = &[
         ],
         "rescued and inferred are told all the same. At gaps a transition is missing; without a record its duration and owner.",
     ),
-    prometheus(
+    Panel::prometheus(
         "The work of agents",
         Kind::Lines,
         "cps",
@@ -256,7 +246,7 @@ const NODES: &[Panel] = &[
 ];
 
 const API: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Requests, by how they ended",
         Kind::Stack,
         "reqps",
@@ -266,14 +256,14 @@ const API: &[Panel] = &[
         )],
         "Of agents. A watch counts when it starts. 403 is a right that is missing, broken no connection.",
     ),
-    prometheus(
+    Panel::prometheus(
         "In step",
         Kind::Lines,
         "none",
         &[(r#"min by (resource) (kube_tcpstates_api_in_sync{node=~"$node"})"#, "{{resource}}")],
         "0 where an agent's watch does not work: pods and traces are to it what they were then.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Since a watch last brought something",
         Kind::Lines,
         "s",
@@ -283,7 +273,7 @@ const API: &[Panel] = &[
         )],
         "The longest of all agents. Watches are started anew every four minutes.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Reports",
         Kind::Stack,
         "cps",
@@ -296,14 +286,14 @@ const API: &[Panel] = &[
 ];
 
 const OPERATORS: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Who leads",
         Kind::Lines,
         "none",
         &[("sum by (pod) (kube_tcpstates_operator_leading)", "{{pod}}")],
         "One has 1. None: the status of traces stays as it was.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Writes of status, by how they ended",
         Kind::Stack,
         "cps",
@@ -313,21 +303,21 @@ const OPERATORS: &[Panel] = &[
         )],
         "gone: the trace was deleted meanwhile.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Traces whose status waits",
         Kind::Lines,
         "none",
         &[("max by (pod) (kube_tcpstates_operator_queue)", "{{pod}}")],
         "Of the operator that does not lead: all that it would write.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Requests of operators",
         Kind::Stack,
         "reqps",
         &[("sum by (code) (rate(kube_tcpstates_operator_api_requests_total[$__rate_interval]))", "{{code}}")],
         "To the API server, by how they ended.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Operators in step",
         Kind::Lines,
         "none",

@@ -30,25 +30,15 @@ macro_rules! lines {
     };
 }
 
-const fn loki(
-    title: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    queries: &'static [(&'static str, &'static str)],
-    description: &'static str,
-) -> Panel {
-    Panel { title, description, kind, unit, source: Source::Loki, queries }
-}
-
 const MISSING: &[Panel] = &[
-    loki(
+    Panel::loki(
         "Lines",
         Kind::Stat("text"),
         "short",
         &[(concat!("sum(count_over_time(", lines!(""), " [$__range]))"), "")],
         "Of this trace, in the time shown.",
     ),
-    loki(
+    Panel::loki(
         "Lines lost",
         Kind::Stat("red"),
         "short",
@@ -61,7 +51,7 @@ const MISSING: &[Panel] = &[
 ];
 
 const FAILED: &[Panel] = &[
-    loki(
+    Panel::loki(
         "Connections, by outcome",
         Kind::Stack,
         "short",
@@ -75,7 +65,7 @@ const FAILED: &[Panel] = &[
         )],
         "When they ended. For traces with mode Connections.",
     ),
-    loki(
+    Panel::loki(
         "Transitions, by new state",
         Kind::Stack,
         "short",
@@ -89,7 +79,7 @@ const FAILED: &[Panel] = &[
         )],
         "For traces with mode Transitions, the default.",
     ),
-    loki(
+    Panel::loki(
         "Slowest handshakes",
         Kind::Lines,
         "µs",
@@ -103,7 +93,7 @@ const FAILED: &[Panel] = &[
         )],
         "The longest of each pod. Of clients from the SYN to the answer.",
     ),
-    loki(
+    Panel::loki(
         "Who failed to whom",
         Kind::Table,
         "short",
@@ -119,7 +109,7 @@ const FAILED: &[Panel] = &[
         )],
         "Connections that did not end in good order, by pod and other end. service is there where the trace has peerNames.",
     ),
-    loki(
+    Panel::loki(
         "Who lost lines",
         Kind::Table,
         "short",
@@ -131,7 +121,7 @@ const FAILED: &[Panel] = &[
     ),
 ];
 
-const LINES: &[Panel] = &[loki(
+const LINES: &[Panel] = &[Panel::loki(
     "Lines, the newest first",
     Kind::Logs,
     "none",

@@ -50,6 +50,30 @@ pub(super) struct Panel {
     pub queries: &'static [(&'static str, &'static str)],
 }
 
+impl Panel {
+    /// Asks Prometheus.
+    pub(super) const fn prometheus(
+        title: &'static str,
+        kind: Kind,
+        unit: &'static str,
+        queries: &'static [(&'static str, &'static str)],
+        description: &'static str,
+    ) -> Self {
+        Self { title, description, kind, unit, source: Source::Prometheus, queries }
+    }
+
+    /// Asks Loki.
+    pub(super) const fn loki(
+        title: &'static str,
+        kind: Kind,
+        unit: &'static str,
+        queries: &'static [(&'static str, &'static str)],
+        description: &'static str,
+    ) -> Self {
+        Self { source: Source::Loki, ..Self::prometheus(title, kind, unit, queries, description) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// One number, and the colour that it has from 1 on.

@@ -57,18 +57,8 @@ macro_rules! rate {
     };
 }
 
-const fn prometheus(
-    title: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    queries: &'static [(&'static str, &'static str)],
-    description: &'static str,
-) -> Panel {
-    Panel { title, description, kind, unit, source: Source::Prometheus, queries }
-}
-
 const FAILED: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Opened",
         Kind::Lines,
         "cps",
@@ -86,7 +76,7 @@ const FAILED: &[Panel] = &[
         )],
         "Connections that ended, and by how much the open ones grew: a connection counts when it ends. Of a workload that is client and server the growth counts at both.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Failed, by outcome",
         Kind::Stack,
         "cps",
@@ -96,7 +86,7 @@ const FAILED: &[Panel] = &[
         )],
         "docs/connections.md says what each outcome means, and what looks like it and is another.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Share that failed",
         Kind::Lines,
         "percentunit",
@@ -113,7 +103,7 @@ const FAILED: &[Panel] = &[
         )],
         "Of the connections that the workload opened and that have ended. Right whatever outcomes and rate limits a trace has.",
     ),
-    prometheus(
+    Panel::prometheus(
         "What failed most",
         Kind::Table,
         "short",
@@ -127,7 +117,7 @@ const FAILED: &[Panel] = &[
         )],
         "Connections in the time shown, by workload, side and outcome.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Ended, by workload",
         Kind::Stack,
         "cps",
@@ -140,7 +130,7 @@ const FAILED: &[Panel] = &[
 ];
 
 const QUALITY: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Handshakes of clients",
         Kind::Lines,
         "s",
@@ -172,7 +162,7 @@ const QUALITY: &[Panel] = &[
         ],
         "From the SYN to the answer. Just above 1 s, 2 s, 3 s are SYNs that were lost and sent again.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Handshakes of the slowest workloads",
         Kind::Lines,
         "s",
@@ -186,21 +176,21 @@ const QUALITY: &[Panel] = &[
         )],
         "95 % of the workload's handshakes are quicker.",
     ),
-    prometheus(
+    Panel::prometheus(
         "SYNs sent again",
         Kind::Lines,
         "cps",
         &[(rate!("k8s_workload_name, role", of!("syn_retransmits_total")), "{{k8s_workload_name}} {{role}}")],
         "Clients that were not answered at once, and servers whose answer was not.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Segments sent again",
         Kind::Lines,
         "cps",
         &[(rate!("k8s_workload_name, role", of!("retransmits_total")), "{{k8s_workload_name}} {{role}}")],
         "Data that was lost on the way, or late, of connections that have ended.",
     ),
-    prometheus(
+    Panel::prometheus(
         "How long connections last",
         Kind::Lines,
         "s",
@@ -224,7 +214,7 @@ const QUALITY: &[Panel] = &[
         ],
         "Of connections that have ended.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Bytes",
         Kind::Lines,
         "Bps",
@@ -237,14 +227,14 @@ const QUALITY: &[Panel] = &[
 ];
 
 const OPEN: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Open, by state",
         Kind::Stack,
         "none",
         &[(concat!("sum by (state) (", of!("open_connections"), ")"), "{{state}}")],
         "At the agents' last look, every 15 s unless they were told otherwise.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Open, by workload",
         Kind::Stack,
         "none",
@@ -254,7 +244,7 @@ const OPEN: &[Panel] = &[
         )],
         "ESTABLISHED.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Not closed by their programs",
         Kind::Lines,
         "none",
@@ -267,7 +257,7 @@ const OPEN: &[Panel] = &[
 ];
 
 const LISTENERS: &[Panel] = &[
-    prometheus(
+    Panel::prometheus(
         "Accept queues",
         Kind::Lines,
         "percentunit",
@@ -277,7 +267,7 @@ const LISTENERS: &[Panel] = &[
         )],
         "The fullest queue of the workload by its limit. Above 100 % the kernel drops clients.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Waiting to be accepted",
         Kind::Lines,
         "none",
@@ -290,14 +280,14 @@ const LISTENERS: &[Panel] = &[
         ],
         "Connections that the kernel has made and the program has not taken, and listeners.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Dropped by listeners",
         Kind::Lines,
         "cps",
         &[(rate!("k8s_workload_name", of!("listener_drops_total")), "{{k8s_workload_name}}")],
         "A SYN counts one, a last ACK that found the queue full two.",
     ),
-    prometheus(
+    Panel::prometheus(
         "Workloads kept apart",
         Kind::Lines,
         "none",
