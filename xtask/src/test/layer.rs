@@ -53,11 +53,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "e2e",
         what: "the agent on a Kubernetes of two nodes",
-        prepare: |workspace| {
-            is_root()?;
-            programs::are_there(e2e::PROGRAMS)?;
-            e2e::prepare(workspace)
-        },
+        prepare: cluster,
         run: |workspace, name, counts| {
             // Whoever asks for a test by its name gets it, however long it takes and whatever it needs.
             let also: &[&str] = if name.is_some() { &["--include-ignored"] } else { &[] };
@@ -70,10 +66,8 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "e2e-long",
         what: "the agent on a Kubernetes of two nodes, the tests that take a minute or more",
         prepare: |workspace| {
-            is_root()?;
-            programs::are_there(e2e::PROGRAMS)?;
             deploy::tools(workspace)?;
-            e2e::prepare(workspace)
+            cluster(workspace)
         },
         run: |workspace, name, counts| {
             cargo_runs(vec![e2e::tests(workspace, cargo_test(workspace))], &["--ignored"], name, counts)
@@ -84,9 +78,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "fleet",
         what: "what hundreds of agents cost an API server",
         prepare: |workspace| {
-            is_root()?;
-            programs::are_there(e2e::PROGRAMS)?;
-            e2e::prepare(workspace)?;
+            cluster(workspace)?;
             e2e::prepare_fleet(workspace)
         },
         run: |workspace, name, counts| {
@@ -144,6 +136,13 @@ impl Layer {
         (self.prepare)(workspace)?;
         (self.run)(workspace, name, counts)
     }
+}
+
+/// What every layer with a Kubernetes needs.
+fn cluster(workspace: &Workspace) -> Result<()> {
+    is_root()?;
+    programs::are_there(e2e::PROGRAMS)?;
+    e2e::prepare(workspace)
 }
 
 fn cargo_runs(
