@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use kube_tcpstates_client::{Trouble, reason_of};
+use kube_tcpstates_client::{Trouble, reason_of, write_status};
 use kube_tcpstates_crds::{ClusterTcpStateTrace, GROUP, TcpStateTrace, TraceKind, TraceStatus, VERSION};
 use serde_json::json;
 
@@ -75,20 +75,7 @@ pub(super) async fn status(client: Client, trace: &Trace, status: &TraceStatus) 
         "metadata": {"name": name, "namespace": namespace, "uid": trace.uid},
         "status": told,
     });
-    let apply = async {
-        let parameters = PatchParams::apply(MANAGER).force();
-        match api.patch_status(name, &parameters, &Patch::Apply(&object)).await {
-            // It may leave null where the last entry of a list is taken away, and refuse what it has made itself. Put
-            // there whole, the list has no entry to be taken away.
-            Err(kube::Error::Api(refusal)) if refusal.code == 422 => {
-                let parameters =
-                    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-                api.patch_status(name, &parameters, &Patch::Merge(&object)).await
-            }
-            other => other,
-        }
-    };
-    in_time(apply).await
+    in_time(write_status(&api, name, MANAGER, &object)).await
 }
 
 /// Tells something of a trace.

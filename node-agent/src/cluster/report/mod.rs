@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
-use kube_tcpstates_client::{Case, Trouble, jitter, reason_of};
+use kube_tcpstates_client::{Case, Trouble, jitter, reason_of, write_status};
 use kube_tcpstates_crds::node::TcpStateNodeStatus;
 use kube_tcpstates_crds::{GROUP, TcpStateNode, VERSION};
 use serde_json::{Value, json};
@@ -116,7 +116,6 @@ impl Writer {
                 self.apply(owner).await?;
                 self.apply_status(status).await
             }
-            Err(kube::Error::Api(refusal)) if refusal.code == 422 => self.put_status(status).await,
             other => other,
         }
     }
@@ -124,39 +123,27 @@ impl Writer {
     async fn apply(&mut self, owner: &str) -> kube::Result<()> {
         self.owner = None;
         let object = object(&self.node, owner);
-        let made = self.api.patch(&self.node, &parameters(OBJECT_MANAGER), &Patch::Apply(&object)).await?;
+        // Nobody else has a say in these fields.
+        let parameters = PatchParams::apply(OBJECT_MANAGER).force();
+        let made = self.api.patch(&self.node, &parameters, &Patch::Apply(&object)).await?;
         self.owner = Some(owner.to_owned());
         tracing::debug!("TcpStateNode {} has UID {:?}", self.node, made.uid());
         Ok(())
     }
 
     async fn apply_status(&self, status: &TcpStateNodeStatus) -> kube::Result<()> {
-        let object = self.with_status(status);
-        let parameters = parameters(STATUS_MANAGER);
-        self.api.patch_status(&self.node, &parameters, &Patch::Apply(&object)).await.map(drop)
-    }
-
-    /// Servers before 1.22 may leave null where server-side apply takes the last entry of a list away, and refuse what they
-    /// have made themselves. Put there whole, the list has no entry to be taken away.
-    async fn put_status(&self, status: &TcpStateNodeStatus) -> kube::Result<()> {
-        let parameters =
-            PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
-        let object = self.with_status(status);
-        self.api.patch_status(&self.node, &parameters, &Patch::Merge(&object)).await.map(drop)
-    }
-
-    fn with_status(&self, status: &TcpStateNodeStatus) -> Value {
-        json!({
+        let object = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": "TcpStateNode",
             "metadata": {"name": self.node},
             "status": whole(status),
-        })
+        });
+        write_status(&self.api, &self.node, STATUS_MANAGER, &object).await
     }
 }
 
 /// What is empty is said to be. A server before 1.22 leaves null where server-side apply takes a list or an object away, and
-/// then refuses every report; sometimes it does so for an empty list too: see [`Writer::put_status`].
+/// then refuses every report.
 fn whole(status: &TcpStateNodeStatus) -> Value {
     let mut told = json!(status);
     for (list, empty) in [("traces", json!([])), ("preflight", json!([])), ("observed", json!({}))] {
@@ -165,11 +152,6 @@ fn whole(status: &TcpStateNodeStatus) -> Value {
         }
     }
     told
-}
-
-/// Nobody else has a say in these fields.
-fn parameters(manager: &str) -> PatchParams {
-    PatchParams::apply(manager).force()
 }
 
 /// The object without its status. It goes away with the Node.
