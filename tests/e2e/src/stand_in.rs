@@ -14,7 +14,7 @@ use crate::kubectl::Kubectl;
 pub const INSTALLED: &str = "kube-tcpstates-agent";
 
 /// A pod is refused until its service account has a token.
-pub(crate) fn await_tokens(kubectl: &Kubectl) -> Result<()> {
+fn await_tokens(kubectl: &Kubectl) -> Result<()> {
     crate::wait::until("the service accounts have tokens", crate::agent::PATIENCE, || {
         let accounts = kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"))?;
         let accounts = accounts["items"].as_array().cloned().unwrap_or_default();
@@ -23,12 +23,54 @@ pub(crate) fn await_tokens(kubectl: &Kubectl) -> Result<()> {
     })
 }
 
+/// What is made for a stand-in, in order, all of one name. Dropping it deletes it.
+#[derive(Debug)]
+pub(crate) struct Objects<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) list: Vec<Value>,
+}
+
+impl Objects<'_> {
+    /// Makes those of several at a time: the pods when the service accounts have tokens.
+    pub(crate) fn make(all: &[&Self]) -> Result<()> {
+        let Some(first) = all.first() else { return Ok(()) };
+        let kubectl = first.cluster.kubectl();
+        let make = |is_pod: bool| {
+            let objects = all.iter().flat_map(|objects| &objects.list);
+            let mut objects = objects.filter(|object| (object["kind"] == "Pod") == is_pod);
+            objects.try_for_each(|object| kubectl.api().create(object))
+        };
+        make(false)?;
+        await_tokens(kubectl)?;
+        make(true)
+    }
+}
+
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        // The report goes with its node.
+        for object in self.list.iter().rev() {
+            if let Err(error) = self.cluster.kubectl().api().delete(object) {
+                eprintln!("{error:#}");
+            }
+        }
+    }
+}
+
+/// One of them: `rest` and what every object has.
+pub(crate) fn object(name: &str, version: &str, kind: &str, namespace: Option<&str>, rest: &Value) -> Value {
+    let mut object = rest.clone();
+    object["apiVersion"] = json!(version);
+    object["kind"] = json!(kind);
+    object["metadata"] = json!({"name": name, "namespace": namespace});
+    object
+}
+
 /// An agent for a node of its own name. Dropping it deletes what was made for it.
 #[derive(Debug)]
 pub struct StandIn<'a> {
-    cluster: &'a Cluster,
     name: String,
-    objects: Vec<Value>,
+    objects: Objects<'a>,
 }
 
 impl<'a> StandIn<'a> {
@@ -50,11 +92,7 @@ impl<'a> StandIn<'a> {
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
         let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE});
         let object = |version: &str, kind: &str, namespace: Option<&str>, rest: &Value| {
-            let mut object = rest.clone();
-            object["apiVersion"] = json!(version);
-            object["kind"] = json!(kind);
-            object["metadata"] = json!({"name": name, "namespace": namespace});
-            object
+            object(name, version, kind, namespace, rest)
         };
         let rights = "rbac.authorization.k8s.io/v1";
         let mut objects = vec![
@@ -68,7 +106,7 @@ impl<'a> StandIn<'a> {
         if cluster.kubectl().api().find(&format!("/api/v1/nodes/{name}"))?.is_none() {
             objects.insert(0, node);
         }
-        Ok(Self { cluster, name: name.to_owned(), objects })
+        Ok(Self { name: name.to_owned(), objects: Objects { cluster, list: objects } })
     }
 
     /// Its name, which is its node's as well.
@@ -78,39 +116,19 @@ impl<'a> StandIn<'a> {
 
     /// Starts several at a time, without waiting for them.
     pub fn start(stand_ins: &[Self]) -> Result<()> {
-        let Some(first) = stand_ins.first() else { return Ok(()) };
-        let kubectl = first.cluster.kubectl();
-        let make = |is_pod: bool| {
-            let objects = stand_ins.iter().flat_map(|stand_in| &stand_in.objects);
-            let mut objects = objects.filter(|object| (object["kind"] == "Pod") == is_pod);
-            objects.try_for_each(|object| kubectl.api().create(object))
-        };
-        make(false)?;
-        await_tokens(kubectl)?;
-        make(true)
+        Objects::make(&stand_ins.iter().map(|stand_in| &stand_in.objects).collect::<Vec<_>>())
     }
 
     /// Its pod as it is now.
     pub fn pod(&self) -> Result<AgentPod<'a>> {
-        AgentPod::named(self.cluster, &self.name)
+        AgentPod::named(self.objects.cluster, &self.name)
     }
 
     /// Deletes the pod and makes it again.
     pub fn start_anew(&self) -> Result<()> {
-        let kubectl = self.cluster.kubectl();
+        let kubectl = self.objects.cluster.kubectl();
         kubectl.run(&["delete", "pod", &self.name, "--namespace", NAMESPACE])?;
-        let pod = self.objects.last().context("there is a pod")?;
+        let pod = self.objects.list.last().context("there is a pod")?;
         kubectl.api().create(pod)
-    }
-}
-
-impl Drop for StandIn<'_> {
-    fn drop(&mut self) {
-        // The report goes with its node.
-        for object in self.objects.iter().rev() {
-            if let Err(error) = self.cluster.kubectl().api().delete(object) {
-                eprintln!("{error:#}");
-            }
-        }
     }
 }

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::front_proxy;
 use crate::operator::DEPLOYMENT;
 use crate::rights::{installed_rules, rights, without};
-use crate::stand_in::await_tokens;
+use crate::stand_in::{Objects, object};
 use crate::wait;
 
 /// What the installer names everything of the operator.
@@ -68,9 +68,8 @@ impl Rights {
 /// An operator of its own. Dropping it deletes what was made for it.
 #[derive(Debug)]
 pub struct StandInOperator<'a> {
-    cluster: &'a Cluster,
     name: String,
-    objects: Vec<Value>,
+    objects: Objects<'a>,
 }
 
 impl<'a> StandInOperator<'a> {
@@ -84,11 +83,7 @@ impl<'a> StandInOperator<'a> {
         let env = |key: &str, value: &str| json!({"name": key, "value": value});
         spec["containers"][0]["env"] = json!([env("POD_NAME", name), env("POD_NAMESPACE", name)]);
         let object = |version: &str, kind: &str, namespace: Option<&str>, rest: &Value| {
-            let mut object = rest.clone();
-            object["apiVersion"] = json!(version);
-            object["kind"] = json!(kind);
-            object["metadata"] = json!({"name": name, "namespace": namespace});
-            object
+            object(name, version, kind, namespace, rest)
         };
         let bound = |namespace: Option<&str>, rules: &Value| {
             let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
@@ -107,7 +102,7 @@ impl<'a> StandInOperator<'a> {
             objects.push(object(RIGHTS, "RoleBinding", Some("kube-system"), &theirs));
         }
         objects.push(object("v1", "Pod", Some(NAMESPACE), &json!({"spec": spec})));
-        Ok(Self { cluster, name: name.to_owned(), objects })
+        Ok(Self { name: name.to_owned(), objects: Objects { cluster, list: objects } })
     }
 
     /// Its name, which is its Lease's namespace as well.
@@ -117,21 +112,12 @@ impl<'a> StandInOperator<'a> {
 
     /// Starts several at a time, without waiting for them.
     pub fn start(stand_ins: &[Self]) -> Result<()> {
-        let Some(first) = stand_ins.first() else { return Ok(()) };
-        let kubectl = first.cluster.kubectl();
-        let make = |is_pod: bool| {
-            let objects = stand_ins.iter().flat_map(|stand_in| &stand_in.objects);
-            let mut objects = objects.filter(|object| (object["kind"] == "Pod") == is_pod);
-            objects.try_for_each(|object| kubectl.api().create(object))
-        };
-        make(false)?;
-        await_tokens(kubectl)?;
-        make(true)
+        Objects::make(&stand_ins.iter().map(|stand_in| &stand_in.objects).collect::<Vec<_>>())
     }
 
     /// Gives its Lease to somebody who never was, or takes it away for it to make anew.
     pub fn let_lead(&self, may_lead: bool) -> Result<()> {
-        let api = self.cluster.kubectl().api();
+        let api = self.objects.cluster.kubectl().api();
         // 1.20 knows no time in Leases with fewer digits.
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         let lease = json!({
@@ -155,12 +141,12 @@ impl<'a> StandInOperator<'a> {
 
     /// What it has logged.
     pub fn log(&self) -> Result<String> {
-        self.cluster.kubectl().logs(NAMESPACE, &self.name, "operator")
+        self.objects.cluster.kubectl().logs(NAMESPACE, &self.name, "operator")
     }
 
     fn served(&self, path: &str) -> String {
         let path = format!("{PODS}/{}:9465/proxy/{path}", self.name);
-        self.cluster.kubectl().api().text(&path).unwrap_or_else(|error| format!("{error:#}"))
+        self.objects.cluster.kubectl().api().text(&path).unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// What it serves at `/metrics`.
@@ -175,9 +161,9 @@ impl<'a> StandInOperator<'a> {
 
     /// What it answers to kube-apiserver.
     pub fn answer(&self, path: &str) -> Result<String> {
-        let pod = self.cluster.kubectl().get(&format!("{PODS}/{}", self.name))?;
+        let pod = self.objects.cluster.kubectl().get(&format!("{PODS}/{}", self.name))?;
         let address = pod["status"]["podIP"].as_str().context("the pod has an address")?;
-        front_proxy::ask(self.cluster, address, path, Some(front_proxy::API_SERVER))
+        front_proxy::ask(self.objects.cluster, address, path, Some(front_proxy::API_SERVER))
     }
 
     /// Waits until its loop turns.
@@ -194,14 +180,4 @@ fn binding(account: &str, kind: &str, role: &str) -> Value {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
     })
-}
-
-impl Drop for StandInOperator<'_> {
-    fn drop(&mut self) {
-        for object in self.objects.iter().rev() {
-            if let Err(error) = self.cluster.kubectl().api().delete(object) {
-                eprintln!("{error:#}");
-            }
-        }
-    }
 }
