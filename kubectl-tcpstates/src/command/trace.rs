@@ -152,7 +152,8 @@ impl Showing {
     fn end(&self, made: &Made, is_removed: bool) {
         let lines = self.screen.shown;
         let lost = match self.ear.lost() {
-            _ if self.unread => "and the rest could not be read".to_owned(),
+            0 if self.unread => "the rest could not be read".to_owned(),
+            lost if self.unread => format!("{lost} transitions lost, the rest could not be read"),
             0 => "nothing is known to be lost".to_owned(),
             lost => format!("{lost} transitions lost"),
         };
