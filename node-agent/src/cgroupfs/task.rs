@@ -76,8 +76,8 @@ pub(super) fn is_gone(error: &ProcError) -> bool {
     }
 }
 
-/// Of the text of /proc/PID/cgroup the path that says most: one that names a container or pod, else one that names anything, each time the unified
-/// hierarchy first. A controller alone in v1 is often the only one that is not at `/`.
+/// Of the text of /proc/PID/cgroup the path that says most: one that names a container or pod, else one that names
+/// anything, each time the unified hierarchy first. A controller alone in v1 is often the only one that is not at `/`.
 pub fn cgroup_of(text: &str) -> Result<String, ProcError> {
     // procfs splits at the first two colons only: a driver mismatch puts more into the path.
     let mut groups: Vec<ProcessCGroup> =

@@ -1,7 +1,7 @@
 //! A buffer of whole lines that remembers where each ends, so that a write cut short can be counted by line.
 
-/// The longest line of most formats in bytes, its newline included. It is `PIPE_BUF` too: the kernel takes a write of that size to
-/// a pipe whole or not at all.
+/// The longest line of most formats in bytes, its newline included. It is `PIPE_BUF` too: the kernel takes a write of
+/// that size to a pipe whole or not at all.
 pub const MAX_LINE: usize = 4096;
 
 /// Fewest bytes a line is reckoned with when room for marks is set aside. Shorter lines fill a chunk's marks
