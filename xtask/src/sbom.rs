@@ -20,7 +20,7 @@ const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 /// The file's content.
 pub(crate) fn written(workspace: &Workspace) -> Result<String> {
     let mut cargo = workspace.cargo("metadata");
-    cargo.args(["--format-version=1", "--locked", "--filter-platform", PLATFORM]);
+    cargo.args(["--format-version=1", "--filter-platform", PLATFORM]);
     let metadata: Value = serde_json::from_str(&step::output(&mut cargo)?).context("read cargo's account")?;
     let lock = fs::read_to_string(workspace.root.join("Cargo.lock")).context("read Cargo.lock")?;
     Ok(format!("{:#}\n", bill(&metadata, &checksums(&lock))?))

@@ -240,6 +240,8 @@ fn a_listener_tells_of_its_full_accept_queue() {
     for name in ["1", "2"] {
         client.connect(name, to).expect("it listens");
     }
+    let idle = only(&listed(&["--state", "LISTEN"], [&right]), "listener").clone();
+    assert_eq!(idle.number("tcpstates.accept_queue.drops"), Some(0), "{idle:?}");
     // What the server answers does not arrive until both requests are there.
     right.ip(&format!("neigh replace {} lladdr 02:00:00:00:00:99 dev eth0 nud permanent", from.v4));
     for name in ["3", "4"] {
@@ -248,7 +250,7 @@ fn a_listener_tells_of_its_full_accept_queue() {
     let opening = only(&listed(&["--state", "LISTEN"], [&right]), "listener").clone();
     assert_eq!(opening.number("tcpstates.half_open.count"), Some(2), "{opening:?}");
     assert_eq!(opening.number("tcpstates.half_open.acknowledged"), Some(0), "{opening:?}");
-    assert_eq!(opening.number("tcpstates.accept_queue.drops"), Some(0), "{opening:?}");
+    // Not its drops: the kernel counts there also a SYN that comes again, after a second, while the first is half open.
     right.ip(&format!("neigh del {} dev eth0", from.v4));
     for name in ["3", "4"] {
         client.finish_connect(name).expect("the handshake is done, for the client");
