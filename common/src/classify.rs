@@ -125,6 +125,55 @@ fn judge_family_role(
     (accept | (mapped & open), constrained & (accept ^ mapped) & open)
 }
 
+/// What the local port, or the peer's, leaves of `mask`. `known`: all ones or 0. An unknown port is that of some class
+/// too, of which nothing is taken.
+#[inline(always)]
+fn judge_port<const PEER: bool>(
+    tables: &impl Tables,
+    rules: &RuleTable,
+    mask: TraceSet,
+    port: u16,
+    known: u64,
+) -> TraceSet {
+    let constrained = rules.constrained[if PEER { dimension::PEER_PORT } else { dimension::LOCAL_PORT }];
+    if mask & constrained == 0 {
+        return mask;
+    }
+    let class = tables.port_class(PEER, port) as usize;
+    let accept = if PEER { rules.peer_port.get(class) } else { rules.local_port.get(class) };
+    mask & (accept.copied().unwrap_or(0) | !(constrained & known))
+}
+
+/// Whether the ports alone keep every trace of `mask` from a connection, which is no listener. Asked first, when nothing
+/// is known of the socket but its ports; 0 where a port is not known yet. `chosen_from`: between which two the kernel
+/// chooses the local one, both 0 where nobody knows.
+#[inline(always)]
+pub fn ports_exclude(
+    tables: &impl Tables,
+    rules: &RuleTable,
+    mask: TraceSet,
+    (local_port, peer_port): (u16, u16),
+    chosen_from: impl FnOnce() -> [u32; 2],
+) -> bool {
+    let by_local = rules.constrained[dimension::LOCAL_PORT];
+    if mask & !(by_local | rules.constrained[dimension::PEER_PORT]) != 0 {
+        return false;
+    }
+    let peer_known = any_bit_everywhere(peer_port.into());
+    let left = judge_port::<true>(tables, rules, mask, peer_port, peer_known);
+    if left == 0 {
+        return true;
+    }
+    if left & !by_local != 0 {
+        return false;
+    }
+    if local_port != 0 {
+        return judge_port::<false>(tables, rules, left, local_port, u64::MAX) == 0;
+    }
+    let ([low, high], [lowest, highest]) = (chosen_from(), rules.local_ports);
+    high != 0 && (high < lowest || highest < low)
+}
+
 /// What the tuple leaves of `mask`: `(accepting or undecided, undecided)`.
 #[inline(always)]
 fn judge_tuple_of(
@@ -141,21 +190,10 @@ fn judge_tuple_of(
         mask &= accept | !by_family;
         undecided |= waiting;
     }
-    // An unknown port is that of some class too, of which nothing is taken.
-    let by_local = rules.constrained[dimension::LOCAL_PORT];
-    if mask & by_local != 0 {
-        let class = tables.port_class(false, connection.local_port) as usize;
-        let accept = rules.local_port.get(class).copied().unwrap_or(0);
-        mask &= accept | !(by_local & local_known);
-        undecided |= by_local & !local_known;
-    }
-    let by_peer = rules.constrained[dimension::PEER_PORT];
-    if mask & by_peer != 0 {
-        let class = tables.port_class(true, connection.peer_port) as usize;
-        let accept = rules.peer_port.get(class).copied().unwrap_or(0);
-        mask &= accept | !(by_peer & peer_known);
-        undecided |= by_peer & !peer_known;
-    }
+    mask = judge_port::<false>(tables, rules, mask, connection.local_port, local_known);
+    undecided |= rules.constrained[dimension::LOCAL_PORT] & !local_known;
+    mask = judge_port::<true>(tables, rules, mask, connection.peer_port, peer_known);
+    undecided |= rules.constrained[dimension::PEER_PORT] & !peer_known;
     let by_prefix = rules.constrained[dimension::PEER_CIDR];
     if mask & by_prefix != 0 {
         let accept = tables.peer_prefix(connection.family, &connection.peer);

@@ -75,6 +75,11 @@ pub struct Offsets {
     pub net_inum: u32,
     /// `net.net_cookie`, u64 (since 5.12).
     pub net_cookie: u32,
+    /// `net.ipv4.ip_local_ports.range`, from which the kernel chooses ports, for IPv6 too.
+    pub port_range: u32,
+    /// 1 where that is two ints, the lower end first (before 6.8), 0 where it is a u32 with the upper end in its upper half
+    /// (`inet_get_local_port_range`, `net/ipv4/inet_connection_sock.c`).
+    pub port_range_is_two: u32,
     /// `cgroup.root`, pointer to `cgroup_root`.
     pub cgroup_root: u32,
     /// `cgroup_root.hierarchy_id`, int; 0 is the unified hierarchy.
@@ -133,6 +138,8 @@ impl Offsets {
         kernfs_id: ABSENT,
         net_inum: ABSENT,
         net_cookie: ABSENT,
+        port_range: ABSENT,
+        port_range_is_two: 0,
         cgroup_root: ABSENT,
         hierarchy_id: ABSENT,
         cgroup_parent: ABSENT,

@@ -62,6 +62,8 @@ pub struct RuleTable {
     /// Not 0: a socket's record may hold a transition that waits for a port or a peer, under these rules or from earlier
     /// ones.
     pub may_hold: TraceSet,
+    /// The lowest and the highest local port that some trace asks for.
+    pub local_ports: [u32; 2],
     /// Traces that want connections instead of transitions: one record, at the end of each.
     pub stories: TraceSet,
     /// By `(old << 4 | new)`, see [`transition_index`].

@@ -40,6 +40,21 @@ pub(crate) fn netns<M: Memory>(socket: *const u8) -> u32 {
     if offset!(net) == ABSENT { 0 } else { M::field(M::pointer(socket, offset!(net)), offset!(net_inum)) }
 }
 
+/// Between which two ports the kernel chooses a socket's own, both 0 where that cannot be read. A socket's own option
+/// (`IP_LOCAL_PORT_RANGE`) only narrows it.
+#[inline(always)]
+pub(crate) fn port_range<M: Memory>(socket: *const u8) -> [u32; 2] {
+    if offset!(net) == ABSENT || offset!(port_range) == ABSENT {
+        return [0, 0];
+    }
+    let net = M::pointer(socket, offset!(net));
+    let first = M::field::<u32>(net, offset!(port_range));
+    if offset!(port_range_is_two) == 0 {
+        return [first & 0xffff, first >> 16];
+    }
+    [first, M::field::<u32>(net, offset!(port_range).wrapping_add(4))]
+}
+
 /// The id of a task's cgroup in the hierarchy of cgroup v1 that tells containers apart, 0 where there is none.
 #[inline(always)]
 pub(crate) fn task_cgroup(task: *const u8) -> u64 {

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use kube_tcpstates_common::{
     classify::{
         Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
+        ports_exclude,
     },
     counter::Counter,
     record::{UNKNOWN_NS, flag, owner},
@@ -63,6 +64,15 @@ impl Sight {
     fn is_nobodys(&self) -> bool {
         self.identity.0 == 0
     }
+
+    /// Most of what is filtered by a port ends here, without a record. Not a client whose port the kernel may choose among
+    /// those that are asked for.
+    #[inline(always)]
+    fn ports_exclude<M: Memory>(&self, socket: *const u8, tuple: &Tuple) -> bool {
+        let Self { rules, tables, identity, .. } = self;
+        let ports = (tuple.local_port, tuple.peer_port);
+        ports_exclude(tables, rules, identity.0, ports, || place::port_range::<M>(socket))
+    }
 }
 
 /// One hit of the hook.
@@ -87,7 +97,17 @@ pub(crate) fn on_transition<H: Hook>(hook: &H, counters: Counters) {
         forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
         return;
     }
-    judged::<H>(hook, counters, &sight, step);
+    let tuple = hook.tuple(step);
+    if !step.is_listener() && sight.ports_exclude::<H::Memory>(socket, &tuple) {
+        if let Some(record) = H::Records::get(socket) {
+            pass_over(record, step, counters);
+            record.flags &= !TUPLE_JUDGED;
+        }
+        counters.add(Counter::Filtered, 1);
+        forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
+        return;
+    }
+    judged::<H>(hook, counters, &sight, step, tuple);
 }
 
 /// A followed socket has ended and its close is missing. What the rules no longer follow is not missing.
@@ -107,7 +127,7 @@ pub(crate) fn on_end<H: Hook>(hook: &H, record: &SocketRecord, counters: Counter
     counters.add(Counter::Gap, 1);
     counters.add(Counter::Inferred, 1);
     let step = Step::new(hook.old_state(), hook.new_state(), counters);
-    judged::<H>(hook, counters, &sight, step);
+    judged::<H>(hook, counters, &sight, step, hook.tuple(step));
 }
 
 /// No trace wants this socket. A record left from earlier rules goes with the socket; only a transition that waits
@@ -145,11 +165,10 @@ fn forget_ended<R: Records>(counters: Counters, socket: *const u8, old_state: u3
 
 /// The socket may be wanted by its cgroup and namespace; now the tuple.
 #[inline(always)]
-fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
+fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step, mut tuple: Tuple) {
     let Sight { rules, ref tables, generation, attached_ns, cgroup_id, identity } = *sight;
     let socket = hook.socket();
     let place = &Place::beside::<H::Memory>(cgroup_id, socket);
-    let mut tuple = hook.tuple(step);
     let v4_mapped = normalise(&mut tuple.family, &mut tuple.local, &mut tuple.peer);
     tuple.peer_port &= !step.listener() as u16;
     let mut record = if step.is_listener() { Listeners::get(socket) } else { H::Records::get(socket) };
@@ -190,10 +209,7 @@ fn judged<H: Hook>(hook: &H, counters: Counters, sight: &Sight, step: Step) {
         judge(record.as_deref_mut(), rules, tables, generation, &tuple, place, role, identity, step);
     if interest.candidates == 0 {
         if let Some(record) = record {
-            drop_pending(record, counters);
-            // Followed on, in case its cgroup comes to be wanted.
-            record.state = step.new;
-            record.flags |= SINCE_UNKNOWN;
+            pass_over(record, step, counters);
         }
         counters.add(Counter::Filtered, 1);
         forget_ended::<H::Records>(counters, socket, step.old.into(), step.new.into());
@@ -282,6 +298,14 @@ fn outdate(record: &mut SocketRecord, step: Step, counters: Counters) {
     drop_pending(record, counters);
     record.state = step.old;
     record.flags = SINCE_UNKNOWN | BIRTH_UNKNOWN;
+}
+
+/// Nobody wants this transition. Its socket is followed on, in case its cgroup comes to be wanted.
+#[inline(always)]
+fn pass_over(record: &mut SocketRecord, step: Step, counters: Counters) {
+    drop_pending(record, counters);
+    record.state = step.new;
+    record.flags |= SINCE_UNKNOWN;
 }
 
 /// A transition that was pending and can no longer be wanted.

@@ -86,6 +86,7 @@ pub fn compile<'a>(
         traces.iter().filter_map(|(slot, trace)| Some((*slot, trace.minimum()?))).collect();
     thresholds(&minimums, &mut table.duration_threshold, &mut table.duration);
 
+    table.local_ports = PortRange::hull(traces.iter().flat_map(|(_, trace)| &trace.local_ports));
     let local_classes = compile_ports(&traces, |trace| &trace.local_ports, &mut table.local_port)
         .ok_or(CompileError::TooManyPortRanges("local"))?;
     let peer_classes = compile_ports(&traces, |trace| &trace.peer_ports, &mut table.peer_port)

@@ -19,6 +19,13 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// The lowest and the highest of some; all ports, where there are none.
+    pub(super) fn hull<'a>(ranges: impl Iterator<Item = &'a Self> + Clone) -> [u32; 2] {
+        let lowest = ranges.clone().map(|range| range.first).min();
+        let highest = ranges.map(|range| range.last).max();
+        [lowest.unwrap_or(0).into(), highest.unwrap_or(u16::MAX).into()]
+    }
+
     /// A range, or why it is none.
     pub const fn new(first: u16, last: u16) -> Result<Self, Reason> {
         if first == 0 {

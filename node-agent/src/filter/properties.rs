@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube_tcpstates_common::classify::{
     Connection, Interest, Tables, Wanted, combine, judge_connection, judge_identity, judge_transition,
-    judge_tuple, normalise,
+    judge_tuple, normalise, ports_exclude,
 };
 use kube_tcpstates_common::record::{UNKNOWN_NS, flag, role};
 use kube_tcpstates_common::rule::{PORT_CLASSES, TraceSet};
@@ -47,6 +47,29 @@ fn slotted(traces: &[TraceFilter]) -> impl Iterator<Item = (usize, &TraceFilter)
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn whom_the_ports_exclude_nobody_wants_whatever_port_the_kernel_chooses(
+        traces in vec(trace(), 1..=4),
+        cgroups in cgroups(),
+        event in event(),
+        unknown in any::<bool>(),
+        (low, width, chosen) in (1..=65_535_u16, 0..5_000_u16, any::<u16>()),
+    ) {
+        let rules = compile(slotted(&traces)).unwrap();
+        let tables = UserTables { rules: &rules, cgroups: &cgroups };
+        let high = low.saturating_add(width);
+        let mut connection = Connection { listener: 0, ..event.connection };
+        connection.local_port = if unknown { 0 } else { connection.local_port };
+        let identity = judge_identity(&tables, &rules.table, connection.cgroup_id, || connection.netns).0;
+        let ports = (connection.local_port, connection.peer_port);
+        if ports_exclude(&tables, &rules.table, identity, ports, || [low.into(), high.into()]) {
+            if connection.local_port == 0 {
+                connection.local_port = low + chosen % (high - low + 1);
+            }
+            assert_eq!(judge_connection(&tables, &rules.table, &connection).candidates, 0, "{connection:?}");
+        }
+    }
 
     #[test]
     fn the_tables_answer_as_the_traces_do_one_by_one(
@@ -298,4 +321,31 @@ fn a_child_without_its_peer_is_already_known_by_role_and_by_plain_ipv4() {
     assert_eq!(judged(&trace(Some(NetworkType::Ipv6), Some(Role::Client)), &v6), (0, 0));
     assert_eq!(judged(&trace(Some(NetworkType::Ipv6), None), &child), (0, 0));
     assert_eq!(judged(&trace(Some(NetworkType::Ipv4), None), &child), (1, 0));
+}
+
+#[test]
+fn a_client_is_excluded_at_once_where_the_kernel_cannot_choose_a_port_that_is_asked_for() {
+    let ports = |text: &str| match text {
+        "" => Vec::new(),
+        text => super::ports::parse_ports("f", text).unwrap(),
+    };
+    let excludes = |local: &str, peer: &str, local_port, range| {
+        let trace =
+            TraceFilter { local_ports: ports(local), peer_ports: ports(peer), ..TraceFilter::default() };
+        let rules = compile([(0, &trace)]).unwrap();
+        let tables = UserTables { rules: &rules, cgroups: &Cgroups::new() };
+        ports_exclude(&tables, &rules.table, rules.table.live, (local_port, 443), || range)
+    };
+    let usual = [32_768, 60_999];
+    assert!(excludes("80,443", "", 0, usual));
+    assert!(excludes("61000-65535", "", 0, usual));
+    assert!(!excludes("80,50000", "", 0, usual));
+    assert!(!excludes("80", "", 0, [1, 60_999]));
+    // Nobody knows the range.
+    assert!(!excludes("80", "", 0, [0, 0]));
+    assert!(excludes("80", "", 40_000, [0, 0]));
+    assert!(!excludes("40000", "", 40_000, usual));
+    assert!(excludes("40000", "80", 40_000, usual));
+    assert!(excludes("", "80", 0, [0, 0]));
+    assert!(!excludes("", "443", 0, usual));
 }

@@ -58,6 +58,8 @@ pub fn resolve(btf: &Btf, controller: Option<&str>) -> Result<Offsets, Missing> 
         kernfs_id: may("kernfs_node", "id"),
         net_inum: may("net", "ns.inum"),
         net_cookie: may("net", "net_cookie"),
+        port_range: may("net", "ipv4.ip_local_ports.range"),
+        port_range_is_two: btf.offset("local_ports", "lock").is_some().into(),
         cgroup_root: may("cgroup", "root"),
         hierarchy_id: may("cgroup_root", "hierarchy_id"),
         cgroup_parent: may("cgroup", "self.parent"),
