@@ -183,7 +183,6 @@ fn of_namespace<'a>(lines: &'a [Event], netns: &Netns) -> Vec<&'a Event> {
 
 fn towns() -> Vec<Town> {
     let mut towns: Vec<_> = (0..NAMESPACES).map(|_| Town::new()).collect();
-    towns.iter_mut().for_each(Town::make_time_wait);
     towns.iter_mut().take(BUSY).for_each(Town::begin_churn);
     towns
 }
@@ -191,8 +190,9 @@ fn towns() -> Vec<Town> {
 #[test]
 fn what_stays_open_in_twenty_namespaces_is_listed_once_and_as_ss_shows_it() {
     require(&[Need::Program("ss")]);
-    let towns = towns();
+    let mut towns = towns();
     for _ in 0..LOOKS {
+        towns.iter_mut().for_each(Town::make_time_wait);
         // Who holds what is asked once: `ss` reads the descriptors of every process for it.
         let before = look(&towns, ss::holders);
         let lines = listed(&[], towns.iter().map(|town| &town.netns));
