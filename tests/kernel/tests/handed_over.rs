@@ -118,26 +118,35 @@ fn an_accepted_connection_that_was_sent_to_a_worker_is_the_listeners_process() {
     require(&[]);
     let mut stage = Stage::new(&[]);
     let mut worker = beside(&stage, 1);
-    let pair = stage.open();
     let server = stage.server.pid();
-    stage.server.give(&pair.far, &worker);
-    worker.take("taken");
-    stage.server.close(&pair.far);
-    sleep(MOMENT);
-    worker.send("taken", 30);
-    stage.client.receive(&pair.near, 30);
-    // The worker lets go without having read everything.
-    stage.client.send(&pair.near, 5);
-    sleep(MOMENT);
-    worker.close("taken");
-    sleep(MOMENT);
-    stage.client.close(&pair.near);
-    stage.expect(
-        &pair,
-        ("reset_by_peer peer", (5, 30, Some(0), 0)),
-        ("reset_by_us local unread_data", (30, 5, Some(5), 0)),
-    );
-    let owned = [(pair.client, "client", stage.client.pid()), (pair.client, "server", server)];
+    let mut owned = Vec::new();
+    // The worker lets go in order, or without having read everything.
+    for reads in [true, false] {
+        let pair = stage.open();
+        owned.push((pair.client, "client", stage.client.pid()));
+        owned.push((pair.client, "server", server));
+        stage.server.give(&pair.far, &worker);
+        worker.take("taken");
+        stage.server.close(&pair.far);
+        sleep(MOMENT);
+        worker.send("taken", 30);
+        stage.client.receive(&pair.near, 30);
+        stage.client.send(&pair.near, 5);
+        if reads {
+            worker.receive("taken", 5);
+        } else {
+            sleep(MOMENT);
+        }
+        worker.close("taken");
+        sleep(MOMENT);
+        stage.client.close(&pair.near);
+        let (near, far, unread) = if reads {
+            ("closed peer", "closed local", 0)
+        } else {
+            ("reset_by_peer peer", "reset_by_us local unread_data", 5)
+        };
+        stage.expect(&pair, (near, (5, 30, Some(0), 0)), (far, (30, 5, Some(unread), 0)));
+    }
     judge(stage, &owned);
 }
 
