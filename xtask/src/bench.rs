@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::image::Profile;
-use crate::programs::{self, IP, Program, STRIP, TCPSTATES, UNSHARE};
+use crate::programs::{self, IP, Program, SS, STRIP, TCPSTATES, UNSHARE};
 use crate::workspace::{AGENT_PACKAGE, BENCH_PACKAGE, Workspace};
 use crate::{bpf, step};
 
@@ -16,9 +16,9 @@ const PROGRAMS: &[Program] = &[
     UNSHARE,
     TCPSTATES,
     STRIP,
+    SS,
     (&["/usr/bin/bpftrace"], "bpftrace"),
     (&["/usr/bin/perf"], "linux-perf"),
-    (&["/usr/bin/ss", "/bin/ss"], "iproute2"),
     (&["/usr/bin/taskset"], "util-linux"),
 ];
 

@@ -16,6 +16,8 @@ pub(crate) const UNSHARE: Program = (&["/usr/bin/unshare"], "util-linux");
 pub(crate) const TCPSTATES: Program = (&["/usr/sbin/tcpstates", "/usr/bin/tcpstates"], "libbpf-tools");
 /// Rules of firewalls and of NAT.
 pub(crate) const NFT: Program = (&["/usr/sbin/nft"], "nftables");
+/// What others say of sockets.
+pub(crate) const SS: Program = (&["/usr/bin/ss", "/bin/ss"], "iproute2");
 /// Takes symbols from a program.
 pub(crate) const STRIP: Program = (&["/usr/bin/strip"], "binutils");
 /// Debian's archives are compressed with it, and its newer kernels' modules.

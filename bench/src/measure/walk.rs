@@ -1,8 +1,9 @@
-//! What a look at everything that is open costs: a table of 262,144 buckets, empty, and with 19,000 sockets in it.
+//! What a look at everything that is open costs: a table of 262,144 buckets, empty, and with 19,000 sockets in it. And what
+//! connections notice of a trace that looks now and then.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kube_tcpstates::kernel::Looker;
@@ -11,15 +12,23 @@ use kube_tcpstates_kernel_tests::workload::enter::enter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Stage;
-use crate::report::Report;
+use crate::load::Length;
+use crate::report::{Promise, Report};
+use crate::subject::Subject;
 
 const GROUP: &str = "what is open: a table of 262,144 buckets";
 const BUCKETS: &str = "262144";
 /// With both ends as many files as a process may have open where nobody may raise the limit.
 const CONNECTIONS: usize = 9_500;
 const RUNS: usize = 11;
+const BESIDE: &str = "connection rate beside a look at 19,000 sockets now and then, of that without";
+/// How often is looked, as the report and as the trace calls it; how long a run is, so that each has a look in it; and
+/// the most pairs, which take that long.
+const LOOKS: [(&str, &str, Duration, usize); 2] =
+    [(TEN, "10s", Duration::from_secs(10), 4), ("every second", "1s", Duration::from_secs(3), 8)];
+const TEN: &str = "every 10 s";
 
-pub(super) fn measure(_: &Stage<'_>, report: &mut Report) -> Result<()> {
+pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let maker = Netns::new();
     maker.set("net/ipv4/tcp_child_ehash_entries", BUCKETS);
     let netns = Netns::made_in(&maker);
@@ -30,8 +39,46 @@ pub(super) fn measure(_: &Stage<'_>, report: &mut Report) -> Result<()> {
     let open = open(&netns)?;
     report.add(GROUP, "a look, 19,000 sockets, none closely", "ms", looks(&mut looker, false)?);
     report.add(GROUP, "a look, 19,000 sockets, each closely", "ms", looks(&mut looker, true)?);
+    drop(looker);
+    for (name, every, length, most) in LOOKS {
+        let ratios = beside(stage, &netns, every, length, stage.settings.pairs.min(most))?;
+        report.add(BESIDE, name, "", ratios);
+    }
+    let found = report.median(BESIDE, TEN).unwrap_or(f64::NAN);
+    report.promises.push(Promise::at_least(
+        "connection rate beside a look at what is open every 10 s, of that without",
+        found,
+        0.99,
+        None,
+    ));
     drop(open);
     Ok(())
+}
+
+/// Connections elsewhere, beside a trace of this namespace alone that looks at everything there so often, and beside the
+/// same that does not. Of each run with looks the ratio to its neighbours without.
+fn beside(stage: &Stage<'_>, netns: &Netns, every: &str, length: Duration, pairs: usize) -> Result<Vec<f64>> {
+    let only = vec!["--netns".to_owned(), netns.inode().to_string()];
+    let looks = vec!["--open-sockets".to_owned(), format!("{every},limit=1000")];
+    let (blind, looking) = (Subject::Agent(only.clone()), Subject::Agent([only, looks].concat()));
+    let mut traffic = stage.traffic(&[])?;
+    let mut rate = |subject| -> Result<f64> {
+        let running = stage.start(subject)?;
+        let rate = traffic.run(Length::Time(length))?.rate();
+        running.stop()?;
+        Ok(rate)
+    };
+    // The first run finds every table cold.
+    rate(&blind)?;
+    let mut before = rate(&blind)?;
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        let with = rate(&looking)?;
+        let after = rate(&blind)?;
+        ratios.push(with * 2.0 / (before + after));
+        before = after;
+    }
+    Ok(ratios)
 }
 
 /// How long a look at everything takes, descriptors included.

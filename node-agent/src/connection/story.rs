@@ -86,6 +86,8 @@ impl Story {
                 .then_some(time)
         };
         let syn_sent = spent(0).filter(|_| transition.birth_known && transition.role == Some(Role::Client));
+        // Where both sides connect at once a client passes through SYN_RECV.
+        let connecting = syn_sent.map(|ns| ns.saturating_add(spent(1).unwrap_or(0)));
         let round_trip = Some(u64::from(figures.handshake_us8 / 8))
             .filter(|us| *us != 0 && has(known::HANDSHAKE) && transition.role == Some(Role::Server));
         let opened = facts.visited(State::ESTABLISHED);
@@ -95,7 +97,7 @@ impl Story {
             duration_ns: transition.boot_ns.saturating_sub(transition.birth_ns),
             since_attach: !transition.birth_known,
             states: std::array::from_fn(spent),
-            handshake_us: syn_sent.filter(|_| opened).map(|ns| ns / 1000).or(round_trip),
+            handshake_us: connecting.filter(|_| opened).map(|ns| ns / 1000).or(round_trip),
             syn_retransmits: facts.syn_retransmits(),
             socket: has(known::SOCKET).then(|| socket(transition, figures, &facts, of_kernel.jiffy_ns)),
             listener: (figures.listener != 0).then_some((figures.listener, figures.listener_birth_ns)),

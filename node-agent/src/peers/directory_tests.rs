@@ -123,6 +123,19 @@ fn a_service_has_its_own_address_at_every_port_and_shares_others_by_port() {
     assert_eq!(scene.named("10.96.0.7", 80, START - 3601 * SECOND), "", "before it was made");
 }
 
+/// A Service's port of all nodes is at no address of its own, and whoever is in a node's network is not behind it.
+#[test]
+fn a_port_that_a_service_has_at_every_node_names_nobody() {
+    let mut scene = Scene::new();
+    scene.tell(News::Services(Told::All(vec![service("cart", "10.96.0.7", "", &[80])])));
+    scene.look_at(&[local("agent", "10.0.0.1", true)]);
+    scene.slice(slice("gate", &["10.0.0.1 gate-a", "10.0.0.2 gate-b"]));
+    for node in ["10.0.0.1", "10.0.0.2"] {
+        assert!(scene.now(node, 80).starts_with("gate gate-"), "{node}");
+        assert_eq!(scene.now(node, 30_080), "", "{node}");
+    }
+}
+
 #[test]
 fn a_pod_is_named_with_the_only_service_that_it_is_behind() {
     let mut scene = Scene::new();

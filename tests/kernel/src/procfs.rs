@@ -34,10 +34,11 @@ impl Process {
     }
 }
 
-/// A counter of the network namespace that a process is in: the group that begins its lines in `net/netstat`, and its
-/// name there.
+/// A counter of the network namespace that a process is in: the group that begins its lines in `net/netstat` or
+/// `net/snmp`, and its name there.
 pub fn netstat(pid: u32, group: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/net/netstat")).expect("the process runs");
+    let read = |file| fs::read_to_string(format!("/proc/{pid}/net/{file}")).expect("the process runs");
+    let text = ["netstat", "snmp"].map(read).concat();
     let mut rows = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
     let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
     let found = names.split(' ').zip(values.split(' ')).find(|(known, _)| *known == name);

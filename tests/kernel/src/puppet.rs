@@ -191,4 +191,29 @@ impl Puppet {
     pub fn reset(&mut self, socket: &str) {
         self.must(&Request::Reset { socket: socket.to_owned() });
     }
+
+    /// Sends a socket's descriptor to another puppet of the same network namespace, which must [`Self::take`] it.
+    #[track_caller]
+    pub fn give(&mut self, socket: &str, to: &Self) {
+        self.must(&Request::Give { socket: socket.to_owned(), to: to.pid() });
+    }
+
+    /// Takes the descriptor that another puppet has sent.
+    #[track_caller]
+    pub fn take(&mut self, socket: &str) {
+        self.must(&Request::Take { socket: socket.to_owned() });
+    }
+
+    /// `fork`: the process ends, and a child goes on with its sockets, which is this puppet from now on.
+    #[track_caller]
+    pub fn fork(&mut self) {
+        self.talker.say(&serde_json::to_string(&Request::Fork).expect("a request serialises"));
+        self.talker.wait();
+        self.hello = self.talker.hear();
+    }
+
+    /// Waits for the end of the process.
+    pub fn exit(self) {
+        self.talker.finish();
+    }
 }

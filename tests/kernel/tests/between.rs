@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_tcpstates_kernel_tests::endings::{Pair, Stage, Told, connections};
+use kube_tcpstates_kernel_tests::procfs::netstat;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::workload::puppet::Tuning;
 
@@ -52,6 +53,87 @@ fn a_firewall_is_told_by_what_it_answers() {
         }
     }
     stage.judge();
+}
+
+/// A firewall's ICMP message, as kube-proxy's of a Service without endpoints: to a program that waits and to one that does
+/// not, from the other side and from the machine's own rules. While a program waits in `connect` the first message is
+/// not taken, and the next SYN brings another.
+#[test]
+fn an_icmp_message_rejects_whether_or_not_the_program_waits() {
+    require(&[Need::Program("nft")]);
+    let mut stage = Stage::new(&[("net/ipv4/icmp_ratemask", "0")]);
+    let messages = [
+        ("port-unreachable", "ECONNREFUSED"),
+        ("host-unreachable", "EHOSTUNREACH"),
+        ("admin-prohibited", "EHOSTUNREACH"),
+    ];
+    let chains = [(1, "input", 81), (0, "output", 91)];
+    for (side, hook, first) in chains {
+        let rules = (first..).zip(messages);
+        let rules =
+            rules.map(|(port, (message, _))| format!("tcp dport {port} reject with icmp {message}\n"));
+        let rules: String = rules.collect();
+        stage.namespaces[side].nft(&format!(
+            "table ip filter {{ chain {hook} {{ type filter hook {hook} priority 0;\n{rules}}}\n}}"
+        ));
+    }
+    let mut errors = Vec::new();
+    for (_, _, first) in chains {
+        for (port, (_, error)) in (first..).zip(messages) {
+            let to = (stage.at.of(false), port).into();
+            for waits in [false, true] {
+                let name = stage.name();
+                let local = stage.client.bind(&name, SocketAddr::new(stage.own.of(false), 0));
+                if waits {
+                    stage.client.connect(&name, to).expect_err("it is rejected");
+                } else {
+                    stage.client.begin_connect(&name, to);
+                    sleep(MOMENT);
+                }
+                stage.client.close(&name);
+                stage.expect_failed(local, "rejected kernel");
+                errors.push((local, error.to_owned()));
+            }
+        }
+    }
+    for (hook, finished) in stage.judge() {
+        let told = connections(&finished).into_iter();
+        let told: Vec<_> =
+            told.map(|line| (Told::of(&line).client, line.must("error.type").to_owned())).collect();
+        assert!(errors.iter().all(|error| told.contains(error)), "{hook}: {errors:?}, {told:?}");
+    }
+}
+
+/// However late a program gives up, and however often the SYN was sent again until then.
+#[test]
+fn a_dropped_syn_is_unanswered_whenever_the_program_gives_up() {
+    require(&[Need::Program("nft")]);
+    let mut stage = Stage::new(&[]);
+    stage.namespaces[1].nft(
+        "table inet filter { chain input { type filter hook input priority 0;
+            tcp dport 82 drop
+        }
+        }",
+    );
+    let to = (stage.at.of(false), 82).into();
+    let begun = Instant::now();
+    let connects = [A_SYN_LATER, Duration::from_millis(2_500), Duration::from_secs(5)]
+        .map(|given_up| (stage.begin(to), given_up));
+    for ((name, local), given_up) in &connects {
+        sleep(given_up.saturating_sub(begun.elapsed()));
+        stage.client.close(name);
+        stage.expect_failed(*local, "unanswered local");
+    }
+    let counted = netstat(stage.client.pid(), "TcpExt", "TCPSynRetrans");
+    for (hook, finished) in stage.judge() {
+        let lines = connections(&finished);
+        let again = connects.each_ref().map(|((_, local), _)| {
+            let line = lines.iter().find(|line| Told::of(line).client == *local).expect("it was judged");
+            line.number("tcpstates.syn_retransmits").expect("it is known")
+        });
+        assert!(again[0] == 1 && again.is_sorted() && again[2] > 1, "{hook}: {again:?}");
+        assert_eq!(again.iter().sum::<u64>(), counted, "{hook}: {again:?}");
+    }
 }
 
 /// Of an open connection a firewall's reset is the peer's to whoever gets it: nothing in it says otherwise. The other

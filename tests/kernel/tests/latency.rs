@@ -1,9 +1,14 @@
 //! From the transition to the line: fast when something happens now and then, asleep when nothing does, and few
 //! wake-ups when much happens.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
+use kube_tcpstates_kernel_tests::endings::connections;
+use kube_tcpstates_kernel_tests::netns::Netns;
+use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::procfs::Process;
+use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::statistics::Sorted;
@@ -38,6 +43,47 @@ fn a_line_comes_within_milliseconds_of_its_transition() {
     let delays = Sorted::new(delays);
     println!("transition to line at 100 events/s: {}; {wakeups} wake-ups", delays.summary());
     assert!(delays.percentile(99) < ASSERTED, "{}", delays.summary());
+}
+
+/// By the clock that the program itself would read, around its calls.
+#[test]
+fn a_connection_begins_and_ends_when_its_program_says() {
+    require(&[]);
+    let netns = Netns::new();
+    let start = || Puppet::start(&Place::default().netns(&netns));
+    let (mut client, mut server) = (start(), start());
+    let inode = netns.inode().to_string();
+    let options = ["--mode", "connections", "--role", "client", "--netns", &inode];
+    let tracer = Setup::json(options).start_ready();
+    let to = server.listen("listener", (Ipv4Addr::LOCALHOST, 0).into());
+    let mut calls = Vec::new();
+    for _ in 0..400 {
+        let connects = SystemTime::now();
+        client.connect("socket", to).expect("it listens");
+        let connected = SystemTime::now();
+        server.accept("accepted", "listener");
+        let closes = SystemTime::now();
+        client.reset("socket");
+        calls.push([connects..=connected, closes..=SystemTime::now()]);
+        server.close("accepted");
+    }
+    tracer.settle(Duration::from_millis(500));
+    let finished = tracer.stop();
+    finished.assert_clean();
+    let lines = connections(&finished);
+    assert_eq!(lines.len(), calls.len());
+    let outside = lines.iter().zip(&calls).flat_map(|(line, calls)| {
+        let (start, end) = (parse_time(line.must("tcpstates.start")), parse_time(line.must("time")));
+        let lasted = Duration::from_micros(line.number("tcpstates.duration_us").expect("it is known"));
+        assert!(end.duration_since(start).unwrap_or_default().abs_diff(lasted) < Duration::from_micros(2));
+        [start, end].into_iter().zip(calls).map(|(time, call)| {
+            let early = call.start().duration_since(time).unwrap_or_default();
+            early.max(time.duration_since(*call.end()).unwrap_or_default())
+        })
+    });
+    let outside = Sorted::new(outside.collect());
+    println!("told before or after the program's call: {}", outside.summary());
+    assert!(outside.percentile(99) < Duration::from_millis(1), "{}", outside.summary());
 }
 
 #[test]

@@ -8,34 +8,16 @@ use std::time::{Duration, Instant};
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_kernel_tests::cgroup::CgroupTree;
 use kube_tcpstates_kernel_tests::line::Event;
+use kube_tcpstates_kernel_tests::listed::listed;
 use kube_tcpstates_kernel_tests::netns::{Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::proc_net::{self, Row};
 use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::require;
-use kube_tcpstates_kernel_tests::tracer::Setup;
 
 const NAMESPACES: usize = 3;
-const LIMIT: Duration = Duration::from_mins(2);
 /// What two looks at the same clock may differ by, with ticks of 10 ms.
 const TICK_US: u64 = 10_000;
-
-/// Everything that `list` says with these options.
-#[track_caller]
-fn listed<'a>(options: &[&str], namespaces: impl IntoIterator<Item = &'a Netns>) -> Vec<Event> {
-    let mut arguments: Vec<String> = ["list", "-o", "json"].map(str::to_owned).into();
-    arguments.extend(options.iter().map(|option| (*option).to_owned()));
-    for netns in namespaces {
-        arguments.extend(["--netns".to_owned(), netns.inode().to_string()]);
-    }
-    let finished = Setup::run(arguments).start().wait_end(LIMIT);
-    assert!(finished.status.success(), "{}", finished.stderr);
-    let lines = finished.events();
-    for (seq, line) in (1..).zip(&lines) {
-        assert_eq!(line.number("tcpstates.seq"), Some(seq), "{line:?}");
-    }
-    lines
-}
 
 /// The only line of a kind.
 #[track_caller]

@@ -47,9 +47,9 @@ impl Leak {
     }
 }
 
-/// Waits until so many snapshots have ended, and ends the run.
+/// Waits until so many snapshots have ended.
 #[track_caller]
-fn after_snapshots(tracer: Tracer, count: usize) -> Vec<Event> {
+fn wait_snapshots(tracer: &Tracer, count: usize) {
     let begun = Instant::now();
     let mut seen = 0;
     while seen < count {
@@ -58,6 +58,12 @@ fn after_snapshots(tracer: Tracer, count: usize) -> Vec<Event> {
         tracer.wait_lines(lines + 1, PATIENCE);
         seen = tracer.lines_so_far().iter().filter(|line| line.text().contains(SNAPSHOT)).count();
     }
+}
+
+/// Waits until so many snapshots have ended, and ends the run.
+#[track_caller]
+fn after_snapshots(tracer: Tracer, count: usize) -> Vec<Event> {
+    wait_snapshots(&tracer, count);
     let finished: Finished = tracer.stop();
     finished.assert_clean();
     finished.events()
@@ -147,6 +153,34 @@ fn what_is_younger_than_asked_is_not_shown_and_a_limit_counts_what_it_leaves_out
     assert_eq!((open.len(), counts(first)), (0, [Some(0); 3]), "they are too young to be told from others");
     let (open, last) = snapshots.last().expect("four");
     assert_eq!((open.len(), counts(last)), (2, [Some(5), Some(2), Some(3)]));
+}
+
+/// Each snapshot says what the listener has dropped in all: what came between two of them is the difference.
+#[test]
+fn a_listener_line_counts_drops_since_it_began_to_listen() {
+    require(&[]);
+    let mut leak = Leak::of(0);
+    let to = leak.puppet.listen_for("small", (Ipv4Addr::LOCALHOST, 0).into(), 0);
+    leak.puppet.connect("waits", to).expect("there is room for one");
+    let mut drop_a_syn = || {
+        leak.puppet.begin_connect("dropped", to);
+        leak.puppet.close("dropped");
+    };
+    drop_a_syn();
+    let netns = leak.netns.inode().to_string();
+    let options = ["--netns", &netns, "--open-sockets", "1s,state=LISTEN"];
+    let tracer = Setup::json(options).start_ready();
+    wait_snapshots(&tracer, 1);
+    drop_a_syn();
+    drop_a_syn();
+    let snapshots = snapshots(after_snapshots(tracer, 3));
+    let drops = snapshots.iter().map(|(open, _)| {
+        let is_small = |line: &&Event| line.number("network.local.port") == Some(to.port().into());
+        let line = open.iter().find(is_small).expect("it listens");
+        line.number("tcpstates.accept_queue.drops").expect("the kernel tells")
+    });
+    let drops: Vec<_> = drops.collect();
+    assert!(drops.first() == Some(&1) && drops.is_sorted() && drops.last() == Some(&3), "{drops:?}");
 }
 
 #[test]

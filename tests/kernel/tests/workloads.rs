@@ -22,6 +22,7 @@ use kube_tcpstates::top::{Ended, Sample};
 use kube_tcpstates::workloads::{Figures, Workloads};
 use kube_tcpstates_events::{Outcome, Role};
 use kube_tcpstates_kernel_tests::cgroup::{CgroupTree, Container};
+use kube_tcpstates_kernel_tests::listed::listed;
 use kube_tcpstates_kernel_tests::netns::{Netns, Network};
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
@@ -171,6 +172,40 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     running.handle.view(view(&[&near, &far], pods(), Mode::Transitions, 2));
     let of_web = wait(&running, "web", |figures| states(figures).is_empty());
     assert_eq!(outcomes(&of_web, "client")[..], ended);
+    running.handle.stop();
+    running.join().expect("the pipeline did not panic");
+}
+
+/// A listener's own count begins when it begins to listen, the workload's when the listener is first seen.
+#[test]
+fn what_a_listener_dropped_before_it_was_first_seen_does_not_count() {
+    require(&[]);
+    let (tree, netns) = (CgroupTree::new(), Netns::new());
+    let db = tree.container();
+    let mut client = Puppet::start(&Place::default().netns(&netns));
+    let mut server = Puppet::start(&Place::container(&db).netns(&netns));
+    let to = server.listen_for("small", (Ipv4Addr::LOCALHOST, 0).into(), 0);
+    client.connect("waits", to).expect("there is room for one");
+    let mut drop_a_syn = || {
+        client.begin_connect("dropped", to);
+        client.close("dropped");
+    };
+    (0..3).for_each(|_| drop_a_syn());
+    let counted = || {
+        let lines = listed(&["--state", "LISTEN"], [&netns]);
+        lines[0].number("tcpstates.accept_queue.drops").expect("the kernel tells")
+    };
+    assert_eq!(counted(), 3);
+    let pods = vec![pod(&db, WorkloadKind::StatefulSet, "db")];
+    let counting = Counting::Workloads { every: Duration::from_millis(200) };
+    let view = view(&[&netns], pods, Mode::Connections, 1);
+    let running = start(Nowhere, Mount::find(None).ok(), view, counting);
+    wait(&running, "db", |figures| figures.listening.is_some());
+    (0..2).for_each(|_| drop_a_syn());
+    wait(&running, "db", |figures| figures.drops >= 2);
+    // One more look, by which what came before would show.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((wait(&running, "db", |_| true).drops, counted()), (2, 5));
     running.handle.stop();
     running.join().expect("the pipeline did not panic");
 }

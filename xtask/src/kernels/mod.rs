@@ -60,6 +60,8 @@ const TESTS: &[&str] = &[
     "open_sockets",
     "listing",
     "outcomes",
+    "crossings",
+    "handed_over",
     "verifier_cost",
 ];
 

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::e2e;
 use super::libtest::{self, Counts};
-use crate::programs::{self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, TCPSTATES, UNSHARE};
+use crate::programs::{
+    self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, SS, TCPSTATES, UNSHARE,
+};
 use crate::workspace::{
     self, AGENT_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE,
     STORES_TESTS_PACKAGE, Workspace,
@@ -245,6 +247,7 @@ const PROGRAMS: &[Program] = &[
     UNSHARE,
     TCPSTATES,
     NFT,
+    SS,
     (&["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"], "systemd"),
     (&["/usr/bin/setpriv"], "util-linux"),
 ];

@@ -5,6 +5,7 @@
 
 pub mod churn;
 pub mod enter;
+mod handover;
 pub mod puppet;
 pub mod serve;
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{self, AddressFamily, Protocol, RawProtocol, SocketFlags, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::handover::{self, Mailbox};
 use super::{Ends, own_cgroup};
 
 /// No call waits longer than this; a test that needs more is wrong.
@@ -141,6 +143,20 @@ pub enum Request {
         /// Connected socket.
         socket: String,
     },
+    /// Sends the descriptor to another puppet of the same network namespace (`SCM_RIGHTS`), and keeps it.
+    Give {
+        /// Any socket.
+        socket: String,
+        /// Process id of the other.
+        to: u32,
+    },
+    /// Takes the descriptor that another puppet has sent.
+    Take {
+        /// Name for it here.
+        socket: String,
+    },
+    /// `fork`: the parent ends, and the child goes on with all sockets. It begins with a [`Hello`].
+    Fork,
 }
 
 /// Options of a socket.
@@ -201,28 +217,49 @@ pub struct Hello {
     pub cgroup: String,
 }
 
+impl Hello {
+    fn of_this_process() -> Self {
+        Self { pid: std::process::id(), cgroup: own_cgroup() }
+    }
+}
+
 /// Does what stdin says until its end.
 pub fn run() -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let hello = Hello { pid: std::process::id(), cgroup: own_cgroup() };
-    writeln!(out, "{}", serde_json::to_string(&hello)?)?;
-    out.flush()?;
-    let mut sockets = Sockets::default();
+    allow_many_sockets()?;
+    let mut sockets = Sockets { held: HashMap::new(), mailbox: Mailbox::open()? };
+    say(&Hello::of_this_process())?;
     for line in io::stdin().lock().lines() {
-        let request: Request = serde_json::from_str(&line?)?;
-        let reply = match sockets.carry_out(request) {
-            Ok(ends) => Reply::Done(ends),
-            Err(error) => Reply::Refused(error.raw_os_error().unwrap_or(0)),
-        };
-        writeln!(out, "{}", serde_json::to_string(&reply)?)?;
-        out.flush()?;
+        match serde_json::from_str(&line?)? {
+            Request::Fork => {
+                handover::leave_to_child()?;
+                say(&Hello::of_this_process())?;
+            }
+            request => say(&match sockets.carry_out(request) {
+                Ok(ends) => Reply::Done(ends),
+                Err(error) => Reply::Refused(error.raw_os_error().unwrap_or(0)),
+            })?,
+        }
     }
     Ok(())
 }
 
-/// The sockets held, by name.
-#[derive(Default)]
-struct Sockets(HashMap<String, OwnedFd>);
+fn say(what: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(what)?)?;
+    out.flush()
+}
+
+/// As many as the process may hold.
+fn allow_many_sockets() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// The sockets held, by name, and where others send theirs.
+struct Sockets {
+    held: HashMap<String, OwnedFd>,
+    mailbox: Mailbox,
+}
 
 impl Sockets {
     fn carry_out(&mut self, request: Request) -> io::Result<Option<Ends>> {
@@ -280,6 +317,15 @@ impl Sockets {
                 sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
                 Ok(None)
             }
+            Request::Give { socket, to } => {
+                handover::give(self.get(&socket)?, to)?;
+                self.ends(&socket)
+            }
+            Request::Take { socket } => {
+                let taken = self.mailbox.take()?;
+                self.keep(&socket, taken)
+            }
+            Request::Fork => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -326,23 +372,23 @@ impl Sockets {
     }
 
     fn make_if_new(&mut self, name: &str, to: SocketAddr) -> io::Result<()> {
-        if !self.0.contains_key(name) {
-            self.0.insert(name.to_owned(), new_socket(to)?);
+        if !self.held.contains_key(name) {
+            self.held.insert(name.to_owned(), new_socket(to)?);
         }
         Ok(())
     }
 
     fn keep(&mut self, name: &str, socket: OwnedFd) -> io::Result<Option<Ends>> {
-        self.0.insert(name.to_owned(), socket);
+        self.held.insert(name.to_owned(), socket);
         self.ends(name)
     }
 
     fn get(&self, name: &str) -> io::Result<&OwnedFd> {
-        self.0.get(name).ok_or_else(|| unknown(name))
+        self.held.get(name).ok_or_else(|| unknown(name))
     }
 
     fn take(&mut self, name: &str) -> io::Result<OwnedFd> {
-        self.0.remove(name).ok_or_else(|| unknown(name))
+        self.held.remove(name).ok_or_else(|| unknown(name))
     }
 
     fn ends(&self, name: &str) -> io::Result<Option<Ends>> {
@@ -357,7 +403,7 @@ impl Sockets {
     ) -> io::Result<T> {
         let mut stream = TcpStream::from(self.take(name)?);
         let result = act(&mut stream);
-        self.0.insert(name.to_owned(), stream.into());
+        self.held.insert(name.to_owned(), stream.into());
         result
     }
 }
