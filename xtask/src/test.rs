@@ -3,7 +3,7 @@
 //! A layer that cannot run has failed, as has one that ran nothing: silence is no success.
 
 mod e2e;
-mod layer;
+pub(crate) mod layer;
 pub(crate) mod libtest;
 
 use std::time::Instant;

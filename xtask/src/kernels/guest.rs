@@ -11,14 +11,14 @@ use super::Kernel;
 use super::initramfs::Initramfs;
 use super::machine::{Machine, QEMU};
 use super::store::Stored;
-use crate::programs::{self, Program, STRIP, XZ};
+use crate::programs::{Program, STRIP, XZ};
 use crate::workspace::{KERNEL_TESTS_PACKAGE, Workspace};
 use crate::{agent, step};
 
 /// What makes the machines and runs them.
-const TOOLS: &[Program] = &[(&[QEMU], "qemu-system-x86"), STRIP, XZ];
+pub(crate) const TOOLS: &[Program] = &[(&[QEMU], "qemu-system-x86"), STRIP, XZ];
 /// Programs of this machine that the tests run.
-const PROGRAMS: &[Program] = &[
+pub(crate) const PROGRAMS: &[Program] = &[
     (&["/bin/sh"], "dash"),
     (&["/sbin/ip"], "iproute2"),
     (&["/bin/mount"], "mount"),
@@ -50,8 +50,6 @@ pub(super) struct Guest {
 impl Guest {
     /// Builds what is ours and collects the rest.
     pub(super) fn build(workspace: &Workspace, tests: &[&str]) -> Result<Self> {
-        programs::are_there(TOOLS)?;
-        programs::are_there(PROGRAMS)?;
         let agent = agent::build(workspace)?;
         let built = build_tests(workspace, tests)?;
         let directory = workspace.target.join("kernels");

@@ -21,6 +21,7 @@ use anyhow::{Result, bail, ensure};
 use crate::step;
 use crate::test::libtest::Counts;
 use crate::workspace::Workspace;
+pub(crate) use guest::{PROGRAMS, TOOLS};
 
 /// A kernel, and the Debian release whose newest cloud kernel it is.
 pub(crate) struct Kernel {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::e2e;
 use super::libtest::{self, Counts};
 use crate::programs::{
-    self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, SS, TCPSTATES, UNSHARE,
+    self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, SS, TCPSTATES, UNSHARE, XZ,
 };
 use crate::workspace::{
     self, AGENT_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE,
@@ -23,6 +23,8 @@ pub(crate) struct Layer {
     pub name: &'static str,
     /// Said when it starts.
     pub what: &'static str,
+    /// What it runs that is not built here.
+    pub programs: &'static [&'static [Program]],
     /// Says why this machine cannot run it, or builds what it needs.
     prepare: fn(&Workspace) -> Result<()>,
     /// Runs all of it, or the tests whose name contains what is given, and adds up what ran.
@@ -36,6 +38,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "unit",
         what: "the pure parts, in user space",
+        programs: &[],
         // The agent's crate does not compile without the kernel side.
         prepare: |workspace| bpf::build(workspace).map(drop),
         run: |workspace, name, counts| cargo_runs(unit(workspace), &[], name, counts),
@@ -44,6 +47,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "kernel",
         what: "the agent on this machine's kernel",
+        programs: &[PROGRAMS],
         prepare: |workspace| {
             can_trace()?;
             agent::build(workspace).map(drop)
@@ -55,6 +59,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "e2e",
         what: "the agent on a Kubernetes of two nodes",
+        programs: &[e2e::PROGRAMS],
         prepare: cluster,
         run: |workspace, name, counts| {
             // Whoever asks for a test by its name gets it, however long it takes and whatever it needs.
@@ -67,6 +72,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "e2e-long",
         what: "the agent on a Kubernetes of two nodes, the tests that take a minute or more",
+        programs: &[e2e::PROGRAMS, deploy::PROGRAMS],
         prepare: |workspace| {
             deploy::tools(workspace)?;
             cluster(workspace)
@@ -79,6 +85,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "fleet",
         what: "what hundreds of agents cost an API server",
+        programs: &[e2e::PROGRAMS],
         prepare: |workspace| {
             cluster(workspace)?;
             e2e::prepare_fleet(workspace)
@@ -91,6 +98,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "kernels",
         what: "the agent on other kernels, emulated",
+        programs: &[kernels::TOOLS, kernels::PROGRAMS],
         prepare: |_| Ok(()),
         run: kernels::run,
         by_default: false,
@@ -98,7 +106,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "pages",
         what: "the HTML pages in a browser",
-        prepare: |_| programs::are_there(&[CHROMIUM]),
+        programs: &[&[CHROMIUM]],
+        prepare: |_| Ok(()),
         run: |workspace, name, counts| {
             let mut tests = cargo_test(workspace);
             tests.args(["--package", PAGES_TESTS_PACKAGE]);
@@ -109,6 +118,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "deploy",
         what: "the chart, overlays, rules and dashboards, with the tools that read them",
+        programs: &[deploy::PROGRAMS],
         prepare: |workspace| deploy::tools(workspace).map(drop),
         run: |workspace, name, counts| {
             let mut tests = cargo_test(workspace);
@@ -121,9 +131,9 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         name: "stores",
         what: "what a log store makes of the lines, by each way there",
+        programs: &[PROGRAMS, &[RSYSLOG, RSYSLOG_ELASTICSEARCH, XZ]],
         prepare: |workspace| {
             can_trace()?;
-            programs::are_there(&[RSYSLOG, RSYSLOG_ELASTICSEARCH])?;
             victorialogs::program(workspace)?;
             agent::build(workspace).map(drop)
         },
@@ -135,6 +145,7 @@ pub(crate) const LAYERS: &[Layer] = &[
 impl Layer {
     /// Runs all of it, or the tests whose name contains `name`, and adds up what ran. Goes on after a failure.
     pub(crate) fn run(&self, workspace: &Workspace, name: Option<&str>, counts: &mut Counts) -> Result<()> {
+        self.programs.iter().try_for_each(|programs| programs::are_there(programs))?;
         (self.prepare)(workspace)?;
         (self.run)(workspace, name, counts)
     }
@@ -143,7 +154,6 @@ impl Layer {
 /// What every layer with a Kubernetes needs.
 fn cluster(workspace: &Workspace) -> Result<()> {
     is_root()?;
-    programs::are_there(e2e::PROGRAMS)?;
     e2e::prepare(workspace)
 }
 
@@ -229,7 +239,7 @@ fn can_trace() -> Result<()> {
     );
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     ensure!(mounts.lines().any(is_cgroup2), "no cgroup2 file system is mounted");
-    programs::are_there(PROGRAMS)
+    Ok(())
 }
 
 fn is_root() -> Result<()> {
