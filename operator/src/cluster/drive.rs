@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use kube::Client;
-use kube_tcpstates_client::{Case, Resource, Teller, jitter};
+use kube_tcpstates_client::{Case, Resource, Teller, Trouble, jitter};
 use kube_tcpstates_crds::TraceStatus;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -231,16 +231,19 @@ impl Driver {
 
     /// What the server says of a write.
     fn note(&mut self, case: usize, what: &str, failure: Option<&Failure>, now: Now) {
-        match failure {
-            None => self.cases[case] = None,
-            Some(Failure::Gone) => {}
-            Some(Failure::Busy(pause)) => self.pace.pause(*pause, now.clock),
-            Some(Failure::Failed(trouble, reason)) => {
-                let now = now.clock.into_std();
-                if self.cases[case].get_or_insert_with(|| Case::new(now)).is_news(*trouble, now) {
-                    tracing::warn!("cannot write {what}: {reason}");
-                }
+        let (trouble, reason) = match failure {
+            None => {
+                self.cases[case] = None;
+                return;
             }
+            Some(Failure::Gone) => return,
+            Some(Failure::Busy(pause)) => return self.pace.pause(*pause, now.clock),
+            Some(Failure::Invalid(reason)) => (Trouble::Failing, reason),
+            Some(Failure::Failed(trouble, reason)) => (*trouble, reason),
+        };
+        let now = now.clock.into_std();
+        if self.cases[case].get_or_insert_with(|| Case::new(now)).is_news(trouble, now) {
+            tracing::warn!("cannot write {what}: {reason}");
         }
     }
 
@@ -249,23 +252,29 @@ impl Driver {
             return;
         }
         for request in self.announcer.announce(trace, before, after, (now.wall, now.clock)) {
-            let (client, key) = (self.client.clone(), trace.key.clone());
-            self.announcing.push(Box::pin(async move {
-                let outcome = write::event(client, &key, &request).await;
-                (request, outcome)
-            }));
+            self.say(request);
         }
+    }
+
+    fn say(&mut self, request: Request) {
+        let client = self.client.clone();
+        self.announcing.push(Box::pin(async move {
+            let outcome = write::event(client, &request).await;
+            (request, outcome)
+        }));
     }
 
     /// An Event that could not be made is not made: the status says the same.
     fn announced(&mut self, request: &Request, outcome: Result<(), Failure>) {
+        if let Err(Failure::Invalid(_)) = outcome
+            && let Some(elsewhere) = Announcer::elsewhere(request)
+        {
+            return self.say(elsewhere);
+        }
         self.board.announced(outcome.as_ref().map_or_else(Failure::outcome, |()| "ok"));
-        match (request, &outcome) {
-            (_, Ok(())) => {}
-            (Request::Again(name, _), Err(_)) => self.announcer.forget(name),
-            (Request::Make(event), Err(_)) => {
-                self.announcer.forget(event["metadata"]["name"].as_str().unwrap_or_default());
-            }
+        match &outcome {
+            Ok(()) => self.announcer.made(request),
+            Err(_) => self.announcer.forget(request),
         }
         self.note(1, "an Event, and leave it out", outcome.err().as_ref(), Now::read());
     }
