@@ -4,14 +4,14 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
-use kube_tcpstates_client::Delta;
+use kube_tcpstates_client::{Delta, Trouble};
 use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Driver, Message};
+use super::{Driver, Failure, Message, Right};
 use crate::fold::{Change, NodeObject, Report, Trace};
 use crate::lease::Term;
 use crate::telemetry::Board;
@@ -272,4 +272,19 @@ async fn events_about_cluster_traces_are_where_the_server_takes_them() {
     };
     let both = ["default/events", home];
     assert_eq!(cluster_events(never).await, [both, both, both, both].concat(), "and left out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_written_is_told_though_all_else_is_written_meanwhile() {
+    let refused = Failure::Failed(Trouble::Forbidden, "no".to_owned());
+    for right in [Right::Status(TraceKind::Namespaced), Right::Status(TraceKind::Cluster), Right::Again] {
+        let mut scene = Scene::new(|_| StatusCode::OK);
+        let mut said = Vec::new();
+        for second in 0..5 {
+            let now = scene.start + Duration::from_secs(second);
+            said.extend(scene.driver.news(right, Some(&refused), now));
+            scene.driver.news(Right::Make, None, now);
+        }
+        assert_eq!(said, ["no"], "{right:?}");
+    }
 }
