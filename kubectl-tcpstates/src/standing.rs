@@ -31,10 +31,10 @@ impl Attachment {
         self.tracing >= self.of
     }
 
-    /// For people who wait.
-    pub(crate) fn sentence(&self) -> String {
+    /// For people who wait. So many nodes are known to trace by themselves.
+    pub(crate) fn sentence(&self, known: usize) -> String {
         let nodes = if self.of == 1 { "node" } else { "nodes" };
-        format!("attached on {} of {} {nodes}", self.tracing, self.of)
+        format!("attached on {} of {} {nodes}", self.tracing.max(known.min(self.of)), self.of)
     }
 }
 
@@ -149,14 +149,14 @@ pub(crate) mod tests {
         ];
         let expected = ["a", "b", "c", "gone"].map(str::to_owned).into();
         let attachment = of_nodes("u", &expected, &nodes);
-        assert_eq!(attachment.sentence(), "attached on 1 of 4 nodes");
+        assert_eq!(attachment.sentence(0), "attached on 1 of 4 nodes");
         assert!(!attachment.is_complete());
         assert_eq!(
             attachment.troubles,
             ["b: 64 traces that come before it are active here", "gone: no agent reports from there"]
         );
         let attachment = of_nodes("u", &["a".to_owned()].into(), &nodes);
-        assert_eq!(attachment.sentence(), "attached on 1 of 1 node");
+        assert_eq!(attachment.sentence(0), "attached on 1 of 1 node");
         assert!(attachment.is_complete());
         assert_eq!(of_nodes("other", &["a".to_owned()].into(), &nodes).tracing, 0);
     }
@@ -176,7 +176,8 @@ pub(crate) mod tests {
                 "lastTransitionTime": NOW}],
         });
         let attachment = of(&object).unwrap();
-        assert_eq!(attachment.sentence(), "attached on 3 of 5 nodes");
+        let known = [0, 4, 6].map(|known| attachment.sentence(known));
+        assert_eq!(known, [3, 4, 5].map(|tracing| format!("attached on {tracing} of 5 nodes")));
         assert_eq!(attachment.troubles, ["b: SlotsExhausted", "c: no agent reports from there"]);
         assert_eq!(attachment.refused.as_deref(), Some("spec.ttl: no"));
     }

@@ -22,10 +22,11 @@ const BUCKETS: &str = "262144";
 const CONNECTIONS: usize = 9_500;
 const RUNS: usize = 11;
 const BESIDE: &str = "connection rate beside a look at 19,000 sockets now and then, of that without";
+const BY_CPU: &str = "the same by the CPU time of who connects";
 /// How often is looked, as the report and as the trace calls it; how long a run is, so that each has a look in it; and
 /// the most pairs, which take that long.
 const LOOKS: [(&str, &str, Duration, usize); 2] =
-    [(TEN, "10s", Duration::from_secs(10), 4), ("every second", "1s", Duration::from_secs(3), 8)];
+    [(TEN, "10s", Duration::from_secs(10), 4), ("every 2 s", "2s", Duration::from_secs(4), 6)];
 const TEN: &str = "every 10 s";
 
 pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
@@ -41,8 +42,9 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     report.add(GROUP, "a look, 19,000 sockets, each closely", "ms", looks(&mut looker, true)?);
     drop(looker);
     for (name, every, length, most) in LOOKS {
-        let ratios = beside(stage, &netns, every, length, stage.settings.pairs.min(most))?;
-        report.add(BESIDE, name, "", ratios);
+        let [rates, by_cpu] = beside(stage, &netns, every, length, stage.settings.pairs.min(most))?;
+        report.add(BESIDE, name, "", rates);
+        report.add(BY_CPU, name, "", by_cpu);
     }
     let found = report.median(BESIDE, TEN).unwrap_or(f64::NAN);
     report.promises.push(Promise::at_least(
@@ -56,26 +58,34 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 }
 
 /// Connections elsewhere, beside a trace of this namespace alone that looks at everything there so often, and beside the
-/// same that does not. Of each run with looks the ratio to its neighbours without.
-fn beside(stage: &Stage<'_>, netns: &Netns, every: &str, length: Duration, pairs: usize) -> Result<Vec<f64>> {
+/// same that does not. Of each run with looks the ratio to its neighbours without, by the clock and by CPU time.
+fn beside(
+    stage: &Stage<'_>,
+    netns: &Netns,
+    every: &str,
+    length: Duration,
+    pairs: usize,
+) -> Result<[Vec<f64>; 2]> {
     let only = vec!["--netns".to_owned(), netns.inode().to_string()];
     let looks = vec!["--open-sockets".to_owned(), format!("{every},limit=1000")];
     let (blind, looking) = (Subject::Agent(only.clone()), Subject::Agent([only, looks].concat()));
     let mut traffic = stage.traffic(&[])?;
-    let mut rate = |subject| -> Result<f64> {
+    let mut rates = |subject: &Subject| -> Result<[f64; 2]> {
         let running = stage.start(subject)?;
-        let rate = traffic.run(Length::Time(length))?.rate();
+        let load = traffic.run(Length::Time(length))?;
         running.stop()?;
-        Ok(rate)
+        Ok([load.rate(), load.rate_by_cpu()])
     };
     // The first run finds every table cold.
-    rate(&blind)?;
-    let mut before = rate(&blind)?;
-    let mut ratios = Vec::new();
+    rates(&blind)?;
+    let mut before = rates(&blind)?;
+    let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..pairs {
-        let with = rate(&looking)?;
-        let after = rate(&blind)?;
-        ratios.push(with * 2.0 / (before + after));
+        let with = rates(&looking)?;
+        let after = rates(&blind)?;
+        for (clock, ratios) in ratios.iter_mut().enumerate() {
+            ratios.push(with[clock] * 2.0 / (before[clock] + after[clock]));
+        }
         before = after;
     }
     Ok(ratios)

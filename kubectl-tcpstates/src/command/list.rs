@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::made::{Chosen, Made};
 use super::progress::{self, Progress};
-use super::trace::is_of;
+use super::whose::{is_of, node_of};
 use crate::args::{ListArguments, Output};
 use crate::edge::api::Cluster;
 use crate::edge::screen::Screen;
@@ -175,14 +175,4 @@ impl Asked {
 
 fn name_of(end: &Snapshot) -> Option<&str> {
     Some(&end.k8s.as_ref()?.node.as_ref()?.name)
-}
-
-fn node_of(line: &Line) -> Option<&str> {
-    let k8s = match line {
-        Line::Socket(line) => line.k8s.as_ref(),
-        Line::Listener(line) => line.k8s.as_ref(),
-        Line::TimeWait(line) => line.k8s.as_ref(),
-        _ => None,
-    };
-    Some(&k8s?.node.as_ref()?.name)
 }

@@ -8,6 +8,7 @@ mod progress;
 mod report;
 mod status;
 mod trace;
+mod whose;
 mod words;
 
 use kube_tcpstates_client::KubectlFlags;

@@ -13,9 +13,11 @@ use crate::name::TraceName;
 use crate::standing::{Attachment, of_nodes, of_status};
 use crate::trouble::Failure;
 
-/// Between two looks, at first and at most: each is longer by half than the one before.
-const EVERY: Duration = Duration::from_millis(500);
+/// Between two looks; longer where a look takes long.
+const EVERY: Duration = Duration::from_millis(800);
 const EVERY_AT_MOST: Duration = Duration::from_secs(5);
+/// At most a fifth of the time somebody looks: of thousands of nodes a list is heavy.
+const PER_LOOK: u32 = 4;
 /// An agent reports ten seconds after the report before at the earliest.
 const SLOW_AFTER: Duration = Duration::from_secs(30);
 
@@ -23,7 +25,7 @@ const SLOW_AFTER: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// It goes on.
-    Step(String),
+    Step(Attachment),
     /// It goes on, and not as it should.
     Slow(String),
     /// The trace is refused.
@@ -41,8 +43,9 @@ pub(super) fn watch(
     let (cluster, name, uid, expected) = (cluster.clone(), name.clone(), uid.to_owned(), expected.cloned());
     let task = AbortOnDrop::spawn(async move {
         let begun = Instant::now();
-        let (mut last, mut rest) = (None, EVERY);
+        let mut last = None;
         while begun.elapsed() < SLOW_AFTER {
+            let looked = Instant::now();
             let attachment = look(&cluster, &name, &uid, expected.as_ref()).await;
             if let Some(attachment) = &attachment {
                 if let Some(why) = &attachment.refused {
@@ -50,19 +53,23 @@ pub(super) fn watch(
                     return;
                 }
                 if last.as_ref() != Some(attachment) {
-                    let _ = sender.send(Progress::Step(attachment.sentence())).await;
+                    let _ = sender.send(Progress::Step(attachment.clone())).await;
                 }
                 if attachment.is_complete() {
                     return;
                 }
             }
             last = attachment;
-            tokio::time::sleep(rest).await;
-            rest = EVERY_AT_MOST.min(rest * 3 / 2);
+            tokio::time::sleep(rest(looked.elapsed())).await;
         }
         let _ = sender.send(Progress::Slow(slow(last.as_ref(), &name))).await;
     });
     (steps, task)
+}
+
+/// Until the next look, after one that took so long.
+fn rest(took: Duration) -> Duration {
+    (took * PER_LOOK).clamp(EVERY, EVERY_AT_MOST)
 }
 
 fn slow(last: Option<&Attachment>, name: &TraceName) -> String {
@@ -74,7 +81,7 @@ fn slow(last: Option<&Attachment>, name: &TraceName) -> String {
         [] => String::new(),
         troubles => format!(" ({})", troubles.join("; ")),
     };
-    format!("still {}{troubles}; kubectl tcpstates explain {} tells more", attachment.sentence(), name.name)
+    format!("still {}{troubles}; kubectl tcpstates explain {} tells more", attachment.sentence(0), name.name)
 }
 
 /// By the reports of the nodes, else by the trace's own status; None where neither can be seen.
@@ -98,6 +105,13 @@ async fn look(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_seen_within_a_second_unless_looking_takes_long() {
+        let [soon, later, at_last] = [0, 500, 60_000].map(|ms| rest(Duration::from_millis(ms)));
+        assert!(soon < Duration::from_secs(1), "{soon:?}");
+        assert_eq!((later, at_last), (Duration::from_secs(2), EVERY_AT_MOST));
+    }
 
     #[test]
     fn what_takes_long_is_told_with_its_reasons() {

@@ -1,5 +1,6 @@
 //! `trace`: makes a trace, shows its lines as they come, removes it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube_tcpstates_crds::duration;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use super::made::{Chosen, Made};
 use super::progress::{self, Progress};
+use super::whose::{is_of, node_of};
 use crate::args::TraceArguments;
 use crate::edge::api::Cluster;
 use crate::edge::screen::{Reader, Screen};
@@ -14,6 +16,7 @@ use crate::edge::signals::Signals;
 use crate::edge::source::{Piece, Source, Stream, Wanted};
 use crate::heard::{Ear, End, Said};
 use crate::spec;
+use crate::standing::Attachment;
 use crate::trouble::Trouble;
 
 /// What agents write when a trace is gone comes within this.
@@ -52,6 +55,11 @@ struct Showing {
     only_pod: Option<String>,
     /// What troubled the reading, and no line has come since.
     unread: bool,
+    /// How far the agents are, as they report, and what was last said of it.
+    attachment: Option<Attachment>,
+    said: String,
+    /// Nodes that a line has come from.
+    heard: BTreeSet<String>,
 }
 
 impl Showing {
@@ -62,6 +70,9 @@ impl Showing {
             source,
             only_pod: None,
             unread: false,
+            attachment: None,
+            said: String::new(),
+            heard: BTreeSet::new(),
         }
     }
 
@@ -92,7 +103,10 @@ impl Showing {
                 () = signals.next() => return Ok(Reader::There),
                 () = tokio::time::sleep_until(deadline) => return Ok(Reader::There),
                 Some(step) = steps.recv() => match step {
-                    Progress::Step(text) => self.screen.say(&text),
+                    Progress::Step(attachment) => {
+                        self.attachment = Some(attachment);
+                        self.say_attached();
+                    }
                     Progress::Slow(text) => self.screen.warn(&text),
                     Progress::Refused(why) => return Err(Trouble::new(format!("the trace is refused: {why}"))),
                 },
@@ -105,6 +119,24 @@ impl Showing {
                     }
                 }
             }
+        }
+    }
+
+    /// A node that a line comes from traces, whatever its agent's last report says.
+    fn heard_of(&mut self, node: Option<&str>) {
+        let Some(node) = node else { return };
+        if !self.heard.contains(node) {
+            self.heard.insert(node.to_owned());
+            self.say_attached();
+        }
+    }
+
+    fn say_attached(&mut self) {
+        let Some(attachment) = &self.attachment else { return };
+        let sentence = attachment.sentence(self.heard.len());
+        if sentence != self.said {
+            self.screen.say(&sentence);
+            self.said = sentence;
         }
     }
 
@@ -138,6 +170,7 @@ impl Showing {
         for said in self.ear.hear(&node, &text) {
             match said {
                 Said::Event(line) if is_of(&line, self.only_pod.as_deref()) => {
+                    self.heard_of(node_of(&line));
                     if self.screen.line(&text, &line)? == Reader::Gone {
                         return Ok(Reader::Gone);
                     }
@@ -161,21 +194,4 @@ impl Showing {
             if is_removed { format!("; the trace {} is removed", made.name.name) } else { String::new() };
         self.screen.say(&format!("{lines} lines, {lost}{removed}"));
     }
-}
-
-/// Whether a line is of the one pod that is asked for, if one is.
-pub(super) fn is_of(line: &kube_tcpstates_events::Line, only: Option<&str>) -> bool {
-    use kube_tcpstates_events::Line;
-    let Some(only) = only else { return true };
-    let k8s = match line {
-        Line::Transition(line) => &line.k8s,
-        Line::Connection(line) => &line.k8s,
-        Line::Summary(line) => &line.k8s,
-        Line::Socket(line) => &line.k8s,
-        Line::Listener(line) => &line.k8s,
-        Line::TimeWait(line) => &line.k8s,
-        _ => return true,
-    };
-    let pod = k8s.as_ref().and_then(|k8s| k8s.pod.as_ref()?.name.as_deref());
-    pod == Some(only)
 }

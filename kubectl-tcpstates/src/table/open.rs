@@ -5,6 +5,9 @@ use kube_tcpstates_events::{Listener, Process, Socket, Thread, TimeWait};
 use super::{Column, Cut, container, end, end_or_dash, full_pod, node, number, pod, short_time};
 use crate::paint::Colour;
 
+/// A lower bound of an age that is worth telling.
+const LEAST_BOUND_US: u64 = 1_000_000;
+
 /// 118 columns.
 pub(super) const SOCKETS: &[Column<Socket>] = &[
     Column::new("STATE", 11, Cut::Never, state).coloured(colour),
@@ -74,11 +77,14 @@ fn colour(line: &Socket) -> Colour {
     if line.tcpstates.state == "CLOSE_WAIT" { Colour::Red } else { Colour::None }
 }
 
-/// At least so long, where nobody saw it enter the state.
+/// At least so long, where nobody saw it enter the state. That it is as old as the look at it says nothing.
 fn age(line: &Socket) -> String {
     let own = &line.tcpstates;
-    let at_least = if own.state_age_since_attach { ">" } else { "" };
-    own.state_age_us.map(|us| format!("{at_least}{}", short_time(us))).unwrap_or_default()
+    match own.state_age_us {
+        Some(us) if !own.state_age_since_attach => short_time(us),
+        Some(us) if us >= LEAST_BOUND_US => format!(">{}", short_time(us)),
+        _ => String::new(),
+    }
 }
 
 fn idle(line: &Socket) -> String {

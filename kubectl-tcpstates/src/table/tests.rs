@@ -155,7 +155,7 @@ TIME     POD                          SIDE   PEER                           CONN
     assert!(wide.trim_end().ends_with("0.433 closed=10,refused=2"), "{wide}");
 }
 
-fn open() -> [Line; 4] {
+fn open() -> [Line; 5] {
     let socket = |age: Value| {
         line(
             "socket",
@@ -170,6 +170,8 @@ fn open() -> [Line; 4] {
         json!({"network": {"transport": "tcp", "type": "ipv4", "local": {"address": "0.0.0.0", "port": 80}}});
     [
         socket(json!(61_200_000)),
+        // As old as the look at it.
+        socket(json!(93_000)),
         socket(Value::Null),
         line("listener", listener, &here),
         line("time_wait", json!({"count": 40, "fin_wait2": 2}), &json!({})),
@@ -183,6 +185,7 @@ fn what_is_open_has_a_table_for_each_kind() {
         "\
 STATE           AGE   IDLE UNREAD UNSENT LOCAL                 PEER                  POD
 CLOSE_WAIT   >61.2s  75.0s      0     12 10.244.1.7:43512      10.96.0.12:8443       checkout-7d4f9c5b8-x2x7k
+CLOSE_WAIT        -  75.0s      0     12 10.244.1.7:43512      10.96.0.12:8443       checkout-7d4f9c5b8-x2x7k
 CLOSE_WAIT        -  75.0s      0     12 10.244.1.7:43512      10.96.0.12:8443       checkout-7d4f9c5b8-x2x7k
 
 STATE        QUEUE  LIMIT    DROPS OPENING LOCAL                              POD

@@ -22,13 +22,18 @@ const REMEMBERED: usize = 4096;
 /// The server's limit, in bytes.
 const NOTE: usize = 1024;
 
+/// Where Events about what has no namespace are made.
+const HOME: &str = "default";
+/// Where alone a server takes them that is older than Kubernetes 1.23, 1.22.3, 1.21.6 and 1.20.12.
+const OLD_HOME: &str = "kube-system";
+
 /// A request that tells something.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
     /// Make this Event.
     Make(Value),
-    /// Change the Event of this name.
-    Again(String, Value),
+    /// Change an Event.
+    Again { namespace: String, name: String, patch: Value },
 }
 
 /// What was said.
@@ -48,9 +53,11 @@ struct Told {
 }
 
 /// Remembers what was said.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Announcer {
     identity: String,
+    /// Where Events about cluster traces are made.
+    home: &'static str,
     told: HashMap<Said, Told>,
     /// In the order in which it was first said.
     order: VecDeque<Said>,
@@ -59,7 +66,12 @@ pub(super) struct Announcer {
 impl Announcer {
     /// `identity`: which operator tells.
     pub(super) fn new(identity: &str) -> Self {
-        Self { identity: cut(identity, 128).to_owned(), ..Self::default() }
+        Self {
+            identity: cut(identity, 128).to_owned(),
+            home: HOME,
+            told: HashMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     /// What to tell of a trace whose status was this and is that.
@@ -75,8 +87,32 @@ impl Announcer {
         requests.collect()
     }
 
-    /// An Event is not there any more.
-    pub(super) fn forget(&mut self, name: &str) {
+    /// What the server does not take as it is: the same where an old one may take it.
+    pub(super) fn elsewhere(request: &Request) -> Option<Request> {
+        let Request::Make(event) = request else { return None };
+        let is_refused_home = is_of_cluster(event) && event["metadata"]["namespace"] == HOME;
+        is_refused_home.then(|| {
+            let mut event = event.clone();
+            event["metadata"]["namespace"] = json!(OLD_HOME);
+            Request::Make(event)
+        })
+    }
+
+    /// The server has taken it: what is said of cluster traces from now on is said where it took this.
+    pub(super) fn made(&mut self, request: &Request) {
+        if let Request::Make(event) = request
+            && is_of_cluster(event)
+        {
+            self.home = if event["metadata"]["namespace"] == OLD_HOME { OLD_HOME } else { HOME };
+        }
+    }
+
+    /// An Event is not there any more, or never was.
+    pub(super) fn forget(&mut self, request: &Request) {
+        let name = match request {
+            Request::Make(event) => event["metadata"]["name"].as_str().unwrap_or_default(),
+            Request::Again { name, .. } => name,
+        };
         self.told.retain(|_, told| told.name != name);
         let Self { told, order, .. } = self;
         order.retain(|said| told.contains_key(said));
@@ -96,23 +132,32 @@ impl Announcer {
             reason: condition.reason.clone(),
             note: note(condition, status),
         };
+        let namespace = trace.key.namespace.as_deref().unwrap_or(self.home);
         let micros = now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         if let Some(told) = self.told.get_mut(&said).filter(|told| clock < told.at + SAME_WITHIN) {
             told.count += 1;
             let series = json!({"count": told.count, "lastObservedTime": micros});
-            return Request::Again(told.name.clone(), json!({"series": series}));
+            let (namespace, name) = (namespace.to_owned(), told.name.clone());
+            return Request::Again { namespace, name, patch: json!({"series": series}) };
         }
         let name = format!("{}.{:x}", cut(&trace.key.name, 200), now.as_nanosecond());
-        let event = self.event(&trace.key, &name, &said, condition, &micros);
+        let event = self.event(&trace.key, (namespace, &name), &said, condition, &micros);
         self.remember(said, Told { name, count: 1, at: clock });
         Request::Make(event)
     }
 
-    fn event(&self, key: &TraceKey, name: &str, said: &Said, condition: &Condition, now: &str) -> Value {
+    fn event(
+        &self,
+        key: &TraceKey,
+        (namespace, name): (&str, &str),
+        said: &Said,
+        condition: &Condition,
+        now: &str,
+    ) -> Value {
         let kind = if key.namespace.is_some() { "TcpStateTrace" } else { "ClusterTcpStateTrace" };
         json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace(key)},
+            "metadata": {"name": name, "namespace": namespace},
             "eventTime": now, "type": if is_warning(condition) { "Warning" } else { "Normal" },
             "reason": said.reason, "note": said.note, "action": ACTION,
             "reportingController": CONTROLLER, "reportingInstance": self.identity,
@@ -134,9 +179,8 @@ impl Announcer {
     }
 }
 
-/// Where the Events of a trace are: those of what has no namespace are in `default`.
-pub(super) fn namespace(key: &TraceKey) -> &str {
-    key.namespace.as_deref().unwrap_or("default")
+fn is_of_cluster(event: &Value) -> bool {
+    event["regarding"]["namespace"].is_null()
 }
 
 /// Whether a condition is worth an Event: it is another one, and not merely what was to be expected.
@@ -239,7 +283,7 @@ mod tests {
                 let text = |name: &str| event[name].as_str().unwrap().to_owned();
                 format!("{} {}: {}", text("type"), text("reason"), text("note"))
             }
-            Request::Again(_, patch) => format!("again {}", patch["series"]["count"]),
+            Request::Again { patch, .. } => format!("again {}", patch["series"]["count"]),
         };
         requests.iter().map(text).collect()
     }
@@ -283,12 +327,13 @@ mod tests {
         };
         let Request::Make(event) = say(0) else { panic!() };
         assert_eq!(event["regarding"]["uid"], "u1");
-        let name = event["metadata"]["name"].as_str().unwrap().to_owned();
-        let Request::Again(again, patch) = say(1) else { panic!() };
-        assert_eq!((again, &patch["series"]["count"]), (name.clone(), &json!(2)));
+        let Request::Again { namespace, name, patch } = say(1) else { panic!() };
+        assert_eq!((json!(namespace), json!(name)), (json!("shop"), event["metadata"]["name"].clone()));
+        assert_eq!(patch["series"]["count"], 2);
         assert!(matches!(say(51), Request::Make(_)));
-        assert!(matches!(say(52), Request::Again(..)));
-        announcer.forget(&name);
+        let again = say(52);
+        assert!(matches!(again, Request::Again { .. }));
+        announcer.forget(&again);
         let now = (Timestamp::UNIX_EPOCH, start + Duration::from_mins(53));
         assert!(matches!(announcer.announce(&trace(), &pending, &tracing, now)[0], Request::Make(_)));
     }

@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use kube::Client;
-use kube_tcpstates_client::{Case, Resource, Teller, jitter};
-use kube_tcpstates_crds::TraceStatus;
+use kube_tcpstates_client::{Case, Resource, Teller, Trouble, jitter};
+use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
@@ -36,6 +36,23 @@ struct Written {
     outcome: Result<(), Failure>,
 }
 
+/// What is written, as rights tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Right {
+    Status(TraceKind),
+    Make,
+    Again,
+}
+
+impl Right {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Make(_) => Self::Make,
+            Request::Again { .. } => Self::Again,
+        }
+    }
+}
+
 /// Drives the fold.
 pub(super) struct Driver {
     client: Client,
@@ -57,7 +74,8 @@ pub(super) struct Driver {
     writing: FuturesUnordered<BoxFuture<'static, Written>>,
     announcer: Announcer,
     announcing: FuturesUnordered<BoxFuture<'static, (Request, Result<(), Failure>)>>,
-    cases: [Option<Case>; 2],
+    /// What is refused, by the right that it needs: others may work meanwhile.
+    cases: HashMap<Right, Case>,
 }
 
 impl Driver {
@@ -85,7 +103,7 @@ impl Driver {
             writing: FuturesUnordered::new(),
             announcer: Announcer::new(identity),
             announcing: FuturesUnordered::new(),
-            cases: [None, None],
+            cases: HashMap::new(),
         }
     }
 
@@ -219,7 +237,7 @@ impl Driver {
             }
         }
         let what = format!("the status of trace {}, trying again", trace.key);
-        self.note(0, &what, outcome.as_ref().err(), now);
+        self.note(Right::Status(trace.key.kind()), &what, outcome.as_ref().err(), now);
         if outcome.is_ok() {
             self.announce(&trace, &before, &status, now);
             self.fleet.written(&trace.key, &trace.uid, status);
@@ -229,19 +247,30 @@ impl Driver {
         }
     }
 
-    /// What the server says of a write.
-    fn note(&mut self, case: usize, what: &str, failure: Option<&Failure>, now: Now) {
-        match failure {
-            None => self.cases[case] = None,
-            Some(Failure::Gone) => {}
-            Some(Failure::Busy(pause)) => self.pace.pause(*pause, now.clock),
-            Some(Failure::Failed(trouble, reason)) => {
-                let now = now.clock.into_std();
-                if self.cases[case].get_or_insert_with(|| Case::new(now)).is_news(*trouble, now) {
-                    tracing::warn!("cannot write {what}: {reason}");
-                }
-            }
+    fn note(&mut self, right: Right, what: &str, failure: Option<&Failure>, now: Now) {
+        if let Some(reason) = self.news(right, failure, now.clock) {
+            tracing::warn!("cannot write {what}: {reason}");
         }
+    }
+
+    /// What the server says of a write, unless that has been said.
+    fn news<'a>(&mut self, right: Right, failure: Option<&'a Failure>, now: Instant) -> Option<&'a str> {
+        let (trouble, reason) = match failure {
+            None => {
+                self.cases.remove(&right);
+                return None;
+            }
+            Some(Failure::Gone) => return None,
+            Some(Failure::Busy(pause)) => {
+                self.pace.pause(*pause, now);
+                return None;
+            }
+            Some(Failure::Invalid(reason)) => (Trouble::Failing, reason),
+            Some(Failure::Failed(trouble, reason)) => (*trouble, reason),
+        };
+        let now = now.into_std();
+        let case = self.cases.entry(right).or_insert_with(|| Case::new(now));
+        case.is_news(trouble, now).then_some(reason)
     }
 
     fn announce(&mut self, trace: &Trace, before: &TraceStatus, after: &TraceStatus, now: Now) {
@@ -249,25 +278,32 @@ impl Driver {
             return;
         }
         for request in self.announcer.announce(trace, before, after, (now.wall, now.clock)) {
-            let (client, key) = (self.client.clone(), trace.key.clone());
-            self.announcing.push(Box::pin(async move {
-                let outcome = write::event(client, &key, &request).await;
-                (request, outcome)
-            }));
+            self.say(request);
         }
+    }
+
+    fn say(&mut self, request: Request) {
+        let client = self.client.clone();
+        self.announcing.push(Box::pin(async move {
+            let outcome = write::event(client, &request).await;
+            (request, outcome)
+        }));
     }
 
     /// An Event that could not be made is not made: the status says the same.
     fn announced(&mut self, request: &Request, outcome: Result<(), Failure>) {
-        self.board.announced(outcome.as_ref().map_or_else(Failure::outcome, |()| "ok"));
-        match (request, &outcome) {
-            (_, Ok(())) => {}
-            (Request::Again(name, _), Err(_)) => self.announcer.forget(name),
-            (Request::Make(event), Err(_)) => {
-                self.announcer.forget(event["metadata"]["name"].as_str().unwrap_or_default());
-            }
+        if let Err(Failure::Invalid(_)) = outcome
+            && let Some(elsewhere) = Announcer::elsewhere(request)
+        {
+            return self.say(elsewhere);
         }
-        self.note(1, "an Event, and leave it out", outcome.err().as_ref(), Now::read());
+        self.board.announced(outcome.as_ref().map_or_else(Failure::outcome, |()| "ok"));
+        match &outcome {
+            Ok(()) => self.announcer.made(request),
+            Err(_) => self.announcer.forget(request),
+        }
+        let right = Right::of(request);
+        self.note(right, "an Event, and leave it out", outcome.err().as_ref(), Now::read());
     }
 
     fn wake(&self, now: Instant) -> Instant {

@@ -4,14 +4,14 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
-use kube_tcpstates_client::Delta;
+use kube_tcpstates_client::{Delta, Trouble};
 use kube_tcpstates_crds::{TraceKind, TraceStatus};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Driver, Message};
+use super::{Driver, Failure, Message, Right};
 use crate::fold::{Change, NodeObject, Report, Trace};
 use crate::lease::Term;
 use crate::telemetry::Board;
@@ -36,6 +36,11 @@ struct Scene {
 impl Scene {
     /// `answer`: what the server says to the n-th request.
     fn new(answer: impl Fn(usize) -> StatusCode + Send + Sync + 'static) -> Self {
+        Self::answering(move |number, _| answer(number))
+    }
+
+    /// `answer`: what the server says to the n-th request, by its path.
+    fn answering(answer: impl Fn(usize, &str) -> StatusCode + Send + Sync + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (noted, answer) = (Arc::clone(&asked), Arc::new(answer));
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -44,12 +49,12 @@ impl Scene {
                 let path = request.uri().path().to_owned();
                 let bytes = request.into_body().collect_bytes().await?;
                 let body: Value = serde_json::from_slice(&bytes)?;
-                let number = {
+                let code = {
                     let mut noted = noted.lock().unwrap();
+                    let code = answer(noted.len(), &path);
                     noted.push(Asked { at: Instant::now(), path, body: body.clone() });
-                    noted.len()
+                    code
                 };
-                let code = answer(number - 1);
                 let said = if code.is_success() {
                     body
                 } else {
@@ -204,4 +209,82 @@ async fn what_the_server_refuses_is_tried_again_and_what_is_gone_is_not_told() {
     scene.tell(Change::Traces(TraceKind::Namespaced, Delta::Listed(Vec::new())));
     scene.run(1).await;
     assert_eq!(scene.run(60).await.len(), 0, "nobody writes what is gone");
+}
+
+fn cluster_trace(name: &str, spec: &Value) -> Trace {
+    let object = json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "generation": 1,
+            "creationTimestamp": "2026-11-22T15:00:00Z"},
+        "spec": spec,
+    });
+    Trace::from_api(TraceKind::Cluster, &object).unwrap()
+}
+
+/// Paths of the requests about Events when a cluster trace is wrong, mended and wrong again, and another is wrong.
+async fn cluster_events(answer: impl Fn(&str) -> StatusCode + Send + Sync + 'static) -> Vec<String> {
+    let mut scene = Scene::answering(move |_, path| answer(path));
+    scene.list(Vec::new());
+    scene.lead(1_000);
+    scene.run(10).await;
+    let (mut paths, mut status) = (Vec::new(), TraceStatus::default());
+    for (name, generation, mode) in
+        [("a", 1, "Nothing"), ("a", 2, "Transitions"), ("a", 3, "Nothing"), ("b", 1, "Nothing")]
+    {
+        let spec = json!({"podSelector": {}, "namespaceSelector": {}, "mode": mode});
+        let mut edited = cluster_trace(name, &spec);
+        edited.generation = generation;
+        if name == "a" {
+            edited.status = std::mem::take(&mut status);
+        }
+        scene.tell(Change::Traces(TraceKind::Cluster, Delta::Applied(edited)));
+        let written = scene.run(1).await;
+        status = serde_json::from_value(written[0].body["status"].clone()).unwrap();
+        for asked in &written[1..] {
+            let namespace = asked.path.trim_start_matches("/apis/events.k8s.io/v1/namespaces/");
+            if asked.path.ends_with("/events") {
+                assert!(namespace.starts_with(asked.body["metadata"]["namespace"].as_str().unwrap()));
+            }
+            paths.push(namespace.split('.').next().unwrap().to_owned());
+        }
+    }
+    paths
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_about_cluster_traces_are_where_the_server_takes_them() {
+    assert_eq!(
+        cluster_events(|_| StatusCode::OK).await,
+        ["default/events", "default/events", "default/events/a", "default/events"]
+    );
+    let old = |path: &str| {
+        let is_refused = path.ends_with("/namespaces/default/events");
+        if is_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
+    };
+    let home = "kube-system/events";
+    assert_eq!(
+        cluster_events(old).await,
+        ["default/events", home, home, "kube-system/events/a", home],
+        "it is tried once"
+    );
+    let never = |path: &str| {
+        let is_event = path.contains("/events");
+        if is_event { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
+    };
+    let both = ["default/events", home];
+    assert_eq!(cluster_events(never).await, [both, both, both, both].concat(), "and left out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_written_is_told_though_all_else_is_written_meanwhile() {
+    let refused = Failure::Failed(Trouble::Forbidden, "no".to_owned());
+    for right in [Right::Status(TraceKind::Namespaced), Right::Status(TraceKind::Cluster), Right::Again] {
+        let mut scene = Scene::new(|_| StatusCode::OK);
+        let mut said = Vec::new();
+        for second in 0..5 {
+            let now = scene.start + Duration::from_secs(second);
+            said.extend(scene.driver.news(right, Some(&refused), now));
+            scene.driver.news(Right::Make, None, now);
+        }
+        assert_eq!(said, ["no"], "{right:?}");
+    }
 }

@@ -9,7 +9,7 @@ use kube_tcpstates_client::{Trouble, reason_of, write_status};
 use kube_tcpstates_crds::{ClusterTcpStateTrace, GROUP, TcpStateTrace, TraceKind, TraceStatus, VERSION};
 use serde_json::json;
 
-use super::announce::{Request, namespace};
+use super::announce::Request;
 use crate::fold::{Trace, TraceKey};
 use crate::lease::WRITE_WITHIN;
 
@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Gone,
     /// The server asks for so much patience.
     Busy(Duration),
+    /// The server does not take what it says, and why.
+    Invalid(String),
     /// Anything else, and what it says.
     Failed(Trouble, String),
 }
@@ -35,7 +37,7 @@ impl Failure {
         match self {
             Self::Gone => "gone",
             Self::Busy(_) => "busy",
-            Self::Failed(..) => "failed",
+            Self::Invalid(_) | Self::Failed(..) => "failed",
         }
     }
 
@@ -46,6 +48,7 @@ impl Failure {
                 let asked = refusal.details.as_ref().map_or(0, |details| details.retry_after_seconds);
                 Self::Busy(Duration::from_secs(asked.into()).max(PATIENCE))
             }
+            kube::Error::Api(refusal) if refusal.code == 422 => Self::Invalid(reason_of(error)),
             error => Self::Failed(Trouble::of_request(error), reason_of(error)),
         }
     }
@@ -79,15 +82,17 @@ pub(super) async fn status(client: Client, trace: &Trace, status: &TraceStatus) 
 }
 
 /// Tells something of a trace.
-pub(super) async fn event(client: Client, key: &TraceKey, request: &Request) -> Result<(), Failure> {
-    let api: Api<Event> = Api::namespaced(client, namespace(key));
+pub(super) async fn event(client: Client, request: &Request) -> Result<(), Failure> {
     match request {
         Request::Make(event) => {
-            let event = serde_json::from_value(event.clone())
+            let event: Event = serde_json::from_value(event.clone())
                 .map_err(|error| Failure::Failed(Trouble::Failing, error.to_string()))?;
+            let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+            let api: Api<Event> = Api::namespaced(client, namespace);
             in_time(api.create(&PostParams::default(), &event)).await
         }
-        Request::Again(name, patch) => {
+        Request::Again { namespace, name, patch } => {
+            let api: Api<Event> = Api::namespaced(client, namespace);
             in_time(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn section(look: &Look) -> Markup {
             @if !queues.is_empty() {
                 h2 { "Listeners that lose connections or keep them waiting" }
                 table {
-                    thead { tr { th { "Owner" } th.n { "Port" } th.n { "Waiting" } th.n { "Room for" } th.n { "Dropped" } } }
+                    thead { tr { th { "Owner" } th.n { "Port" } th.n { "Waiting" } th.n { "Room for" } th.n { "Dropped in all" } } }
                     @for queue in queues.iter().take(SHOWN) {
                         tr {
                             td { (queue.owner) } td.n { (queue.port) } td.n { (queue.length) } td.n { (queue.limit) }

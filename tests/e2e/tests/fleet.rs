@@ -5,7 +5,8 @@
 //! however slow the machine is: nothing is listed from etcd for each agent, all come into step, and at rest they write
 //! as rarely as is promised.
 
-use std::collections::BTreeMap;
+mod fleet_counts;
+
 use std::env;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
-use kube_tcpstates_e2e_tests::agent_pod::Metrics;
 use kube_tcpstates_e2e_tests::cluster::daemon::Daemon;
 use kube_tcpstates_e2e_tests::cluster::network::API_SERVICE;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, place};
@@ -27,13 +27,15 @@ use kube_tcpstates_e2e_tests::wait;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
+use self::fleet_counts::Counts;
+
 const PREFIX: &str = "fleet-";
 const PATIENCE: Duration = Duration::from_mins(4);
 /// At rest each agent writes its report once in it, give or take a fifth.
 const REPORT_EVERY: f64 = 60.0;
 const REST: Duration = Duration::from_secs(100);
-/// Resources that agents list and watch.
-const RESOURCES: [&str; 5] = ["pods", "nodes", "tcpstatetraces", "clustertcpstatetraces", "tcpstatenodes"];
+/// So long the server fails.
+const FAILING: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -60,50 +62,193 @@ fn run() -> Result<()> {
     Operators::installed(cluster)?;
     let scene = Scene::new(cluster, "fleet")?;
     make(cluster, &scene, agents, pods)?;
-    let nobody = Counts::of(cluster, None)?;
+    let nobody = Counts::of(cluster, Value::Null)?;
     thread::sleep(Duration::from_secs(20));
-    Counts::of(cluster, None)?.tell(&nobody, "nobody but the two installed agents");
+    Counts::of(cluster, Value::Null)?.tell(&nobody, "nobody but the two installed agents");
 
-    let before = Counts::of(cluster, None)?;
-    let start = Instant::now();
-    let fleet = Fleet::start(cluster, agents)?;
-    fleet.until("all are in step", "in_sync", agents)?;
-    eprintln!(
-        "{agents} agents that started at once are in step after {:.1} s",
-        start.elapsed().as_secs_f64()
+    let stand = Stand { cluster, scene: &scene, agents };
+    let fleet = stand.start("the start of all at once")?;
+    stand.rest(&fleet)?;
+    stand.without_server(&fleet)?;
+    stand.without_etcd(&fleet)?;
+    stand.with_errors(&fleet)?;
+    drop(fleet);
+    stand.start_refused()
+}
+
+/// Where the agents stand.
+struct Stand<'a> {
+    cluster: &'a Cluster,
+    scene: &'a Scene<'a>,
+    agents: usize,
+}
+
+impl Stand<'_> {
+    fn count(&self, fleet: &Fleet) -> Result<Counts> {
+        Counts::of(self.cluster, fleet.latest())
+    }
+
+    /// All agents at once.
+    fn start(&self, when: &str) -> Result<Fleet> {
+        let agents = self.agents;
+        let before = Counts::of(self.cluster, Value::Null)?;
+        let start = Instant::now();
+        let fleet = Fleet::start(self.cluster, agents)?;
+        fleet.until("all are in step", "in_sync", agents)?;
+        eprintln!("{agents} agents are in step after {:.1} s", start.elapsed().as_secs_f64());
+        fleet.until("all have reported", "have_reported", agents)?;
+        eprintln!("and have reported after {:.1} s", start.elapsed().as_secs_f64());
+        let now = self.count(&fleet)?;
+        now.tell(&before, when);
+        now.require_cached(&before, self.agents)?;
+        Ok(fleet)
+    }
+
+    fn rest(&self, fleet: &Fleet) -> Result<()> {
+        // What was begun by the start has an end.
+        thread::sleep(Duration::from_secs(30));
+        let before = self.count(fleet)?;
+        thread::sleep(REST);
+        let now = self.count(fleet)?;
+        now.tell(&before, "at rest");
+        now.require_cached(&before, self.agents)?;
+        let rate = now.reports(&before);
+        let promised = f64::from(u32::try_from(self.agents)?) / REPORT_EVERY;
+        ensure!(
+            rate < promised * 1.3 + 0.1,
+            "{rate:.2} reports a second at rest, {promised:.2} are promised"
+        );
+        Ok(())
+    }
+
+    fn without_server(&self, fleet: &Fleet) -> Result<()> {
+        self.cluster.kill_api_server()?;
+        let away = fleet.answers()?;
+        thread::sleep(Duration::from_secs(20));
+        let meanwhile = fleet.answers()? - away;
+        eprintln!("while the server was away for 20 s: {meanwhile} requests of all agents");
+        self.cluster.start_api_server()?;
+        // Its counters begin at nothing.
+        let fresh = self.count(fleet)?;
+        self.follow(fleet, "after-the-server")?;
+        thread::sleep(Duration::from_secs(40));
+        let now = self.count(fleet)?;
+        now.tell(&fresh, "the server's restart");
+        now.require_cached(&fresh, self.agents)
+    }
+
+    /// A server that has what is in its cache, and of all else says nothing in time.
+    fn without_etcd(&self, fleet: &Fleet) -> Result<()> {
+        let before = self.count(fleet)?;
+        self.cluster.kill_etcd()?;
+        thread::sleep(FAILING);
+        let failing = self.count(fleet)?;
+        failing.tell(&before, "a server without etcd");
+        self.cluster.start_etcd()?;
+        let fresh = self.count(fleet)?;
+        self.follow(fleet, "after-etcd")?;
+        thread::sleep(Duration::from_secs(40));
+        let now = self.count(fleet)?;
+        now.tell(&fresh, "etcd's return");
+        now.require_cached(&fresh, self.agents)
+    }
+
+    /// A server that answers every report with 500: it cannot reach whom it must ask first.
+    fn with_errors(&self, fleet: &Fleet) -> Result<()> {
+        let kubectl = self.cluster.kubectl();
+        let before = self.count(fleet)?;
+        kubectl.apply(&nobody_to_ask().to_string())?;
+        thread::sleep(FAILING);
+        let failing = self.count(fleet)?;
+        failing.tell(&before, "a server that answers reports with 500");
+        ensure!(fleet.answers_with("5xx") > 0, "nobody got a 500: {}", fleet.latest());
+        failing.require_cached(&before, self.agents)?;
+        kubectl.run(&["delete", "validatingwebhookconfiguration", "fleet"])?;
+        self.follow(fleet, "after-errors")
+    }
+
+    /// A server that answers with 429 to whoever comes while it has something to do for another.
+    fn start_refused(&self) -> Result<()> {
+        let kubectl = self.cluster.kubectl();
+        kubectl.apply(&one_at_a_time().to_string())?;
+        // The server learns of it by a watch of its own.
+        thread::sleep(Duration::from_secs(10));
+        let fleet = self.start("the start of all at once, refused with 429")?;
+        let refused = fleet.answers_with("429");
+        ensure!(refused > 0, "nobody was refused: {}", fleet.latest());
+        self.follow(&fleet, "while-refused")
+    }
+
+    /// A trace that is made now is in every report.
+    fn follow(&self, fleet: &Fleet, name: &str) -> Result<()> {
+        let start = Instant::now();
+        let spec = json!({"podSelector": {"matchLabels": {"app": "fleet"}}});
+        Agents::install(self.cluster)?.trace(self.scene.namespace(), name, &spec)?;
+        let named = format!("\"{name}\"");
+        wait::until("every report has the trace", PATIENCE, || {
+            // What is asked for here must not be read from etcd either.
+            let path = "/apis/tcpstates.dev/v1alpha1/tcpstatenodes?resourceVersion=0";
+            let reports = match self.cluster.kubectl().get(path) {
+                Ok(reports) => reports,
+                // The server may not have come to itself.
+                Err(error) => return Ok(Err(format!("{error:#}"))),
+            };
+            let reports = reports["items"].as_array().cloned().unwrap_or_default();
+            let has = |report: &&Value| report["status"]["traces"].to_string().contains(&named);
+            let count = reports.iter().filter(has).count();
+            let is_done = count >= self.agents;
+            Ok(if is_done { Ok(()) } else { Err(format!("{count} have; {:?}", fleet.latest())) })
+        })?;
+        eprintln!("{:.1} s after it was made all have reported a trace", start.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// A webhook where nobody listens.
+fn nobody_to_ask() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "fleet"},
+        "webhooks": [{
+            "name": "fleet.tcpstates.dev", "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [{
+                "apiGroups": ["tcpstates.dev"], "apiVersions": ["*"], "operations": ["*"],
+                "resources": ["tcpstatenodes", "tcpstatenodes/status"],
+            }],
+            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 1,
+        }],
+    })
+}
+
+/// So much of the server as one request at a time takes is for the agents; what comes meanwhile is refused.
+fn one_at_a_time() -> Value {
+    let object = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1beta1", "kind": kind,
+            "metadata": {"name": "fleet"}, "spec": spec,
+        })
+    };
+    let limited = json!({"assuredConcurrencyShares": 1, "limitResponse": {"type": "Reject"}});
+    let level = object("PriorityLevelConfiguration", json!({"type": "Limited", "limited": limited}));
+    let all = json!(["*"]);
+    let schema = object(
+        "FlowSchema",
+        json!({
+            "priorityLevelConfiguration": {"name": "fleet"},
+            "matchingPrecedence": 100,
+            "rules": [{
+                "subjects": [{
+                    "kind": "ServiceAccount",
+                    "serviceAccount": {"namespace": NAMESPACE, "name": "kube-tcpstates-agent"},
+                }],
+                "resourceRules": [{
+                    "apiGroups": all, "resources": all, "verbs": all, "clusterScope": true, "namespaces": all,
+                }],
+            }],
+        }),
     );
-    fleet.until("all have reported", "have_reported", agents)?;
-    eprintln!("and have reported after {:.1} s", start.elapsed().as_secs_f64());
-    let now = Counts::of(cluster, Some(&fleet))?;
-    now.tell(&before, "the start of all at once");
-    now.require_cached(&before)?;
-
-    // What was begun by the start has an end.
-    thread::sleep(Duration::from_secs(30));
-    let before = Counts::of(cluster, Some(&fleet))?;
-    thread::sleep(REST);
-    let now = Counts::of(cluster, Some(&fleet))?;
-    now.tell(&before, "at rest");
-    now.require_cached(&before)?;
-    let rate = now.reports(&before);
-    let promised = f64::from(u32::try_from(agents)?) / REPORT_EVERY;
-    ensure!(rate < promised * 1.3 + 0.1, "{rate:.2} reports a second at rest, {promised:.2} are promised");
-
-    cluster.kill_api_server()?;
-    let away = Counts::told_by(&fleet)?;
-    thread::sleep(Duration::from_secs(20));
-    let meanwhile = Counts::told_by(&fleet)? - away;
-    eprintln!("while the server was away for 20 s: {meanwhile} requests of all agents");
-    cluster.start_api_server()?;
-    let back = Instant::now();
-    // Its counters begin at nothing.
-    let fresh = Counts::of(cluster, Some(&fleet))?;
-    agents_follow(cluster, &scene, &fleet, agents)?;
-    eprintln!("{:.1} s after it was back all know a trace that was made then", back.elapsed().as_secs_f64());
-    thread::sleep(Duration::from_secs(40));
-    let now = Counts::of(cluster, Some(&fleet))?;
-    now.tell(&fresh, "the server's restart");
-    now.require_cached(&fresh)
+    json!({"apiVersion": "v1", "kind": "List", "items": [level, schema]})
 }
 
 /// Nodes, their pods, and traces: one that selects everything, and fifty that select nothing.
@@ -146,24 +291,6 @@ fn trace(namespace: &str, name: &str, app: &str) -> Value {
     })
 }
 
-/// A trace that is made now is in every report.
-fn agents_follow(cluster: &Cluster, scene: &Scene<'_>, fleet: &Fleet, agents: usize) -> Result<()> {
-    Agents::install(cluster)?.trace(
-        scene.namespace(),
-        "late",
-        &json!({"podSelector": {"matchLabels": {"app": "fleet"}}}),
-    )?;
-    wait::until("every report has the trace", PATIENCE, || {
-        // What is asked for here must not be read from etcd either.
-        let reports =
-            cluster.kubectl().get("/apis/tcpstates.dev/v1alpha1/tcpstatenodes?resourceVersion=0")?;
-        let reports = reports["items"].as_array().cloned().unwrap_or_default();
-        let has = |report: &&Value| report["status"]["traces"].to_string().contains("\"late\"");
-        let count = reports.iter().filter(has).count();
-        Ok(if count >= agents { Ok(()) } else { Err(format!("{count} have; {:?}", fleet.latest())) })
-    })
-}
-
 /// The process with all the agents.
 struct Fleet {
     process: Daemon,
@@ -188,6 +315,21 @@ impl Fleet {
 
     fn latest(&self) -> Value {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many have come.
+    fn answers(&self) -> Result<u64> {
+        let latest = self.latest();
+        let answers = latest["answers"].as_object().context("the fleet counts answers")?;
+        Ok(answers.values().filter_map(Value::as_u64).sum())
+    }
+
+    /// How many with this code.
+    fn answers_with(&self, code: &str) -> u64 {
+        let latest = self.latest();
+        let answers = latest["answers"].as_object().into_iter().flatten();
+        let of_code = answers.filter(|(what, _)| what.ends_with(&format!(" {code}")));
+        of_code.filter_map(|(_, count)| count.as_u64()).sum()
     }
 
     fn until(&self, what: &str, key: &str, count: usize) -> Result<()> {
@@ -234,122 +376,4 @@ fn kubeconfig(cluster: &Cluster) -> Result<PathBuf> {
     let file = cluster.pki().file("fleet.kubeconfig");
     std::fs::write(&file, config.to_string()).context("write the fleet's kubeconfig")?;
     Ok(file)
-}
-
-/// What was counted up to a moment.
-struct Counts {
-    at: Instant,
-    /// Requests by verb and resource, of everybody, as the server counts them.
-    requests: BTreeMap<String, f64>,
-    /// Lists read from etcd, by type.
-    from_etcd: BTreeMap<String, f64>,
-    /// Seconds of a processor that the server took, and its resident memory.
-    processor: f64,
-    memory: f64,
-    /// To and from the second node, in bytes.
-    received: f64,
-    sent: f64,
-    /// By the agents.
-    fleet: Value,
-}
-
-impl Counts {
-    fn of(cluster: &Cluster, fleet: Option<&Fleet>) -> Result<Self> {
-        let page = Metrics::new(cluster.kubectl().api().text("/metrics")?);
-        let mut requests = BTreeMap::new();
-        for (labels, value) in page.samples("apiserver_request_total") {
-            let (verb, resource) = (label(labels, "verb"), label(labels, "resource"));
-            if RESOURCES.contains(&resource) {
-                *requests.entry(format!("{verb} {resource}")).or_default() += value;
-            }
-        }
-        let mut from_etcd = BTreeMap::new();
-        for (labels, value) in page.samples("etcd_request_duration_seconds_count") {
-            if label(labels, "operation") == "list" {
-                *from_etcd.entry(label(labels, "type").to_owned()).or_default() += value;
-            }
-        }
-        let mut devices = cluster.nodes()[1].command("cat");
-        let devices = devices.arg("/proc/net/dev").output().context("read the node's devices")?;
-        let devices = String::from_utf8_lossy(&devices.stdout).into_owned();
-        let line = devices.lines().find_map(|line| line.trim().strip_prefix("node0:")).context("node0")?;
-        let bytes: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        Ok(Self {
-            at: Instant::now(),
-            requests,
-            from_etcd,
-            processor: page.sum("process_cpu_seconds_total", &[""]),
-            memory: page.sum("process_resident_memory_bytes", &[""]),
-            received: *bytes.first().context("bytes that were received")?,
-            sent: *bytes.get(8).context("bytes that were sent")?,
-            fleet: fleet.map_or(Value::Null, Fleet::latest),
-        })
-    }
-
-    /// Requests of all agents that have ended, watches among them.
-    fn told_by(fleet: &Fleet) -> Result<u64> {
-        let latest = fleet.latest();
-        let answers = latest["answers"].as_object().context("the fleet counts answers")?;
-        Ok(answers.values().filter_map(Value::as_u64).sum())
-    }
-
-    fn tell(&self, before: &Self, when: &str) {
-        let seconds = (self.at - before.at).as_secs_f64();
-        let megabytes = |now: f64, before: f64| (now - before) / 1e6;
-        eprintln!(
-            "{when}, {seconds:.0} s: {:.2} MB received ({:.3}/s) and {:.2} MB sent by the node, {:.2} of a processor, {:.0} MB of memory",
-            megabytes(self.received, before.received),
-            megabytes(self.received, before.received) / seconds,
-            megabytes(self.sent, before.sent),
-            (self.processor - before.processor) / seconds,
-            self.memory / 1e6,
-        );
-        for (what, (count, rate)) in changes(&self.requests, &before.requests, seconds) {
-            eprintln!("    {what}: {count} ({rate:.2}/s)");
-        }
-        for (what, (count, _)) in changes(&self.from_etcd, &before.from_etcd, seconds) {
-            eprintln!("    listed from etcd, {what}: {count}");
-        }
-        eprintln!("    the agents: {}", self.fleet);
-    }
-
-    /// An error if lists of what agents ask for were read from etcd.
-    fn require_cached(&self, before: &Self) -> Result<()> {
-        let read = changes(&self.from_etcd, &before.from_etcd, 1.0);
-        let asked_for = read.iter().filter(|(what, _)| {
-            RESOURCES.iter().any(|resource| what.ends_with(resource))
-                || what.contains("Pod")
-                || what.contains("Node")
-        });
-        // The cluster's own controllers list a thing now and then.
-        let count: f64 = asked_for.clone().map(|(_, (count, _))| count).sum();
-        ensure!(count <= 10.0, "lists were read from etcd: {:?}", asked_for.collect::<Vec<_>>());
-        Ok(())
-    }
-
-    /// A second, by all agents.
-    fn reports(&self, before: &Self) -> f64 {
-        let of = |counts: &Self| counts.fleet["reports"].as_f64().unwrap_or_default();
-        (of(self) - of(before)) / (self.at - before.at).as_secs_f64()
-    }
-}
-
-fn changes(
-    now: &BTreeMap<String, f64>,
-    before: &BTreeMap<String, f64>,
-    seconds: f64,
-) -> BTreeMap<String, (f64, f64)> {
-    let change = |(what, count): (&String, &f64)| {
-        let change = count - before.get(what).copied().unwrap_or_default();
-        (change > 0.0).then(|| (what.clone(), (change, change / seconds)))
-    };
-    now.iter().filter_map(change).collect()
-}
-
-fn label<'a>(labels: &'a str, name: &str) -> &'a str {
-    let found = labels.split_once(&format!("{name}=\"")).and_then(|(before, rest)| {
-        // `resource` is the end of other names, too.
-        (before.is_empty() || before.ends_with(',')).then(|| rest.split_once('"')).flatten()
-    });
-    found.map_or("", |(value, _)| value)
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 pub(crate) const TESTS: crate::Tests = &[
     ("a_trace_is_ready_once_a_node_traces_it_and_tells_of_how_many", ready),
     ("a_trace_that_cannot_be_traced_says_so_in_its_status_and_by_an_event", refused),
+    ("events_tell_of_a_cluster_trace_that_is_refused_and_of_one_that_is_traced", of_cluster),
     ("a_trace_whose_ttl_is_over_is_expired_and_stays", expired),
     ("another_operator_writes_when_the_one_that_did_is_killed_or_ends", followed),
     ("without_an_operator_tracing_goes_on_and_status_is_true_again_with_one", away),
@@ -97,6 +98,44 @@ fn refused(cluster: &Cluster) -> Result<()> {
         let is_so = events.len() == 1 && events[0]["series"]["count"] == 2;
         Ok(if is_so { Ok(()) } else { Err(json!(events).to_string()) })
     })
+}
+
+fn of_cluster(cluster: &Cluster) -> Result<()> {
+    let operators = Operators::installed(cluster)?;
+    let kubectl = cluster.kubectl();
+    let scene = Scene::new(cluster, "of-cluster")?;
+    scene.servers(&json!({"app": "server"}), &[8080])?;
+    kubectl.run(&["label", "namespace", "of-cluster", "of-cluster=yes"])?;
+    let _untrace = Undo::new(kubectl, &["delete", "ctst", "of-cluster"]);
+    for (cidr, type_, reason) in
+        [("10.0.0.1/8", "Warning", "InvalidSpec"), ("10.0.0.0/8", "Normal", "Tracing")]
+    {
+        let trace = json!({
+            "apiVersion": "tcpstates.dev/v1alpha1", "kind": "ClusterTcpStateTrace",
+            "metadata": {"name": "of-cluster"},
+            "spec": {
+                "namespaceSelector": {"matchLabels": {"of-cluster": "yes"}},
+                "podSelector": {}, "peerCIDRs": [cidr],
+            },
+        });
+        let start = Instant::now();
+        kubectl.apply(&trace.to_string())?;
+        let told = wait::until(&format!("an Event says {reason}"), PATIENCE, || {
+            let mut events = operators.events("default", "of-cluster", reason)?;
+            events.extend(operators.events("kube-system", "of-cluster", reason)?);
+            Ok(events.pop().ok_or("there is none".to_owned()))
+        })?;
+        let namespace = &told["metadata"]["namespace"];
+        eprintln!("{reason} is told after {:.1} s in {namespace}", start.elapsed().as_secs_f64());
+        assert_eq!(
+            (&told["type"], &told["regarding"]["kind"]),
+            (&json!(type_), &json!("ClusterTcpStateTrace"))
+        );
+        let described = kubectl.run(&["describe", "ctst", "of-cluster"])?;
+        let is_told = described.lines().any(|line| line.contains(type_) && line.contains(reason));
+        assert!(is_told, "{described}");
+    }
+    Ok(())
 }
 
 fn expired(cluster: &Cluster) -> Result<()> {

@@ -59,7 +59,9 @@ fn a_connect_from_both_sides_is_one_connection_of_two_clients() {
         assert_eq!(again, counted.map(Some), "{hook}: {lines:?}");
         let crossed = lines.iter().filter(|line| line.get("tcpstates.states.SYN_RECV_us").is_some());
         assert!(crossed.count() > 0, "{hook}: the SYNs did not cross: {lines:?}");
-        lines.iter().for_each(|line| assert_handshake(hook, line));
+        for line in lines {
+            assert_handshake(hook, line);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ const SERVICES: &str = "10.96.0.0/16";
 /// The programs that make a cluster of the nodes.
 #[derive(Debug)]
 pub(super) struct ControlPlane {
+    etcd: Daemon,
     api_server: Daemon,
     others: Vec<Daemon>,
 }
@@ -27,10 +28,7 @@ pub(super) struct ControlPlane {
 impl ControlPlane {
     /// Starts etcd and the API server, without waiting for either.
     pub(super) fn start(node: &Node, pki: &Pki) -> Result<Self> {
-        let mut etcd = node.command("etcd");
-        // In memory: nothing outlives the cluster, and nothing waits for a disk.
-        etcd.args(["--name=e2e", "--data-dir=/run/etcd", "--logger=zap"]);
-        let etcd = node.start("etcd", &etcd)?;
+        let etcd = start_etcd(node)?;
         let names = format!(
             "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:{API_SERVICE},IP:{}",
             node.identity().address
@@ -38,7 +36,8 @@ impl ControlPlane {
         pki.issue("api-server", "/CN=kube-apiserver", Use::Server(&names))?;
         pki.issue("api-server-to-kubelet", "/O=system:masters/CN=kube-apiserver", Use::Client)?;
         pki.issue_by(FRONT_PROXY, "front-proxy", "/CN=front-proxy-client", Use::Client)?;
-        Ok(Self { api_server: node.start("apiserver", &api_server(node, pki))?, others: vec![etcd] })
+        let api_server = node.start("apiserver", &api_server(node, pki))?;
+        Ok(Self { etcd, api_server, others: Vec::new() })
     }
 
     /// Starts those who work through the API server, which must be ready.
@@ -84,11 +83,30 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Kills etcd; what it knew stays in its directory.
+    pub(super) fn kill_etcd(&mut self) -> Result<()> {
+        self.etcd.kill()
+    }
+
+    /// Starts it again.
+    pub(super) fn start_etcd(&mut self, node: &Node) -> Result<()> {
+        self.etcd = start_etcd(node)?;
+        Ok(())
+    }
+
     /// An error if one of them has ended.
     pub(super) fn check(&mut self) -> Result<()> {
+        self.etcd.check()?;
         self.api_server.check().context("the API server")?;
         self.others.iter_mut().try_for_each(Daemon::check)
     }
+}
+
+fn start_etcd(node: &Node) -> Result<Daemon> {
+    let mut etcd = node.command("etcd");
+    // In memory: nothing outlives the cluster, and nothing waits for a disk.
+    etcd.args(["--name=e2e", "--data-dir=/run/etcd", "--logger=zap"]);
+    node.start("etcd", &etcd)
 }
 
 fn api_server(node: &Node, pki: &Pki) -> Command {

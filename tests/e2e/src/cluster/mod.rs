@@ -115,6 +115,18 @@ impl Cluster {
         control_plane.await_api(&self.kubectl)
     }
 
+    /// Kills etcd: the API server goes on with what it has in its cache, and answers nothing else in time.
+    pub fn kill_etcd(&self) -> Result<()> {
+        self.control_plane().kill_etcd()
+    }
+
+    /// Starts etcd again, with its data, and waits until the API server is ready.
+    pub fn start_etcd(&self) -> Result<()> {
+        let mut control_plane = self.control_plane();
+        control_plane.start_etcd(&self.nodes[0])?;
+        control_plane.await_api(&self.kubectl)
+    }
+
     fn control_plane(&self) -> std::sync::MutexGuard<'_, ControlPlane> {
         // A test that failed while it held the lock leaves nothing half done.
         self.control_plane.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
