@@ -95,7 +95,7 @@ fn targets(root: &Path) -> Result<Vec<String>> {
 
 /// Returns the directory in which the programs are.
 fn build(workspace: &Workspace, names: &[&String]) -> Result<PathBuf> {
-    step::say("building what is fuzzed (the first time some minutes)");
+    step::say("building what is fuzzed (the first time ten minutes or more)");
     // With a target named, the flags leave build scripts and macros alone.
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = workspace.cargo("build");

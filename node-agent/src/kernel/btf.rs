@@ -3,7 +3,8 @@
 //! Format: `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h` (Linux 6.12). One pass finds where each type
 //! starts; members are looked up through anonymous structures and unions as C does.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_ARRAY: u32 = 3;
@@ -111,7 +112,7 @@ impl Btf {
         let mut id = *self.structs.get(structure.as_bytes())?;
         let mut bits = 0;
         for member in path.split('.') {
-            let (offset, of) = self.member(id, member.as_bytes(), 0)?;
+            let (offset, of) = self.member(id, member.as_bytes(), 0, &mut HashSet::new())?;
             bits = u32::checked_add(bits, offset)?;
             id = of;
         }
@@ -173,9 +174,10 @@ impl Btf {
     }
 
     /// Bit offset and type of a member, looking into anonymous members as well.
-    fn member(&self, id: u32, wanted: &[u8], depth: usize) -> Option<(u32, u32)> {
+    fn member(&self, id: u32, wanted: &[u8], depth: usize, seen: &mut HashSet<usize>) -> Option<(u32, u32)> {
         let (at, kind, count) = self.composite(id)?;
-        if depth > 8 || !(kind == KIND_STRUCT || kind == KIND_UNION) {
+        // Each type once: one that holds itself many times would be gone through for ever.
+        if depth > 8 || !(kind == KIND_STRUCT || kind == KIND_UNION) || !seen.insert(at) {
             return None;
         }
         let info = u32_at(&self.bytes, at + 4)?;
@@ -192,7 +194,7 @@ impl Btf {
                 return Some((bits, of));
             }
             if name.is_empty()
-                && let Some((inner, of)) = self.member(of, wanted, depth + 1)
+                && let Some((inner, of)) = self.member(of, wanted, depth + 1, seen)
             {
                 return Some((bits.checked_add(inner)?, of));
             }
@@ -362,5 +364,16 @@ mod tests {
         let mut cut = small();
         cut.truncate(40);
         assert!(Btf::parse(cut).is_err());
+    }
+
+    #[test]
+    fn a_structure_that_holds_itself_many_times_is_gone_through_once() {
+        let mut words = vec![1, 4 << 24 | 64, 4];
+        words.extend([0, 1, 0].repeat(64));
+        let length = u32::try_from(words.len() * 4).unwrap();
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        bytes.extend([24, 0, length, length, 3].into_iter().chain(words).flat_map(u32::to_le_bytes));
+        bytes.extend(b"\0s\0");
+        assert_eq!(Btf::parse(bytes).unwrap().offset("s", "a"), None);
     }
 }
