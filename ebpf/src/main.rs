@@ -34,6 +34,7 @@ mod owner;
 mod place;
 mod preexisting;
 mod records;
+mod sight;
 mod socket;
 mod step;
 mod tables;

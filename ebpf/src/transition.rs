@@ -1,13 +1,8 @@
 //! The program body that every hook shares.
 
-use core::cell::Cell;
-
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use kube_tcpstates_common::{
-    classify::{
-        Connection, Interest, Wanted, combine, judge_identity, judge_transition, judge_tuple, normalise,
-        ports_exclude,
-    },
+    classify::{Connection, Interest, Wanted, combine, judge_transition, judge_tuple, normalise},
     counter::Counter,
     record::{UNKNOWN_NS, flag, owner},
     rule::{RuleTable, TraceSet},
@@ -21,11 +16,11 @@ use crate::{
     failure, figures,
     globals::{offset, setting},
     hook::{Hook, TCP, Tuple},
-    maps::{RULES, in_force},
     memory::Memory,
     owner as socket_owner,
-    place::{self, Place},
+    place::Place,
     preexisting,
+    sight::Sight,
     socket::{
         BIRTH_UNKNOWN, Listeners, PENDING, Records, SINCE_ATTACH, SINCE_UNKNOWN, SocketRecord, TUPLE_JUDGED,
     },
@@ -36,44 +31,6 @@ use crate::{
 const LISTEN: u8 = State::LISTEN.0;
 /// A record of zeros: no state has this number.
 const NEW: u8 = 0;
-
-/// A socket under the rules in force.
-struct Sight {
-    rules: &'static RuleTable,
-    tables: MapTables,
-    generation: u32,
-    attached_ns: u64,
-    cgroup_id: u64,
-    /// The traces that its cgroup and namespace leave, and those of them that depend on whose it is.
-    identity: (TraceSet, TraceSet),
-}
-
-impl Sight {
-    #[inline(always)]
-    fn of<M: Memory>(socket: *const u8) -> Option<Self> {
-        let (generation, attached_ns) = in_force()?;
-        let half = generation & 1;
-        let rules = RULES.get(half)?;
-        let tables = MapTables { half, epoch: Cell::new(rules.none) };
-        let cgroup_id = place::cgroup_id::<M>(socket, rules.none);
-        let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<M>(socket));
-        Some(Self { rules, tables, generation, attached_ns, cgroup_id, identity })
-    }
-
-    #[inline(always)]
-    fn is_nobodys(&self) -> bool {
-        self.identity.0 == 0
-    }
-
-    /// Most of what is filtered by a port ends here, without a record. Not a client whose port the kernel may choose among
-    /// those that are asked for.
-    #[inline(always)]
-    fn ports_exclude<M: Memory>(&self, socket: *const u8, tuple: &Tuple) -> bool {
-        let Self { rules, tables, identity, .. } = self;
-        let ports = (tuple.local_port, tuple.peer_port);
-        ports_exclude(tables, rules, identity.0, ports, || place::port_range::<M>(socket))
-    }
-}
 
 /// One hit of the hook.
 #[inline(always)]
