@@ -139,9 +139,18 @@ impl Stage {
 
     /// The same over IPv4 or IPv6.
     pub fn open_over(&mut self, v6: bool) -> Pair {
+        self.pair(v6, |stage, near, to| stage.client.connect(near, to).expect("it listens").local)
+    }
+
+    /// A connection of one more process beside the stage's client.
+    pub fn open_by(&mut self, client: &mut Puppet) -> Pair {
+        self.pair(false, |_, near, to| client.connect(near, to).expect("it listens").local)
+    }
+
+    fn pair(&mut self, v6: bool, connect: impl FnOnce(&mut Self, &str, SocketAddr) -> SocketAddr) -> Pair {
         let [near, far, listener] = [(); 3].map(|()| self.name());
         let to = self.server.listen(&listener, (self.at.of(v6), 0).into());
-        let client = self.client.connect(&near, to).expect("it listens").local;
+        let client = connect(self, &near, to);
         self.server.accept(&far, &listener);
         Pair { near, far, listener, client }
     }

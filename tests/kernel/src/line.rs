@@ -67,12 +67,19 @@ impl Event {
     /// Ends and states of a transition.
     #[track_caller]
     pub fn tuple(&self) -> Tuple {
+        let (local, peer) = self.ends();
         Tuple {
-            local: self.end("network.local"),
-            peer: self.end("network.peer"),
+            local,
+            peer,
             old: self.must("tcpstates.old_state").to_owned(),
             new: self.must("tcpstates.new_state").to_owned(),
         }
+    }
+
+    /// This socket's end and the other one.
+    #[track_caller]
+    pub fn ends(&self) -> (End, End) {
+        (self.end("network.local"), self.end("network.peer"))
     }
 
     /// An end that is absent, or a part of it, is "not told".

@@ -162,16 +162,6 @@ fn figures_of(said: &Said) -> [u64; 6] {
     [acked, received, out, came, said.retransmits(), order]
 }
 
-/// The ends of a line, this one first.
-fn ends(line: &Event) -> (End, End) {
-    let end = |path: &str| {
-        let address = line.must(&format!("network.{path}.address")).parse().expect("an address");
-        let port = line.number(&format!("network.{path}.port")).expect("a port");
-        End::new(address, u16::try_from(port).expect("a port"))
-    };
-    (end("local"), end("peer"))
-}
-
 fn number(line: &Event, name: &str) -> u64 {
     line.number(&format!("tcpstates.{name}")).unwrap_or_else(|| panic!("no {name}: {line:?}"))
 }
@@ -219,7 +209,7 @@ fn figures_of_ten_thousand_connections_are_those_of_ss_and_of_the_kernels_counte
     finished.assert_clean();
     let mut told: HashMap<(End, End), Event> = HashMap::new();
     for line in connections(&finished) {
-        assert_eq!(told.insert(ends(&line), line), None, "twice");
+        assert_eq!(told.insert(line.ends(), line), None, "twice");
     }
     assert_eq!(told.len(), 2 * CONNECTIONS);
     assert_told_as_said(&stage, &told, &said);
@@ -335,7 +325,7 @@ fn assert_listed_as_said(stage: &Stage) {
     let lines = listed(&[], &stage.namespaces);
     let after = stage.said();
     let sockets = lines.iter().filter(|line| line.kind() == "socket");
-    let listed: HashMap<_, _> = sockets.clone().map(|line| (ends(line), line)).collect();
+    let listed: HashMap<_, _> = sockets.clone().map(|line| (line.ends(), line)).collect();
     assert_eq!(listed.len(), sockets.count(), "twice");
     let (mut unread, mut unsent, mut again) = (0, 0, 0);
     for (before, after) in before.iter().zip(&after) {

@@ -32,15 +32,6 @@ fn close(client: &mut Puppet, near: &str, stage: &mut Stage, pair: &Pair) {
     stage.expect(pair, ("closed local", (10, 0, Some(0), 0)), ("closed peer", (0, 10, Some(0), 0)));
 }
 
-/// A connection of one more process beside the stage's client.
-fn connect(client: &mut Puppet, stage: &mut Stage) -> Pair {
-    let [near, far, listener] = [(); 3].map(|()| stage.name());
-    let to = stage.server.listen(&listener, (stage.at.of(false), 0).into());
-    let own = client.connect(&near, to).expect("it listens").local;
-    stage.server.accept(&far, &listener);
-    Pair { near, far, listener, client: own }
-}
-
 fn beside(stage: &Stage, side: usize) -> Puppet {
     Puppet::start(&Place::default().netns(&stage.namespaces[side]))
 }
@@ -82,7 +73,7 @@ fn a_connection_that_was_sent_to_another_process_ends_when_that_one_closes_it() 
     // The first closes, or ends.
     for exits in [false, true] {
         let mut first = beside(&stage, 0);
-        let pair = connect(&mut first, &mut stage);
+        let pair = stage.open_by(&mut first);
         owned.push((pair.client, "client", first.pid()));
         first.give(&pair.near, &other);
         other.take("taken");
@@ -98,7 +89,7 @@ fn a_connection_that_was_sent_to_another_process_ends_when_that_one_closes_it() 
     }
     // The first ends without a close, and the other holds it no more: the last of both ends it.
     let mut first = beside(&stage, 0);
-    let pair = connect(&mut first, &mut stage);
+    let pair = stage.open_by(&mut first);
     owned.push((pair.client, "client", first.pid()));
     first.give(&pair.near, &other);
     other.take("taken");
@@ -157,7 +148,7 @@ fn an_inherited_connection_ends_when_the_child_closes_it() {
     let mut stage = Stage::new(&[]);
     let mut process = beside(&stage, 0);
     let parent = process.pid();
-    let pair = connect(&mut process, &mut stage);
+    let pair = stage.open_by(&mut process);
     process.fork();
     assert_ne!(process.pid(), parent);
     sleep(MOMENT);
@@ -165,7 +156,7 @@ fn an_inherited_connection_ends_when_the_child_closes_it() {
     assert_holder(&stage, &pair, &process);
     close(&mut process, &pair.near, &mut stage, &pair);
     // What the child opens is the child's.
-    let own = connect(&mut process, &mut stage);
+    let own = stage.open_by(&mut process);
     send(&mut process, &own.near, &mut stage, &own);
     close(&mut process, &own.near, &mut stage, &own);
     let owned = [(pair.client, "client", parent), (own.client, "client", process.pid())];

@@ -114,8 +114,7 @@ impl Sight<'_> {
     fn assert_each_once(&self) -> usize {
         let mut told = HashMap::new();
         for line in self.lines.iter().filter(|line| line.kind() != "time_wait") {
-            let ends = (end(line, "local"), end(line, "peer"));
-            assert_eq!(told.insert(ends, *line), None, "twice: {line:?}");
+            assert_eq!(told.insert(line.ends(), *line), None, "twice: {line:?}");
         }
         let mut stayed = HashSet::new();
         for (ends, said) in self.before {
@@ -164,12 +163,6 @@ impl Sight<'_> {
         assert!(self.town.churn.is_some() || bounds.contains(&told), "{bounds:?}: {line:?}");
         told
     }
-}
-
-fn end(line: &Event, which: &str) -> End {
-    let address = line.text(&format!("network.{which}.address")).unwrap_or("0.0.0.0");
-    let port = line.number(&format!("network.{which}.port")).unwrap_or(0);
-    End::new(address.parse().expect("an address"), u16::try_from(port).expect("a port"))
 }
 
 fn look(towns: &[Town], ask: fn(&Netns) -> Sockets) -> Vec<Sockets> {
