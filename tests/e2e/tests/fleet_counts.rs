@@ -86,17 +86,15 @@ impl Counts {
         eprintln!("    the agents: {}", self.fleet);
     }
 
-    /// An error if lists of what so many agents ask for were read from etcd.
-    pub(crate) fn require_cached(&self, before: &Self, agents: usize) -> Result<()> {
+    /// An error if more than a few lists of what agents ask for were read from etcd.
+    pub(crate) fn require_cached(&self, before: &Self, few: f64) -> Result<()> {
         let read = changes(&self.from_etcd, &before.from_etcd, 1.0);
         let asked_for = read.iter().filter(|(what, _)| {
             RESOURCES.iter().any(|resource| what.ends_with(resource))
                 || what.contains("Pod")
                 || what.contains("Node")
         });
-        // The cluster's own controllers and kubelets list a thing now and then, most after an outage.
         let count: f64 = asked_for.clone().map(|(_, (count, _))| count).sum();
-        let few = f64::from(u32::try_from(agents)?) / 10.0;
         ensure!(count <= few, "lists were read from etcd: {:?}", asked_for.collect::<Vec<_>>());
         Ok(())
     }
