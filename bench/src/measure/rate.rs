@@ -119,24 +119,39 @@ pub(super) fn pairs(
     subject: Option<&Subject>,
     cpu: usize,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
-    let (mut ratios, mut user) = (Vec::new(), Vec::new());
+    let mut user = Vec::new();
     let mut traffic = stage.traffic(options)?;
-    // The first run finds every table cold.
-    stage.run(&mut traffic)?;
-    let mut before = stage.run(&mut traffic)?.rate();
-    for _ in 0..stage.settings.pairs {
-        let running = subject.map(|subject| subject.start(stage.built, cpu)).transpose()?;
+    let [ratios] = in_turn(stage.settings.pairs, |with| {
+        let running = subject.filter(|_| with).map(|subject| subject.start(stage.built, cpu)).transpose()?;
         let at_start = running.as_ref().map_or(0, Running::cpu_ns);
-        let with = stage.run(&mut traffic)?;
+        let load = stage.run(&mut traffic)?;
         if let Some(running) = running {
             // What is still on its way counts as well.
             thread::sleep(Duration::from_millis(50));
-            user.push((running.cpu_ns() - at_start) as f64 / with.transitions as f64);
+            user.push((running.cpu_ns() - at_start) as f64 / load.transitions as f64);
             running.stop()?;
         }
-        let after = stage.run(&mut traffic)?.rate();
-        ratios.push(with.rate() * 2.0 / (before + after));
+        Ok([load.rate()])
+    })?;
+    Ok((ratios, user))
+}
+
+/// Runs with something and without, in turn. Of each run with it the ratio of each rate to the mean of its neighbours.
+pub(super) fn in_turn<const N: usize>(
+    pairs: usize,
+    mut rates: impl FnMut(bool) -> Result<[f64; N]>,
+) -> Result<[Vec<f64>; N]> {
+    // The first run finds every table cold.
+    rates(false)?;
+    let mut before = rates(false)?;
+    let mut ratios = [(); N].map(|()| Vec::new());
+    for _ in 0..pairs {
+        let with = rates(true)?;
+        let after = rates(false)?;
+        for (which, ratios) in ratios.iter_mut().enumerate() {
+            ratios.push(with[which] * 2.0 / (before[which] + after[which]));
+        }
         before = after;
     }
-    Ok((ratios, user))
+    Ok(ratios)
 }

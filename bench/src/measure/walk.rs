@@ -12,6 +12,7 @@ use kube_tcpstates_kernel_tests::workload::enter::enter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Stage;
+use super::rate::in_turn;
 use crate::load::Length;
 use crate::report::{Promise, Report};
 use crate::subject::Subject;
@@ -70,25 +71,12 @@ fn beside(
     let looks = vec!["--open-sockets".to_owned(), format!("{every},limit=1000")];
     let (blind, looking) = (Subject::Agent(only.clone()), Subject::Agent([only, looks].concat()));
     let mut traffic = stage.traffic(&[])?;
-    let mut rates = |subject: &Subject| -> Result<[f64; 2]> {
-        let running = stage.start(subject)?;
+    in_turn(pairs, |with| {
+        let running = stage.start(if with { &looking } else { &blind })?;
         let load = traffic.run(Length::Time(length))?;
         running.stop()?;
         Ok([load.rate(), load.rate_by_cpu()])
-    };
-    // The first run finds every table cold.
-    rates(&blind)?;
-    let mut before = rates(&blind)?;
-    let mut ratios = [Vec::new(), Vec::new()];
-    for _ in 0..pairs {
-        let with = rates(&looking)?;
-        let after = rates(&blind)?;
-        for (clock, ratios) in ratios.iter_mut().enumerate() {
-            ratios.push(with[clock] * 2.0 / (before[clock] + after[clock]));
-        }
-        before = after;
-    }
-    Ok(ratios)
+    })
 }
 
 /// How long a look at everything takes, descriptors included.
