@@ -31,7 +31,7 @@ pub fn run(count: usize, constrained: bool, cgroup: u64) -> Result<()> {
 /// Our programs, attached, with their ring.
 pub fn attach(count: usize, constrained: bool, cgroup: u64) -> Result<(Loaded, EventRing)> {
     let mut kernel =
-        kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None })?;
+        kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None }, None)?;
     let filters = (0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?;
     kernel.rules.swap(&compile(filters.iter().enumerate())?)?;
     let matched = [u64::MAX >> (64 - count.clamp(1, 64)); 2];

@@ -401,4 +401,6 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Number of the hierarchy of cgroup v1 by which containers are told apart, 0 where there is none.
     pub task_hierarchy: u32,
+    /// Jiffies that the programs trace on without a reader, 0 for ever.
+    pub lease_jiffies: u32,
 }

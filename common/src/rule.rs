@@ -12,6 +12,8 @@ pub type TraceSet = u64;
 pub const MAX_TRACES: usize = 64;
 /// Halves of every table.
 pub const HALVES: usize = 2;
+/// Rule tables: one for each half, and an empty one for each, by which nobody is traced once the lease has ended.
+pub const RULE_TABLES: usize = 4;
 /// Distinct port classes: 64 traces of 32 ranges cut the ports into at most 2 * 64 * 32 + 1 pieces.
 pub const PORT_CLASSES: usize = 4104;
 /// Ports.
@@ -158,9 +160,13 @@ pub struct Control {
     pub sleeping: u32,
     /// 1 while the reader rests for some milliseconds: a producer that finds the ring half full wakes it and sets 0.
     pub resting: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1 when the reader has shown that it is there: the next program renews the lease and sets 0.
+    pub renewed: u32,
     /// When the programs were attached, boot time ns. Between a detach and this nothing was seen, so what a socket's
     /// record says from before is no longer true.
     pub attached_ns: u64,
+    /// Until when the programs trace without a reader, jiffies.
+    pub lease: u64,
+    /// 1 once a transition was left out because the lease had ended.
+    pub lapsed: u64,
 }

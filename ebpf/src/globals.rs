@@ -31,7 +31,7 @@ static CLASSIC: ClassicOffsets = ClassicOffsets {
 };
 
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings { want_on_cpu: 0, ring_bytes: 0, task_hierarchy: 0 };
+static SETTINGS: Settings = Settings { want_on_cpu: 0, ring_bytes: 0, task_hierarchy: 0, lease_jiffies: 0 };
 
 macro_rules! reader {
     ($(#[$doc:meta])* $name:ident, $global:ident: $type:ty) => {

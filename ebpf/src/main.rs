@@ -28,6 +28,7 @@ mod failure;
 mod figures;
 mod globals;
 mod hook;
+mod lease;
 mod maps;
 mod memory;
 mod owner;

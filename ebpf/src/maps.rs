@@ -7,10 +7,11 @@ use aya_ebpf::{
 };
 use kube_tcpstates_common::{
     counter::{CpuBlock, LOST_SETS},
+    pinned::Pinned,
     record::{CgroupRecord, TransitionRecord},
     rule::{
         CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
-        RuleTable, TraceSet,
+        RULE_TABLES, RuleTable, TraceSet,
     },
     walk::{Found, MAX_FOUND, Walk},
 };
@@ -50,6 +51,10 @@ pub(crate) fn in_force() -> Option<(u32, u64)> {
     })
 }
 
+/// Written and read by user space alone.
+#[btf_map]
+pub(crate) static PINNED: Array<Pinned, 1, MMAPABLE> = Array::new();
+
 /// See `kube_tcpstates_common::counter`.
 #[btf_map]
 pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
@@ -59,9 +64,9 @@ pub(crate) static CPU: PerCpuArray<CpuBlock, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static RING_FULL_BY_TRACES: HashMap<TraceSet, u64, LOST_SETS, HASH> = HashMap::new();
 
-/// One element for each half.
+/// See [`RULE_TABLES`].
 #[btf_map]
-pub(crate) static RULES: Array<RuleTable, 2> = Array::new();
+pub(crate) static RULES: Array<RuleTable, RULE_TABLES> = Array::new();
 
 /// By `port_table_index`.
 #[btf_map]

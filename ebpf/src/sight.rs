@@ -9,6 +9,7 @@ use kube_tcpstates_common::{
 
 use crate::{
     hook::Tuple,
+    lease,
     maps::{RULES, in_force},
     memory::Memory,
     place,
@@ -31,7 +32,7 @@ impl Sight {
     pub(crate) fn of<M: Memory>(socket: *const u8) -> Option<Self> {
         let (generation, attached_ns) = in_force()?;
         let half = generation & 1;
-        let rules = RULES.get(half)?;
+        let rules = RULES.get(half | lease::is_over() << 1)?;
         let tables = MapTables { half, epoch: Cell::new(rules.none) };
         let cgroup_id = place::cgroup_id::<M>(socket, rules.none);
         let identity = judge_identity(&tables, rules, cgroup_id, || place::netns::<M>(socket));

@@ -46,7 +46,7 @@ pub use open::{
 };
 pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
-pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, Start, StartAttributes, Storage};
+pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, RunBefore, Start, StartAttributes, Storage};
 pub use summary::{Summary, SummaryAttributes, SummaryLine, SummaryNetwork, Times, Volume};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,

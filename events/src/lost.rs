@@ -74,12 +74,16 @@ pub struct ByPlace {
     pub write: u64,
     /// The owner could not be told in time and no trace may have the line without. Transitions.
     pub identity: u64,
+    /// A process was killed (by SIGKILL, or for want of memory) before it had written what it had taken from the kernel. At
+    /// most one write too many. Transitions.
+    #[serde(default)]
+    pub restart: u64,
 }
 
 impl ByPlace {
     /// Sum over all places, transitions.
     pub const fn total(&self) -> u64 {
-        let Self { ring, recursion, queue, rate, write, identity } = *self;
-        ring + recursion + queue + rate + write + identity
+        let Self { ring, recursion, queue, rate, write, identity, restart } = *self;
+        ring + recursion + queue + rate + write + identity + restart
     }
 }

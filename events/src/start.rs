@@ -29,6 +29,9 @@ pub struct StartAttributes {
     pub run: String,
     /// Number of the line within the run, without a gap; lines of type `log` are not counted.
     pub seq: u64,
+    /// The run whose tracing this one has taken over without a gap; absent where it began anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<RunBefore>,
     /// Version of kube-tcpstates.
     pub version: String,
     /// The kernel that is traced.
@@ -50,6 +53,15 @@ pub struct StartAttributes {
     /// What was checked before tracing, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<Check>,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunBefore {
+    /// Its id, 8 hex digits.
+    pub run: String,
+    /// Number of the last line that it wrote.
+    pub seq: u64,
 }
 
 /// The kernel that is traced.

@@ -59,7 +59,7 @@ pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 
 fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
     let mut kernel =
-        kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None })?;
+        kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None }, None)?;
     kernel.rules.swap(&compile([(0, &TraceFilter::default())])?)?;
     let null = File::options().write(true).open("/dev/null").context("open /dev/null")?;
     let json = format("json").context("there is no format json")?;
@@ -83,6 +83,7 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         lines_per_second: 0,
         count: None,
         counting: Counting::Nothing,
+        inherited: None,
     };
     let plan = Plan::of_command_line(TraceFilter::default(), (Outcomes::ANY, 0), IdScope::default(), None);
     let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;

@@ -104,6 +104,12 @@ impl Knowledge {
         Self { planner: Planner::new(max_per_namespace), ..Self::default() }
     }
 
+    /// Traces keep the bits that they had in the plan `before`.
+    #[must_use]
+    pub fn after(self, before: Plan) -> Self {
+        Self { planner: self.planner.after(before), ..self }
+    }
+
     /// The pods.
     pub fn roster(&self) -> &Roster {
         &self.roster

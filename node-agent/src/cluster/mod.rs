@@ -24,6 +24,7 @@
 
 mod change;
 mod drive;
+mod installed;
 mod knowledge;
 mod objects;
 mod observer;
@@ -50,6 +51,7 @@ pub use slices::EndpointSlice;
 
 use self::report::Report;
 use crate::pipeline::Account;
+use crate::plan::Plan;
 
 /// An agent begins to ask the API server within this.
 const START_WITHIN: Duration = Duration::from_secs(3);
@@ -92,11 +94,23 @@ impl Cluster {
         Ok(Self { config, client, changes, observer })
     }
 
-    /// Follows the cluster for ever.
-    pub async fn run<S: Sink>(self, sink: Option<Arc<S>>) {
+    /// What asks whether the `DaemonSet` of that name is gone, or about to go.
+    pub fn is_removed(&self, (namespace, name): (String, String)) -> impl Future<Output = bool> + use<> {
+        let client = self.client.clone();
+        async move { installed::is_removed(client, &namespace, &name).await }
+    }
+
+    /// Follows the cluster for ever. `before`: what a run before this one traced by, and what is traced by until there is
+    /// another plan.
+    pub async fn run<S: Sink>(self, sink: Option<Arc<S>>, before: Option<Plan>) {
         let Self { config, client, changes: (sender, receiver), observer } = self;
-        let mut tasks =
-            vec![AbortOnDrop::spawn(watch_all(client.clone(), config.node.clone(), sender.clone()))];
+        let mut tasks = vec![AbortOnDrop::spawn(watch_all(
+            client.clone(),
+            config.node.clone(),
+            sender.clone(),
+            // The ring fills until there is a plan.
+            if before.is_some() { Duration::ZERO } else { START_WITHIN },
+        ))];
         let (accounts, counted) = watch::channel(None);
         if let Some(sink) = &sink {
             tasks.push(AbortOnDrop::spawn(count(Arc::clone(sink), accounts, Arc::clone(&observer))));
@@ -114,7 +128,7 @@ impl Cluster {
         };
         let watch_namespaces =
             move || AbortOnDrop::spawn(objects::namespaces(&client).follow(sender.clone()));
-        let knowledge = Knowledge::new(config.max_traces_per_namespace);
+        let knowledge = Knowledge::new(config.max_traces_per_namespace).after(before.unwrap_or_default());
         Driver { knowledge, changes: receiver, sink, watch_namespaces, watch_peers, snapshots, observer }
             .run()
             .await;
@@ -123,8 +137,8 @@ impl Cluster {
 }
 
 /// Follows what every agent does. Not at once: after an outage of power thousands start together.
-async fn watch_all(client: Client, node: String, sender: UnboundedSender<Change>) {
-    tokio::time::sleep(START_WITHIN.mul_f64(jitter())).await;
+async fn watch_all(client: Client, node: String, sender: UnboundedSender<Change>, start_within: Duration) {
+    tokio::time::sleep(start_within.mul_f64(jitter())).await;
     let pods = objects::pods(&client, &node).follow(sender.clone());
     let node = objects::node(&client, &node).follow(sender.clone());
     let traces = objects::traces(&client, TraceKind::Namespaced).follow(sender.clone());

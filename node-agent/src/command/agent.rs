@@ -9,10 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 use kube_tcpstates_events::Level;
+use kube_tcpstates_probes::Pages;
 
 use super::{
     args::AgentArguments,
     otlp,
+    pinning::Pin,
     session::{Run, Session, SessionOptions},
     start_line::cgroup_mode,
     tuning::Tuning,
@@ -21,9 +23,9 @@ use crate::{
     cgroupfs::{self, Mount},
     cluster::{Cluster, ClusterConfig, NodeFacts},
     filter::duration::parse_duration,
-    kernel::{self, Hook, Loaded},
+    kernel::{self, Hook, Loaded, Pinning},
     outlet::{Diagnostics, RunId},
-    pipeline::{Counting, Tally, Whereabouts},
+    pipeline::{Counting, Stop, Tally, Whereabouts},
     preflight,
     render::TextOptions,
     telemetry::{Facts, Telemetry},
@@ -42,6 +44,9 @@ pub(super) struct AgentConfig {
     identity_wait: Duration,
     max_traces_per_namespace: usize,
     max_lines_per_second: u32,
+    pin: Option<Pin>,
+    /// Namespace and name of the agents' `DaemonSet`.
+    daemon_set: Option<(String, String)>,
 }
 
 impl AgentConfig {
@@ -75,7 +80,19 @@ impl AgentConfig {
                 .map_err(|error| error.to_string())?,
             max_traces_per_namespace: raw.max_traces_per_namespace,
             max_lines_per_second: raw.max_lines_per_second,
+            pin: Pin::check(&raw.pin)?,
+            daemon_set: raw.daemon_set.as_deref().map(daemon_set).transpose()?,
         })
+    }
+}
+
+/// `--daemon-set`.
+fn daemon_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("--daemon-set {text:?}: give NAMESPACE/NAME")),
     }
 }
 
@@ -102,8 +119,17 @@ pub(super) fn run(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) ->
 async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(config.cgroup_root.as_deref());
+    let pinning = match &config.pin {
+        None => None,
+        Some(pin) => tokio::select! {
+            pinning = pinned(pin) => pinning,
+            // The pod of before is not ended until this one says that it is ready.
+            served = wait_ready(config.metrics_addr) => return served,
+            _ = session.until_end(std::future::pending()) => return Ok(true),
+        },
+    };
     let loaded = session
-        .load(mount.as_ref())
+        .load(mount.as_ref(), pinning)
         .map_err(anyhow::Error::from)
         .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
     let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
@@ -122,22 +148,64 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
             None
         }
     };
+    let before = session.take_before();
+    let is_removed = config.daemon_set.clone().map(|daemon_set| cluster.is_removed(daemon_set));
     let sink = handle.map(Arc::new);
     let (_, server) = kube_tcpstates_probes::serve(config.metrics_addr, Arc::clone(&telemetry)).await?;
-    session
+    let mut stop = session
         .until_end(async {
             tokio::select! {
-                () = cluster.run(sink) => {}
+                () = cluster.run(sink, before) => {}
                 () = server => {}
             }
         })
         .await;
+    if let Some(is_removed) = is_removed.filter(|_| stop == Stop::AnotherGoesOn)
+        && is_removed.await
+    {
+        stop = Stop::ForGood;
+    }
     // The pipeline's queue takes no more diagnostics once it has ended.
-    let outcome = session.end(|tally| {
+    let outcome = session.end(stop, |tally| {
         diagnostics.straight();
         diagnostics.say(Level::Info, tally.to_string());
     });
     outcome.await
+}
+
+/// Where tracing goes on when this agent ends. Where that cannot be, it ends with the agent.
+async fn pinned(pin: &Pin) -> Option<Pinning> {
+    match pin.locked("agent".to_owned()).await {
+        Ok(pinning) => Some(pinning),
+        Err(error) => {
+            tracing::warn!("nothing is traced between two agents: {error}");
+            None
+        }
+    }
+}
+
+/// What the probes are told while another agent works with what is pinned.
+struct Waiting;
+
+impl Pages for Waiting {
+    fn metrics(self: &Arc<Self>) -> Result<String, std::fmt::Error> {
+        Ok("# EOF\n".to_owned())
+    }
+
+    fn live(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Answers the probes for ever.
+async fn wait_ready(address: std::net::SocketAddr) -> anyhow::Result<bool> {
+    let (_, server) = kube_tcpstates_probes::serve(address, Arc::new(Waiting)).await?;
+    server.await;
+    Ok(true)
 }
 
 /// It waits for what the cluster asks.

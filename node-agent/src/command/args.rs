@@ -201,6 +201,9 @@ pub struct TraceArguments {
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
+    /// Restarts
+    #[command(flatten)]
+    pub pin: PinArguments,
     /// OpenTelemetry
     #[command(flatten)]
     pub otlp: OtlpArguments,
@@ -222,6 +225,19 @@ pub struct TuningArguments {
     /// Time between heartbeat lines in json and ecs; 0 for none but the last
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub heartbeat: String,
+}
+
+/// Tracing that outlives the process, which `trace` and `agent` have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Restarts")]
+pub struct PinArguments {
+    /// Trace on when this process is ended by SIGTERM or killed, until the next one with the same options takes over; a
+    /// directory in a BPF file system, made if need be
+    #[arg(long, value_name = "DIRECTORY")]
+    pub pin: Option<std::path::PathBuf>,
+    /// How long to trace on while nobody reads
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub pin_for: String,
 }
 
 /// `report`.
@@ -291,6 +307,10 @@ pub struct AgentArguments {
     #[arg(long, value_name = Hook::CHOICES)]
     pub hook: Option<String>,
 
+    /// What --pin has left attached ends with it: NAMESPACE/NAME of the agents' daemon set
+    #[arg(long, value_name = "DAEMONSET", help_heading = "Restarts")]
+    pub daemon_set: Option<String>,
+
     /// How long a transition waits for its pod and container to become known
     #[arg(long, value_name = "DURATION", default_value = "2s", help_heading = "Limits")]
     pub identity_wait: String,
@@ -304,6 +324,9 @@ pub struct AgentArguments {
     /// Buffers and heartbeats
     #[command(flatten)]
     pub tuning: TuningArguments,
+    /// Restarts
+    #[command(flatten)]
+    pub pin: PinArguments,
     /// OpenTelemetry
     #[command(flatten)]
     pub otlp: OtlpArguments,

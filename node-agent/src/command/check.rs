@@ -45,12 +45,13 @@ pub(super) fn run(raw: &CheckArguments) -> anyhow::Result<bool> {
 
 /// Loads and attaches for a moment, with rules that want nothing.
 fn try_to_trace(hook: Option<Hook>) -> anyhow::Result<Vec<Finding>> {
-    let mut kernel = kernel::load(Options {
+    let options = Options {
         hook,
         ring_bytes: RING_BYTES,
         want_on_cpu: false,
         tasks: Mount::find(None).ok().as_ref().and_then(task_hierarchy),
-    })?;
+    };
+    let mut kernel = kernel::load(options, None)?;
     kernel.attach_cgroups();
     kernel.attach()?;
     Ok(preflight::attached(&kernel))

@@ -7,6 +7,7 @@ use kube_tcpstates_events::Outcome;
 use super::{
     args::{ModeArgument, RoleArgument, SocketArguments, TraceArguments},
     otlp,
+    pinning::Pin,
     session::SessionOptions,
     tuning::Tuning,
 };
@@ -32,6 +33,8 @@ pub(super) struct TraceConfig {
     pub(super) open: Option<Snapshots>,
     pub(super) duration: Option<Duration>,
     pub(super) count: Option<u64>,
+    /// Tracing outlives this process.
+    pub(super) pin: Option<Pin>,
 }
 
 impl TraceConfig {
@@ -84,6 +87,7 @@ impl TraceConfig {
             open,
             duration,
             count: raw.count,
+            pin: Pin::check(&raw.pin)?,
         })
     }
 }

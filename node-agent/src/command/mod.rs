@@ -8,6 +8,7 @@ mod config;
 mod ending;
 mod list;
 mod otlp;
+mod pinning;
 mod report;
 mod screen;
 mod session;

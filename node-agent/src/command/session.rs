@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use kube_tcpstates_common::pinned::Word;
 use tokio::sync::Notify;
 
 use super::{
@@ -15,10 +16,10 @@ use super::{
 use crate::{
     cgroupfs::Mount,
     connection::ConnectionIds,
-    kernel::{self, Hook, LoadError, Loaded, Options},
-    outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, Outlets, RunId},
-    pipeline::{self, Counting, Handle, Running, Setup, Tally, Whereabouts, task_hierarchy},
-    plan::View,
+    kernel::{self, Hook, LoadError, Loaded, Options, Page, Pinning},
+    outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, Outlets, RunId, Witness},
+    pipeline::{self, Counting, Handle, Running, Setup, Stop, Tally, Whereabouts, task_hierarchy},
+    plan::{Plan, View},
     render::{FormatEntry, TextOptions},
 };
 
@@ -29,6 +30,8 @@ pub(super) struct Session {
     /// The run's own outlet, or the pipeline, has ended.
     ended: Arc<Notify>,
     running: Option<Running>,
+    /// By what the run before this one has traced, and what is attached still traces.
+    before: Option<Plan>,
 }
 
 /// What the command line says of any run.
@@ -70,7 +73,13 @@ pub(super) struct Run<'a> {
 impl Session {
     /// Before anything is attached: a signal during the start must end the run as cleanly as a later one.
     pub(super) fn begin(options: SessionOptions) -> anyhow::Result<Self> {
-        Ok(Self { options, signals: Signals::new()?, ended: Arc::new(Notify::new()), running: None })
+        Ok(Self {
+            options,
+            signals: Signals::new()?,
+            ended: Arc::new(Notify::new()),
+            running: None,
+            before: None,
+        })
     }
 
     /// Where cgroups are, if they are anywhere.
@@ -80,24 +89,31 @@ impl Session {
             .ok()
     }
 
-    /// Loads the programs; nothing is attached.
-    pub(super) fn load(&self, mount: Option<&Mount>) -> Result<Loaded, LoadError> {
-        kernel::load(Options {
+    /// Loads the programs. Nothing is attached, unless there is something pinned to take over.
+    pub(super) fn load(&self, mount: Option<&Mount>, pinning: Option<Pinning>) -> Result<Loaded, LoadError> {
+        let options = Options {
             hook: self.options.hook,
             ring_bytes: self.options.tuning.ring_bytes,
             // BCC's columns show who was on the CPU.
             want_on_cpu: self.options.format.columns,
             tasks: mount.and_then(task_hierarchy),
-        })
+        };
+        kernel::load(options, pinning)
     }
 
     /// Starts the pipeline.
     pub(super) fn start(
         &mut self,
-        kernel: Loaded,
+        mut kernel: Loaded,
         mount: Option<Mount>,
         run: Run<'_>,
     ) -> anyhow::Result<Handle> {
+        let inherited = kernel.inherited()?;
+        let continues = inherited.as_ref().map(|inherited| inherited.continues.clone());
+        let rules = inherited.as_ref().and_then(|inherited| inherited.goes_on.as_ref()?.rules.last());
+        self.before = rules.map(|rules| Plan::left(&rules.traces));
+        let ids = Ids::new(inherited.as_ref().map(|inherited| inherited.secret.as_str()))?;
+        kernel.leave_run(run.id.to_string(), ids.secret(), continues.clone());
         let Run {
             id,
             view,
@@ -118,6 +134,7 @@ impl Session {
             ring_bytes: options.tuning.ring_bytes,
             layout: mount.as_ref().map(|mount| mount.layout),
             whereabouts: options.whereabouts.clone(),
+            continues,
         };
         let asked = Asked {
             run: id,
@@ -126,6 +143,7 @@ impl Session {
             queue_bytes: options.tuning.queue_bytes,
             journal: options.journal,
             otlp: options.otlp.clone(),
+            witness: kernel.is_pinned().then(|| witness(kernel.page())),
         };
         let ended = Arc::clone(&self.ended);
         let on_end: OnEnd = Arc::new(move || ended.notify_one());
@@ -138,12 +156,13 @@ impl Session {
             start_line: start_line(facts),
             diagnostics: diagnostics.map(Diagnostics::through_pipeline),
             summary,
-            ids: connection_ids()?,
+            ids: ids.ids,
             run: id.to_string(),
             identity_wait,
             lines_per_second,
             count,
             counting,
+            inherited,
         };
         let running = pipeline::start(setup, view, move || on_end())?;
         let handle = running.handle.clone();
@@ -155,33 +174,40 @@ impl Session {
         Ok(handle)
     }
 
+    /// By what the run before this one has traced, where its tracing goes on.
+    #[cfg(feature = "cluster")]
+    pub(super) fn take_before(&mut self) -> Option<Plan> {
+        self.before.take()
+    }
+
     /// Comes back when the run is to end: a signal asks for it, the outlet or the pipeline has ended, or `other` has.
-    /// Heartbeats go out meanwhile.
-    pub(super) async fn until_end(&mut self, other: impl Future<Output = ()>) {
-        let Self { options, signals, ended, running } = self;
+    /// Heartbeats go out meanwhile. Says how to end.
+    pub(super) async fn until_end(&mut self, other: impl Future<Output = ()>) -> Stop {
+        let Self { options, signals, ended, running, .. } = self;
         let handle = running.as_ref().map(|running| &running.handle);
         tokio::select! {
-            () = other => {}
-            () = ended.notified() => {}
-            () = beat(options.tuning.heartbeat, handle) => {}
-            () = end_asked(signals, handle) => {}
+            () = other => Stop::ForGood,
+            () = ended.notified() => Stop::ForGood,
+            () = beat(options.tuning.heartbeat, handle) => Stop::ForGood,
+            stop = end_asked(signals, handle) => stop,
         }
     }
 
     /// Ends the pipeline, if there is one, and says how it went: true when all did.
-    pub(super) async fn end(self, say: impl FnOnce(&Tally)) -> anyhow::Result<bool> {
+    pub(super) async fn end(self, stop: Stop, say: impl FnOnce(&Tally)) -> anyhow::Result<bool> {
         let Some(running) = self.running else { return Ok(false) };
-        running.handle.stop();
+        running.handle.stop(stop);
         let outcome = tokio::task::spawn_blocking(|| running.join()).await.ok().flatten();
         ending(outcome, say)
     }
 }
 
 /// Comes back when a signal asks for the end.
-async fn end_asked(signals: &mut Signals, handle: Option<&Handle>) {
+async fn end_asked(signals: &mut Signals, handle: Option<&Handle>) -> Stop {
     loop {
         match signals.next().await {
-            Signal::End => return,
+            Signal::Interrupt => return Stop::ForGood,
+            Signal::Terminate => return Stop::AnotherGoesOn,
             Signal::Summary => handle.into_iter().for_each(Handle::summary),
         }
     }
@@ -197,10 +223,36 @@ async fn beat(pause: Option<Duration>, handle: Option<&Handle>) {
     }
 }
 
-fn connection_ids() -> anyhow::Result<ConnectionIds> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut secret = [0; 16];
-    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
-        .context("making the secret of connection ids")?;
-    Ok(ConnectionIds::new(&boot_id, secret))
+/// Counts what is written where the next run finds it.
+fn witness(page: Arc<Page>) -> Witness {
+    Arc::new(move |events, lines| {
+        page.add(Word::Written, events);
+        page.add(Word::Lines, lines);
+    })
+}
+
+/// Ids of connections, and the secret that makes the next run give the same ones.
+struct Ids {
+    ids: ConnectionIds,
+    secret: [u8; 16],
+}
+
+impl Ids {
+    /// `left`: the secret of the run before.
+    fn new(left: Option<&str>) -> anyhow::Result<Self> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut secret = [0; 16];
+        match left.and_then(|left| u128::from_str_radix(left, 16).ok()) {
+            Some(left) => secret = left.to_be_bytes(),
+            None => {
+                rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+                    .context("making the secret of connection ids")?;
+            }
+        }
+        Ok(Self { ids: ConnectionIds::new(&boot_id, secret), secret })
+    }
+
+    fn secret(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.secret))
+    }
 }

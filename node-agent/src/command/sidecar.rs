@@ -57,6 +57,9 @@ impl SidecarConfig {
         let pod = Arc::new(pod(raw)?);
         let mut trace = TraceConfig::check(&of_trace)?;
         trace.session.hook = raw.hook.as_deref().map(str::parse).transpose()?;
+        if raw.pin.pin.is_some() {
+            return Err("--pin is for the agent of a node: the pod ends with its sidecar".to_owned());
+        }
         trace.session.format = raw.output;
         trace.session.text = TextOptions::default();
         trace.session.tuning = Tuning::check(&raw.tuning)?;
@@ -108,6 +111,7 @@ fn of_trace(flags: &[String]) -> Result<TraceArguments, String> {
         (trace.time || trace.timestamp || trace.wide, "-T, -t and -w: an agent has no columns"),
         (trace.journal, "-Y: an agent writes to stdout alone"),
         (trace.hook.is_some(), "--hook: give it before the --"),
+        (trace.pin.pin.is_some(), "--pin: the pod ends with its sidecar"),
         (trace.otlp.otlp_endpoint.is_some(), "--otlp-endpoint: give it before the --"),
     ];
     match refused.iter().find(|(given, _)| *given) {
@@ -159,7 +163,7 @@ pub(super) fn run(config: SidecarConfig, run: RunId, diagnostics: &Diagnostics) 
 async fn sidecar(config: SidecarConfig, id: RunId, diagnostics: &Diagnostics) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.trace.session.clone())?;
     // What a container sees of cgroups is its own, and says nothing of its siblings.
-    let kernel = session.load(None)?;
+    let kernel = session.load(None, None)?;
     if !kernel.reads_namespaces() {
         anyhow::bail!(
             "the hook {} cannot read a socket's network namespace on this kernel (no type information, BTF): one pod's \
@@ -181,7 +185,7 @@ async fn sidecar(config: SidecarConfig, id: RunId, diagnostics: &Diagnostics) ->
         outlets: None,
     };
     session.start(kernel, None, run)?;
-    session
+    let stop = session
         .until_end(async {
             match config.trace.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -189,7 +193,7 @@ async fn sidecar(config: SidecarConfig, id: RunId, diagnostics: &Diagnostics) ->
             }
         })
         .await;
-    let outcome = session.end(|tally| {
+    let outcome = session.end(stop, |tally| {
         diagnostics.straight();
         diagnostics.say(Level::Info, tally.to_string());
     });

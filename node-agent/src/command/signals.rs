@@ -5,8 +5,10 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What a signal asks for.
 pub(super) enum Signal {
-    /// To end cleanly: SIGINT, SIGTERM.
-    End,
+    /// To end cleanly: SIGINT.
+    Interrupt,
+    /// To end cleanly, perhaps for another process to go on: SIGTERM.
+    Terminate,
     /// To say the counts: SIGUSR1.
     Summary,
 }
@@ -31,8 +33,8 @@ impl Signals {
     /// The next of them.
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::End,
-            _ = self.terminate.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
             _ = self.user.recv() => Signal::Summary,
         }
     }

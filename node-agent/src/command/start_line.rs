@@ -1,12 +1,12 @@
 //! The first line of a run, of `trace` and `agent` alike.
 
 use kube_tcpstates_events::{
-    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, SchemaId, Start, StartAttributes,
+    CgroupMode, CgroupSetup, K8s, Kernel, Line, Ring, RunBefore, SchemaId, Start, StartAttributes,
 };
 
 use crate::{
     cgroupfs::Layout,
-    kernel::{self, Clock, Loaded, boot_ns},
+    kernel::{self, Clock, Continues, Loaded, boot_ns},
     outlet::RunId,
     pipeline::{StartLine, Whereabouts},
     preflight,
@@ -24,6 +24,8 @@ pub(super) struct StartFacts {
     /// How cgroups are mounted, where they are.
     pub(super) layout: Option<Layout>,
     pub(super) whereabouts: Whereabouts,
+    /// The run whose tracing this one has taken over.
+    pub(super) continues: Option<Continues>,
 }
 
 /// Makes the line.
@@ -38,6 +40,10 @@ fn of(facts: &StartFacts, kernel: &Loaded) -> Start {
         run: facts.run.to_string(),
         // The outlet numbers it.
         seq: 0,
+        continues: facts
+            .continues
+            .as_ref()
+            .map(|before| RunBefore { run: before.run.clone(), seq: before.seq }),
         version: crate::VERSION.to_owned(),
         kernel: Kernel { release: kernel::kernel_release() },
         hook: kernel.hook,

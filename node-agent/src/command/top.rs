@@ -95,7 +95,7 @@ pub(super) fn run(config: TopConfig) -> anyhow::Result<bool> {
 async fn top(config: TopConfig, messages: &Messages) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(None);
-    let kernel = load(&session, mount.as_ref(), &config.filter, &config.scope)?;
+    let kernel = load(&session, mount.as_ref(), (&config.filter, &config.scope), None)?;
     let outcomes = (Outcomes::ANY, NEVER_NS);
     let plan = Plan::of_command_line(config.filter.clone(), outcomes, config.scope.clone(), None);
     let (counting, samples) = Counting::live(config.delay);
@@ -113,8 +113,8 @@ async fn top(config: TopConfig, messages: &Messages) -> anyhow::Result<bool> {
     };
     session.start(kernel, mount, run)?;
     let mut shown = Ok(());
-    session.until_end(async { shown = show(&config, samples, messages).await }).await;
-    let ended = session.end(say_losses).await;
+    let stop = session.until_end(async { shown = show(&config, samples, messages).await }).await;
+    let ended = session.end(stop, say_losses).await;
     shown.and(ended)
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cgroupfs::Mount,
     filter::TraceFilter,
-    kernel::Loaded,
+    kernel::{Loaded, Pinning},
     outlet::{RunId, say},
     pipeline::{Counting, Tally},
     plan::{IdScope, Plan, View},
@@ -27,7 +27,11 @@ pub(super) fn run(config: TraceConfig) -> anyhow::Result<bool> {
 async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
     let mut session = Session::begin(config.session.clone())?;
     let mount = Session::find_mount(None);
-    let kernel = load(&session, mount.as_ref(), &config.filter, &config.scope)?;
+    let pinning = match &config.pin {
+        Some(pin) => Some(pin.locked(config.session.command_line.clone()).await?),
+        None => None,
+    };
+    let kernel = load(&session, mount.as_ref(), (&config.filter, &config.scope), pinning)?;
     let run = Run {
         id: RunId::random().context("making the run's id")?,
         view: Some(view(&config)),
@@ -41,7 +45,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
         outlets: None,
     };
     session.start(kernel, mount, run)?;
-    session
+    let stop = session
         .until_end(async {
             match config.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -49,7 +53,7 @@ async fn trace(config: TraceConfig) -> anyhow::Result<bool> {
             }
         })
         .await;
-    session.end(say_counts).await
+    session.end(stop, say_counts).await
 }
 
 /// What the command line asks, as the plan of a node without a cluster.
@@ -71,10 +75,10 @@ fn say_counts(tally: &Tally) {
 pub(super) fn load(
     session: &Session,
     mount: Option<&Mount>,
-    filter: &TraceFilter,
-    scope: &IdScope,
+    (filter, scope): (&TraceFilter, &IdScope),
+    pinning: Option<Pinning>,
 ) -> anyhow::Result<Loaded> {
-    let kernel = session.load(mount)?;
+    let kernel = session.load(mount, pinning)?;
     refuse_blind((filter, scope), kernel.reads_cgroups(), kernel.reads_namespaces())?;
     if let Some(blind) = kernel.hook.blind_spots() {
         tracing::warn!("{blind}");

@@ -5,5 +5,5 @@ mod record;
 mod transition;
 
 pub use kube_tcpstates_events::{NetworkType, OwnerSource, Role};
-pub use record::{decided, decides, for_each_transition, is_undecided, transitions};
+pub use record::{decided, decides, for_each_transition, is_undecided, transitions, weight};
 pub use transition::{Endpoint, OnCpu, Process, Transition};

@@ -34,6 +34,13 @@ pub fn transitions(record: &TransitionRecord) -> Vec<Transition> {
     list
 }
 
+/// How many transitions the kernel has counted as emitted for a record.
+pub fn weight(record: &TransitionRecord) -> u64 {
+    let own = u64::from(record.traces | record.maybe != 0);
+    let earlier = u64::from(record.pending_traces | record.pending_maybe != 0);
+    own + earlier - (earlier & u64::from(decides(record)))
+}
+
 /// Whether further traces may want the record's transition: the next record of its socket tells.
 pub fn is_undecided(record: &TransitionRecord) -> bool {
     record.flags & flag::UNDECIDED != 0

@@ -87,6 +87,34 @@ impl ControlPage {
         field.store(now_ns, Ordering::SeqCst);
     }
 
+    #[expect(unsafe_code, reason = "address of a field, no access")]
+    fn renewed(&self) -> &AtomicU32 {
+        // SAFETY: in bounds of the mapping.
+        self.word(|page| unsafe { &raw mut (*page).renewed })
+    }
+
+    /// Shows that the reader is there.
+    pub(super) fn renew(&self) {
+        self.renewed().store(1, Ordering::Relaxed);
+    }
+
+    /// Has the programs trace nobody from here on, as if nobody had read for too long.
+    #[expect(unsafe_code, reason = "the field lies in the shared page")]
+    pub(super) fn end_lease(&self) {
+        self.renewed().store(0, Ordering::SeqCst);
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        let lease = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).lease) };
+        lease.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether a transition was left out because nobody had read for too long.
+    #[expect(unsafe_code, reason = "the field lies in the shared page")]
+    pub(super) fn has_lapsed(&self) -> bool {
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        let field = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).lapsed) };
+        field.load(Ordering::Acquire) != 0
+    }
+
     /// Says that the reader is about to sleep without limit. The reader looks at the ring once more after this;
     /// the barrier pairs with the one in `bpf_ringbuf_commit`.
     pub(super) fn about_to_sleep(&self) {

@@ -1,14 +1,15 @@
 //! The program's counters, summed over the CPUs, and what the kernel itself counts.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use kube_tcpstates_common::{
     counter::{COUNTERS, Counter, CounterBlock, CpuBlock},
+    pinned::Word,
     rule::{MAX_TRACES, TraceSet},
 };
 
-use super::pod::Plain;
+use super::{pinned::Page, pod::Plain};
 
 /// All counters at one time. While the program runs the sums may differ by what is in flight.
 #[derive(Clone, Copy, Debug)]
@@ -47,22 +48,52 @@ pub struct Counters {
     blocks: PerCpuArray<MapData, Plain<CpuBlock>>,
     by_traces: HashMap<MapData, TraceSet, u64>,
     program: RawFd,
+    /// Hits on which the kernel skipped programs that were attached before this one.
+    skipped_before: u64,
     /// Transitions that waited in records which are no more.
     given_up: u64,
+    /// Counts of sets that have ended.
+    earlier: CounterBlock,
 }
 
 impl Counters {
     pub(super) fn new(
         blocks: PerCpuArray<MapData, Plain<CpuBlock>>,
         by_traces: HashMap<MapData, TraceSet, u64>,
-        program: &impl AsRawFd,
+        program: RawFd,
     ) -> Self {
-        Self { blocks, by_traces, program: program.as_raw_fd(), given_up: 0 }
+        Self { blocks, by_traces, program, skipped_before: 0, given_up: 0, earlier: [0; COUNTERS] }
     }
 
     /// No record is left in which a transition could wait: nobody wanted those that did.
-    pub(super) fn give_up_pending(&mut self) {
+    pub(super) fn give_up_pending(&mut self, page: &Page) {
         self.given_up = sum(&self.blocks)[Counter::Pending as usize];
+        page.set(Word::GivenUp, self.given_up);
+    }
+
+    /// Goes on from another process's counts: it has attached `program`.
+    pub(super) fn resume(&mut self, program: RawFd, page: &Page) {
+        self.program = program;
+        self.given_up = page.get(Word::GivenUp);
+        self.skipped_before = page.get(Word::Skipped);
+        self.earlier = page.earlier();
+    }
+
+    /// Adds the counts of a set that has ended.
+    pub(super) fn add_earlier(&mut self, words: &CounterBlock, page: &Page) {
+        for (sum, word) in self.earlier.iter_mut().zip(words) {
+            *sum = sum.wrapping_add(*word);
+        }
+        page.set_earlier(&self.earlier);
+    }
+
+    /// Another program is about to be attached.
+    pub(super) fn follow(&mut self, program: RawFd, page: &Page) {
+        if program != self.program {
+            self.skipped_before += recursion_misses(self.program).unwrap_or(0);
+            page.set(Word::Skipped, self.skipped_before);
+            self.program = program;
+        }
     }
 
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
@@ -70,19 +101,23 @@ impl Counters {
         let mut words = sum(&self.blocks);
         words[Counter::Pending as usize] = words[Counter::Pending as usize].wrapping_sub(self.given_up);
         words[Counter::Filtered as usize] += self.given_up;
+        for (word, earlier) in words.iter_mut().zip(self.earlier) {
+            *word = word.wrapping_add(earlier);
+        }
         let by_traces = self.by_traces.iter().filter_map(Result::ok);
         let recursion = recursion_misses(self.program);
         CounterSnapshot {
             words,
             ring_full_by_trace: by_trace(by_traces, words[Counter::RingFullUntold as usize]),
             // What the second program took is not lost.
-            recursion: recursion.unwrap_or(0).saturating_sub(words[Counter::Rescued as usize]),
+            recursion: (self.skipped_before + recursion.unwrap_or(0))
+                .saturating_sub(words[Counter::Rescued as usize]),
             recursion_known: recursion.is_some(),
         }
     }
 }
 
-fn sum(map: &PerCpuArray<MapData, Plain<CpuBlock>>) -> CounterBlock {
+pub(super) fn sum(map: &PerCpuArray<MapData, Plain<CpuBlock>>) -> CounterBlock {
     let mut total = [0_u64; COUNTERS];
     if let Ok(values) = map.get(&0, 0) {
         for value in values.iter() {

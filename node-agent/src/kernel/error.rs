@@ -47,6 +47,12 @@ pub enum LoadError {
         /// What is missing, or what the kernel said.
         reason: BoxError,
     },
+    /// What another process has left cannot be taken over.
+    #[error("taking over what is pinned: {}{}", told(reason), advice(reason))]
+    Pinned {
+        /// What the kernel said.
+        reason: BoxError,
+    },
     /// Something else of the system.
     #[error("{what}: {source}")]
     System {

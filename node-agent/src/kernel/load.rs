@@ -1,8 +1,17 @@
 //! Loading the programs.
 
+mod adopt;
 mod attach;
+mod earlier;
+mod link;
 
-use std::{os::fd::AsFd as _, path::Path, sync::Arc, thread};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
@@ -16,13 +25,20 @@ use kube_tcpstates_common::{
 };
 use kube_tcpstates_events::{Hook, Storage};
 
+use self::{adopt::Pins, link::Link};
+pub use self::{
+    adopt::{GoesOn, Inherited},
+    earlier::Earlier,
+};
 use super::{
     btf::Btf,
     classic,
+    clock::jiffy_ns,
     control::ControlPage,
     counters::Counters,
     error::{BoxError, LoadError, told},
     hashes, object, offsets,
+    pinned::{Directory, Page},
     pod::Plain,
     records,
     ring::Rings,
@@ -49,6 +65,17 @@ pub struct Options {
     pub want_on_cpu: bool,
     /// Where tasks are told apart beside cgroup2.
     pub tasks: Option<TaskHierarchy>,
+}
+
+/// How tracing is to go on when this process ends.
+#[derive(Debug)]
+pub struct Pinning {
+    /// Where.
+    pub directory: Directory,
+    /// How long without a reader.
+    pub lease: Duration,
+    /// What is traced, in words: another process takes over only what it would do itself.
+    pub purpose: String,
 }
 
 /// The hierarchy of cgroup v1 by which containers are told apart.
@@ -99,13 +126,14 @@ pub struct Loaded {
     counts_records: bool,
     offsets: Offsets,
     links: Vec<Link>,
+    /// What the next run must know, and what this one must know of the last.
+    pub(super) page: Arc<Page>,
+    pins: Option<Pins>,
 }
 
-/// Whatever link a program has; it detaches when it is dropped.
-type Link = Box<dyn std::any::Any + Send>;
-
-/// Loads everything; the rules are still empty, nothing is attached.
-pub fn load(options: Options) -> Result<Loaded, LoadError> {
+/// Loads everything. The rules are still empty and nothing is attached, unless there is something to take over: see
+/// [`Loaded::inherited`].
+pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadError> {
     raise_memlock();
     // aya reads the kernel's types for itself, and cannot be kept from it: meanwhile they are read here.
     let (types, btf, aya) = thread::scope(|scope| {
@@ -146,7 +174,29 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         want_on_cpu: options.want_on_cpu.into(),
         ring_bytes: options.ring_bytes,
         task_hierarchy: options.tasks.map_or(0, |tasks| tasks.number),
+        lease_jiffies: pinning.as_ref().map_or(0, |pinning| jiffies(pinning.lease)),
     };
+    let words = object::for_hook(hook);
+    if pinning.is_some() && !matches!(hook, Hook::TpBtf | Hook::RawTp) {
+        return Err(LoadError::Pinned { reason: format!("hook {hook} cannot be pinned").into() });
+    }
+    let pins = pinning.map(|Pinning { directory, lease, purpose }| {
+        let told_apart_by: [&[u8]; 6] = [
+            bytemuck::cast_slice(&words),
+            bytemuck::bytes_of(&offsets),
+            bytemuck::bytes_of(&figures),
+            bytemuck::bytes_of(&walk_offsets),
+            bytemuck::bytes_of(&settings),
+            purpose.as_bytes(),
+        ];
+        Pins::look(directory, lease, &told_apart_by)
+    });
+    let pins = pins.transpose()?;
+    if let Some(pins) = &pins {
+        for name in adopt::MAPS {
+            aya.map_pin_path(name, pins.set.place(name));
+        }
+    }
     let mut ebpf = aya
         .btf(btf.as_ref())
         .allow_unsupported_maps()
@@ -157,7 +207,7 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         .override_global("SETTINGS", &Plain(settings), true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("FOUND", object::max_found(hook))
-        .load(bytemuck::cast_slice(&object::for_hook(hook)))
+        .load(bytemuck::cast_slice(&words))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
     let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let second = second_of(program).filter(|second| {
@@ -176,7 +226,14 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
     loaded.resets = resets.map_err(|error| told(&error));
     loaded.offsets = offsets;
     loaded.layout = layout;
+    loaded.pins = pins;
     Ok(loaded)
+}
+
+/// So many of the kernel's ticks; at least one.
+fn jiffies(time: Duration) -> u32 {
+    let ticks = time.as_nanos() / u128::from(jiffy_ns().max(1));
+    u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
 }
 
 /// The ids of what programs attach to, as aya looks them up. The object itself needs no types: see `offsets`.
@@ -307,7 +364,8 @@ fn assemble(
         Arc::new(control.map_err(|source| LoadError::System { what: "mapping the control page", source })?);
     let events: RingBuf<MapData> = map(&mut ebpf, "EVENTS")?;
     let cgroups: RingBuf<MapData> = map(&mut ebpf, "CGROUP_EVENTS")?;
-    let rings = Rings::new(events, cgroups, Arc::clone(&control))
+    let page = Arc::new(adopt::page(&mut ebpf)?);
+    let rings = Rings::new(events, cgroups, Arc::clone(&control), Arc::clone(&page))
         .map_err(|source| LoadError::System { what: "watching the ring buffer", source })?;
     let rules = Rules {
         control,
@@ -330,7 +388,7 @@ fn assemble(
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
     let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
-    let counters = Counters::new(blocks, by_traces, &fd.as_fd());
+    let counters = Counters::new(blocks, by_traces, fd.as_fd().as_raw_fd());
     Ok(Loaded {
         ebpf,
         hook,
@@ -353,6 +411,8 @@ fn assemble(
         counts_records: false,
         offsets: Offsets::NONE,
         links: Vec::new(),
+        page,
+        pins: None,
     })
 }
 

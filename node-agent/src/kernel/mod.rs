@@ -16,6 +16,7 @@ mod load;
 mod look;
 mod object;
 mod offsets;
+mod pinned;
 mod pod;
 mod preexisting;
 mod records;
@@ -32,9 +33,10 @@ pub use counters::{CounterSnapshot, Counters};
 pub use error::LoadError;
 // What a program is attached to and where its records are, as lines name them.
 pub use kube_tcpstates_events::{Hook, Storage};
-pub use load::{Loaded, Options, TaskHierarchy, load};
+pub use load::{Earlier, GoesOn, Inherited, Loaded, Options, Pinning, TaskHierarchy, load};
 pub use look::Looker;
 pub use offsets::{Missing, resolve as resolve_offsets};
+pub use pinned::{Continues, Directory, DirectoryError, Page, RulesLeft};
 pub use release::{kernel_release, kernel_version};
 pub use ring::{
     CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker, cgroup_change,

@@ -7,15 +7,22 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use kube_tcpstates_common::record::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::{
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+};
 
-use super::control::ControlPage;
+use super::{control::ControlPage, pinned::Page};
+use crate::decode;
 
 /// How long a rest is.
 const REST: Duration = Duration::from_millis(3);
@@ -78,22 +85,46 @@ impl Waker {
 pub struct EventRing {
     ring: RingBuf<MapData>,
     backlogged: bool,
+    page: Arc<Page>,
+    /// Where the kernel's mark of what was read stands, bytes.
+    position: u64,
+    /// Transitions taken by there.
+    taken: u64,
 }
 
 impl EventRing {
+    /// A ring that another process may have read from before.
+    pub(super) fn open(ring: RingBuf<MapData>, page: Arc<Page>) -> io::Result<Self> {
+        let position = mark_of(&ring)?;
+        let taken = page.taken_at(position);
+        Ok(Self { ring, backlogged: false, page, position, taken })
+    }
+
     /// Hands at most a few thousand waiting records to `each`, with what they carry of a whole connection. Returns how
     /// many.
+    ///
+    /// A record is out of the ring before it is handed over: whoever is killed may lose it, but none is told twice.
     pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord, Option<&Figures>)) -> usize {
         let mut count = 0;
         while count < BATCH {
             let Some(item) = self.ring.next() else { break };
-            if let Some((record, figures)) = record_of(&item) {
-                each(record, figures);
+            let record = record_of(&item).map(|(record, figures)| (*record, figures.copied()));
+            self.position += (HEADER + item.len() as u64).next_multiple_of(8);
+            self.taken += record.as_ref().map_or(0, |(record, _)| decode::weight(record));
+            self.page.about_to_take(self.position, self.taken);
+            drop(item);
+            if let Some((record, figures)) = &record {
+                each(record, figures.as_ref());
             }
             count += 1;
         }
         self.backlogged = count == BATCH;
         count
+    }
+
+    /// Transitions that this run and those before it have taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The last drain ended because it had handed out enough, not because the ring was empty: no time to rest.
@@ -124,6 +155,8 @@ pub struct Sleeper {
     idle_rests: u32,
 }
 
+/// `BPF_RINGBUF_HDR_SZ`, `include/uapi/linux/bpf.h`.
+const HEADER: u64 = 8;
 const RING: u64 = 0;
 const ASKED: u64 = 1;
 
@@ -142,6 +175,7 @@ impl Rings {
         events: RingBuf<MapData>,
         cgroups: RingBuf<MapData>,
         control: Arc<ControlPage>,
+        page: Arc<Page>,
     ) -> io::Result<Self> {
         let asked = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -151,11 +185,7 @@ impl Rings {
         epoll::add(&epoll, cgroups.as_fd(), epoll::EventData::new_u64(RING), edge)?;
         epoll::add(&epoll, &*asked, epoll::EventData::new_u64(ASKED), epoll::EventFlags::IN)?;
         let sleeper = Sleeper { control, epoll, asked, idle_rests: 0 };
-        Ok(Self {
-            events: EventRing { ring: events, backlogged: false },
-            cgroups: CgroupRing(cgroups),
-            sleeper,
-        })
+        Ok(Self { events: EventRing::open(events, page)?, cgroups: CgroupRing(cgroups), sleeper })
     }
 }
 
@@ -203,6 +233,21 @@ impl Sleeper {
             return Ok(Wake::Asked);
         }
         Ok(Wake::Ring)
+    }
+}
+
+/// Where the kernel's mark of what was read stands: the first word of the ring's first page (`consumer_pos`,
+/// `kernel/bpf/ringbuf.c`).
+#[expect(unsafe_code, reason = "the ring's first page, mapped for one look")]
+fn mark_of(ring: &RingBuf<MapData>) -> io::Result<u64> {
+    let length = rustix::param::page_size();
+    // SAFETY: a new mapping of the map's first page, at an address the kernel chooses; it is read once, as an aligned
+    // word that the kernel writes atomically, and unmapped.
+    unsafe {
+        let page = mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, ring.as_fd(), 0)?;
+        let mark = AtomicU64::from_ptr(page.cast()).load(Ordering::Acquire);
+        munmap(page, length)?;
+        Ok(mark)
     }
 }
 

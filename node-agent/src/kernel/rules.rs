@@ -40,11 +40,31 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Goes on from what another process has put in force.
+    pub(super) fn resume(&mut self) -> Result<(), MapError> {
+        for half in [0, 1] {
+            self.may_hold[half] = self.tables.get(&u32::from(half != 0), 0)?.0.may_hold;
+        }
+        let entries = self.cgroups.iter().filter_map(Result::ok);
+        self.epoch = entries.map(|(_, entry)| entry.0.epoch).max().unwrap_or(0);
+        Ok(())
+    }
+
+    /// The cgroups of which it is known who selects them.
+    pub fn known_cgroups(&self) -> Vec<u64> {
+        self.cgroups.keys().filter_map(Result::ok).collect()
+    }
+
     /// Puts a rule set in force as a whole. No transition is judged by a mixture: the program reads the generation
     /// once. Returns the new generation when no program uses the old one any more.
     pub fn swap(&mut self, compiled: &Compiled) -> Result<u32, RulesError> {
         self.stage(compiled)?;
         Ok(self.flip())
+    }
+
+    /// Shows the programs that somebody reads.
+    pub fn show_reader(&self) {
+        self.control.renew();
     }
 
     /// The half in force.
@@ -116,8 +136,7 @@ impl Rules {
 
     /// Forgets every cgroup.
     pub fn clear_cgroups(&mut self) {
-        let known: Vec<u64> = self.cgroups.keys().filter_map(Result::ok).collect();
-        for id in known {
+        for id in self.known_cgroups() {
             self.remove_cgroup(id);
         }
     }

@@ -5,10 +5,12 @@ mod numbered;
 mod owner;
 mod peer;
 mod trace;
+mod trace_bit;
 mod workload;
 
 pub use numbered::Numbered;
 pub use owner::Owner;
 pub use peer::{Peer, PodName, ServiceName};
 pub use trace::{TraceName, TraceNames, TraceTable};
+pub use trace_bit::TraceBit;
 pub use workload::{Workload, WorkloadKind};

@@ -15,34 +15,48 @@ pub(super) enum Kind {
     Event,
     /// Start, lost, heartbeat, a table's header.
     Control,
+    /// A diagnostic: it has no sequence number.
+    Note,
 }
 
 /// Lines by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lines {
     pub(super) events: u64,
+    /// Diagnostics among them.
     pub(super) control: u64,
+    pub(super) notes: u64,
 }
 
-/// The end of a line in its chunk, and in the top bit whether it is an event.
+/// The end of a line in its chunk, and in the two top bits what it is.
 #[derive(Clone, Copy)]
 struct Mark(u32);
 
 impl Mark {
     const EVENT: u32 = 1 << 31;
+    const NOTE: u32 = 1 << 30;
+    const END: u32 = Self::NOTE - 1;
 
     fn new(end: usize, kind: Kind) -> Self {
-        // A chunk is 64 KiB at most, so neither the conversion nor the top bit can lose anything.
-        let end = u32::try_from(end).unwrap_or(u32::MAX) & !Self::EVENT;
-        Self(if kind == Kind::Event { end | Self::EVENT } else { end })
+        // A chunk is 64 KiB at most, so neither the conversion nor the top bits can lose anything.
+        let end = u32::try_from(end).unwrap_or(u32::MAX) & Self::END;
+        Self(match kind {
+            Kind::Event => end | Self::EVENT,
+            Kind::Control => end,
+            Kind::Note => end | Self::NOTE,
+        })
     }
 
     fn end(self) -> usize {
-        (self.0 & !Self::EVENT) as usize
+        (self.0 & Self::END) as usize
     }
 
     fn is_event(self) -> bool {
         self.0 & Self::EVENT != 0
+    }
+
+    fn is_note(self) -> bool {
+        self.0 & Self::NOTE != 0
     }
 }
 
@@ -164,6 +178,7 @@ impl Chunk {
                 lines.events += 1;
             } else {
                 lines.control += 1;
+                lines.notes += u64::from(mark.is_note());
             }
         }
         lines

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{OtlpTarget, Outlet, Outlets, RunId, journald, otlp, stdout};
+use super::{OtlpTarget, Outlet, Outlets, RunId, Witness, journald, otlp, stdout};
 use crate::render::{FormatEntry, TextOptions};
 
 /// One line for each; the first is the run's own.
@@ -23,6 +23,8 @@ pub struct Asked {
     pub journal: bool,
     /// Also to an OpenTelemetry endpoint.
     pub otlp: Option<OtlpTarget>,
+    /// Told of every write to stdout.
+    pub witness: Option<Witness>,
 }
 
 /// Told when the run's own outlet ends by itself, on a thread of its own.

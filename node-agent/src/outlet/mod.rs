@@ -50,7 +50,7 @@ pub use list::{Asked, OnEnd, open};
 pub use nowhere::Nowhere;
 pub use otlp::{OtlpTarget, Verdict, from_environment, verdict};
 pub use outlets::Outlets;
-pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, stdout_of_process};
+pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, Witness, stdout_of_process};
 pub use sequence::RunId;
 pub use stderr::{Stderr, say};
 pub use stdout::Stdout;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -95,7 +95,11 @@ pub(super) struct Shared {
     pub(super) give_up_fd: OwnedFd,
     offered: Offered,
     pub(super) written: Written,
+    pub(super) witness: OnceLock<Witness>,
 }
+
+/// Told by the writer of every write: how many lines of events it made whole, and how many numbered lines in all.
+pub type Witness = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -270,6 +274,7 @@ impl Queue {
             give_up_fd,
             offered: Offered::default(),
             written: Written::default(),
+            witness: OnceLock::new(),
         });
         let its = Arc::clone(&shared);
         let writer = thread::Builder::new()
@@ -277,6 +282,15 @@ impl Queue {
             .spawn(move || writer::run(&its, &out, on_end))
             .map_err(StartError::Thread)?;
         Ok(Self { shared, current: None, unwoken: false, sequence: Sequence::new(), writer: Some(writer) })
+    }
+
+    /// Has somebody told of every write. To be called before the first line.
+    #[must_use]
+    pub fn witnessed(self, witness: Option<Witness>) -> Self {
+        if let Some(witness) = witness {
+            let _ = self.shared.witness.set(witness);
+        }
+        self
     }
 
     /// Offers `lines` event lines (1 to 4), all or none of them. `write` appends exactly that many to the buffer,
@@ -314,7 +328,7 @@ impl Queue {
 
     /// Offers one line that has no number: a diagnostic.
     pub fn note(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offer {
-        let offer = self.offer(1, Kind::Control, write);
+        let offer = self.offer(1, Kind::Note, write);
         let counted = &self.shared.offered;
         match offer {
             Offer::Accepted => counted.control.add(1),
@@ -391,7 +405,7 @@ impl Queue {
         if fits {
             let chunk = self.current.as_mut()?;
             // Another chunk would hold the reserve; in the last one, events keep out of it.
-            let allowed = kind == Kind::Control
+            let allowed = kind != Kind::Event
                 || chunk.has_room((lines + RESERVE) * longest, lines + RESERVE_LINES)
                 || self.shared.free_chunks() > 0;
             return allowed.then_some(chunk);

@@ -18,7 +18,8 @@ pub struct Stdout {
 /// Always asked for.
 pub(super) fn open(asked: &Asked, on_end: OnEnd) -> anyhow::Result<Option<Box<dyn Outlet>>> {
     let queue =
-        Queue::start_for(asked.format.longest, stdout_of_process()?, asked.queue_bytes, move |_| on_end())?;
+        Queue::start_for(asked.format.longest, stdout_of_process()?, asked.queue_bytes, move |_| on_end())?
+            .witnessed(asked.witness.clone());
     let options = FormatOptions { run: asked.run.number(), text: asked.text.clone() };
     Ok(Some(Box::new(Stdout::new(queue, (asked.format.make)(&options), asked.format.columns))))
 }

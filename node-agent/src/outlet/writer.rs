@@ -161,6 +161,9 @@ impl<'a> Writer<'a> {
         let lines = chunk.advance(taken);
         self.shared.written.events.add(lines.events);
         self.shared.written.control.add(lines.control);
+        if let Some(witness) = self.shared.witness.get() {
+            witness(lines.events, lines.events + lines.control - lines.notes);
+        }
     }
 
     /// Waits until stdout takes a write. False: the writer shall give up.

@@ -61,6 +61,8 @@ pub(super) struct Flow {
     pub(super) counted: Option<Counted>,
     pub(super) offered: u64,
     pub(super) count: Option<u64>,
+    /// What happened before is told by what another set of programs has left; boot time ns.
+    pub(super) begins_ns: u64,
 }
 
 /// What a flow is made of.
@@ -102,6 +104,7 @@ impl Flow {
             counted,
             offered: 0,
             count,
+            begins_ns: 0,
         }
     }
 
@@ -112,13 +115,40 @@ impl Flow {
 
     /// One ring record, with what it carries of a whole connection.
     pub(super) fn take(&mut self, record: &TransitionRecord, figures: Option<&Figures>) {
+        if record.boot_ns < self.begins_ns {
+            self.filtered_user += decode::weight(record);
+            return;
+        }
         if self.undecided.concerns(record) {
             self.take_earlier(record);
         }
         let kept = self.ledger.kept(record.generation);
+        self.take_as(record, figures, |set| set & kept);
+    }
+
+    /// The same of a record of programs that are no more. `meant` says which traces a set stands for now.
+    pub(super) fn take_of_earlier(
+        &mut self,
+        record: &TransitionRecord,
+        figures: Option<&Figures>,
+        meant: impl Fn(TraceSet) -> TraceSet,
+    ) {
+        if self.undecided.concerns(record) {
+            self.take_earlier(record);
+        }
+        self.take_as(record, figures, meant);
+    }
+
+    #[inline]
+    fn take_as(
+        &mut self,
+        record: &TransitionRecord,
+        figures: Option<&Figures>,
+        meant: impl Fn(TraceSet) -> TraceSet,
+    ) {
         decode::for_each_transition(record, figures, |transition| {
-            transition.traces &= kept;
-            transition.maybe &= kept;
+            transition.traces = meant(transition.traces);
+            transition.maybe = meant(transition.maybe);
             if decode::is_undecided(record) {
                 self.undecided.hold(transition, boot_ns());
             } else {

@@ -3,7 +3,7 @@
 
 use kube_tcpstates_common::counter::Counter;
 
-use super::{Pipeline, Tally};
+use super::{Pipeline, Tally, before::bits_of};
 use crate::{
     filter::compile,
     kernel::{Loaded, boot_ns},
@@ -21,10 +21,16 @@ impl Pipeline {
             (false, true) => Ok(()),
             (false, false) => self.attach(),
             (true, true) => {
+                self.goes_on = false;
                 self.detach();
                 Ok(())
             }
-            (true, false) if changed => self.swap(),
+            (true, false) if changed => {
+                if self.goes_on {
+                    self.go_on();
+                }
+                self.swap()
+            }
             (true, false) => {
                 let owners = &self.flow.owners;
                 self.membership.tell_all(&owners.cgroups, &owners.standings, &mut self.kernel.rules);
@@ -37,6 +43,7 @@ impl Pipeline {
         }
         self.flow.look_again();
         self.say_start();
+        self.take_what_is_left();
         outcome
     }
 
@@ -72,6 +79,7 @@ impl Pipeline {
         self.membership.tell_all(&owners.cgroups, &owners.standings, &mut self.kernel.rules);
         self.swap()?;
         self.kernel.attach()?;
+        self.end_earlier();
         self.flow.of_kernel.resets_watched = self.kernel.resets.is_ok();
         if let Err(why) = &self.kernel.open_sockets {
             let why = why.lines().next().unwrap_or_default();
@@ -124,13 +132,15 @@ impl Pipeline {
         rules.stage(&compiled)?;
         owners.cgroups.follow();
         membership.catch_up(&mut owners.cgroups, &owners.standings, rules);
-        let generation = rules.flip();
+        self.kernel.leave_rules(bits_of(self.flow.owners.standings.plan()));
+        let generation = self.kernel.rules.flip();
         self.turn_over(generation);
         Ok(())
     }
 
     fn turn_over(&mut self, generation: u32) {
-        self.flow.ledger.kernel(&self.kernel.counters.snapshot().ring_full_by_trace);
+        let counted = self.kernel.counters.snapshot();
+        self.put_down(&counted.ring_full_by_trace);
         self.flow.turn_over(generation);
     }
 }

@@ -8,8 +8,8 @@ use crate::{kernel::Waker, peers::News, plan::View};
 /// Asked of the pipeline from outside.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Detach, drain, finish.
-    Stop,
+    /// Finish.
+    Stop(Stop),
     /// Say the counts on stderr.
     Summary,
     /// Write a heartbeat line.
@@ -20,6 +20,15 @@ pub(super) enum Request {
     News(Box<News>),
     /// Tell everything.
     Account(tokio::sync::oneshot::Sender<Account>),
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing stays attached.
+    ForGood,
+    /// What is pinned stays, for the next run.
+    AnotherGoesOn,
 }
 
 /// Talks to a running pipeline.
@@ -42,8 +51,8 @@ impl Handle {
     }
 
     /// Ends it: everything captured is written or counted.
-    pub fn stop(&self) {
-        self.ask(Request::Stop);
+    pub fn stop(&self, stop: Stop) {
+        self.ask(Request::Stop(stop));
     }
 
     /// Has it say the counts on stderr.

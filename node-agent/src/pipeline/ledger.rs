@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
 use super::account::TraceCounts;
-use crate::{names::TraceTable, plan::Plan};
+use crate::{kernel::RulesLeft, names::TraceTable, plan::Plan};
 
 /// Traces that are gone whose counts are kept.
 const KEPT: usize = 1_024;
@@ -62,6 +62,19 @@ impl Ledger {
             ring_full: [0; MAX_TRACES],
             turn: 0,
         }
+    }
+
+    /// Goes on from what a run before this one left: its rules, and the losses that it had put down to traces.
+    pub(super) fn go_on(&mut self, rules: &[RulesLeft], ring_full: &[u64; MAX_TRACES]) {
+        for rules in rules {
+            self.turn_over(&Arc::new(Plan::left(&rules.traces)), rules.generation);
+        }
+        self.ring_full = *ring_full;
+    }
+
+    /// What the kernel lost by bit, as far as it is put down to traces.
+    pub(super) const fn ring_full(&self) -> &[u64; MAX_TRACES] {
+        &self.ring_full
     }
 
     /// Another plan is in force under a generation. Returns the bits that mean what they meant before.
@@ -215,8 +228,8 @@ fn same_bits(before: &Plan, after: &Plan) -> TraceSet {
 mod tests {
     use std::sync::Arc;
 
-    use super::Ledger;
-    use crate::plan::tests_support::plan_of;
+    use super::{Ledger, RulesLeft};
+    use crate::{names::TraceBit, plan::tests_support::plan_of};
 
     #[test]
     fn a_bit_that_went_to_another_trace_means_nothing_to_older_records() {
@@ -256,6 +269,31 @@ mod tests {
         let counts = ledger.counts();
         assert_eq!((counts["a"].events, counts["b"].events, counts["c"].events), (1, 1, 1));
         assert_eq!((counts["b"].lost, counts["c"].lost, counts["b"].limited), (5, 2, 1));
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_left_keeps_its_meaning_and_its_losses() {
+        let bit = |bit, uid: &str| TraceBit {
+            bit,
+            uid: uid.to_owned(),
+            namespace: Some("ns".to_owned()),
+            name: uid.to_owned(),
+        };
+        let left = [
+            RulesLeft { generation: 6, traces: vec![bit(0, "gone"), bit(1, "b")] },
+            RulesLeft { generation: 7, traces: vec![bit(0, "a"), bit(1, "b")] },
+        ];
+        let mut ring_full = [0; 64];
+        ring_full[1] = 5;
+        let mut ledger = Ledger::new();
+        ledger.go_on(&left, &ring_full);
+        assert_eq!([6, 7].map(|generation| ledger.kept(generation)), [0b10, u64::MAX]);
+        // Two more while nobody read: those of the trace that had the bit then.
+        ring_full[1] = 7;
+        ledger.kernel(&ring_full);
+        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), [("ns/b".to_owned(), 2)]);
+        ledger.turn_over(&Arc::new(plan_of(&["a", "c"])), 8);
+        assert_eq!([6, 7].map(|generation| ledger.kept(generation)), [0, 0b01]);
     }
 
     #[test]

@@ -100,6 +100,13 @@ impl Membership {
         }
     }
 
+    /// Takes over rules that know these cgroups. Those that are gone are forgotten in time.
+    pub(super) fn go_on(&mut self, known: Vec<u64>, cgroups: &Cgroups) {
+        let now_ns = boot_ns();
+        let gone = known.into_iter().filter(|id| cgroups.known(*id).is_none());
+        self.removed.extend(gone.map(|id| (now_ns, id)));
+    }
+
     /// Has the rules forget every cgroup.
     pub(super) fn clear(&mut self, rules: &mut Rules) {
         rules.clear_cgroups();

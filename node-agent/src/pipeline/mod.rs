@@ -13,8 +13,10 @@
 
 mod account;
 mod alone;
+mod before;
 mod census;
 mod cgroups;
+mod counts;
 mod describe;
 mod doubt;
 mod flow;
@@ -40,7 +42,6 @@ mod undecided;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -52,12 +53,13 @@ use kube_tcpstates_events::{K8s, Line, Log};
 pub use account::{Account, TraceCounts};
 pub use census::Counting;
 pub use describe::Whereabouts;
-pub use handle::Handle;
+pub use handle::{Handle, Stop};
 pub use listing::{Listing, list};
 pub use replay::Replay;
 pub use tally::Tally;
 
 use self::{
+    before::{Before, leave},
     census::Counted,
     cgroups::Cgroups,
     flow::{Flow, Parts},
@@ -66,14 +68,14 @@ use self::{
     membership::Membership,
     open::OpenSockets,
     owner::Owners,
-    report::{InCluster, Reporter},
+    report::Reporter,
     rewalk::Rewalk,
     summaries::Summaries,
 };
 use crate::{
     cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
-    kernel::{EventRing, Loaded, Look, Rings, Sleeper, TaskHierarchy, boot_ns},
+    kernel::{Earlier, EventRing, GoesOn, Inherited, Loaded, Look, Rings, Sleeper, TaskHierarchy, boot_ns},
     limit::RateLimiter,
     outlet::{End, Outlets},
     plan::View,
@@ -114,6 +116,8 @@ pub struct Setup {
     pub count: Option<u64>,
     /// What is counted beside the lines.
     pub counting: Counting,
+    /// What the run before has left, where its tracing goes on.
+    pub inherited: Option<Inherited>,
 }
 
 /// Makes the first line of the run.
@@ -163,6 +167,14 @@ struct Pipeline {
     in_force: Option<u64>,
     /// Why what should be traced is not.
     failure: Option<String>,
+    /// Counts of the runs before.
+    before: Before,
+    /// What another run has attached waits for a view that says how to go on; until then the ring keeps it.
+    goes_on: bool,
+    /// What sets of others have left, to be told behind the first line.
+    left: Vec<Earlier>,
+    /// When it was last shown to the programs that somebody reads, boot time ns.
+    shown_ns: u64,
 }
 
 /// Starts the thread. It traces by the view given, which is in force when this comes back; without one nothing is
@@ -200,6 +212,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         lines_per_second,
         count,
         counting,
+        inherited,
     } = setup;
     let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
     let Rings { events, cgroups, sleeper } = rings;
@@ -212,7 +225,12 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let wait_ns = u64::try_from(identity_wait.as_nanos()).unwrap_or(u64::MAX);
     let summaries = Summaries::new(run.clone(), k8s.clone());
     let counted = Counted::new(&counting);
-    let flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
+    let before = Before::read(&kernel.page(), events.taken());
+    let mut flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
+    let goes_on = inherited.and_then(|inherited| inherited.goes_on);
+    if let Some(GoesOn { rules, ring_full }) = &goes_on {
+        flow.ledger.go_on(rules, ring_full);
+    }
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let open = OpenSockets::new(tasks, sleeper.waker(), counting.every_ns());
     let (sender, requests) = channel();
@@ -224,7 +242,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         flow,
         membership,
         rewalk: Rewalk::default(),
-        reporter: Reporter::new(run, k8s),
+        reporter: Reporter::new(run, k8s, before.losses_told),
         open,
         live: counting.looker(),
         requests,
@@ -233,6 +251,10 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         start_line: Some(start_line),
         in_force: None,
         failure: None,
+        before,
+        goes_on: goes_on.is_some(),
+        left: Vec::new(),
+        shown_ns: 0,
     };
     Ok((pipeline, handle, sleeper))
 }
@@ -256,20 +278,23 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
 
 impl Pipeline {
     fn run(mut self, mut sleeper: Sleeper) -> Outcome {
-        let failure = loop {
+        let (failure, stop) = loop {
             let found = self.turn();
             self.tell_losses();
-            if self.flow.is_done() || self.serve_requests() {
-                break None;
+            if self.flow.is_done() {
+                break (None, Stop::ForGood);
+            }
+            if let Some(stop) = self.serve_requests() {
+                break (None, stop);
             }
             if self.events.is_backlogged() {
                 continue;
             }
             if let Err(error) = sleeper.wait(found, || self.last_look()) {
-                break Some(error);
+                break (Some(error), Stop::ForGood);
             }
         };
-        self.finish(failure)
+        self.finish(failure, stop)
     }
 
     /// Everything that waits in the rings. Returns whether there was any.
@@ -278,8 +303,8 @@ impl Pipeline {
         self.flow.clock.refresh(now_ns);
         self.flow.owners.cgroups.follow();
         self.tell_rules();
-        let Self { events, flow, .. } = self;
-        let found = events.drain(|record, figures| flow.take(record, figures));
+        let Self { events, flow, goes_on, .. } = self;
+        let found = if *goes_on { 0 } else { events.drain(|record, figures| flow.take(record, figures)) };
         flow.end_waits(now_ns);
         flow.tell_due_summaries(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
@@ -288,6 +313,8 @@ impl Pipeline {
         self.write_diagnostics();
         // Also what waited for a name until now, or for a view.
         self.flow.outlets.flush();
+        self.leave();
+        self.show_reader(now_ns);
         found > 0
     }
 
@@ -333,16 +360,17 @@ impl Pipeline {
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
         let open_ns = self.open.due_ns();
-        let next_ns =
-            self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).chain(open_ns).min();
+        let next_ns = self.flow.next_deadline().into_iter().chain(loss_ns).chain(walk_ns).chain(open_ns);
+        let next_ns = next_ns.chain(self.show_reader_ns()).min();
         Look::Nothing(next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns).max(1))))
     }
 
-    /// Serves what was asked. Returns whether to end.
-    fn serve_requests(&mut self) -> bool {
+    /// Serves what was asked. Returns how to end, if that was asked.
+    fn serve_requests(&mut self) -> Option<Stop> {
         loop {
             match self.requests.try_recv() {
-                Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
+                Ok(Request::Stop(stop)) => return Some(stop),
+                Err(TryRecvError::Disconnected) => return Some(Stop::ForGood),
                 Ok(Request::Summary) => {
                     let tally = self.tally(true);
                     (self.summary)(&tally);
@@ -361,17 +389,22 @@ impl Pipeline {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.account());
                 }
-                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Empty) => return None,
             }
         }
     }
 
-    /// Detaches, drains, and waits for the output. From then on every count is exact.
-    fn finish(mut self, failure: Option<std::io::Error>) -> Outcome {
+    /// Detaches, drains, and waits for the output. From then on every count is exact. Or leaves what is attached to the
+    /// next run, with what is in the ring from now on.
+    fn finish(mut self, failure: Option<std::io::Error>, stop: Stop) -> Outcome {
         // Of those in socket storage none are left after it.
         let records = self.kernel.socket_records();
-        self.kernel.detach();
-        while self.turn() {}
+        let leaves = stop == Stop::AnotherGoesOn && self.kernel.is_pinned() && self.kernel.is_attached();
+        if !leaves {
+            self.goes_on = false;
+            self.kernel.detach();
+            while self.turn() {}
+        }
         // Nobody has the time to wait for names any more.
         self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
@@ -381,8 +414,15 @@ impl Pipeline {
         self.flow.give_summaries_up();
         self.last_lines(deadline);
         let mut tally = self.tally_with(records);
+        let page = self.kernel.page();
         let finished = self.flow.outlets.finish(deadline.saturating_duration_since(Instant::now()));
         tally.output = finished.totals;
+        self.before.add_lines_to(&mut tally);
+        if leaves {
+            leave(&tally, 0, &page);
+        } else {
+            self.kernel.remove_pins();
+        }
         Outcome { tally, end: finished.end, failure }
     }
 
@@ -398,83 +438,5 @@ impl Pipeline {
             }
             thread::sleep(FULL_PAUSE);
         }
-    }
-
-    /// Counting socket records walks all of them, so it is not done for every line that tells counts.
-    fn tally(&mut self, with_records: bool) -> Tally {
-        let records = with_records.then(|| self.kernel.socket_records()).flatten();
-        self.tally_with(records)
-    }
-
-    fn tally_with(&mut self, records: Option<(u64, u64)>) -> Tally {
-        let flow = &self.flow;
-        Tally {
-            kernel: self.kernel.counters.snapshot(),
-            output: flow.outlets.totals(),
-            lost_beside: flow.outlets.lost_beside(),
-            filtered_user: flow.filtered_user,
-            told_twice: flow.told_twice,
-            summarised: flow.summarised,
-            lost_identity: flow.lost_identity,
-            lost_rate: flow.lost_rate,
-            held: flow.held(),
-            counts_exactly: self.kernel.hook.counts_exactly(),
-            socket_records: records.map(|(all, _)| all),
-            closed_socket_records: records.map(|(_, closed)| closed),
-        }
-    }
-
-    fn account(&mut self) -> Account {
-        let tally = self.tally(false);
-        self.flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
-        Account {
-            attached: self.kernel.is_attached(),
-            failure: self.failure.clone(),
-            traces: self.flow.ledger.counts(),
-            held: tally.held,
-            cgroups: self.flow.owners.cgroups.len(),
-            workloads: self.flow.counted.as_ref().map(|counted| Arc::new(counted.workloads.clone())),
-            tally,
-        }
-    }
-
-    /// Tells what was lost, if it is time to. False when stdout has no room for that.
-    fn tell_losses(&mut self) -> bool {
-        if !self.reporter.is_due(boot_ns()) {
-            return true;
-        }
-        let tally = self.tally(false);
-        self.walk_after_loss(&tally);
-        self.tell(&tally)
-    }
-
-    /// Tells what was lost by then. False when stdout has no room for that.
-    fn tell(&mut self, tally: &Tally) -> bool {
-        let flow = &mut self.flow;
-        flow.ledger.kernel(&tally.kernel.ring_full_by_trace);
-        self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &mut flow.outlets)
-    }
-
-    /// False when stdout has no room for it.
-    fn heartbeat(&mut self, last: bool) -> bool {
-        if self.start_line.is_some() {
-            // The first numbered line of a run is another, and it has not come yet.
-            return true;
-        }
-        let tally = self.tally(false);
-        let cluster = self.in_cluster();
-        let flow = &mut self.flow;
-        self.reporter.heartbeat(&tally, cluster, &mut flow.clock, &mut flow.outlets, last)
-    }
-
-    /// What a heartbeat says of the cluster.
-    fn in_cluster(&self) -> Option<InCluster> {
-        let view = self.flow.owners.standings.view();
-        let roster = view.roster.as_ref()?;
-        Some(InCluster {
-            traces_loaded: u32::try_from(view.plan.active().count()).unwrap_or(u32::MAX),
-            traces_refused: view.refused,
-            api_in_sync: roster.in_sync(),
-        })
     }
 }

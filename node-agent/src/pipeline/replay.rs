@@ -2,7 +2,7 @@
 
 use kube_tcpstates_common::record::TransitionRecord;
 
-use super::{Outcome, Pipeline, Setup, assemble};
+use super::{Outcome, Pipeline, Setup, Stop, assemble};
 use crate::{kernel::boot_ns, outlet::Totals, plan::View};
 
 /// A pipeline that is fed by hand, on the caller's thread. The kernel's programs are loaded and never attached.
@@ -43,6 +43,6 @@ impl Replay {
 
     /// Waits for the outlets, as at the end of a run.
     pub fn finish(self) -> Outcome {
-        self.0.finish(None)
+        self.0.finish(None, Stop::ForGood)
     }
 }

@@ -34,12 +34,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(run: String, k8s: Option<K8s>) -> Self {
+    /// `told`: losses that runs before this one have told.
+    pub(super) fn new(run: String, k8s: Option<K8s>, told: u64) -> Self {
         Self {
             run,
             k8s: k8s.map(Box::new),
             started_ns: boot_ns(),
-            told: 0,
+            told,
             told_beside: BTreeMap::new(),
             told_ns: 0,
         }
@@ -53,6 +54,16 @@ impl Reporter {
     /// Cluster and node, for the same.
     pub(super) fn k8s(&self) -> Option<K8s> {
         self.k8s.as_deref().cloned()
+    }
+
+    /// Runs before this one have told so many.
+    pub(super) const fn told_before(&mut self, told: u64) {
+        self.told += told;
+    }
+
+    /// Losses told so far.
+    pub(super) const fn told(&self) -> u64 {
+        self.told
     }
 
     /// Losses are told at most once a second.

@@ -138,6 +138,11 @@ impl Standings {
         &self.view.plan
     }
 
+    /// The same, to be kept.
+    pub(super) const fn plan_arc(&self) -> &Arc<Plan> {
+        &self.view.plan
+    }
+
     /// Traces that take what nobody can name.
     pub(super) fn everything(&self) -> TraceSet {
         self.view.plan.everything()

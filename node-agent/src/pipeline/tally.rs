@@ -27,6 +27,8 @@ pub struct Tally {
     pub lost_identity: u64,
     /// Left out by a rate limit.
     pub lost_rate: u64,
+    /// Taken by runs that were killed before they had written it.
+    pub lost_restart: u64,
     /// Waiting for an owner's name, or for who else wants it.
     pub held: u64,
     /// The hook can tell what it missed.
@@ -65,6 +67,7 @@ impl Tally {
             rate: self.lost_rate,
             write: self.output.lost_write,
             identity: self.lost_identity,
+            restart: self.lost_restart,
         }
     }
 
@@ -109,7 +112,7 @@ impl fmt::Display for Tally {
         )?;
         write!(
             f,
-            " told_twice={} summarised={} filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} written={}",
+            " told_twice={} summarised={} filtered_user={} held={} lost_queue={} lost_rate={} lost_write={} lost_identity={} lost_restart={} written={}",
             self.told_twice,
             self.summarised,
             self.filtered_user,
@@ -118,6 +121,7 @@ impl fmt::Display for Tally {
             lost.rate,
             lost.write,
             lost.identity,
+            lost.restart,
             self.output.event_lines_written,
         )?;
         write!(

@@ -7,7 +7,7 @@ use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 use super::{IdScope, Outcomes, PodScope, Scope, TraceKey};
 use crate::filter::{CgroupChoice, TraceFilter};
 use crate::identity::Identity;
-use crate::names::TraceName;
+use crate::names::{TraceBit, TraceName};
 use crate::open::Snapshots;
 use crate::roster::PodInfo;
 
@@ -38,6 +38,14 @@ pub struct ActiveTrace {
     pub peer_names: bool,
     /// Snapshots of what is open.
     pub open: Option<Snapshots>,
+}
+
+/// A trace's name as lines have it.
+pub(super) fn name_on_lines(key: &TraceKey) -> TraceName {
+    match &key.namespace {
+        Some(namespace) => TraceName::Namespaced(format!("{namespace}/{}", key.name)),
+        None => TraceName::Cluster(key.name.clone()),
+    }
 }
 
 /// A container of a pod, as far as it is known.
@@ -84,6 +92,30 @@ impl Plan {
     /// A plan of slots.
     pub(crate) fn new(slots: Vec<Option<Arc<ActiveTrace>>>, revision: u64) -> Self {
         Self { slots, revision }
+    }
+
+    /// The traces that a run before this one left, by name alone: what they ask for comes with the next plan.
+    pub fn left(bits: &[TraceBit]) -> Self {
+        let mut slots = vec![None; MAX_TRACES];
+        for TraceBit { bit, uid, namespace, name } in bits {
+            let Some(slot) = slots.get_mut(*bit) else { continue };
+            let key = TraceKey { namespace: namespace.clone(), name: name.clone() };
+            *slot = Some(Arc::new(ActiveTrace {
+                uid: uid.clone(),
+                name: (!name.is_empty()).then(|| name_on_lines(&key)),
+                key,
+                filter: TraceFilter::default(),
+                outcomes: Outcomes::ANY,
+                interval_ns: 0,
+                scope: Scope::Ids(IdScope::default()),
+                lines_per_second: 0,
+                burst: 0,
+                pod_labels: Vec::new(),
+                peer_names: false,
+                open: None,
+            }));
+        }
+        Self::new(slots, 0)
     }
 
     /// The command line's one trace, under bit 0.

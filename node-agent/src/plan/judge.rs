@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube_tcpstates_crds::text::parse_ttl;
 use kube_tcpstates_crds::{CheckedTrace, LabelSelector, Refusal};
 
+use super::active::name_on_lines;
 use super::{ActiveTrace, Inputs, PodScope, Scope, State, TraceObject, convert};
 use crate::filter::FilterError;
-use crate::names::TraceName;
 use crate::roster::PodInfo;
 
 /// How long a trace counts a pod that runs no more: the kernel still closes its sockets, ns.
@@ -166,10 +166,7 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
     Ok(ActiveTrace {
         uid: trace.uid.clone(),
         key: trace.key.clone(),
-        name: Some(match &trace.key.namespace {
-            Some(namespace) => TraceName::Namespaced(format!("{namespace}/{}", trace.key.name)),
-            None => TraceName::Cluster(trace.key.name.clone()),
-        }),
+        name: Some(name_on_lines(&trace.key)),
         filter: convert::filter(spec)?,
         outcomes: convert::outcomes(&spec.outcomes),
         interval_ns: convert::interval(spec.interval.as_deref())?,

@@ -69,6 +69,12 @@ impl Planner {
         Self { max_per_namespace, ..Self::default() }
     }
 
+    /// Traces keep the bits that they had in the plan `before`.
+    #[must_use]
+    pub fn after(self, before: Plan) -> Self {
+        Self { last: Arc::new(before), ..self }
+    }
+
     /// The plan for what is there now.
     pub fn plan(&mut self, inputs: &Inputs<'_>) -> Planned {
         let mut planned = Planned::default();

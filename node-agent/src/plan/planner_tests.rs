@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::world::{SECOND, World, labels, pod, trace};
 use super::super::{Container, NamespaceLabels, Sets, Subject};
 use super::*;
+use crate::names::TraceBit;
 use crate::roster::PodInfo;
 
 fn all() -> Value {
@@ -382,4 +383,21 @@ fn a_refusal_fits_into_the_status() {
     let cidrs: Vec<String> = (0..64).map(|n| format!("10.0.0.{n}/8")).skip(1).collect();
     world.add(trace(Some("shop"), "t", 0, &json!({"podSelector": {}, "peerCIDRs": cidrs})));
     assert_eq!(world.standing("t").message.unwrap().chars().count(), 512);
+}
+
+#[test]
+fn traces_keep_the_bits_that_they_had_before_a_restart() {
+    let mut world = one_pod();
+    let first = shop("first", 1);
+    let uid = first.uid.clone();
+    world.add(first);
+    world.add(shop("second", 2));
+    let left = [TraceBit { bit: 5, uid: uid.clone(), namespace: None, name: String::new() }];
+    let plan = world.plan(&mut Planner::new(8).after(Plan::left(&left))).plan;
+    let bits: Vec<_> = plan.active().map(|(bit, trace)| (bit, trace.uid == uid)).collect();
+    assert_eq!(bits, [(0, false), (5, true)]);
+    assert_eq!(
+        plan.active().last().map(|(_, trace)| trace.filter.clone()),
+        plan.active().next().map(|(_, trace)| trace.filter.clone())
+    );
 }

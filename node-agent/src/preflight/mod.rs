@@ -121,6 +121,14 @@ fn found(name: &'static str, ok: bool, detail: &str) -> Finding {
 
 /// What turned out once the programs were loaded.
 pub fn loaded(kernel: &Loaded) -> Vec<Finding> {
+    let mut findings = of_programs(kernel);
+    if kernel.is_pinned() {
+        findings.push(found("pinned", true, "tracing goes on while this process restarts"));
+    }
+    findings
+}
+
+fn of_programs(kernel: &Loaded) -> Vec<Finding> {
     let exact = kernel.hook.counts_exactly();
     vec![
         Finding {

@@ -283,7 +283,7 @@ mod tests {
         ];
         let expected = [
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"start","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"version":"0.1.0","kernel":{"release":"6.18.5"},"hook":"tp_btf","cgroup":{"mode":"v2"},"ring":{"bytes":8388608},"storage":"socket_storage","options":"trace -L 8080 -o json","filters":"local port 8080","preflight":[{"name":"CAP_BPF","ok":true}]}}"#,
-            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"lost","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}}"#,
+            r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"lost","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4711,"lost":{"since_last":20,"total":120,"by_place":{"ring":100,"recursion":0,"queue":20,"rate":0,"write":0,"identity":0,"restart":0},"by_trace":{"shop/checkout-egress":97}},"exact":true}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"heartbeat","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":4712,"uptime_s":60,"totals":{"seen":10000,"other_protocol":3,"filtered":5000,"pending":0,"ring_full":100,"emitted":4897,"written":4877,"filtered_user":0,"told_twice":0,"summarised":0,"held":0,"lost":120},"clock_step_ns":-2000000,"final":true}}"#,
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"log","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","level":"warn","text":"cannot read \"/proc/1\u001b\u009b\u202e\""}}"#,
         ];
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(
             snapshot(&render(ecs, &Line::Lost(Box::new(lost)))),
             concat!(
-                r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","seq":4711,"type":"lost"}}"#,
+                r#"{"@timestamp":"2026-11-22T15:25:01.123456789Z","ecs":{"version":"9.4.0"},"event":{"dataset":"tcpstates.lost","kind":"event","module":"tcpstates","sequence":4711},"host":{"name":"n1"},"observer":{"product":"kube-tcpstates","type":"tcpstates","version":"0.1.0"},"orchestrator":{"cluster":{"name":"prod"}},"tcpstates":{"exact":true,"lost":{"by_place":{"identity":0,"queue":20,"rate":0,"recursion":0,"restart":0,"ring":100,"write":0},"by_trace":{"shop/checkout-egress":97},"since_last":20,"total":120},"run":"5f0c2a91","schema":"tcpstates.dev/events/v1","seq":4711,"type":"lost"}}"#,
                 "\n"
             )
         );

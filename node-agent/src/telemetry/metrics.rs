@@ -159,7 +159,7 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         "Transitions by what became of them; those lost are in transitions_lost",
         outcomes.map(|(outcome, number)| sample(&[("outcome", outcome)], number)),
     )?;
-    let ByPlace { ring, recursion, queue, rate, write, identity } = tally.lost();
+    let ByPlace { ring, recursion, queue, rate, write, identity, restart } = tally.lost();
     let places = [
         ("ring", ring),
         ("recursion", recursion),
@@ -167,6 +167,7 @@ fn transitions(page: &mut Page<'_>, account: &Account) -> Result<(), Error> {
         ("rate", rate),
         ("write", write),
         ("identity", identity),
+        ("restart", restart),
     ];
     page.counters(
         "transitions_lost",

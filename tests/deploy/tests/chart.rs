@@ -167,7 +167,7 @@ fn every_overlay_is_built_by_a_kubectl_of_today() {
         find(&objects, "DaemonSet kube-tcpstates kube-tcpstates-agent");
         built += 1;
     }
-    assert_eq!(built, 6);
+    assert_eq!(built, 7);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An agent that ends during traffic, as it should and by SIGKILL: what is missing is what happened meanwhile.
+//! An agent that ends during traffic, as it should and by SIGKILL: what is missing is what happened meanwhile, and nothing
+//! is where agents pin.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,18 +8,21 @@ use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::node::Identity;
-use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B, place};
 use kube_tcpstates_e2e_tests::compare::by_place;
 use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
+use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::expect::{Place, connections, transitions};
 use kube_tcpstates_e2e_workload::log::{Connection, Entry};
 use rustix::process::Signal;
 use serde_json::json;
 
-pub(crate) const TESTS: crate::Tests =
-    &[("only_what_happens_while_an_agent_is_away_is_missing", agents_restarted)];
+pub(crate) const TESTS: crate::Tests = &[
+    ("only_what_happens_while_an_agent_is_away_is_missing", agents_restarted),
+    ("nothing_is_missing_that_happens_while_an_agent_that_pins_is_away", pinning_agents_restarted),
+];
 
 const ENDINGS: [&str; 4] = ["client-close", "server-close", "client-reset", "server-reset"];
 const TRACE: &str = "restart/clients";
@@ -29,6 +33,76 @@ const CLIENTS: [(&str, Identity); 2] = [("client-a", NODE_A), ("client-b", NODE_
 const SETTLE_US: u64 = 20_000;
 
 fn agents_restarted(cluster: &Cluster) -> Result<()> {
+    for Restarted { how, verdict, .. } in restart(cluster)? {
+        eprintln!("{how}: {verdict:?}");
+        assert!(verdict.wrong.is_empty(), "{verdict:?}");
+        assert!(verdict.cut > 0, "no connection was made while the agent was away");
+        assert!(verdict.after > 50, "{} connections after the agent was back", verdict.after);
+        assert!(verdict.away_ms < 30_000, "the agent was away for {} ms", verdict.away_ms);
+    }
+    Ok(())
+}
+
+/// The overlay `pinned`, on two nodes of which each has a BPF file system of its own. When it is taken away again, nothing
+/// stays attached.
+fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
+    Agents::install(cluster)?;
+    let kubectl = cluster.kubectl();
+    let directory = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("overlays/pinned");
+    let rights = directory.join("rights.yaml").display().to_string();
+    kubectl.run(&["apply", "--filename", &rights])?;
+    let _rights = Undo::new(kubectl, &["delete", "--filename", &rights]);
+    let kustomization = std::fs::read_to_string(directory.join("kustomization.yaml"))?;
+    let (_, patch) = kustomization.split_once("patch: |-\n").context("no patch")?;
+    let patch = "--patch=".to_owned() + patch;
+    kubectl.run(&[&PATCH[..], &[&patch]].concat())?;
+    // Whoever needs agents next installs them anew.
+    let _agents = Undo::new(kubectl, &[&DELETE[..], &["--ignore-not-found"]].concat());
+    kubectl.run(&ROLL_OUT)?;
+
+    for Restarted { how, verdict, lines } in restart(cluster)? {
+        let continues =
+            lines.iter().find(|line| line.is("start")).and_then(|line| line.get("tcpstates.continues"));
+        assert!(continues.is_some(), "{how}: the run says nothing of the one before");
+        let lost = lines
+            .iter()
+            .filter(|line| line.is("heartbeat"))
+            .filter_map(|line| line.number("tcpstates.totals.lost"));
+        let lost = lost.max().unwrap_or(0);
+        eprintln!("{how}: {verdict:?}, {lost} counted as lost");
+        assert!(verdict.cut > 0, "no connection was made while the agent was away");
+        assert!(verdict.missing as u64 <= lost, "{} are missing and {lost} counted", verdict.missing);
+        assert!(how == "killed" || verdict.missing == 0, "{} are missing", verdict.missing);
+        assert!(verdict.wrong.len() <= verdict.missing, "{verdict:?}");
+    }
+
+    kubectl.run(&DELETE)?;
+    wait::until("nothing is attached any more", Duration::from_mins(1), || {
+        let mut left = Vec::new();
+        for node in cluster.nodes() {
+            let found = node.command("find").args(["/sys/fs/bpf", "-name", "link_*"]).output()?;
+            left.extend(String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned));
+        }
+        Ok(if left.is_empty() { Ok(()) } else { Err(left.join(" ")) })
+    })
+}
+
+const PATCH: [&str; 6] =
+    ["patch", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE, "--type=json"];
+const DELETE: [&str; 5] = ["delete", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE];
+const ROLL_OUT: [&str; 6] =
+    ["rollout", "status", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE, "--timeout=180s"];
+
+/// What came of one agent's restart.
+struct Restarted {
+    how: &'static str,
+    verdict: Verdict,
+    /// Of the new run.
+    lines: Vec<Line>,
+}
+
+/// Ends an agent during traffic, and kills another.
+fn restart(cluster: &Cluster) -> Result<Vec<Restarted>> {
     let agents = Agents::install(cluster)?;
     for node in [NODE_A, NODE_B] {
         renew_restarted(cluster, node)?;
@@ -62,6 +136,7 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
     }
     // The last lines are on their way.
     std::thread::sleep(Duration::from_secs(2));
+    let mut restarted = Vec::new();
     for (((old_log, new), log), how) in old_logs.into_iter().zip(new).zip(&logs).zip(["ended", "killed"]) {
         let (before, after) = (old_log.lines()?, new.log()?.lines()?);
         let is_final = before.iter().any(|line| line.get("tcpstates.final").is_some_and(|last| last == true));
@@ -70,13 +145,9 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
             check_run(run)?;
         }
         let verdict = compare(&before, &after, log)?;
-        eprintln!("{how}: {verdict:?}");
-        assert!(verdict.wrong.is_empty(), "{verdict:?}");
-        assert!(verdict.cut > 0, "no connection was made while the agent was away");
-        assert!(verdict.after > 50, "{} connections after the agent was back", verdict.after);
-        assert!(verdict.away_ms < 30_000, "the agent was away for {} ms", verdict.away_ms);
+        restarted.push(Restarted { how, verdict, lines: after });
     }
-    Ok(())
+    Ok(restarted)
 }
 
 /// The kubelet lets a container that ends wait, longer each time, but for the first time: what other tests have done

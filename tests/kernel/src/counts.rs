@@ -35,7 +35,15 @@ impl Counts {
     /// Sum over all places where transitions are lost.
     #[track_caller]
     pub fn lost(&self) -> u64 {
-        self.sum(&["ring_full", "recursion", "lost_queue", "lost_rate", "lost_write", "lost_identity"])
+        self.sum(&[
+            "ring_full",
+            "recursion",
+            "lost_queue",
+            "lost_rate",
+            "lost_write",
+            "lost_identity",
+            "lost_restart",
+        ])
     }
 
     fn sum(&self, names: &[&str]) -> u64 {
@@ -58,6 +66,7 @@ impl Counts {
                     "lost_rate",
                     "lost_write",
                     "lost_identity",
+                    "lost_restart",
                     "written",
                 ],
             ),
@@ -75,7 +84,7 @@ mod tests {
     use super::*;
 
     const LINE: &str = "counts: hit=12 seen=11 recursion=1 other_protocol=1 filtered=2 pending=0 ring_full=3 emitted=5 \
-        told_twice=0 summarised=0 filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 written=4 exact=true gaps=0";
+        told_twice=0 summarised=0 filtered_user=0 held=0 lost_queue=1 lost_rate=0 lost_write=0 lost_identity=0 lost_restart=0 written=4 exact=true gaps=0";
 
     #[test]
     fn counts_that_add_up_pass() {

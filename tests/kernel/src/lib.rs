@@ -27,6 +27,7 @@ pub mod line;
 pub mod listed;
 pub mod netns;
 pub mod peer;
+pub mod pinned;
 pub mod place;
 pub mod proc_net;
 pub mod procfs;

@@ -36,7 +36,7 @@ const EVERYTHING: usize = MAX_TRACES - 1;
 fn loaded() -> (Loaded, Rings) {
     requirements::require(&[]);
     let options = Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None };
-    let mut kernel = load(options).expect("loading the programs");
+    let mut kernel = load(options, None).expect("loading the programs");
     let rings = kernel.rings.take().expect("fresh rings");
     (kernel, rings)
 }

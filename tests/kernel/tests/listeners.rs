@@ -103,7 +103,7 @@ fn nothing_is_kept_of_a_socket_over_a_detach() {
     require(&[]);
     for hook in [Hook::TpBtf, Hook::RawTp] {
         let mut kernel =
-            load(Options { hook: Some(hook), ring_bytes: 1 << 20, want_on_cpu: false, tasks: None })
+            load(Options { hook: Some(hook), ring_bytes: 1 << 20, want_on_cpu: false, tasks: None }, None)
                 .expect("load");
         let everything = TraceFilter::default();
         kernel.rules.swap(&compile([(0, &everything)]).expect("one trace")).expect("rules");

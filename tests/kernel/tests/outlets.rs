@@ -15,7 +15,7 @@ use kube_tcpstates::{
     filter::{PortRange, TraceFilter},
     kernel::{Options, load},
     outlet::{End, Finished, Offer, Outlet, Outlets, Queue, Stdout, Totals},
-    pipeline::{self, Counting, Outcome, Setup, Whereabouts},
+    pipeline::{self, Counting, Outcome, Setup, Stop, Whereabouts},
     plan::{IdScope, Outcomes, Plan, View},
     render::{Event, FormatOptions, ended::Ended, format},
 };
@@ -108,7 +108,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     let recorder = Recorder { seen: seen.clone(), room, totals: Totals::default() };
     let (diagnostics, waiting) = std::sync::mpsc::channel();
     let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None })
+        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None }, None)
             .expect("loading the programs"),
         mount: None,
         proc_root: "/proc".into(),
@@ -123,6 +123,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         lines_per_second: 0,
         count: None,
         counting: Counting::Nothing,
+        inherited: None,
     };
     let port = PortRange::new(address.port(), address.port()).unwrap();
     let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };
@@ -142,7 +143,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         assert!(Instant::now() < deadline, "no heartbeat came");
         thread::sleep(Duration::from_millis(5));
     }
-    running.handle.stop();
+    running.handle.stop(Stop::ForGood);
     (running.join().expect("the pipeline did not panic"), reading.join().unwrap())
 }
 

@@ -93,7 +93,7 @@ fn connect(listener: &TcpListener, times: usize) {
 
 /// Ends it. Every transition of the run is accounted for.
 fn end(running: Running) -> Outcome {
-    running.handle.stop();
+    running.handle.stop(kube_tcpstates::pipeline::Stop::ForGood);
     let outcome = running.join().expect("the pipeline did not panic");
     let totals = outcome.tally.totals();
     assert_eq!(totals.emitted + totals.told_twice, totals.summarised + totals.filtered_user, "{totals:?}");

@@ -14,7 +14,7 @@ use kube_tcpstates_kernel_tests::{netns::Netns, place::Place, puppet::Puppet, re
 #[test]
 fn what_waits_for_a_port_is_settled_under_rules_that_ask_for_none() {
     require(&[]);
-    let mut kernel = load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None })
+    let mut kernel = load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None }, None)
         .expect("loading the programs");
     let namespace = Netns::new();
     let mut puppet = Puppet::start(&Place::default().netns(&namespace));

@@ -172,7 +172,7 @@ fn figures_of_workloads_are_what_was_made_and_what_is_open() {
     running.handle.view(view(&[&near, &far], pods(), Mode::Transitions, 2));
     let of_web = wait(&running, "web", |figures| states(figures).is_empty());
     assert_eq!(outcomes(&of_web, "client")[..], ended);
-    running.handle.stop();
+    running.handle.stop(kube_tcpstates::pipeline::Stop::ForGood);
     running.join().expect("the pipeline did not panic");
 }
 
@@ -206,7 +206,7 @@ fn what_a_listener_dropped_before_it_was_first_seen_does_not_count() {
     // One more look, by which what came before would show.
     thread::sleep(Duration::from_millis(300));
     assert_eq!((wait(&running, "db", |_| true).drops, counted()), (2, 5));
-    running.handle.stop();
+    running.handle.stop(kube_tcpstates::pipeline::Stop::ForGood);
     running.join().expect("the pipeline did not panic");
 }
 
@@ -270,6 +270,6 @@ fn samples_of_a_live_view_have_each_connection_once_and_all_that_is_open() {
     assert_eq!(open[&("client", established)], OPEN);
     assert_eq!(open[&("server", established)], OPEN);
     assert_eq!(open[&("", "TIME_WAIT")], CLOSED);
-    running.handle.stop();
+    running.handle.stop(kube_tcpstates::pipeline::Stop::ForGood);
     running.join().expect("the pipeline did not panic");
 }

@@ -12,8 +12,8 @@ use crate::image;
 const NAMESPACE: &str = "kube-tcpstates";
 const AGENT: &str = "kube-tcpstates-agent";
 const OPERATOR: &str = "kube-tcpstates-operator";
-const OVERLAYS: [&str; 6] =
-    ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp", "selinux", "openshift"];
+const OVERLAYS: [&str; 7] =
+    ["classic-hook", "cgroup-v1", "kernel-5.10", "localhost-seccomp", "pinned", "selinux", "openshift"];
 
 fn workspace() -> Workspace {
     Workspace::find().unwrap()

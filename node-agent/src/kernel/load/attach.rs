@@ -1,6 +1,6 @@
 //! Attaching what is loaded, again and again, and detaching it.
 
-use std::path::Path;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::{
     Btf as AyaBtf, Ebpf,
@@ -9,11 +9,10 @@ use aya::{
 use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::Storage;
 
-use super::{BTF, ENDS, Link, Loaded, RESETS, attach_points, ends_of, hint, resets_of, warn_of_recursion};
+use super::{ENDS, Link, Loaded, RESETS, ends_of, hint, resets_of, warn_of_recursion};
 use crate::{
     filter::compile,
     kernel::{
-        btf::Btf,
         clock::boot_ns,
         error::{BoxError, LoadError, told},
         hashes, heap, preexisting, records,
@@ -41,9 +40,11 @@ impl Loaded {
         let program = self.program;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
+        self.rules.control.renew();
         let hook = self.hook;
         let fail = |reason| LoadError::Program { program, hint: hint(hook), reason };
         self.forget_earlier().map_err(fail)?;
+        self.count_by_own_program().map_err(fail)?;
         let link = attach_program(&mut self.ebpf, program).map_err(fail)?;
         self.links.push(link);
         if let Some(second) = self.second {
@@ -54,11 +55,19 @@ impl Loaded {
         }
         self.ends = self.attach_beside(ends_of(program), self.ends.clone());
         self.resets = self.attach_beside(resets_of(program), self.resets.clone());
+        self.load_looks();
         // It is only needed here.
-        let btf = self.btf.take().or_else(|| attach_points(&Btf::read(Path::new(BTF)).ok()?));
+        let btf = self.btf.take();
         self.look_back(btf.as_ref());
         drop(btf);
         heap::give_back();
+        self.pin().map_err(fail)
+    }
+
+    /// Skipped hits are those of the program that is to be attached, and of those that were before.
+    fn count_by_own_program(&mut self) -> Result<(), BoxError> {
+        let program = self.ebpf.program(self.program).ok_or("not in the object")?;
+        self.counters.follow(program.fd()?.as_fd().as_raw_fd(), &self.page);
         Ok(())
     }
 
@@ -77,7 +86,7 @@ impl Loaded {
         if self.storage == Storage::Hash {
             self.cleared += hashes::CONNECTIONS.clear(&mut self.ebpf)?;
         }
-        self.counters.give_up_pending();
+        self.counters.give_up_pending(&self.page);
         Ok(())
     }
 
@@ -85,19 +94,10 @@ impl Loaded {
     fn look_back(&mut self, btf: Option<&AyaBtf>) {
         if let Some(btf) = btf
             && self.storage == Storage::SocketStorage
+            && let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments)
         {
-            if let Ok(link) = attach_accept(&mut self.ebpf, btf, self.accept_arguments) {
-                self.links.push(link);
-                self.accept_owner = true;
-            }
-            if !self.counts_records {
-                // For later, when there are no types any more. Without it the counts of records are not told.
-                self.counts_records = records::load_count(&mut self.ebpf, btf).is_ok();
-                // Without it snapshots know no ages but their own.
-                if let Err(reason) = records::load_tell(&mut self.ebpf, btf) {
-                    tracing::debug!("ages of open sockets: {}", told(&reason));
-                }
-            }
+            self.links.push(link);
+            self.accept_owner = true;
         }
         let taken_over = self.counters.snapshot().get(Counter::TakenOver);
         let found = match self.layout.clone() {
@@ -119,6 +119,7 @@ impl Loaded {
         {
             tracing::warn!("records stay with sockets that nobody watches: {}", told(&error));
         }
+        self.unpin();
         self.links.clear();
         wait_for_programs();
     }
@@ -136,7 +137,7 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
     Ok(match ebpf.program_mut(name).ok_or("not in the object")? {
         Program::BtfTracePoint(program) => {
             let link = program.attach()?;
-            Box::new(program.take_link(link)?)
+            Link::Fd(program.take_link(link)?.into())
         }
         Program::RawTracePoint(program) => {
             let link = program.attach(match name {
@@ -144,15 +145,15 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
                 "reset_raw" => RESETS,
                 _ => "inet_sock_set_state",
             })?;
-            Box::new(program.take_link(link)?)
+            Link::Fd(program.take_link(link)?.into())
         }
         Program::TracePoint(program) => {
             let link = program.attach("sock", "inet_sock_set_state")?;
-            Box::new(program.take_link(link)?)
+            Link::Other(Box::new(program.take_link(link)?))
         }
         Program::KProbe(program) => {
             let link = program.attach("tcp_set_state", 0)?;
-            Box::new(program.take_link(link)?)
+            Link::Other(Box::new(program.take_link(link)?))
         }
         _ => return Err("of a kind this does not know".into()),
     })
@@ -172,5 +173,5 @@ fn attach_accept(ebpf: &mut Ebpf, btf: &AyaBtf, arguments: u32) -> Result<Link, 
         Err(error) => return Err(error.into()),
     }
     let link = program.attach()?;
-    Ok(Box::new(program.take_link(link)?))
+    Ok(Link::Fd(program.take_link(link)?.into()))
 }

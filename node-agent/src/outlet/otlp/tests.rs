@@ -113,6 +113,7 @@ fn outlet(url: &str, queue_bytes: usize) -> Box<dyn Outlet> {
         queue_bytes: 1 << 20,
         journal: false,
         otlp: Some(target),
+        witness: None,
     };
     open(&asked, Arc::new(|| ())).unwrap().unwrap()
 }

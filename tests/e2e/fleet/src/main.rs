@@ -113,7 +113,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
             facts: facts(),
         };
         let cluster = Cluster::connect(config, Arc::clone(&agent)).await?;
-        tokio::spawn(cluster.run(Some(Arc::new(Blind))));
+        tokio::spawn(cluster.run(Some(Arc::new(Blind)), None));
         agents.push(agent);
     }
     loop {

@@ -75,7 +75,7 @@ pub(crate) fn start(
 ) -> Running {
     let tasks = mount.as_ref().and_then(task_hierarchy);
     let setup = Setup {
-        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks })
+        kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks }, None)
             .expect("loading the programs"),
         identity_wait: if mount.is_some() { Duration::from_secs(2) } else { Duration::ZERO },
         mount,
@@ -90,6 +90,7 @@ pub(crate) fn start(
         lines_per_second: 0,
         count: None,
         counting,
+        inherited: None,
     };
     pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }

@@ -1,0 +1,70 @@
+//! What one reader leaves to the next when the programs stay attached: a map that user space writes and no program reads.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{counter::CounterBlock, rule::MAX_TRACES};
+
+/// Another number each time that a reader of before could not read what is here, or in the ring.
+pub const FORMAT: u64 = 1;
+
+/// Index of a word in [`Pinned::words`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Word {
+    /// [`FORMAT`], once all else is there.
+    Format = 0,
+    /// Which of the two texts holds.
+    Text = 1,
+    /// Numbered lines that were written, by all runs.
+    Lines = 2,
+    /// Lines of events that were written, by all runs.
+    Written = 3,
+    /// What became of the rest of what was taken from the ring, by all runs; see the names in `docs/output.md`.
+    FilteredUser = 4,
+    /// See there.
+    ToldTwice = 5,
+    /// See there; without what no line has told yet.
+    Summarised = 6,
+    /// See there.
+    LostQueue = 7,
+    /// See there.
+    LostWrite = 8,
+    /// See there.
+    LostRate = 9,
+    /// See there.
+    LostIdentity = 10,
+    /// Taken from the ring by runs that were killed before they had written it.
+    LostRestart = 11,
+    /// Transitions that waited in records which are no more.
+    GivenUp = 12,
+    /// How often the kernel skipped programs that were attached before.
+    Skipped = 13,
+    /// Losses that a `lost` line has told, by all runs.
+    LossesTold = 14,
+    /// Transitions that runs have taken from the rings of sets that are no more.
+    TakenEarlier = 15,
+}
+
+/// How many words there are.
+pub const WORDS: usize = 16;
+/// Longest text, bytes: 64 names of traces and what else is of a run.
+pub const TEXT_LEN: usize = 64 * 1024;
+
+/// The map's only element. Each word is written by one thread of one process.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Pinned {
+    /// By [`Word`].
+    pub words: [u64; WORDS],
+    /// A position in the ring, bytes, and how many transitions had been taken by there: before the last record, and
+    /// behind it. The kernel's own mark stands at one of the two.
+    pub taken: [[u64; 2]; 2],
+    /// Losses for want of room in the ring that were put down to a trace, by its bit.
+    pub ring_full: [u64; MAX_TRACES],
+    /// Counters of sets that are no more, by [`crate::counter::Counter`].
+    pub earlier: CounterBlock,
+    /// Lengths of the texts.
+    pub text_len: [u64; 2],
+    /// JSON, UTF-8; one is written while the other holds.
+    pub text: [[u8; TEXT_LEN]; 2],
+}

@@ -1,0 +1,204 @@
+//! What runs before this one have counted, where this one goes on from them, and what it leaves to the next.
+
+use std::sync::Arc;
+
+use kube_tcpstates_common::{
+    pinned::Word,
+    record::{Figures, TransitionRecord},
+    rule::TraceSet,
+};
+
+use super::{Pipeline, Tally};
+use crate::{
+    decode,
+    kernel::Page,
+    names::TraceBit,
+    plan::{ActiveTrace, Plan},
+};
+
+/// Counts of the runs before, see [`Tally`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    written: u64,
+    filtered_user: u64,
+    told_twice: u64,
+    summarised: u64,
+    lost_queue: u64,
+    lost_write: u64,
+    lost_rate: u64,
+    lost_identity: u64,
+    lost_restart: u64,
+    /// Losses that a line has told.
+    pub(super) losses_told: u64,
+}
+
+impl Before {
+    /// As they stand in the page. What was taken from the ring and is not accounted for went with a run that was killed.
+    pub(super) fn read(page: &Page, taken: u64) -> Self {
+        let mut before = Self {
+            written: page.get(Word::Written),
+            filtered_user: page.get(Word::FilteredUser),
+            told_twice: page.get(Word::ToldTwice),
+            summarised: page.get(Word::Summarised),
+            lost_queue: page.get(Word::LostQueue),
+            lost_write: page.get(Word::LostWrite),
+            lost_rate: page.get(Word::LostRate),
+            lost_identity: page.get(Word::LostIdentity),
+            lost_restart: page.get(Word::LostRestart),
+            losses_told: page.get(Word::LossesTold),
+        };
+        let taken = taken + page.get(Word::TakenEarlier);
+        let lost = (taken + before.told_twice).saturating_sub(before.accounted());
+        before.lost_restart += lost;
+        page.set(Word::LostRestart, before.lost_restart);
+        before
+    }
+
+    /// Adds the counts of runs that had a set of their own.
+    fn add(&mut self, other: &Self) {
+        self.written += other.written;
+        self.filtered_user += other.filtered_user;
+        self.told_twice += other.told_twice;
+        self.summarised += other.summarised;
+        self.lost_queue += other.lost_queue;
+        self.lost_write += other.lost_write;
+        self.lost_rate += other.lost_rate;
+        self.lost_identity += other.lost_identity;
+        self.lost_restart += other.lost_restart;
+        self.losses_told += other.losses_told;
+    }
+
+    const fn accounted(&self) -> u64 {
+        self.written
+            + self.filtered_user
+            + self.summarised
+            + self.lost_queue
+            + self.lost_write
+            + self.lost_rate
+            + self.lost_identity
+            + self.lost_restart
+    }
+
+    /// Makes a run's counts those of all.
+    pub(super) fn add_to(&self, tally: &mut Tally) {
+        tally.filtered_user += self.filtered_user;
+        tally.told_twice += self.told_twice;
+        tally.summarised += self.summarised;
+        tally.lost_rate += self.lost_rate;
+        tally.lost_identity += self.lost_identity;
+        tally.lost_restart += self.lost_restart;
+        self.add_lines_to(tally);
+    }
+
+    /// The same for lines alone.
+    pub(super) fn add_lines_to(&self, tally: &mut Tally) {
+        tally.output.lost_queue += self.lost_queue;
+        tally.output.lost_write += self.lost_write;
+        tally.output.event_lines_accepted += self.written + self.lost_write;
+        tally.output.event_lines_written += self.written;
+    }
+}
+
+/// What a run leaves to the next. Lines that are written are counted where they are.
+pub(super) fn leave(tally: &Tally, untold: u64, page: &Page) {
+    page.set(Word::FilteredUser, tally.filtered_user);
+    page.set(Word::ToldTwice, tally.told_twice);
+    page.set(Word::LostQueue, tally.output.lost_queue);
+    page.set(Word::LostWrite, tally.output.lost_write);
+    page.set(Word::LostRate, tally.lost_rate);
+    page.set(Word::LostIdentity, tally.lost_identity);
+    // What stands in lines that are on their way is told only when they have arrived.
+    if tally.output.control_lines_written + tally.output.control_lines_refused
+        >= tally.output.control_lines_accepted
+    {
+        page.set(Word::Summarised, tally.summarised.saturating_sub(untold));
+    }
+}
+
+impl Pipeline {
+    /// Goes on with what another run has attached: it knows of no cgroup that came or went since, but is asked of all.
+    pub(super) fn go_on(&mut self) {
+        self.walk();
+        let known = self.kernel.rules.known_cgroups();
+        self.membership.go_on(known, &self.flow.owners.cgroups);
+        self.flow.of_kernel.resets_watched = self.kernel.resets.is_ok();
+        self.goes_on = false;
+    }
+
+    /// Ends the sets of others, now that this run has one.
+    pub(super) fn end_earlier(&mut self) {
+        (self.flow.begins_ns, self.left) = self.kernel.end_earlier();
+    }
+
+    /// Tells what they left.
+    pub(super) fn take_what_is_left(&mut self) {
+        let cut_ns = self.flow.begins_ns;
+        for mut earlier in std::mem::take(&mut self.left) {
+            let theirs = Before::read(&earlier.page, earlier.events.taken());
+            let plan = Arc::clone(self.flow.owners.standings.plan_arc());
+            let meanings: Vec<_> =
+                earlier.rules.iter().map(|(generation, bits)| (*generation, meanings(bits, &plan))).collect();
+            let flow = &mut self.flow;
+            let mut take = |record: &TransitionRecord, figures: Option<&Figures>| {
+                let meant = meanings.iter().find(|(generation, _)| *generation == record.generation);
+                match meant.filter(|_| record.boot_ns < cut_ns) {
+                    Some((_, meanings)) => {
+                        flow.take_of_earlier(record, figures, |set| translate(set, meanings));
+                    }
+                    // This run's own set has it, or nobody knows any more who wanted it.
+                    None => flow.filtered_user += decode::weight(record),
+                }
+            };
+            while earlier.events.drain(&mut take) > 0 {}
+            self.before.add(&theirs);
+            self.reporter.told_before(theirs.losses_told);
+            let page = self.kernel.page();
+            page.add(Word::Written, theirs.written);
+            page.add(Word::TakenEarlier, earlier.events.taken() + earlier.page.get(Word::TakenEarlier));
+            page.set(Word::LostRestart, self.before.lost_restart);
+            page.set(Word::LossesTold, self.reporter.told());
+        }
+    }
+
+    /// When the programs must be shown again that somebody reads, boot time ns.
+    pub(super) fn show_reader_ns(&self) -> Option<u64> {
+        Some(self.shown_ns + self.kernel.show_reader_every_ns()?)
+    }
+
+    /// Shows it, if it is time to.
+    pub(super) fn show_reader(&mut self, now_ns: u64) {
+        if self.show_reader_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            self.shown_ns = now_ns;
+            self.kernel.rules.show_reader();
+        }
+    }
+
+    /// Leaves what the next run must know, should this one be killed.
+    pub(super) fn leave(&mut self) {
+        if self.kernel.is_pinned() {
+            let tally = self.tally_of_user_space();
+            leave(&tally, self.flow.summaries.untold(), &self.kernel.page());
+        }
+    }
+}
+
+/// Which bit each bit of other rules stands for now.
+fn meanings(bits: &[TraceBit], plan: &Plan) -> Vec<(usize, usize)> {
+    let now = |uid: &str| plan.active().find(|(_, trace)| trace.uid == uid).map(|(bit, _)| bit);
+    bits.iter().filter_map(|left| Some((left.bit, now(&left.uid)?))).collect()
+}
+
+fn translate(set: TraceSet, meanings: &[(usize, usize)]) -> TraceSet {
+    meanings.iter().filter(|(was, _)| set >> was & 1 == 1).fold(0, |set, (_, is)| set | 1 << is)
+}
+
+/// Which bits mean which traces, for the next run.
+pub(super) fn bits_of(plan: &Plan) -> Vec<TraceBit> {
+    let of = |(bit, trace): (usize, &Arc<ActiveTrace>)| TraceBit {
+        bit,
+        uid: trace.uid.clone(),
+        namespace: trace.key.namespace.clone(),
+        name: trace.key.name.clone(),
+    };
+    plan.active().map(of).collect()
+}

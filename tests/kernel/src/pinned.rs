@@ -1,0 +1,41 @@
+//! A BPF file system of the test's own.
+
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+/// Mounted until it is dropped; what is pinned there goes with it.
+#[derive(Debug)]
+pub struct BpfFs(tempfile::TempDir);
+
+impl BpfFs {
+    /// Mounts it.
+    pub fn mount() -> Self {
+        let folder = tempfile::tempdir().expect("make a temporary directory");
+        mount("bpf", folder.path(), "bpf", MountFlags::empty(), None).expect("mount a BPF file system");
+        Self(folder)
+    }
+
+    /// Where a tracer may pin.
+    pub fn place(&self) -> PathBuf {
+        self.0.path().join("kube-tcpstates")
+    }
+
+    /// What is there.
+    pub fn sets(&self) -> usize {
+        std::fs::read_dir(self.place()).map_or(0, Iterator::count)
+    }
+
+    /// Whether links keep a program attached.
+    pub fn has_links(&self) -> bool {
+        let sets = std::fs::read_dir(self.place()).into_iter().flatten().flatten();
+        sets.into_iter().any(|set| Path::new(&set.path()).join("link_0").exists())
+    }
+}
+
+impl Drop for BpfFs {
+    fn drop(&mut self) {
+        // What it holds goes when nobody holds it open any more.
+        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
+    }
+}
