@@ -82,7 +82,7 @@ impl Kubectl {
     pub fn diff(&self, arguments: &[&str], documents: &str) -> Result<String> {
         let Said { code, text, against } = self.run(&[&["diff"], arguments].concat(), documents)?;
         ensure!(against.is_empty(), "kubectl diff of {}: {against}", self.release);
-        let expected = if text.is_empty() { 0 } else { 1 };
+        let expected = i32::from(!text.is_empty());
         ensure!(code == Some(expected), "kubectl diff of {} ended with {code:?}: {text}", self.release);
         Ok(text)
     }

@@ -43,3 +43,16 @@ pub fn documents(text: &str) -> Result<Vec<Value>> {
     documents.retain(|document| !document.is_null());
     Ok(documents)
 }
+
+/// Whether everything that was said is there; defaults are beside it.
+pub fn holds(stored: &Value, said: &Value) -> bool {
+    match (stored, said) {
+        (Value::Object(stored), Value::Object(said)) => {
+            said.iter().all(|(name, value)| stored.get(name).is_some_and(|stored| holds(stored, value)))
+        }
+        (Value::Array(stored), Value::Array(said)) => {
+            stored.len() == said.len() && stored.iter().zip(said).all(|(stored, said)| holds(stored, said))
+        }
+        _ => stored == said,
+    }
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use ureq::http::{Method, Request};
 
 use crate::kubectl::{Kubectl, SID};
 use crate::{program, root};
@@ -20,8 +21,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// As kubectl asks for all resources at once.
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const DESCRIPTION: &str = "/openapi/v3/apis/tcpstates.dev/v1alpha1";
+const JSON: (&str, &str) = ("content-type", "application/json");
 /// What our definitions define.
-pub const PLURALS: [&str; 3] = ["clustertcpstatetraces", "tcpstatenodes", "tcpstatetraces"];
+const PLURALS: [&str; 3] = ["clustertcpstatetraces", "tcpstatenodes", "tcpstatetraces"];
 
 /// A running server without any definition; ended on drop.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl Server {
         server.address.truncate(server.address.trim_end().len());
         ensure!(!server.address.is_empty(), "the API server ended: {}", server.log());
         let deadline = Instant::now() + PATIENCE;
-        while !server.ask("/readyz", &[], None).is_ok_and(|answer| answer.code == 200) {
+        while !server.get("/readyz", &[]).is_ok_and(|answer| answer.code == 200) {
             ensure!(Instant::now() < deadline, "the API server is not ready: {}", server.log());
             sleep(PAUSE);
         }
@@ -74,17 +77,9 @@ impl Server {
     /// Waits until every definition is served: listed and described too, which comes a moment later.
     pub fn await_definitions(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        for (path, accept) in
-            [("/apis", DISCOVERY), ("/openapi/v3/apis/tcpstates.dev/v1alpha1", "application/json")]
-        {
-            loop {
-                let answer = self.ask(path, &[("accept", accept)], None)?.body.to_string();
-                if PLURALS.iter().all(|plural| {
-                    answer.contains(&format!("\"{plural}\"")) || answer.contains(&format!("/{plural}\""))
-                }) {
-                    break;
-                }
-                ensure!(Instant::now() < deadline, "{path} lacks a definition: {answer}");
+        for (path, accept) in [("/apis", DISCOVERY), (DESCRIPTION, JSON.1)] {
+            while !names_all(&self.get(path, &[("accept", accept)])?.body.to_string()) {
+                ensure!(Instant::now() < deadline, "{path} lacks one of {PLURALS:?}: {}", self.conditions()?);
                 sleep(PAUSE);
             }
         }
@@ -96,37 +91,45 @@ impl Server {
         Kubectl::new(release, &self.address, self.folder.path())
     }
 
-    /// What is at a path of the API, or what comes of creating an object there. Headers say on whose behalf.
-    pub fn ask(&self, path: &str, headers: &[(&str, &str)], object: Option<&Value>) -> Result<Answer> {
-        match object {
-            None => self.send(ureq::http::Method::GET, path, headers, ""),
-            Some(object) => self.send(ureq::http::Method::POST, path, headers, &object.to_string()),
-        }
+    /// What is at a path of the API. Headers say on whose behalf one asks, and how.
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        self.ask(Method::GET, path, headers, &Value::Null)
     }
 
-    /// The same, in the place of what is there.
+    /// What comes of making an object.
+    pub fn make(&self, path: &str, headers: &[(&str, &str)], object: &Value) -> Result<Answer> {
+        self.ask(Method::POST, path, &[headers, &[JSON]].concat(), object)
+    }
+
+    /// What comes of putting one in the place of what is there.
     pub fn replace(&self, path: &str, headers: &[(&str, &str)], object: &Value) -> Result<Answer> {
-        self.send(ureq::http::Method::PUT, path, headers, &object.to_string())
+        self.ask(Method::PUT, path, &[headers, &[JSON]].concat(), object)
     }
 
-    fn send(
-        &self,
-        method: ureq::http::Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Result<Answer> {
-        let mut request =
-            ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.address));
-        for (name, value) in [("content-type", "application/json")].iter().chain(headers) {
+    /// What comes of merging some of one into it.
+    pub fn merge(&self, path: &str, object: &Value) -> Result<Answer> {
+        self.ask(Method::PATCH, path, &[("content-type", "application/merge-patch+json")], object)
+    }
+
+    fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.address));
+        for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut answer = agent.run(request.body(body.to_owned())?).with_context(|| format!("ask {path}"))?;
+        let mut answer = agent.run(request.body(body)?).with_context(|| format!("ask {path}"))?;
         let text = answer.body_mut().read_to_string().context("read the answer")?;
         // Whether it is ready, it says in words.
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Ok(Answer { code: answer.status().as_u16(), body })
+    }
+
+    /// What the server says of each definition.
+    fn conditions(&self) -> Result<String> {
+        let list = self.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &[])?.body;
+        let conditions = |one: &Value| one["status"]["conditions"].to_string();
+        Ok(list["items"].as_array().into_iter().flatten().map(conditions).collect::<Vec<_>>().join("\n"))
     }
 
     /// What both programs said last.
@@ -184,6 +187,13 @@ fn start(folder: &TempDir, command: &mut Command, log: &str) -> Result<Running> 
     let log = File::create(folder.path().join(log)).context("make a log")?;
     let child = command.stdin(Stdio::null()).stderr(log).spawn();
     child.map(Running).with_context(|| format!("start {}", command.get_program().display()))
+}
+
+/// Whether a text has each of the plurals as a name, or as the end of a path.
+fn names_all(text: &str) -> bool {
+    PLURALS
+        .iter()
+        .all(|plural| ["\"", "/"].iter().any(|before| text.contains(&format!("{before}{plural}\""))))
 }
 
 /// An address of loopback that nobody has; somebody may take it at any time.

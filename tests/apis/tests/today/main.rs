@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics, so that the backtrace survives")]
 
 mod definitions;
+mod document;
 mod examples;
 mod manifests;
 mod objects;

@@ -1,7 +1,7 @@
 //! The tables of good and bad objects, as a server judges them.
 
 use anyhow::{Result, ensure};
-use kube_tcpstates_apis_tests::{Answer, Server};
+use kube_tcpstates_apis_tests::{Answer, Server, holds};
 use serde_json::{Value, json};
 
 use crate::table::{Bad, Judge, Kind, bad, good, leads_to};
@@ -29,7 +29,7 @@ fn every_bad_object_is_refused_with_the_words_expected() -> Result<()> {
     let server = Server::with_definitions()?;
     let mut wrong = Vec::new();
     for case in bad() {
-        let ask = |unknown| server.ask(&place(case.kind, unknown), &[], Some(&object(case.kind, &case.spec)));
+        let ask = |unknown| server.make(&place(case.kind, unknown), &[], &object(case.kind, &case.spec));
         // As a server judges by itself, and as kubectl has it judge.
         let (usual, strict) = (ask("Warn")?, ask("Strict")?);
         let as_expected = match (case.by, &case.server) {
@@ -64,22 +64,9 @@ fn refused_as_unknown(answer: &Answer, words: &str) -> bool {
 fn every_good_object_is_taken_and_stored_as_it_was_meant() -> Result<()> {
     let server = Server::with_definitions()?;
     for case in good() {
-        let answer = server.ask(&place(case.kind, "Strict"), &[], Some(&object(case.kind, &case.spec)))?;
+        let answer = server.make(&place(case.kind, "Strict"), &[], &object(case.kind, &case.spec))?;
         ensure!(answer.code == 201, "{}: {answer:?}", case.what);
         ensure!(holds(&answer.body["spec"], &case.spec), "{}: {}", case.what, answer.body["spec"]);
     }
     Ok(())
-}
-
-/// Whether everything that was said is there; defaults are beside it.
-fn holds(stored: &Value, said: &Value) -> bool {
-    match (stored, said) {
-        (Value::Object(stored), Value::Object(said)) => {
-            said.iter().all(|(name, value)| stored.get(name).is_some_and(|stored| holds(stored, value)))
-        }
-        (Value::Array(stored), Value::Array(said)) => {
-            stored.len() == said.len() && stored.iter().zip(said).all(|(stored, said)| holds(stored, said))
-        }
-        _ => stored == said,
-    }
 }

@@ -25,7 +25,7 @@ fn is_refused(answer: &Answer, node: &str) -> Result<()> {
 #[test]
 fn an_agent_makes_the_report_of_its_own_node_alone() -> Result<()> {
     let server = Server::with_definitions()?;
-    let make = |name: &str, headers: &[(&str, &str)]| server.ask(REPORTS, headers, Some(&report(name)));
+    let make = |name: &str, headers: &[(&str, &str)]| server.make(REPORTS, headers, &report(name));
     is_refused(&make("node-a", &[AGENT])?, "")?;
     // A token that was made for a Node object, not for a pod.
     is_refused(&make("node-a", &[AGENT, (NODE, "node-a")])?, "")?;
@@ -39,8 +39,8 @@ fn an_agent_makes_the_report_of_its_own_node_alone() -> Result<()> {
 #[test]
 fn an_agent_writes_into_the_report_of_its_own_node_alone() -> Result<()> {
     let server = Server::with_definitions()?;
-    let mut made = server.ask(REPORTS, &[], Some(&report("node-a")))?.made()?;
-    made["status"] = json!({ "observed": { "kernel": "6.12" } });
+    let mut made = server.make(REPORTS, &[], &report("node-a"))?.made()?;
+    made["status"] = json!({ "kernel": "6.12" });
     for path in [format!("{REPORTS}/node-a/status"), format!("{REPORTS}/node-a")] {
         let write = |node: &str| server.replace(&path, &[AGENT, (NODE, node), POD], &made);
         is_refused(&write("node-b")?, "node-b")?;
