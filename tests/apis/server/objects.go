@@ -13,8 +13,10 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilversion "k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/component-base/version"
 )
 
 // decoder knows Kubernetes' own types, definitions of others among them, and takes no field that they do not have.
@@ -63,15 +65,42 @@ func isEmpty(document []byte) bool {
 // readStrictly tells of each document what it is, or what is wrong with it, in a line.
 func readStrictly(from io.Reader, to io.Writer) error {
 	return readDocuments(from, func(document []byte) error {
-		_, kind, err := decoder.Decode(document, nil, nil)
+		object, kind, err := decoder.Decode(document, nil, nil)
+		if err == nil {
+			err = isServed(object)
+		}
 		if err != nil {
-			_, err = fmt.Fprintf(to, "%v\n", err)
+			_, err = fmt.Fprintln(to, err)
 			return err
 		}
 		_, err = fmt.Fprintf(to, "%s %s\n", kind.GroupVersion(), kind.Kind)
 		return err
 	})
 }
+
+// isServed says why a server of this release does not take what its types still have, or warns of it.
+func isServed(object runtime.Object) error {
+	ends, ok := object.(interface {
+		APILifecycleDeprecated() (major, minor int)
+		APILifecycleRemoved() (major, minor int)
+	})
+	if !ok {
+		return nil
+	}
+	this := utilversion.MustParse(version.Get().GitVersion)
+	for _, end := range []struct {
+		said string
+		by   func() (major, minor int)
+	}{{"gone", ends.APILifecycleRemoved}, {"deprecated", ends.APILifecycleDeprecated}} {
+		since := utilversion.MajorMinor(numbers(end.by()))
+		if this.AtLeast(since) {
+			return fmt.Errorf("%s is %s since %s", object.GetObjectKind().GroupVersionKind(), end.said, since)
+		}
+	}
+	return nil
+}
+
+func numbers(major, minor int) (uint, uint) { return uint(major), uint(minor) }
 
 // readPolicies reads what the validating policies are made of.
 func readPolicies(files []string) ([]runtime.Object, error) {

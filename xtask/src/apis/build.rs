@@ -46,13 +46,8 @@ pub(super) fn build(unpacked: &Path, work: &Path, library: &str, program: &Path)
 fn flags(library: &str) -> Result<String> {
     let version = versions::kubernetes(library)?;
     let mut numbers = version.split('.');
-    let mut flags = "-s -w".to_owned();
-    for (name, value) in [
-        ("gitVersion", format!("v{version}")),
-        ("gitMajor", numbers.next().unwrap_or_default().to_owned()),
-        ("gitMinor", numbers.next().unwrap_or_default().to_owned()),
-    ] {
-        flags += &format!(" -X k8s.io/component-base/version.{name}={value}");
-    }
-    Ok(flags)
+    let mut number = || numbers.next().unwrap_or_default().to_owned();
+    let values = [("gitMajor", number()), ("gitMinor", number()), ("gitVersion", format!("v{version}"))];
+    let stamps = values.map(|(name, value)| format!(" -X k8s.io/component-base/version.{name}={value}"));
+    Ok(format!("-s -w{}", stamps.concat()))
 }

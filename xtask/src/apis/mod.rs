@@ -46,7 +46,7 @@ pub(crate) fn home(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Everything that the server, the compiler and the programs need of sid, with its version.
 fn today(lists: &Path) -> Result<Versions> {
-    let archive = Archive::open(lists, TODAY)?;
+    let archive = versions::lists(lists, TODAY)?;
     let mut packages: Vec<String> = ready_made(TODAY).into_iter().map(str::to_owned).collect();
     for package in [LIBRARY, COMPILER] {
         let needs = archive.dependencies(package, |line| line.starts_with("golang-"));
@@ -57,7 +57,7 @@ fn today(lists: &Path) -> Result<Versions> {
 }
 
 fn offered(lists: &Path, release: &str, packages: &[&str]) -> Result<Versions> {
-    Archive::open(lists, release)?;
+    versions::lists(lists, release)?;
     versions::of(lists, release, packages)
 }
 

@@ -1,15 +1,28 @@
-//! Which version of a package a release has.
+//! Which version of a package a release has today.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::debian::Archive;
 use crate::step;
 
 /// By the name of the package.
 pub(super) type Versions = BTreeMap<String, String>;
+
+/// Reads a release's lists anew. apt is content with old ones, or with none, where it reaches no mirror.
+pub(super) fn lists(into: &Path, release: &str) -> Result<Archive> {
+    // None are there at the first time.
+    drop(fs::remove_dir_all(into));
+    let archive = Archive::open(into, release)?;
+    let files = fs::read_dir(into.join("apt/lists")).context("list what apt has read")?;
+    let is_there = files.flatten().any(|file| file.file_name().to_string_lossy().contains("_Packages"));
+    ensure!(is_there, "Debian {release} could not be asked what it has today: apt reached no mirror");
+    Ok(archive)
+}
 
 /// The version of each of the packages, by the lists that were read into `lists`. Names those that there are not.
 pub(super) fn of(lists: &Path, release: &str, packages: &[&str]) -> Result<Versions> {

@@ -1,4 +1,5 @@
-//! Everything that is installed, read as the types of this Kubernetes, strictly: a field that it does not have is an error.
+//! Everything that is installed, read as the types of this Kubernetes, strictly: a field that it does not have is an error, and so is
+//! a version of an API that it has given up, or will.
 
 use std::io::Write as _;
 use std::process::Stdio;
