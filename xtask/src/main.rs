@@ -6,6 +6,7 @@
 //!          ├─────► test ──► layer, libtest, e2e ──► kubernetes ──► debian; image
 //!          │                  ├──► deploy ──► debian (helm, kubectl, Prometheus)
 //!          │                  ├──► victorialogs ──► debian
+//!          │                  ├──► apis ──► debian
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically
 //!          ├─────► bench ──► bpf
@@ -18,6 +19,7 @@
 //! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
 mod agent;
+mod apis;
 mod bench;
 mod bpf;
 mod check;

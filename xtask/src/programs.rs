@@ -30,6 +30,8 @@ pub(crate) const RSYSLOG_ELASTICSEARCH: Program = (
     &["/usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so", "/usr/lib64/rsyslog/omelasticsearch.so"],
     "rsyslog-elasticsearch",
 );
+/// Compares files, for `kubectl diff`.
+pub(crate) const DIFF: Program = (&["/usr/bin/diff"], "diffutils");
 /// The browser that pages are looked at in.
 pub(crate) const CHROMIUM: Program = (&["/usr/bin/chromium"], "chromium");
 

@@ -20,6 +20,8 @@ pub(crate) const E2E_TESTS_PACKAGE: &str = "kube-tcpstates-e2e-tests";
 pub(crate) const PAGES_TESTS_PACKAGE: &str = "kube-tcpstates-pages-tests";
 /// The crate whose tests need helm, kubectl and Prometheus' tools.
 pub(crate) const DEPLOY_TESTS_PACKAGE: &str = "kube-tcpstates-deploy-tests";
+/// The crate whose tests need an API server of today.
+pub(crate) const APIS_TESTS_PACKAGE: &str = "kube-tcpstates-apis-tests";
 /// The crate whose tests need a log store.
 pub(crate) const STORES_TESTS_PACKAGE: &str = "kube-tcpstates-stores-tests";
 /// What runs in the pods of the e2e tests.

@@ -100,12 +100,3 @@ pub(crate) fn agent(object: &Value) -> Result<CheckedTrace, Refusal> {
 fn server(object: &Value) -> &'static Server {
     &SERVERS[object["kind"].as_str().unwrap()]
 }
-
-/// Whether a judge's path is the field, or what the field is part of.
-pub(crate) fn leads_to(path: &str, field: &str) -> bool {
-    let steps = |text: &str| -> Vec<String> {
-        let text = text.replace("~1", "/");
-        text.split(['.', '[', ']', '/']).filter(|step| !step.is_empty()).map(str::to_owned).collect()
-    };
-    steps(field).starts_with(&steps(path))
-}

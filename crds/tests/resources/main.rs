@@ -7,4 +7,5 @@ mod examples;
 mod judges;
 mod property;
 mod published;
+mod table;
 mod tables;

@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use super::e2e;
 use super::libtest::{self, Counts};
 use crate::programs::{
-    self, CHROMIUM, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, SS, TCPSTATES, UNSHARE, XZ,
+    self, CHROMIUM, DIFF, IP, NFT, Program, RSYSLOG, RSYSLOG_ELASTICSEARCH, SS, TCPSTATES, UNSHARE, XZ,
 };
 use crate::workspace::{
-    self, AGENT_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE, PAGES_TESTS_PACKAGE,
-    STORES_TESTS_PACKAGE, Workspace,
+    self, AGENT_PACKAGE, APIS_TESTS_PACKAGE, DEPLOY_TESTS_PACKAGE, E2E_TESTS_PACKAGE, KERNEL_TESTS_PACKAGE,
+    PAGES_TESTS_PACKAGE, STORES_TESTS_PACKAGE, Workspace,
 };
-use crate::{agent, bpf, deploy, kernels, step, victorialogs};
+use crate::{agent, apis, bpf, deploy, kernels, step, victorialogs};
 
 /// One layer of tests.
 pub(crate) struct Layer {
@@ -140,6 +140,19 @@ pub(crate) const LAYERS: &[Layer] = &[
         run: stores,
         by_default: false,
     },
+    Layer {
+        name: "apis",
+        what: "the definitions, the examples and the policy on an API server of today",
+        programs: &[&[DIFF]],
+        prepare: |_| Ok(()),
+        run: |workspace, name, counts| {
+            let mut tests = cargo_test(workspace);
+            tests.args(["--package", APIS_TESTS_PACKAGE]);
+            tests.env("KUBE_TCPSTATES_APIS", apis::home(workspace)?);
+            cargo_runs(vec![tests], &[], name, counts)
+        },
+        by_default: false,
+    },
 ];
 
 impl Layer {
@@ -186,6 +199,7 @@ fn unit(workspace: &Workspace) -> Vec<Command> {
         PAGES_TESTS_PACKAGE,
         DEPLOY_TESTS_PACKAGE,
         STORES_TESTS_PACKAGE,
+        APIS_TESTS_PACKAGE,
     ]));
     // Its test program brings up a cluster.
     let mut harness = cargo_test(workspace);
