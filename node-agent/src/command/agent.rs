@@ -128,9 +128,7 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
             _ = session.until_end(std::future::pending()) => return Ok(true),
         },
     };
-    let loaded = session
-        .load(mount.as_ref(), pinning)
-        .map_err(anyhow::Error::from)
+    let loaded = load(&session, mount.as_ref(), pinning)
         .and_then(|kernel| refuse_blind(&kernel, mount.as_ref(), &config.session.proc_root).map(|()| kernel));
     let facts = node_facts(config.session.hook, mount.as_ref(), loaded.as_ref());
     let telemetry = Telemetry::new(board_facts(&facts), facts.trouble.as_deref());
@@ -171,6 +169,17 @@ async fn agent(config: AgentConfig, run: RunId, diagnostics: &Diagnostics) -> an
         diagnostics.say(Level::Info, tally.to_string());
     });
     outcome.await
+}
+
+/// Loads the programs; what cannot be pinned is traced all the same.
+fn load(session: &Session, mount: Option<&Mount>, pinning: Option<Pinning>) -> anyhow::Result<Loaded> {
+    if pinning.is_some() {
+        match session.load(mount, pinning) {
+            Ok(kernel) => return Ok(kernel),
+            Err(error) => tracing::warn!("nothing is traced between two agents: {error}"),
+        }
+    }
+    Ok(session.load(mount, None)?)
 }
 
 /// Where tracing goes on when this agent ends. Where that cannot be, it ends with the agent.

@@ -37,7 +37,7 @@ impl Pin {
                 return Ok(Pinning { directory, lease: self.lease, purpose });
             }
             if !std::mem::replace(&mut told, true) {
-                tracing::info!("waiting for another process to let go of {}", self.directory.display());
+                tracing::warn!("waiting for another process to let go of {}", self.directory.display());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

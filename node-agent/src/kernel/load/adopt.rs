@@ -160,7 +160,11 @@ impl Loaded {
                 goes_on: None,
             }));
         };
-        self.adopt(&will).map_err(|reason| LoadError::Pinned { reason })?;
+        if let Err(reason) = self.adopt(&will) {
+            // The next start begins anew.
+            self.unpin();
+            return Err(LoadError::Pinned { reason });
+        }
         let continues = continued(&will, self.page.get(Word::Lines));
         // The last may not have come into force any more.
         let mut rules = will.rules;

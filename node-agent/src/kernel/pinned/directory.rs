@@ -1,9 +1,10 @@
 //! The directory, and who may work with it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +15,8 @@ use super::Set;
 /// `BPF_FS_MAGIC`, `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const SET: &str = "set-";
+/// Whoever opens a map can read what is in it, and write.
+const OWNER_ALONE: u32 = 0o700;
 
 /// Why nothing can be pinned.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +46,7 @@ impl Directory {
     /// Locks the directory, which is made if need be. `None`: another process has it.
     pub fn try_lock(path: &Path) -> Result<Option<Self>, DirectoryError> {
         let system = |source| DirectoryError::System { path: path.to_owned(), source };
-        if let Err(error) = fs::create_dir(path)
+        if let Err(error) = DirBuilder::new().mode(OWNER_ALONE).create(path)
             && error.kind() != io::ErrorKind::AlreadyExists
         {
             let is_near = path.parent().is_some_and(is_bpffs);
