@@ -93,7 +93,10 @@ impl Reading {
     pub(crate) async fn run(mut self) {
         let runs_since = self.pod.started.unwrap_or(Timestamp::MAX);
         if self.pod.restarts > 0 && runs_since > self.wanted.from {
-            self.tell_of_rotation(Pass::Previous).await;
+            if !self.tell_of_rotation(Pass::Previous).await {
+                // Nothing is left of it, which shows at the beginning of the current one.
+                self.tell_of_rotation(Pass::Current).await;
+            }
             // What cannot be read of it shows as a run without an end.
             let _ = self.pass(Pass::Previous).await;
         } else {
@@ -143,11 +146,11 @@ impl Reading {
         tokio::time::timeout(pause, gone).await.is_ok()
     }
 
-    /// Says so when the file begins later than what is asked for.
-    async fn tell_of_rotation(&mut self, pass: Pass) {
+    /// Says so when the file begins later than what is asked for. False where it has no line that tells.
+    async fn tell_of_rotation(&mut self, pass: Pass) -> bool {
         let parameters = LogParams { limit_bytes: Some(FIRST_LINE_BYTES), ..self.parameters(pass) };
         let first = LogParams { since_time: None, follow: false, ..parameters };
-        let Ok(stream) = self.pods.log_stream(&self.pod.name, &first).await else { return };
+        let Ok(stream) = self.pods.log_stream(&self.pod.name, &first).await else { return false };
         let mut stream = pin!(stream);
         let mut line = Vec::new();
         // The first lines may be diagnostics, which have no number.
@@ -160,8 +163,9 @@ impl Reading {
                 let from = head.time.into_owned();
                 self.tell(self.wanted.from, Missing::Rotated { from }).await;
             }
-            return;
+            return true;
         }
+        false
     }
 
     fn parameters(&self, pass: Pass) -> LogParams {

@@ -316,6 +316,20 @@ async fn a_container_that_was_started_again_is_read_from_its_start_before() {
     assert_eq!(told, ["a 1", "a 2", "node-1: unfinished a", "b 1", "end: complete"]);
 }
 
+#[tokio::test]
+async fn a_start_before_of_which_nothing_is_left_is_told() {
+    let stage = Stage::new([]);
+    let restarted =
+        AgentPod { restarts: 1, started: Some("2026-11-27T08:00:03Z".parse().unwrap()), ..agent(1) };
+    stage.agents.send_replace(Some(Arc::new(BTreeMap::from([("uid-1".to_owned(), restarted)]))));
+    let mine = |run, seq, second| line(run, seq, second, "shop/mine");
+    stage.fake.log("agent-1 first", Log::Refused(StatusCode::BAD_REQUEST));
+    stage.fake.log("agent-1 first", Log::Whole(vec![mine("b", 1, 4)]));
+    stage.fake.log("agent-1", Log::Whole(vec![mine("b", 1, 4)]));
+    let told = all(stage.open("").await.unwrap()).await;
+    assert_eq!(told, ["node-1: rotated ", "b 1", "end: complete"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() {
     for (uid, is_forbidden, end) in [
