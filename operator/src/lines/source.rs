@@ -11,6 +11,7 @@ use kube::api::LogParams;
 use kube::{Api, Client};
 use kube_tcpstates_client::reason_of;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::account::{Account, Seen};
 use super::agents::{AgentPod, Agents, CONTAINER};
@@ -22,6 +23,9 @@ use super::outlet::{Inlet, Said};
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 /// A log that has nothing for so long has shown all that there was.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+/// One in which lines come all the time has, when it comes to what was written since it was opened. Clocks differ, so at the
+/// latest after this.
+pub(super) const CAUGHT_UP_AT_LATEST: Duration = Duration::from_secs(5);
 /// Before a log is opened again, the first time; and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Kubelets before 1.28 go on to follow a file that was rotated away, and nothing comes any more. So a log that is silent
@@ -194,6 +198,8 @@ impl Reading {
     async fn pass(&mut self, pass: Pass) -> Result<Ended, String> {
         let mut stream = pin!(self.open(pass).await?);
         self.answer(Ok(()));
+        let (opened, begun) = (now(), Instant::now());
+        let follows = self.wanted.follow && pass == Pass::Current;
         let mut line = Vec::new();
         let mut has_caught_up = false;
         loop {
@@ -205,7 +211,7 @@ impl Reading {
             };
             let read = if let Some(read) = soon {
                 read
-            } else if self.wanted.follow && pass == Pass::Current {
+            } else if follows {
                 has_caught_up = true;
                 self.inlet.catch_up();
                 let Ok(read) = tokio::time::timeout(self.silence, read).await else {
@@ -217,9 +223,14 @@ impl Reading {
                 read.await
             };
             let Some((stamp, text)) = read.map_err(|error| error.to_string())? else { break };
+            let is_news = stamp.is_some_and(|stamp| stamp >= opened);
+            if follows && !has_caught_up && (is_news || begun.elapsed() >= CAUGHT_UP_AT_LATEST) {
+                has_caught_up = true;
+                self.inlet.catch_up();
+            }
             self.take(stamp, text).await;
         }
-        if self.wanted.follow && pass == Pass::Current {
+        if follows {
             self.inlet.catch_up();
         }
         Ok(Ended::Closed)
