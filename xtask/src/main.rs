@@ -7,7 +7,7 @@
 //!          │                  ├──► deploy ──► debian (helm, kubectl, Prometheus)
 //!          │                  ├──► victorialogs ──► debian
 //!          │                  └──► kernels ──► debian, agent
-//!          ├─────► image ──► agent as above, linked statically
+//!          ├─────► image ──► agent as above, linked statically; arch, reproducible
 //!          ├─────► bench ──► bpf
 //!          ├─────► fuzz ──► bpf
 //!          ├─────► plugin
@@ -18,6 +18,7 @@
 //! Everything goes through [`workspace`] (where things are), [`programs`] (is it there?) and [`step`] (saying and running).
 
 mod agent;
+mod arch;
 mod bench;
 mod bpf;
 mod check;
@@ -38,6 +39,7 @@ mod packages;
 mod plugin;
 mod programs;
 mod release;
+mod reproducible;
 mod rules;
 mod sbom;
 mod schema;
@@ -75,14 +77,13 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["bpf"] => bpf::build(&workspace).map(drop),
         ["build"] => agent::build(&workspace).and_then(|_| plugin::build(&workspace)),
         ["build", "--agent"] => agent::build(&workspace).map(drop),
-        ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
-        ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
+        ["image", options @ ..] => image::run(&workspace, options),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["fuzz", options @ ..] => fuzz::run(&workspace, options),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
-        ["release"] => release::make(&workspace),
+        ["release", options @ ..] => release::make(&workspace, options),
         ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),
