@@ -96,6 +96,10 @@ pub(crate) fn run(workspace: &Workspace, options: &[&str]) -> Result<()> {
             other => bail!("image {other}: there are --fast, --arch ARCHITECTURE and --twice"),
         }
     }
+    ensure!(
+        !is_twice || profile == Profile::Dist,
+        "--twice is for what is shipped: symbols of the tests' image tell its directory"
+    );
     if is_twice {
         reproducible::twice(workspace, profile, arch)
     } else {
