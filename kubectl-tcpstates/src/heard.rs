@@ -133,9 +133,12 @@ impl Ear {
     /// What the number of a line shows to be missing; `None` for a line that came before.
     fn count(&mut self, node: &str, name: &str, seq: u64) -> Option<Vec<Said>> {
         let mut missing = Vec::new();
+        let mut is_whole = false;
         if self.from == From::Logs {
             let before = self.nodes.insert(node.to_owned(), name.to_owned());
             let before = before.filter(|before| before != name).and_then(|before| self.runs.remove(&before));
+            // The lines of a run that follows another are all of interest.
+            is_whole = before.is_some();
             if before.is_some_and(|before| !before.is_over) {
                 missing.push(Said::Missing(format!(
                     "{node}: its agent ended without a last word and was started anew; what it had not written is unknown"
@@ -149,7 +152,7 @@ impl Ear {
         }
         // Lines are numbered from 1; what is numbered 0 is no reason to end.
         let skipped = (seq - run.seq).saturating_sub(1);
-        if self.from == From::Logs && !is_new && skipped > 0 {
+        if self.from == From::Logs && (!is_new || is_whole) && skipped > 0 {
             missing.push(Said::Missing(format!(
                 "{node}: {skipped} lines of its agent did not come; they may have been other traces'"
             )));
@@ -288,6 +291,10 @@ mod tests {
         let (_, missing) = told(&mut ear, "node-a", &lines);
         assert_eq!(missing.len(), 1, "{missing:?}");
         assert!(missing[0].starts_with("node-a: its agent ended without a last word"), "{missing:?}");
+        // A run that began meanwhile is whole from its first line.
+        let (_, missing) = told(&mut ear, "node-a", &[snapshot("d", 3, "x/y")]);
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(missing[1].starts_with("node-a: 2 lines of its agent did not come"), "{missing:?}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod read;
 mod runs;
 mod take;
 mod timeline;
+mod told;
 mod who;
 
 pub use take::{Options, Report};

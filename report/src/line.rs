@@ -225,17 +225,63 @@ pub(crate) struct Failure<'a> {
     pub kind: Text<'a>,
 }
 
+/// What the lines API says besides the agents' lines: what did not come, and that nothing more comes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Notice<'a> {
+    #[serde(borrow)]
+    pub tcpstates: Told<'a>,
+    #[serde(borrow)]
+    pub k8s: Option<K8s<'a>>,
+}
+
+/// `tcpstates` of such a line.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Told<'a> {
+    #[serde(borrow, rename = "type")]
+    pub kind: Text<'a>,
+    #[serde(borrow)]
+    schema: Text<'a>,
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    #[serde(borrow)]
+    pub run: Option<Text<'a>>,
+    /// `gap`: lines of the agent.
+    pub lines: Option<u64>,
+    /// `lost`: transitions in the run so far.
+    pub total: Option<u64>,
+    /// `rotated`: the time of the oldest line there is.
+    #[serde(borrow)]
+    pub from: Option<Text<'a>>,
+    /// `unreadable`: why.
+    #[serde(borrow)]
+    pub text: Option<Text<'a>>,
+}
+
 /// The beginning of every version of the format that this report can read.
 const SCHEMA: &str = "tcpstates.dev/events/v1";
+/// The same of what the lines API says.
+const NOTICE: &str = "tcpstates.dev/lines/v1";
 
 impl<'a> Line<'a> {
     /// Reads a line. What stands before the first brace (`kubectl logs --prefix`, a container runtime's own prefix) is
     /// passed over. `None`: it is no line of ours.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
-        let start = bytes.iter().take(PREFIX_AT_MOST).position(|byte| *byte == b'{')?;
-        let line: Self = serde_json::from_slice(&bytes[start..]).ok()?;
+        let line: Self = serde_json::from_slice(document(bytes)?).ok()?;
         (&*line.tcpstates.schema == SCHEMA).then_some(line)
     }
+}
+
+impl<'a> Notice<'a> {
+    /// Reads what the lines API says. `None`: it is nothing of the kind.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let notice: Self = serde_json::from_slice(document(bytes)?).ok()?;
+        (&*notice.tcpstates.schema == NOTICE).then_some(notice)
+    }
+}
+
+fn document(bytes: &[u8]) -> Option<&[u8]> {
+    let start = bytes.iter().take(PREFIX_AT_MOST).position(|byte| *byte == b'{')?;
+    bytes.get(start..)
 }
 
 /// A prefix is no longer: a pod's and a container's name, a time.

@@ -33,8 +33,24 @@ pub(crate) struct Run {
     pub by_place: BTreeMap<String, u64>,
     /// It cannot tell the loss exactly.
     pub inexact: bool,
+    /// How it ended.
+    pub end: End,
+    /// A line came that only an agent's own log holds: this is that log, of all traces.
+    pub is_own_log: bool,
+    /// Lines that did not come to the lines API, as it says.
+    pub gaps: u64,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its last line is not among those read.
+    #[default]
+    NotHere,
     /// Its last line came.
-    pub ended: bool,
+    Came,
+    /// It ended without its last line, as the lines API says.
+    Unfinished,
 }
 
 impl Runs {
@@ -93,6 +109,11 @@ impl Run {
         missing
     }
 
+    /// Of those the ones before the first that came: the log begins later than the run.
+    pub(crate) fn before_the_first(&self) -> u64 {
+        self.stretches.keys().next().map_or(0, |first| first.saturating_sub(1))
+    }
+
     /// Lines that came.
     pub(crate) fn lines(&self) -> u64 {
         let span = sum(self.stretches.iter().map(|(first, last)| (last - first).saturating_add(1)));
@@ -120,8 +141,10 @@ mod tests {
             assert_eq!((noted(seqs).missing(), noted(seqs).lines()), (3, 5), "{seqs:?}");
         }
         // The beginning of the log has been rotated away.
-        assert_eq!(noted(&[101, 102]).missing(), 100);
-        assert_eq!(noted(&[]).missing(), 0);
+        let late = noted(&[101, 102, 105]);
+        assert_eq!((late.missing(), late.before_the_first()), (102, 100));
+        assert_eq!((noted(&[]).missing(), noted(&[]).before_the_first()), (0, 0));
+        assert_eq!(noted(&[1, 3]).before_the_first(), 0);
     }
 
     #[test]

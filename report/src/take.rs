@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use crate::figures::Figures;
-use crate::line::{Direction, Line, Text};
+use crate::line::{Direction, Line, Notice, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
 use crate::pairs::{Ends, Pairs, Source};
-use crate::runs::Runs;
+use crate::runs::{End, Runs};
 use crate::timeline::Timeline;
+use crate::told::Told;
 use crate::who::{self, Addresses, Side};
 
 /// What the report is about.
@@ -25,6 +26,8 @@ pub struct Options {
 pub struct Report {
     pub(crate) options: Options,
     pub(crate) runs: Runs,
+    /// What the lines API says of its answer.
+    pub(crate) told: Told,
     /// By side, then by source: what ended when.
     pub(crate) timelines: [[Timeline; 3]; 3],
     pub(crate) pairs: Pairs,
@@ -79,11 +82,16 @@ impl Report {
             return;
         }
         self.input.lines += 1;
-        let line = Line::read(bytes);
-        self.input.last_was_foreign = line.is_none();
-        match line {
-            Some(line) => self.take(&line),
-            None => self.input.foreign += 1,
+        self.input.last_was_foreign = false;
+        if let Some(line) = Line::read(bytes) {
+            self.take(&line);
+        } else if let Some(notice) = Notice::read(bytes) {
+            if !self.told.take(bytes, &notice, &mut self.runs) {
+                self.input.twice += 1;
+            }
+        } else {
+            self.input.last_was_foreign = true;
+            self.input.foreign += 1;
         }
     }
 
@@ -261,8 +269,11 @@ impl crate::runs::Run {
             }
         }
         self.lost = self.lost.max(told.totals.map_or(0, |totals| totals.lost));
+        self.is_own_log |= matches!(&*told.kind, "start" | "lost" | "heartbeat" | "log");
         self.inexact |= told.exact == Some(false);
-        self.ended |= told.is_final;
+        if told.is_final {
+            self.end = End::Came;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Options, Report};
 use crate::figures::Figures;
 use crate::pairs::Pair;
+use crate::runs::End;
 
 fn line(seq: u64, attributes: Value, rest: Value) -> String {
     let mut line = json!({
@@ -140,7 +141,7 @@ fn what_a_run_has_lost_is_told_once_however_often_it_says_so() {
     let runs = report.runs.sorted();
     let (_, run) = runs[0];
     assert_eq!((run.lost, run.by_place["ring"], run.missing()), (7, 7, 6));
-    assert!(run.inexact && run.ended);
+    assert!(run.inexact && run.end == End::Came);
     let page = read(&[lost(1, 3), lost(2, 7)]).page();
     assert!(page.contains("7 events lost before they were written, or more"), "{page}");
 }

@@ -40,6 +40,19 @@ impl Timeline {
         }
     }
 
+    /// The beginning of its first slice and of its last, s since 1970; none without a connection.
+    pub(crate) fn ends(&self) -> Option<[u64; 2]> {
+        let ends = self.slices.first_key_value().zip(self.slices.last_key_value());
+        ends.map(|((first, _), (last, _))| [first * self.width_s, last * self.width_s])
+    }
+
+    /// Reaches over these times too, so that it can stand below another that does.
+    pub(crate) fn reach(&mut self, times_s: [u64; 2]) {
+        for time_s in times_s {
+            self.add(time_s, 0, 0);
+        }
+    }
+
     /// Slices from the first to the last, those between too in which nothing was.
     fn span(&self) -> u64 {
         let ends = self.slices.first_key_value().zip(self.slices.last_key_value());
@@ -104,6 +117,21 @@ mod tests {
                 prop_assert_eq!(slice.by_outcome[0], there);
             }
         }
+    }
+
+    #[test]
+    fn one_that_reaches_over_anothers_time_has_the_same_slices() {
+        let (mut short, mut long) = (Timeline::default(), Timeline::default());
+        short.add(1_700_000_100, 0, 1);
+        for time in [1_700_000_000, 1_700_003_600] {
+            long.add(time, 1, 1);
+        }
+        short.reach(long.ends().unwrap());
+        let starts =
+            |timeline: &Timeline| timeline.slices().iter().map(|slice| slice.start_s).collect::<Vec<_>>();
+        assert_eq!(starts(&short), starts(&long));
+        assert_eq!(short.slices().iter().map(|slice| slice.by_outcome[0]).sum::<u64>(), 1);
+        assert_eq!(Timeline::default().ends(), None);
     }
 
     #[test]

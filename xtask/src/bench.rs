@@ -28,16 +28,8 @@ pub(crate) fn run(workspace: &Workspace, profile: Profile, options: &[&str]) -> 
     bpf::build(workspace)?;
     let object = bpf::build_for_bench(workspace)?;
     step::say("building what is measured, and what measures it");
-    let mut cargo = workspace.cargo("build");
-    cargo.args([
-        "--profile",
-        profile.name(),
-        "--package",
-        AGENT_PACKAGE,
-        "--package",
-        BENCH_PACKAGE,
-        "--bins",
-    ]);
+    let mut cargo = profile.cargo(workspace, "build");
+    cargo.args(["--package", AGENT_PACKAGE, "--package", BENCH_PACKAGE, "--bins"]);
     step::run(step::quiet_unless_terminal(&mut cargo))?;
     let mut bench = Command::new(workspace.target.join(profile.name()).join("bench"));
     let fast = (profile == Profile::Release).then_some("--fast");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::arch::Arch;
 use crate::elf::{self, Section};
 use crate::step;
 use crate::toolchain::{self, Subcommand, TARGET, Toolchain};
@@ -31,29 +32,47 @@ const EXPECTED: &[&str] = &[
 /// The same of what the benchmarks compare with.
 const EXPECTED_FOR_BENCH: &[&str] = &[".BTF", ".maps", "license", "tp_btf/inet_sock_set_state"];
 
-/// Builds the object and returns its path: `bpf/kube-tcpstates.bpf.o` under the target directory.
+/// Builds the object for this machine and returns its path: `bpf/kube-tcpstates.bpf.o` under the target directory.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    build_for(workspace, Arch::native())
+}
+
+/// Builds it for kernels of one architecture. The programs are the same but for the registers that kprobes read.
+pub(crate) fn build_for(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
     step::say("building the kernel side");
-    package(workspace, EBPF_PACKAGE, EXPECTED, "kube-tcpstates.bpf.o")
+    package(workspace, EBPF_PACKAGE, EXPECTED, "kube-tcpstates.bpf.o", arch)
+}
+
+/// Where the kernel side is built.
+pub(crate) fn place(workspace: &Workspace, arch: Arch) -> PathBuf {
+    let bpf = workspace.target.join("bpf");
+    if arch.is_foreign() { bpf.join(arch.name()) } else { bpf }
 }
 
 /// Builds what the benchmarks compare with: `bpf/bench.bpf.o` under the target directory.
 pub(crate) fn build_for_bench(workspace: &Workspace) -> Result<PathBuf> {
-    package(workspace, BENCH_EBPF_PACKAGE, EXPECTED_FOR_BENCH, "bench.bpf.o")
+    package(workspace, BENCH_EBPF_PACKAGE, EXPECTED_FOR_BENCH, "bench.bpf.o", Arch::native())
 }
 
-fn package(workspace: &Workspace, package: &str, expected: &[&str], name: &str) -> Result<PathBuf> {
+fn package(
+    workspace: &Workspace,
+    package: &str,
+    expected: &[&str],
+    name: &str,
+    arch: Arch,
+) -> Result<PathBuf> {
     let toolchain = Toolchain::find()?;
     let linker = toolchain::linker(workspace)?;
-    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Build);
+    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Build, arch);
     step::run(step::quiet_unless_terminal(cargo.args(["--package", package])))?;
 
-    let built = workspace.target.join("bpf").join(TARGET).join("release").join(package);
+    let directory = place(workspace, arch);
+    let built = directory.join(TARGET).join("release").join(package);
     let stripped = built.with_extension("stripped");
     toolchain::strip_debug(&built, &stripped)?;
     let object = fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))?;
     check(&object, expected).with_context(|| format!("{} is not whole", built.display()))?;
-    let place = workspace.target.join("bpf").join(name);
+    let place = directory.join(name);
     put(&object, &place)?;
     Ok(place)
 }
@@ -62,7 +81,7 @@ fn package(workspace: &Workspace, package: &str, expected: &[&str], name: &str) 
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let linker = toolchain::linker(workspace)?;
-    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Clippy);
+    let mut cargo = toolchain.cargo(workspace, &linker, Subcommand::Clippy, Arch::native());
     cargo.args(["--package", EBPF_PACKAGE, "--package", BENCH_EBPF_PACKAGE]);
     step::run(step::quiet_unless_terminal(&mut cargo).args(["--", "-D", "warnings"]))
 }

@@ -8,7 +8,7 @@
 //!          │                  ├──► victorialogs ──► debian
 //!          │                  ├──► apis ──► debian
 //!          │                  └──► kernels ──► debian, agent
-//!          ├─────► image ──► agent as above, linked statically
+//!          ├─────► image ──► agent as above, linked statically; arch, reproducible
 //!          ├─────► bench ──► bpf
 //!          ├─────► fuzz ──► bpf
 //!          ├─────► plugin
@@ -20,6 +20,7 @@
 
 mod agent;
 mod apis;
+mod arch;
 mod bench;
 mod bpf;
 mod check;
@@ -40,6 +41,7 @@ mod packages;
 mod plugin;
 mod programs;
 mod release;
+mod reproducible;
 mod rules;
 mod sbom;
 mod schema;
@@ -77,14 +79,13 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["bpf"] => bpf::build(&workspace).map(drop),
         ["build"] => agent::build(&workspace).and_then(|_| plugin::build(&workspace)),
         ["build", "--agent"] => agent::build(&workspace).map(drop),
-        ["image"] => image::agent(&workspace, Profile::Dist).map(drop),
-        ["image", "--fast"] => image::agent(&workspace, Profile::Release).map(drop),
+        ["image", options @ ..] => image::run(&workspace, options),
         ["test", selection @ ..] => test::run(&workspace, selection),
         ["check"] => check::check(&workspace),
         ["fuzz", options @ ..] => fuzz::run(&workspace, options),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
-        ["release"] => release::make(&workspace),
+        ["release", options @ ..] => release::make(&workspace, options),
         ["schema"] => schema::write(&workspace),
         ["audit"] => check::audit(&workspace),
         [] => bail!("no command: see ./x help"),

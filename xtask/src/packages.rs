@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::programs::Program;
 use crate::test::layer::LAYERS;
-use crate::{bench, deploy};
+use crate::{arch, bench, deploy};
 
 const X: &str = include_str!("../../x");
 /// No Debian is without them.
@@ -49,7 +49,13 @@ fn assert_brought(what: &str, programs: &[Program], names: &[&str]) {
 
 #[test]
 fn every_command_installs_what_it_runs() {
-    for (command, programs) in [("bench", bench::PROGRAMS), ("release", deploy::PROGRAMS)] {
+    let commands = [
+        ("bench", bench::PROGRAMS),
+        ("release", deploy::PROGRAMS),
+        ("release", arch::PROGRAMS),
+        ("image", arch::PROGRAMS),
+    ];
+    for (command, programs) in commands {
         assert_brought(command, programs, &of_command(command));
     }
     let of_layers = of_layers();

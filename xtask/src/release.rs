@@ -1,34 +1,46 @@
 //! `./x release`: everything that a release consists of in one directory, with its sums, signed by whoever has a key.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-use crate::image::{self, Profile};
-use crate::workspace::Workspace;
+use crate::arch::Arch;
+use crate::image::{self, Profile, archive};
+use crate::workspace::{PLUGIN_PACKAGE, Workspace};
 use crate::{deploy, plugin, sbom, step};
 
 /// A private key in PEM, by which openssl signs the sums.
 const KEY: &str = "KUBE_TCPSTATES_SIGNING_KEY";
 const SUMS: &str = "SHA256SUMS";
+const KREW: &str = "kubectl-tcpstates/krew/tcpstates.yaml";
 
-/// Leaves `target/shipped/VERSION/`.
-pub(crate) fn make(workspace: &Workspace) -> Result<()> {
+/// Leaves `target/shipped/VERSION/`, for every architecture or for the one that is asked for.
+pub(crate) fn make(workspace: &Workspace, options: &[&str]) -> Result<()> {
+    let archs = match options {
+        [] => Arch::ALL.to_vec(),
+        ["--arch", name] => vec![Arch::named(name)?],
+        other => bail!("release {}: there is --arch ARCHITECTURE", other.join(" ")),
+    };
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     let place = workspace.target.join("shipped").join(version);
     drop(fs::remove_dir_all(&place));
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
-    let image = image::agent(workspace, Profile::Dist)?;
-    let plugin = plugin::with_profile(workspace, Profile::Dist)?;
     let take = |from: PathBuf, name: &str| {
         fs::copy(&from, place.join(name)).with_context(|| format!("take {}", from.display())).map(drop)
     };
-    take(image, "kube-tcpstates-image.tar")?;
-    take(plugin, "kubectl-tcpstates")?;
+    let mut krew = fs::read_to_string(workspace.root.join(KREW)).with_context(|| format!("read {KREW}"))?;
+    for arch in archs {
+        let image = image::build(workspace, Profile::Dist, arch)?;
+        take(image, &format!("kube-tcpstates-image-{}.tar", arch.name()))?;
+        let archive = pack_plugin(workspace, arch, &place)?;
+        krew = with_sum(&krew, &archive)?;
+    }
+    write(&place.join("tcpstates.yaml"), &krew)?;
     take(workspace.root.join("manifests/tcptrace.yaml"), "tcptrace.yaml")?;
     take(workspace.root.join("manifests/crds.yaml"), "crds.yaml")?;
     write(&place.join("sbom.cdx.json"), &sbom::written(workspace)?)?;
@@ -41,6 +53,41 @@ pub(crate) fn make(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// The plugin as krew takes it.
+fn pack_plugin(workspace: &Workspace, arch: Arch, place: &Path) -> Result<PathBuf> {
+    let plugin = plugin::for_arch(workspace, Profile::Dist, arch)?;
+    let archive = place.join(format!("kubectl-tcpstates-linux-{}.tar", arch.name()));
+    let licence = workspace.root.join("LICENSE-APACHE");
+    archive::pack(&archive, &[(&plugin, PLUGIN_PACKAGE, true), (&licence, "LICENSE-APACHE", false)])?;
+    // Without a name and a time, so that the same plugin is the same archive.
+    step::run(Command::new("gzip").args(["--no-name", "--best"]).arg(&archive))?;
+    Ok(archive.with_extension("tar.gz"))
+}
+
+/// krew's manifest with the sum of an archive behind its address.
+fn with_sum(manifest: &str, archive: &Path) -> Result<String> {
+    let bytes = fs::read(archive).with_context(|| format!("read {}", archive.display()))?;
+    let name = archive.file_name().and_then(OsStr::to_str).context("an archive has a name")?;
+    let mut is_next = false;
+    let mut lines = Vec::new();
+    for line in manifest.lines() {
+        is_next |= line.trim_start().starts_with("uri:") && line.ends_with(&format!("/{name}"));
+        match line.split_once("sha256: ") {
+            Some((before, _)) if is_next => {
+                lines.push(format!("{before}sha256: \"{}\"", sum_of(&bytes)));
+                is_next = false;
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    ensure!(!is_next && lines.concat().contains(&sum_of(&bytes)), "{KREW} has no sha256 behind {name}");
+    Ok(lines.join("\n") + "\n")
+}
+
+fn sum_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
@@ -51,8 +98,7 @@ fn sums(directory: &Path) -> Result<String> {
     for file in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
         let file = file.with_context(|| format!("list {}", directory.display()))?;
         let bytes = fs::read(file.path()).with_context(|| format!("read {}", file.path().display()))?;
-        let sum = Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        lines.push(format!("{sum}  {}\n", file.file_name().display()));
+        lines.push(format!("{}  {}\n", sum_of(&bytes), file.file_name().display()));
     }
     lines.sort_by_key(|line| line[64..].to_owned());
     Ok(lines.concat())
@@ -89,5 +135,27 @@ mod tests {
         let told = step::output(check.current_dir(&place).args(["--check", SUMS])).unwrap();
         fs::remove_dir_all(&place).unwrap();
         assert_eq!(told, "a: OK\nb: OK\n");
+    }
+
+    #[test]
+    fn krews_manifest_has_the_sum_of_each_architectures_archive() {
+        let manifest = fs::read_to_string(Workspace::find().unwrap().root.join(KREW)).unwrap();
+        let place = env::temp_dir().join(format!("xtask-krew-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let filled = Arch::ALL.into_iter().fold(manifest, |manifest, arch| {
+            let archive = place.join(format!("kubectl-tcpstates-linux-{}.tar.gz", arch.name()));
+            fs::write(&archive, arch.name()).unwrap();
+            with_sum(&manifest, &archive).unwrap()
+        });
+        let unknown = place.join("kubectl-tcpstates-linux-s390x.tar.gz");
+        fs::write(&unknown, "").unwrap();
+        let error = with_sum(&filled, &unknown).unwrap_err();
+        fs::remove_dir_all(&place).unwrap();
+        assert!(error.to_string().contains("no sha256 behind kubectl-tcpstates-linux-s390x"), "{error}");
+        let filled: serde_json::Value = serde_saphyr::from_str(&filled).unwrap();
+        for platform in filled["spec"]["platforms"].as_array().unwrap() {
+            let arch = platform["selector"]["matchLabels"]["arch"].as_str().unwrap();
+            assert_eq!(platform["sha256"], sum_of(arch.as_bytes()), "{arch}");
+        }
     }
 }

@@ -11,9 +11,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::step;
+use crate::arch::Arch;
 use crate::tool::Tool;
 use crate::workspace::Workspace;
+use crate::{bpf, reproducible, step};
 
 /// The target that 64-bit little-endian kernels take.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
@@ -82,7 +83,13 @@ impl Toolchain {
     }
 
     /// Cargo for the kernel side, in an environment that carries nothing over from the build around it.
-    pub(crate) fn cargo(self, workspace: &Workspace, linker: &Path, subcommand: Subcommand) -> Command {
+    pub(crate) fn cargo(
+        self,
+        workspace: &Workspace,
+        linker: &Path,
+        subcommand: Subcommand,
+        arch: Arch,
+    ) -> Command {
         let mut cargo = match (self, subcommand) {
             (Self::Debian, Subcommand::Build) => clean("/usr/bin/cargo"),
             (Self::Debian, Subcommand::Clippy) => clean("/usr/bin/cargo-clippy"),
@@ -102,14 +109,14 @@ impl Toolchain {
         if env::var_os("CI").is_some() {
             cargo.arg("--locked");
         }
-        cargo.args(["--release", "--target", TARGET, "--target-dir"]).arg(workspace.target.join("bpf"));
+        cargo.args(["--release", "--target", TARGET, "--target-dir"]).arg(bpf::place(workspace, arch));
         // An empty wrapper overrules one from a configuration file.
         cargo.envs([
             ("RUSTC_WRAPPER", ""),
             ("RUSTC_WORKSPACE_WRAPPER", ""),
             ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
         ]);
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker, arch, &reproducible::remapped(workspace)));
         cargo.current_dir(&workspace.root);
         cargo
     }
@@ -192,22 +199,19 @@ fn is_of_another_build(name: &str) -> bool {
     ours.iter().any(|prefix| name.starts_with(prefix)) && !KEPT.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Without debug information and `--btf` the build succeeds with an object that has no type information.
-fn rustflags(linker: &Path) -> OsString {
-    let mut flags =
-        OsString::from(format!("--cfg=bpf_target_arch=\"{}\"", bpf_target_arch(env::consts::ARCH)));
-    for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf"] {
+/// Without debug information and `--btf` the build succeeds with an object that has no type information. What is said of
+/// lines there names files.
+fn rustflags(linker: &Path, arch: Arch, remapped: &[OsString]) -> OsString {
+    // The architecture whose registers a program sees.
+    let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{}\"", arch.rust()));
+    let always = ["-Cdebuginfo=2", "-Clink-arg=--btf"].map(OsString::from);
+    for flag in always.iter().chain(remapped) {
         flags.push("\u{1f}");
         flags.push(flag);
     }
     flags.push("\u{1f}-Clinker=");
     flags.push(linker);
     flags
-}
-
-/// aya-ebpf's name for the architecture whose registers a program sees.
-fn bpf_target_arch(arch: &str) -> &str {
-    if arch.starts_with("riscv64") { "riscv64" } else { arch }
 }
 
 /// The major version in the line `LLVM version: 22.1.8` of `rustc -vV`.
@@ -245,15 +249,16 @@ mod tests {
 
     #[test]
     fn the_flags_that_keep_type_information_are_always_there() {
-        let flags = rustflags(Path::new("/cache/bpf-linker")).into_string().unwrap();
+        let remapped = [OsString::from("--remap-path-prefix=/home/somebody=/x")];
+        let flags = rustflags(Path::new("/cache/bpf-linker"), Arch::Arm64, &remapped).into_string().unwrap();
         let flags: Vec<_> = flags.split('\u{1f}').collect();
         assert!(flags.contains(&"-Cdebuginfo=2") && flags.contains(&"-Clink-arg=--btf"), "{flags:?}");
-        assert!(flags.contains(&"-Clinker=/cache/bpf-linker"), "{flags:?}");
-    }
-
-    #[test]
-    fn architectures_have_the_names_that_aya_knows() {
-        assert_eq!(bpf_target_arch("x86_64"), "x86_64");
-        assert_eq!(bpf_target_arch("riscv64gc"), "riscv64");
+        for flag in [
+            "-Clinker=/cache/bpf-linker",
+            "--cfg=bpf_target_arch=\"aarch64\"",
+            "--remap-path-prefix=/home/somebody=/x",
+        ] {
+            assert!(flags.contains(&flag), "{flags:?}");
+        }
     }
 }

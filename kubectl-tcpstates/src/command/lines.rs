@@ -1,5 +1,6 @@
 //! `lines`: shows the lines of a trace that exists.
 
+use jiff::Timestamp;
 use kube_tcpstates_crds::GROUP;
 use serde_json::Value;
 
@@ -16,13 +17,14 @@ use crate::trouble::{Failure, Trouble};
 /// Runs it to its end.
 pub(super) async fn run(cluster: &Cluster, arguments: &LinesArguments) -> Result<(), Trouble> {
     let since = arguments.since.as_deref().map(|text| time("--since", text)).transpose()?;
-    let name = existing(cluster, &arguments.trace).await?;
+    let (name, made) = existing(cluster, &arguments.trace).await?;
     let source = Source::find(cluster, &name).await?;
     let mut screen = Screen::new(arguments.output.output);
     screen.say(source.sentence());
     let mut signals = Signals::new()?;
     let mut ear = Ear::new(name.clone(), source.from());
-    let mut stream = source.open(cluster, Wanted { trace: name.clone(), follow: arguments.follow, since });
+    let wanted = Wanted { trace: name.clone(), follow: arguments.follow, since, exists_since: Some(made) };
+    let mut stream = source.open(cluster, wanted);
     loop {
         let line = tokio::select! {
             () = signals.next() => return Ok(()),
@@ -52,12 +54,16 @@ pub(super) async fn run(cluster: &Cluster, arguments: &LinesArguments) -> Result
     Ok(())
 }
 
-/// The trace of this name, if there is one.
-pub(super) async fn existing(cluster: &Cluster, text: &str) -> Result<TraceName, Trouble> {
+/// The trace of this name, if there is one, and since when.
+pub(super) async fn existing(cluster: &Cluster, text: &str) -> Result<(TraceName, Timestamp), Trouble> {
     let name = text.parse::<TraceName>()?.within(&cluster.namespace);
     match cluster.get::<Value>(&name.path()).await {
+        Ok(trace) => {
+            let made = trace["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse().ok());
+            Ok((name, made.unwrap_or(Timestamp::MIN)))
+        }
         // Who may read the lines may not be who may read the trace.
-        Ok(_) | Err(Failure::Forbidden(_)) => Ok(name),
+        Err(Failure::Forbidden(_)) => Ok((name, Timestamp::MIN)),
         Err(failure) => Err(missing(failure, &name)),
     }
 }

@@ -32,7 +32,12 @@ pub(super) async fn run(cluster: &Cluster, arguments: &ListArguments) -> Result<
     let (made, source) = Made::make(cluster, &chosen, &spec).await?;
     let mut screen = Screen::new(arguments.output.output);
     screen.say(source.sentence());
-    let wanted = Wanted { trace: made.name.clone(), follow: true, since: Some(Duration::from_secs(10)) };
+    let wanted = Wanted {
+        trace: made.name.clone(),
+        follow: true,
+        since: Some(Duration::from_secs(10)),
+        exists_since: None,
+    };
     let mut stream = source.open(cluster, wanted);
     let mut asked = Asked::new(Ear::new(made.name.clone(), source.from()), &chosen);
     let answered = asked.wait(cluster, &made, &chosen, &mut stream, &mut signals, timeout, &screen).await;

@@ -19,13 +19,14 @@ pub(super) async fn run(cluster: &Cluster, arguments: &ReportArguments) -> Resul
         return Err(Trouble::new("the page is HTML: give a file for it with --file, or redirect stdout"));
     }
     let since = arguments.since.as_deref().map(|text| time("--since", text)).transpose()?;
-    let name = existing(cluster, &arguments.trace).await?;
+    let (name, made) = existing(cluster, &arguments.trace).await?;
     let source = Source::find(cluster, &name).await?;
     let screen = Screen::new(Output::Table);
     screen.say(source.sentence());
     let mut ear = Ear::new(name.clone(), source.from());
     let mut report = Report::new(Options { title: Some(name.to_string()), trace: Some(name.to_string()) });
-    let mut stream = source.open(cluster, Wanted { trace: name, follow: false, since });
+    let wanted = Wanted { trace: name, follow: false, since, exists_since: Some(made) };
+    let mut stream = source.open(cluster, wanted);
     let mut lines = 0_u64;
     while let Some((node, text)) = stream.line(&screen).await {
         for said in ear.hear(&node, &text) {

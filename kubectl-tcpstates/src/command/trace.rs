@@ -36,7 +36,12 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result
     showing.only_pod.clone_from(&chosen.wanted.only_pod);
     showing.begin(length, arguments.for_.is_some());
 
-    let wanted = Wanted { trace: made.name.clone(), follow: true, since: Some(Duration::from_secs(10)) };
+    let wanted = Wanted {
+        trace: made.name.clone(),
+        follow: true,
+        since: Some(Duration::from_secs(10)),
+        exists_since: None,
+    };
     let mut stream = source.open(cluster, wanted);
     let shown = showing.until_end(cluster, &made, &chosen, &mut stream, &mut signals, length).await;
     let removed = made.remove(&mut signals).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{AsyncBufReadExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use kube_tcpstates_crds::LabelSelector;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -21,6 +21,12 @@ const WAITING: usize = 64;
 /// Before a log is opened again, and before it is seen whether there are new agents.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 const AGENTS_EVERY: Duration = Duration::from_secs(10);
+/// More than a line has.
+const FIRST_LINE_BYTES: u32 = 8192;
+/// Parameters of a log: of the container's start before this one, and of this one.
+const BEFORE: &str = "&follow=false&previous=true";
+const NOW: &str = "&follow=false";
+const FOLLOWED: &str = "&follow=true";
 
 /// The pods of the agents.
 pub(super) async fn agents(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
@@ -48,14 +54,14 @@ pub(super) async fn read(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<P
 }
 
 async fn follow(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
-    let since = since(wanted);
+    let (since, past) = (since(wanted), past(wanted));
     let (mut known, mut readings, mut told) = (BTreeSet::new(), JoinSet::new(), false);
     loop {
         match agents(cluster).await {
             Ok(agents) => {
                 for agent in agents {
                     if known.insert(agent.name.clone()) {
-                        readings.spawn(follow_one(cluster.clone(), agent, since, out.clone()));
+                        readings.spawn(follow_one(cluster.clone(), agent, since, past, out.clone()));
                     }
                 }
             }
@@ -73,12 +79,21 @@ async fn follow(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
     }
 }
 
-async fn follow_one(cluster: Cluster, agent: Pod, since: Option<Timestamp>, out: mpsc::Sender<Piece>) {
+async fn follow_one(
+    cluster: Cluster,
+    agent: Pod,
+    since: Option<Timestamp>,
+    past: Option<Timestamp>,
+    out: mpsc::Sender<Piece>,
+) {
     let mut since = since;
     let mut told = false;
+    if let Some(past) = past {
+        copy_past(&cluster, &agent, past, since, &out).await;
+    }
     while !out.is_closed() {
         let opened = Timestamp::now();
-        match copy(&cluster, &agent, true, since, &out).await {
+        match copy(&cluster, &agent, FOLLOWED, since, &out).await {
             // The pod is gone; another has taken its place, which the list of agents will show.
             Err(Failure::NoObject(_)) => return,
             Err(failure) if !told => {
@@ -102,7 +117,7 @@ async fn look(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
             return;
         }
     };
-    let since = since(wanted);
+    let (since, past) = (since(wanted), past(wanted));
     let mut readings = JoinSet::new();
     let mut inlets = Vec::new();
     for agent in agents {
@@ -110,7 +125,10 @@ async fn look(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
         inlets.push(pieces);
         let cluster = cluster.clone();
         readings.spawn(async move {
-            if let Err(failure) = copy(&cluster, &agent, false, since, &inlet).await {
+            if let Some(past) = past {
+                copy_past(&cluster, &agent, past, since, &inlet).await;
+            }
+            if let Err(failure) = copy(&cluster, &agent, NOW, since, &inlet).await {
                 let _ = inlet.send(unreadable(&agent, failure)).await;
             }
         });
@@ -148,6 +166,11 @@ fn since(wanted: &Wanted) -> Option<Timestamp> {
     Timestamp::now().checked_sub(since).ok()
 }
 
+/// From when on lines are wanted that were written before this looks.
+fn past(wanted: &Wanted) -> Option<Timestamp> {
+    wanted.exists_since.map(|made| since(wanted).map_or(made, |since| since.max(made)))
+}
+
 fn unreadable(agent: &Pod, failure: Failure) -> Piece {
     let node = agent.node.as_deref().unwrap_or("a node");
     let trouble =
@@ -155,21 +178,51 @@ fn unreadable(agent: &Pod, failure: Failure) -> Piece {
     Piece::Trouble(trouble.to_string())
 }
 
+/// What the container's start before this one wrote, if there was one; and whether its log begins too late.
+async fn copy_past(
+    cluster: &Cluster,
+    agent: &Pod,
+    past: Timestamp,
+    since: Option<Timestamp>,
+    out: &mpsc::Sender<Piece>,
+) {
+    for log in [BEFORE, NOW] {
+        let Ok(first) = first_line(cluster, agent, log).await else { continue };
+        // Of a log without a line nothing is known.
+        let Some((time, seq)) = first else { continue };
+        if seq > 1 && time > past {
+            let node = agent.node.as_deref().unwrap_or("a node");
+            let told = format!("{node}: its log begins at {time}; what came before is gone");
+            let _ = out.send(Piece::Trouble(told)).await;
+        }
+        break;
+    }
+    // That there was none is no trouble.
+    let _ = copy(cluster, agent, BEFORE, since, out).await;
+}
+
+/// Time and number of the first line of a log that has a number: diagnostics have none.
+async fn first_line(cluster: &Cluster, agent: &Pod, log: &str) -> Result<Option<(Timestamp, u64)>, Failure> {
+    let limit = format!("{log}&limitBytes={FIRST_LINE_BYTES}");
+    let mut lines = cluster.stream(&path(agent, &limit, None)).await?.lines();
+    while let Ok(Some(text)) = lines.try_next().await {
+        let line = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        let time = line["time"].as_str().and_then(|time| time.parse().ok());
+        if let Some(first) = time.zip(line["tcpstates"]["seq"].as_u64()) {
+            return Ok(Some(first));
+        }
+    }
+    Ok(None)
+}
+
 async fn copy(
     cluster: &Cluster,
     agent: &Pod,
-    follow: bool,
+    log: &str,
     since: Option<Timestamp>,
     out: &mpsc::Sender<Piece>,
 ) -> Result<(), Failure> {
-    let since = since
-        .map(|since| format!("&sinceTime={}", encoded(&since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())));
-    let path = format!(
-        "/api/v1/namespaces/{SYSTEM}/pods/{}/log?container={CONTAINER}&follow={follow}{}",
-        agent.name,
-        since.unwrap_or_default()
-    );
-    let mut lines = cluster.stream(&path).await?.lines();
+    let mut lines = cluster.stream(&path(agent, log, since)).await?.lines();
     let node = agent.node.clone().unwrap_or_default();
     // A log that breaks is opened again, or told by what is missing then.
     while let Ok(Some(text)) = lines.try_next().await {
@@ -178,6 +231,16 @@ async fn copy(
         }
     }
     Ok(())
+}
+
+fn path(agent: &Pod, log: &str, since: Option<Timestamp>) -> String {
+    let since = since
+        .map(|since| format!("&sinceTime={}", encoded(&since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())));
+    format!(
+        "/api/v1/namespaces/{SYSTEM}/pods/{}/log?container={CONTAINER}{log}{}",
+        agent.name,
+        since.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{AsyncBufRead, AsyncBufReadExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use kube_tcpstates_client::AbortOnDrop;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) follow: bool,
     /// None older; else all that there are.
     pub(crate) since: Option<Duration>,
+    /// Since when there can be any; `None` for a trace that has just been made.
+    pub(crate) exists_since: Option<Timestamp>,
 }
 
 /// Where they are to be had.

@@ -97,7 +97,8 @@ async fn lines_are_read_where_they_may_be_and_else_it_is_said_what_to_ask_for() 
 /// All pieces of a stream that ends.
 async fn pieces(cluster: &Cluster, source: Source, follow: bool) -> Vec<String> {
     let trace = "t".parse::<TraceName>().unwrap().within("shop");
-    let mut stream = source.open(cluster, Wanted { trace, follow, since: None });
+    let made = "2026-11-27T12:00:00Z".parse().unwrap();
+    let mut stream = source.open(cluster, Wanted { trace, follow, since: None, exists_since: Some(made) });
     let mut pieces = Vec::new();
     while let Some(piece) = stream.pieces.recv().await {
         pieces.push(match piece {
@@ -140,6 +141,9 @@ async fn a_look_at_the_logs_tells_of_the_agent_whose_log_cannot_be_read() {
                 |name: &str, node: &str| json!({"metadata": {"name": name}, "spec": {"nodeName": node}});
             return (200, json!({"items": [pod("a", "node-a"), pod("b", "node-b")]}).to_string());
         }
+        if path.ends_with("previous=true") {
+            return refusal(400, "there is no container before");
+        }
         if path.contains("/pods/a/log?container=agent&follow=false") {
             return (200, "{\"time\":\"2\"}\n{\"time\":\"3\"}\n".to_owned());
         }
@@ -151,11 +155,54 @@ async fn a_look_at_the_logs_tells_of_the_agent_whose_log_cannot_be_read() {
     assert_eq!(said[1..], ["node-a:{\"time\":\"2\"}", "node-a:{\"time\":\"3\"}"]);
 }
 
+/// A log of one agent, by its parameters.
+async fn told_of(log: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Vec<String> {
+    let agents = cluster(move |path, _| {
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "node-a"}});
+        match path.split_once("/log?container=agent") {
+            None => (200, json!({"items": [pod]}).to_string()),
+            Some((_, parameters)) => {
+                log(parameters).map_or_else(|| refusal(400, "no such log"), |text| (200, text))
+            }
+        }
+    });
+    pieces(&agents, Source::Logs, false).await
+}
+
+fn line(run: &str, seq: u64, second: u64) -> String {
+    format!(r#"{{"time":"2026-11-27T12:00:{second:02}Z","tcpstates":{{"run":"{run}","seq":{seq}}}}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_begins_later_than_its_trace_is_told() {
+    let late = "node-a: its log begins at 2026-11-27T12:00:05Z; what came before is gone";
+    // A trace that was made at 12:00:00.
+    for (seq, second, said) in [(7, 5, Some(late)), (1, 5, None)] {
+        let text = format!("{}\n", line("a", seq, second));
+        let told = told_of(move |log| (!log.contains("previous")).then(|| text.clone())).await;
+        let expected: Vec<_> = said.map(str::to_owned).into_iter().collect();
+        assert_eq!(told, [&expected[..], &[format!("node-a:{}", line("a", seq, second))]].concat());
+    }
+    let before = line("a", 7, 0).replace("12:00", "11:59");
+    let told = told_of(move |log| (!log.contains("previous")).then(|| format!("{before}\n"))).await;
+    assert!(told.len() == 1 && told[0].contains("11:59"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_wrote_before_it_was_started_again_is_read_first() {
+    let told = told_of(|log| {
+        let before = log.contains("previous");
+        Some(format!("{}\n", if before { line("a", 1, 1) } else { line("b", 1, 9) }))
+    })
+    .await;
+    assert_eq!(told, [("a", 1), ("b", 9)].map(|(run, second)| format!("node-a:{}", line(run, 1, second))));
+}
+
 #[test]
 fn the_api_is_asked_for_no_more_than_is_wanted() {
     let path = |follow, since| {
         let trace = "t".parse::<TraceName>().unwrap().within("shop");
-        api_path(&Wanted { trace, follow, since }, Duration::from_secs(2))
+        api_path(&Wanted { trace, follow, since, exists_since: None }, Duration::from_secs(2))
     };
     let base = "/apis/lines.tcpstates.dev/v1alpha1/namespaces/shop/tcpstatetraces/t/log?follow=";
     assert_eq!(path(true, None), format!("{base}true"));

@@ -11,6 +11,7 @@ use kube::api::LogParams;
 use kube::{Api, Client};
 use kube_tcpstates_client::reason_of;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::account::{Account, Seen};
 use super::agents::{AgentPod, Agents, CONTAINER};
@@ -22,6 +23,9 @@ use super::outlet::{Inlet, Said};
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 /// A log that has nothing for so long has shown all that there was.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+/// One in which lines come all the time has, when it comes to what was written since it was opened. Clocks differ, so at the
+/// latest after this.
+pub(super) const CAUGHT_UP_AT_LATEST: Duration = Duration::from_secs(5);
 /// Before a log is opened again, the first time; and at most.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Kubelets before 1.28 go on to follow a file that was rotated away, and nothing comes any more. So a log that is silent
@@ -93,7 +97,10 @@ impl Reading {
     pub(crate) async fn run(mut self) {
         let runs_since = self.pod.started.unwrap_or(Timestamp::MAX);
         if self.pod.restarts > 0 && runs_since > self.wanted.from {
-            self.tell_of_rotation(Pass::Previous).await;
+            if !self.tell_of_rotation(Pass::Previous).await {
+                // Nothing is left of it, which shows at the beginning of the current one.
+                self.tell_of_rotation(Pass::Current).await;
+            }
             // What cannot be read of it shows as a run without an end.
             let _ = self.pass(Pass::Previous).await;
         } else {
@@ -143,11 +150,11 @@ impl Reading {
         tokio::time::timeout(pause, gone).await.is_ok()
     }
 
-    /// Says so when the file begins later than what is asked for.
-    async fn tell_of_rotation(&mut self, pass: Pass) {
+    /// Says so when the file begins later than what is asked for. False where it has no line that tells.
+    async fn tell_of_rotation(&mut self, pass: Pass) -> bool {
         let parameters = LogParams { limit_bytes: Some(FIRST_LINE_BYTES), ..self.parameters(pass) };
         let first = LogParams { since_time: None, follow: false, ..parameters };
-        let Ok(stream) = self.pods.log_stream(&self.pod.name, &first).await else { return };
+        let Ok(stream) = self.pods.log_stream(&self.pod.name, &first).await else { return false };
         let mut stream = pin!(stream);
         let mut line = Vec::new();
         // The first lines may be diagnostics, which have no number.
@@ -160,8 +167,9 @@ impl Reading {
                 let from = head.time.into_owned();
                 self.tell(self.wanted.from, Missing::Rotated { from }).await;
             }
-            return;
+            return true;
         }
+        false
     }
 
     fn parameters(&self, pass: Pass) -> LogParams {
@@ -190,6 +198,8 @@ impl Reading {
     async fn pass(&mut self, pass: Pass) -> Result<Ended, String> {
         let mut stream = pin!(self.open(pass).await?);
         self.answer(Ok(()));
+        let (opened, begun) = (now(), Instant::now());
+        let follows = self.wanted.follow && pass == Pass::Current;
         let mut line = Vec::new();
         let mut has_caught_up = false;
         loop {
@@ -201,7 +211,7 @@ impl Reading {
             };
             let read = if let Some(read) = soon {
                 read
-            } else if self.wanted.follow && pass == Pass::Current {
+            } else if follows {
                 has_caught_up = true;
                 self.inlet.catch_up();
                 let Ok(read) = tokio::time::timeout(self.silence, read).await else {
@@ -213,9 +223,14 @@ impl Reading {
                 read.await
             };
             let Some((stamp, text)) = read.map_err(|error| error.to_string())? else { break };
+            let is_news = stamp.is_some_and(|stamp| stamp >= opened);
+            if follows && !has_caught_up && (is_news || begun.elapsed() >= CAUGHT_UP_AT_LATEST) {
+                has_caught_up = true;
+                self.inlet.catch_up();
+            }
             self.take(stamp, text).await;
         }
-        if self.wanted.follow && pass == Pass::Current {
+        if follows {
             self.inlet.catch_up();
         }
         Ok(Ended::Closed)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::agents::AgentPod;
 use super::super::readers::Readers;
+use super::super::source::CAUGHT_UP_AT_LATEST;
 use super::*;
 
 const BEGIN: &str = "2026-11-27T07:00:00.000000000Z";
@@ -303,6 +304,32 @@ async fn a_log_that_falls_silent_is_opened_again_and_ever_more_rarely_where_noth
     assert!((8..=13).contains(&asked()), "{} requests in ten minutes", asked());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_busy_with_others_lines_holds_nobody_up() {
+    // Written before it was opened, by a clock that is behind; and since.
+    for (year, within) in [("2026", CAUGHT_UP_AT_LATEST * 2), ("2126", Duration::from_secs(2))] {
+        let stage = Stage::new([1, 2]);
+        let (busy, receiver) = mpsc::channel(4);
+        stage.fake.log("agent-1", Log::Open(receiver));
+        let (sender, receiver) = mpsc::channel(4);
+        sender.send(line("b", 1, 1, "shop/mine").into()).await.unwrap();
+        stage.fake.log("agent-2", Log::Open(receiver));
+        let writing = tokio::spawn(async move {
+            for seq in 1.. {
+                let line = line("a", seq, 1, "bank/mine").replace("2026-", &format!("{year}-"));
+                if busy.send(line.into()).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        });
+        let mut lines = stage.open("follow=true").await.unwrap();
+        let piece = tokio::time::timeout(within, piece(&mut lines)).await;
+        assert_eq!(piece.expect("it comes"), ["b 1"], "{year}");
+        writing.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_container_that_was_started_again_is_read_from_its_start_before() {
     let stage = Stage::new([]);
@@ -314,6 +341,20 @@ async fn a_container_that_was_started_again_is_read_from_its_start_before() {
     stage.fake.log("agent-1", Log::Whole(vec![mine("b", 1, 4)]));
     let told = all(stage.open("").await.unwrap()).await;
     assert_eq!(told, ["a 1", "a 2", "node-1: unfinished a", "b 1", "end: complete"]);
+}
+
+#[tokio::test]
+async fn a_start_before_of_which_nothing_is_left_is_told() {
+    let stage = Stage::new([]);
+    let restarted =
+        AgentPod { restarts: 1, started: Some("2026-11-27T08:00:03Z".parse().unwrap()), ..agent(1) };
+    stage.agents.send_replace(Some(Arc::new(BTreeMap::from([("uid-1".to_owned(), restarted)]))));
+    let mine = |run, seq, second| line(run, seq, second, "shop/mine");
+    stage.fake.log("agent-1 first", Log::Refused(StatusCode::BAD_REQUEST));
+    stage.fake.log("agent-1 first", Log::Whole(vec![mine("b", 1, 4)]));
+    stage.fake.log("agent-1", Log::Whole(vec![mine("b", 1, 4)]));
+    let told = all(stage.open("").await.unwrap()).await;
+    assert_eq!(told, ["node-1: rotated ", "b 1", "end: complete"]);
 }
 
 #[tokio::test(start_paused = true)]

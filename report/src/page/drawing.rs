@@ -1,5 +1,7 @@
 //! Who talks to whom, drawn: clients on the left, servers on the right, a band for each pair.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use super::words::{count, counted, fitted, share};
@@ -46,6 +48,7 @@ impl Column {
 
 pub(super) fn section(pairs: &[Pair]) -> Markup {
     let drawn: Vec<&Pair> = pairs.iter().filter(|pair| pair.figures.connections() > 0).take(DRAWN).collect();
+    let home = home(&drawn);
     html! {
         @if !drawn.is_empty() {
             section {
@@ -53,21 +56,23 @@ pub(super) fn section(pairs: &[Pair]) -> Markup {
                 p.soft {
                     "Clients on the left, servers on the right; thicker is more connections, red is the share that failed."
                     @if pairs.len() > drawn.len() { " The " (drawn.len()) " pairs with the most of " (count(pairs.len() as u64)) "." }
+                    @if let Some(home) = home { " Names are of the namespace " (home) "." }
                 }
-                div.wide { (picture(&drawn, WIDE)) }
-                div.narrow { (picture(&drawn, NARROW)) }
+                div.wide { (picture(&drawn, home, WIDE)) }
+                div.narrow { (picture(&drawn, home, NARROW)) }
             }
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "places on a drawing")]
-fn picture(pairs: &[&Pair], size: Size) -> Markup {
+fn picture(pairs: &[&Pair], home: Option<&str>, size: Size) -> Markup {
     let clients = Column::of(pairs.iter().map(|pair| pair.ends.client.clone()));
     let servers = Column::of(pairs.iter().map(|pair| server(pair)));
     let rows = clients.0.len().max(servers.0.len());
     let most = pairs.iter().map(|pair| pair.figures.connections()).max().unwrap_or(1).max(1) as f64;
     let (from, to) = (size.names + 6.0, size.width - size.names - 6.0);
+    let short = |name: &str| fitted(&at_home(name, home), size.characters);
     html! {
         svg viewBox=(format!("0 0 {} {}", size.width, ROW * rows as f64 + 8.0)) role="img" aria-label="who talks to whom" {
             @for pair in pairs {
@@ -84,12 +89,34 @@ fn picture(pairs: &[&Pair], size: Size) -> Markup {
                 }
             }
             @for name in &clients.0 {
-                text x=(size.names) y=(clients.y(name) + 4.0) text-anchor="end" { title { (name) } (fitted(name, size.characters)) }
+                text x=(size.names) y=(clients.y(name) + 4.0) text-anchor="end" { title { (name) } (short(name)) }
             }
             @for name in &servers.0 {
-                text x=(size.width - size.names) y=(servers.y(name) + 4.0) { title { (name) } (fitted(name, size.characters)) }
+                text x=(size.width - size.names) y=(servers.y(name) + 4.0) { title { (name) } (short(name)) }
             }
         }
+    }
+}
+
+/// The namespace that all have who are of one.
+fn home<'a>(pairs: &[&'a Pair]) -> Option<&'a str> {
+    let names = pairs.iter().flat_map(|pair| [&pair.ends.client, &pair.ends.server]);
+    let mut namespaces = names.filter_map(|name| Some(name.split_once('/')?.0));
+    let first = namespaces.next()?;
+    namespaces.all(|namespace| namespace == first).then_some(first)
+}
+
+/// A name, a server's behind its port, without that namespace: there is room for little.
+fn at_home<'a>(name: &'a str, home: Option<&str>) -> Cow<'a, str> {
+    let (port, rest) = match name.split_once(' ') {
+        Some((port, rest)) if port.starts_with(':') => (port, rest),
+        _ => ("", name),
+    };
+    let short = home.and_then(|home| rest.strip_prefix(home)?.strip_prefix('/'));
+    match short {
+        Some(short) if port.is_empty() => Cow::Borrowed(short),
+        Some(short) => Cow::Owned(format!("{port} {short}")),
+        None => Cow::Borrowed(name),
     }
 }
 
@@ -117,4 +144,17 @@ fn said(pair: &Pair) -> String {
         count(figures.failed()),
         share(figures.failed(), figures.connections())
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_loses_the_namespace_that_all_have() {
+        let short = |name| at_home(name, Some("shop")).into_owned();
+        assert_eq!([short("shop/pod/cart"), short(":80 shop/pod/cart")], ["pod/cart", ":80 pod/cart"]);
+        assert_eq!([short("10.0.0.1"), short(":80 shopping/pod/x")], ["10.0.0.1", ":80 shopping/pod/x"]);
+        assert_eq!(at_home("shop/pod/cart", None), "shop/pod/cart");
+    }
 }

@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::words::{count, counted};
 use crate::figures::sum;
-use crate::runs::Run;
+use crate::runs::{End, Run};
 use crate::take::Report;
+use crate::told::Told;
 
 /// Runs that are listed; the others are added up.
 const RUNS_SHOWN: usize = 40;
@@ -14,14 +15,21 @@ pub(super) fn section(report: &Report) -> Markup {
     let input = &report.input;
     let runs = report.runs.sorted();
     let lost = sum(runs.iter().map(|(_, run)| run.lost));
-    let missing = sum(runs.iter().map(|(_, run)| run.missing()));
+    let told = &report.told;
+    let (handed_out, logs): (Vec<_>, Vec<_>) =
+        runs.iter().map(|(_, run)| *run).partition(|run| told.is_of_one_trace(run));
+    let missing = sum(logs.iter().map(|run| run.missing()));
+    let before = sum(logs.iter().map(|run| run.before_the_first()));
     let inexact = runs.iter().any(|(_, run)| run.inexact);
     let is_whole = lost == 0 && missing == 0 && input.cut == 0 && report.runs.uncounted == 0;
+    let api = api(told, &handed_out);
     html! {
         section {
             h2 { "What is missing" }
             @if input.ours == 0 {
                 p.warn { "No line of kube-tcpstates was among the " (counted(input.lines, "line")) " read." }
+            } @else if is_whole && told.is_heard {
+                @if api.is_empty() { p { "The lines API says that nothing is missing." } }
             } @else if is_whole {
                 p { "Nothing that is known of: no event was lost, and no line between the first and the last of each run is absent." }
             }
@@ -33,9 +41,12 @@ pub(super) fn section(report: &Report) -> Markup {
             }
             @if missing > 0 {
                 p.warn {
-                    (counted(missing, "line")) " of these runs did not come: filtered out on the way here, or rotated away before they were read."
+                    (counted(missing, "line")) " of these runs did not come"
+                    @if before > 0 { ", " (count(before)) " of them from before the first that did" }
+                    ": filtered out on the way here, not asked for, or rotated away before they were read."
                 }
             }
+            @for said in api { p.warn { (said) } }
             @if input.cut > 0 {
                 p.warn { (counted(input.cut, "file")) " cut in the middle of the last line, which is left out." }
             }
@@ -45,9 +56,40 @@ pub(super) fn section(report: &Report) -> Markup {
             @if input.foreign > 0 { p { (counted(input.foreign, "line")) " not of kube-tcpstates, passed over." } }
             @if input.twice > 0 { p { (counted(input.twice, "line")) " came twice, counted once." } }
             @if input.other_traces > 0 { p { (counted(input.other_traces, "line")) " of other traces, left out as asked." } }
-            @if !runs.is_empty() { (table(&runs)) }
+            @if !runs.is_empty() { (table(&runs, told)) }
         }
     }
+}
+
+/// What the lines API says of its answer, a sentence each.
+fn api(told: &Told, runs: &[&Run]) -> Vec<String> {
+    let gaps = sum(runs.iter().map(|run| run.gaps));
+    let unfinished = runs.iter().filter(|run| run.end == End::Unfinished).count() as u64;
+    let mut said = Vec::new();
+    if gaps > 0 {
+        said.push(format!(
+            "{} did not come to the lines API: rotated away before they were read, or read too slowly. They may have been \
+             other traces’.",
+            counted(gaps, "line")
+        ));
+    }
+    if unfinished > 0 {
+        said.push(format!(
+            "{} ended without a last line: what was not written then is unknown.",
+            counted(unfinished, "run")
+        ));
+    }
+    let begins = told
+        .begins
+        .iter()
+        .map(|(node, from)| format!("{node}: its log begins at {from}; what came before is gone."));
+    let unreadable =
+        told.unreadable.iter().map(|(node, why)| format!("{node}: its log cannot be read: {why}"));
+    said.extend(begins.chain(unreadable));
+    if told.is_heard && !told.has_ended {
+        said.push("The answer of the lines API has no end: it was cut off on the way.".to_owned());
+    }
+    said
 }
 
 /// Where events were lost, over all runs.
@@ -65,7 +107,7 @@ fn places(runs: &[(&str, &Run)]) -> String {
     format!("By place: {}.", parts.join(", "))
 }
 
-fn table(runs: &[(&str, &Run)]) -> Markup {
+fn table(runs: &[(&str, &Run)], told: &Told) -> Markup {
     html! {
         table.stack {
             thead { tr { th { "Node" } th { "Run" } th.n { "Lines" } th.n { "Did not come" } th.n { "Events lost" } th { "End" } } }
@@ -74,14 +116,24 @@ fn table(runs: &[(&str, &Run)]) -> Markup {
                     td data-is="Node" { (run.node.as_deref().unwrap_or("this machine")) }
                     td data-is="Run" { (id) }
                     td.n data-is="Lines" { (count(run.lines())) }
-                    td.n data-is="Did not come" { (count(run.missing())) }
+                    td.n data-is="Did not come" { (count(told.missing(run))) }
                     td.n data-is="Events lost" { (count(run.lost)) @if run.inexact { " at least" } }
-                    td data-is="End" { @if run.ended { "came" } @else { "not here" } }
+                    td data-is="End" { (end(run, told)) }
                 }
             }
         }
         @if runs.len() > RUNS_SHOWN {
             p.soft { "and " (counted((runs.len() - RUNS_SHOWN) as u64, "further run")) }
         }
+    }
+}
+
+/// Whether the last line of a run came.
+fn end(run: &Run, told: &Told) -> &'static str {
+    match run.end {
+        End::Came => "came",
+        End::Unfinished => "without a last line",
+        End::NotHere if told.is_of_one_trace(run) => "not told",
+        End::NotHere => "not here",
     }
 }

@@ -29,6 +29,7 @@ impl Report {
     /// The page. Nothing can be taken in afterwards.
     pub fn page(mut self) -> String {
         let look = std::mem::take(&mut self.looks).finish();
+        times::align(&mut self.timelines);
         let merged = self.pairs.merged;
         let (pairs, others) = std::mem::take(&mut self.pairs).finish(&self.addresses);
         let mut all = Figures::default();

@@ -18,12 +18,13 @@ pub(super) fn section(look: &Look) -> Markup {
         section {
             h2 { "Open at the last look" }
             p.soft { (look.time) }
-            table {
+            table.stack {
                 thead { tr { th { "Owner" } th { "State" } th.n { "Sockets" } th.n { "Oldest" } } }
                 @for ((owner, state), sockets) in sockets.iter().take(SHOWN) {
                     tr {
-                        td { (owner) } td { (state) } td.n { (count(sockets.count)) }
-                        td.n { (sockets.oldest_us.map_or_else(|| "—".to_owned(), duration)) }
+                        td data-is="Owner" { (owner) } td data-is="State" { (state) }
+                        td.n data-is="Sockets" { (count(sockets.count)) }
+                        td.n data-is="Oldest" { (sockets.oldest_us.map_or_else(|| "—".to_owned(), duration)) }
                     }
                 }
             }
@@ -31,12 +32,13 @@ pub(super) fn section(look: &Look) -> Markup {
             @if look.uncounted > 0 { p.warn { (counted(look.uncounted, "socket")) " of further owners." } }
             @if !queues.is_empty() {
                 h2 { "Listeners that lose connections or keep them waiting" }
-                table {
+                table.stack {
                     thead { tr { th { "Owner" } th.n { "Port" } th.n { "Waiting" } th.n { "Room for" } th.n { "Dropped in all" } } }
                     @for queue in queues.iter().take(SHOWN) {
                         tr {
-                            td { (queue.owner) } td.n { (queue.port) } td.n { (queue.length) } td.n { (queue.limit) }
-                            td.n { (queue.drops.map_or_else(|| "—".to_owned(), |drops| count(u64::from(drops)))) }
+                            td data-is="Owner" { (queue.owner) } td.n data-is="Port" { (queue.port) }
+                            td.n data-is="Waiting" { (queue.length) } td.n data-is="Room for" { (queue.limit) }
+                            td.n data-is="Dropped in all" { (queue.drops.map_or_else(|| "—".to_owned(), |drops| count(u64::from(drops)))) }
                         }
                     }
                 }

@@ -48,8 +48,12 @@ fn row(pair: &Pair) -> Markup {
                 @if figures.failed() > 0 { " (" (share(figures.failed(), figures.connections())) ")" }
             }
             td data-is="How" {
-                @for (place, name) in OUTCOMES.iter().enumerate().skip(1).filter(|(place, _)| figures.by_outcome[*place] > 0) {
-                    span { i style=(format!("background:var(--{name})")) {} (name) " " (count(figures.by_outcome[place])) " " }
+                @if figures.failed() > 0 {
+                    div {
+                        @for (place, name) in OUTCOMES.iter().enumerate().skip(1).filter(|(place, _)| figures.by_outcome[*place] > 0) {
+                            span { i style=(format!("background:var(--{name})")) {} (name) " " (count(figures.by_outcome[place])) " " }
+                        }
+                    }
                 }
             }
             td.n data-is="Half within" { (time(0.5)) }

@@ -26,6 +26,13 @@ const NARROW: Size = Size { width: 340.0, height: 120.0, ticks: 3 };
 const LEFT: f64 = 44.0;
 const BELOW: f64 = 18.0;
 
+/// Gives all of them one axis: what clients and servers tell of a moment stands one below the other.
+pub(super) fn align(timelines: &mut [[Timeline; 3]; 3]) {
+    let ends: Vec<_> = timelines.as_flattened().iter().filter_map(Timeline::ends).collect();
+    let told = timelines.as_flattened_mut().iter_mut().filter(|timeline| timeline.ends().is_some());
+    told.for_each(|timeline| ends.iter().for_each(|ends| timeline.reach(*ends)));
+}
+
 pub(super) fn section(report: &Report) -> Markup {
     let sides = [
         (Side::Client, "as clients tell it"),

@@ -2,6 +2,7 @@
 //! of that page; what it must say was written down first.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::Agents;
@@ -28,6 +29,8 @@ const LEAKED: usize = 50;
 /// Local ports of the pod that runs out of them.
 const PORTS: &str = "40000 40019";
 const FLOOD: u64 = 10_000;
+/// The incidents go on for so long while all of them are traced at once.
+const WATCHED: Duration = Duration::from_secs(45);
 /// Until the trace of the flood is attached.
 const BEFORE_FLOOD: &str = "--sleep-before-ms=20000";
 
@@ -65,6 +68,20 @@ fn incidents(cluster: &Cluster) -> Result<()> {
     })?;
     let log = scene.finished("flood")?;
     ensure!(matches!(log.last(), Some(Entry::Done { connections: FLOOD })), "{:?}", log.last());
+    shown_to_others(scene, command)
+}
+
+/// One page of all of it, for who was not there.
+fn shown_to_others(scene: &Scene<'_>, command: impl Fn(&[&str]) -> Result<Said>) -> Result<()> {
+    scene.create(json!({
+        "apiVersion": "tcpstates.dev/v1alpha1", "kind": "TcpStateTrace", "metadata": {"name": "everything"},
+        "spec": {"podSelector": {}, "mode": "Connections", "peerNames": true, "openSockets": {"every": "30s"}},
+    }))?;
+    thread::sleep(WATCHED);
+    let page = command(&["report", "everything"])?.out;
+    for told in ["incidents/pod/orders", "refused", "no_local_port", "reset_by_peer", "CLOSE_WAIT"] {
+        ensure!(page.contains(told), "{told} is not on the page: {page}");
+    }
     Ok(())
 }
 

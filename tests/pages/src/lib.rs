@@ -61,17 +61,43 @@ pub fn look(page: &str, width: u32, scheme: Scheme) -> Result<Seen> {
     Ok(seen)
 }
 
+/// Takes a picture of the upper part of a page.
+pub fn picture(page: &str, size: (u32, u32), scheme: Scheme, to: &Path) -> Result<()> {
+    let directory = tempfile::tempdir().context("make a directory")?;
+    let file = directory.path().join("page.html");
+    fs::write(&file, page).context("write the page")?;
+    let options = [
+        format!("--window-size={},{}", size.0, size.1),
+        "--force-device-scale-factor=1".to_owned(),
+        "--hide-scrollbars".to_owned(),
+        format!("--screenshot={}", to.display()),
+    ];
+    run(&file, directory.path(), scheme, &options)?;
+    let taken = size_of_picture(&fs::read(to).with_context(|| format!("read {}", to.display()))?);
+    ensure!(taken == Some(size), "{} is of {taken:?}, not of {size:?}", to.display());
+    Ok(())
+}
+
+/// Width and height of a PNG: the first chunk of each has them (ISO/IEC 15948, 11.2.1).
+pub fn size_of_picture(png: &[u8]) -> Option<(u32, u32)> {
+    let header = png.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR")?;
+    let (width, rest) = header.split_first_chunk()?;
+    let (height, _) = rest.split_first_chunk()?;
+    Some((u32::from_be_bytes(*width), u32::from_be_bytes(*height)))
+}
+
 fn chromium(page: &Path, home: &Path, scheme: Scheme) -> Result<(String, String)> {
+    let options =
+        ["--window-size=1400,1200", "--virtual-time-budget=4000", "--enable-logging=stderr", "--dump-dom"];
+    run(page, home, scheme, &options.map(str::to_owned))
+}
+
+fn run(page: &Path, home: &Path, scheme: Scheme, options: &[String]) -> Result<(String, String)> {
     let dark = i32::from(scheme == Scheme::Light);
     let output = Command::new("chromium")
         // In a container without user namespaces Chromium's own sandbox does not start. The page is ours.
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-        .args([
-            "--window-size=1400,1200",
-            "--virtual-time-budget=4000",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ])
+        .args(options)
         .arg(format!("--blink-settings=preferredColorScheme={dark}"))
         .arg(format!("--user-data-dir={}", home.join("profile").display()))
         .arg(format!("file://{}", page.display()))

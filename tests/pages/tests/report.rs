@@ -1,6 +1,9 @@
 //! The page of `kube-tcpstates report`, in a browser.
 
-use kube_tcpstates_pages_tests::{Scheme, look};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kube_tcpstates_pages_tests::{Scheme, Seen, look, picture, size_of_picture};
 use kube_tcpstates_report::{Options, Report};
 use serde_json::json;
 
@@ -38,6 +41,60 @@ fn page() -> String {
     report.page()
 }
 
+/// The page of the incidents of docs/incidents.md: half a minute of both agents' logs, less what the report does not read.
+fn page_of_incidents() -> String {
+    let mut report = Report::new(Options { title: None, trace: Some("incidents/everything".to_owned()) });
+    assert!(report.read(include_bytes!("incident.jsonl").as_slice()).is_ok());
+    report.page()
+}
+
+/// Widths that the pictures in docs/images/ have, and how much of the page they show.
+const PICTURES: [(u32, u32); 2] = [(1280, 1330), (390, 1700)];
+const SCHEMES: [(Scheme, &str); 2] = [(Scheme::Light, "light"), (Scheme::Dark, "dark")];
+/// A repository keeps every version of each.
+const BYTES_AT_MOST: usize = 120_000;
+
+fn pictures() -> impl Iterator<Item = ((u32, u32), Scheme, String)> {
+    PICTURES.into_iter().flat_map(|size| {
+        SCHEMES.map(|(scheme, name)| (size, scheme, format!("report-{}-{name}.png", size.0)))
+    })
+}
+
+#[test]
+fn the_page_of_an_incident_is_readable_and_its_pictures_are_left_for_the_docs() {
+    let page = page_of_incidents();
+    for (size, scheme, name) in pictures() {
+        let seen = look(&page, size.0, scheme).unwrap();
+        assert_readable(&seen, size.0, &name);
+        for said in ["incidents/pod/orders", "no_local_port", "reset_by_peer", "CLOSE_WAIT"] {
+            assert!(seen.text.contains(said), "{name}: {said} is not shown in {}", seen.text);
+        }
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        picture(&page, size, scheme, &place).unwrap();
+        eprintln!("{}", place.display());
+    }
+}
+
+#[test]
+fn the_docs_show_each_picture_and_none_is_large() {
+    let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let text = fs::read_to_string(docs.join("report.md")).unwrap();
+    for (size, _, name) in pictures() {
+        assert!(text.contains(&format!("](images/{name})")), "{name} is not in docs/report.md");
+        let bytes = fs::read(docs.join("images").join(&name)).unwrap();
+        assert_eq!(size_of_picture(&bytes), Some(size), "{name}");
+        assert!(bytes.len() <= BYTES_AT_MOST, "{name}: {} bytes", bytes.len());
+    }
+}
+
+fn assert_readable(seen: &Seen, width: u32, here: &str) {
+    assert_eq!(seen.complaints, [""; 0], "{here}");
+    assert_eq!(seen.requests, 0, "{here}");
+    assert!(seen.content_width <= f64::from(width), "{here}: {} px of content", seen.content_width);
+    assert!(seen.lowest_text >= 9.5, "{here}: {} px: {}", seen.lowest_text, seen.lowest_text_is);
+    assert!(seen.contrast >= 7.0, "{here}: contrast {}", seen.contrast);
+}
+
 #[test]
 fn it_is_readable_wide_and_narrow_in_light_and_dark_and_asks_nobody_for_anything() {
     let page = page();
@@ -45,11 +102,7 @@ fn it_is_readable_wide_and_narrow_in_light_and_dark_and_asks_nobody_for_anything
         for scheme in [Scheme::Light, Scheme::Dark] {
             let seen = look(&page, width, scheme).unwrap();
             let here = format!("{width} px, {scheme:?}");
-            assert_eq!(seen.complaints, [""; 0], "{here}");
-            assert_eq!(seen.requests, 0, "{here}");
-            assert!(seen.content_width <= f64::from(width), "{here}: {} px of content", seen.content_width);
-            assert!(seen.lowest_text >= 9.5, "{here}: {} px: {}", seen.lowest_text, seen.lowest_text_is);
-            assert!(seen.contrast >= 7.0, "{here}: contrast {}", seen.contrast);
+            assert_readable(&seen, width, &here);
             for said in
                 ["Checkout on Friday", "4 events lost before they were written", "<script>throw 1</script>"]
             {

@@ -28,12 +28,18 @@ pub(crate) struct Image {
     entrypoint: Vec<String>,
     labels: BTreeMap<String, String>,
     user: String,
+    architecture: String,
 }
 
 impl Image {
     /// An image with `/etc/passwd` and `/etc/group`, to be known as `reference` where it is loaded. It runs as root.
     pub(crate) fn new(reference: &str) -> Self {
-        let image = Self { reference: reference.to_owned(), user: "0:0".to_owned(), ..Self::default() };
+        let image = Self {
+            reference: reference.to_owned(),
+            user: "0:0".to_owned(),
+            architecture: architecture(std::env::consts::ARCH).to_owned(),
+            ..Self::default()
+        };
         image.file("/etc/passwd", PASSWD, READABLE).file("/etc/group", GROUP, READABLE)
     }
 
@@ -46,6 +52,12 @@ impl Image {
     /// A file with the content given.
     pub(crate) fn file(mut self, place: &str, content: impl Into<Vec<u8>>, mode: u32) -> Self {
         self.files.insert(place.trim_start_matches('/').to_owned(), (content.into(), mode));
+        self
+    }
+
+    /// Another than this machine's, by the name that images have for it.
+    pub(crate) fn architecture(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.architecture);
         self
     }
 
@@ -119,7 +131,7 @@ impl Image {
     /// The image's configuration, which with its digest is the image's identity.
     fn config(&self, layer_digest: &str) -> serde_json::Value {
         json!({
-            "architecture": architecture(std::env::consts::ARCH),
+            "architecture": self.architecture,
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
             "config": {
@@ -132,6 +144,17 @@ impl Image {
             "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "./x image" }],
         })
     }
+}
+
+/// An archive of these files and nothing else: where each is, what it is called there, and whether it is a program.
+pub(crate) fn pack(archive: &Path, files: &[(&Path, &str, bool)]) -> Result<()> {
+    let file = File::create(archive).with_context(|| format!("create {}", archive.display()))?;
+    let mut tar = tar::Builder::new(file);
+    for (source, name, is_program) in files {
+        let content = fs::read(source).with_context(|| format!("read {}", source.display()))?;
+        append(&mut tar, name, &content, if *is_program { EXECUTABLE } else { READABLE })?;
+    }
+    tar.into_inner()?.flush().with_context(|| format!("write {}", archive.display()))
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, place: &str, content: &[u8], mode: u32) -> Result<()> {
@@ -241,6 +264,8 @@ mod tests {
         let config = json(&archive, &name);
         assert_eq!(config["config"]["Entrypoint"], json!(["/opt/probe/probe", "--wait"]));
         assert_eq!(config["config"]["User"], "65534:65534");
+        assert_eq!(config["architecture"], architecture(std::env::consts::ARCH));
+        assert_eq!(image().architecture("arm64").config("")["architecture"], "arm64");
         assert_eq!(config["config"]["Labels"], json!({ "org.opencontainers.image.title": "probe" }));
     }
 

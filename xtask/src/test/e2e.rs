@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::image::archive::Image;
 use crate::image::{self, Profile};
 use crate::programs::{IP, NFT, Program, UNSHARE, XZ};
@@ -64,7 +65,8 @@ fn program(workspace: &Workspace, mut cargo: Command, name: &str) -> Command {
     cargo.env("KUBE_TCPSTATES_KUBERNETES", kubernetes::place(workspace));
     cargo.env("KUBE_TCPSTATES_PAUSE_IMAGE", pause_archive(workspace));
     cargo.env("KUBE_TCPSTATES_WORKLOAD_IMAGE", workload_archive(workspace));
-    cargo.env("KUBE_TCPSTATES_AGENT_IMAGE", Profile::Release.archive(&workspace.target));
+    let image = Profile::Release.archive(&workspace.target, Arch::native());
+    cargo.env("KUBE_TCPSTATES_AGENT_IMAGE", image);
     cargo.env("KUBE_TCPSTATES_PLUGIN", workspace.plugin());
     cargo.env("KUBE_TCPSTATES_TOOLS", deploy::place(workspace));
     cargo.env("KUBE_TCPSTATES_CHART", workspace.root.join("charts/kube-tcpstates"));
