@@ -108,9 +108,7 @@ pub(super) fn leave(tally: &Tally, untold: u64, page: &Page) {
     page.set(Word::LostRate, tally.lost_rate);
     page.set(Word::LostIdentity, tally.lost_identity);
     // What stands in lines that are on their way is told only when they have arrived.
-    if tally.output.control_lines_written + tally.output.control_lines_refused
-        >= tally.output.control_lines_accepted
-    {
+    if tally.output.control_lines_written >= tally.output.control_lines_accepted {
         page.set(Word::Summarised, tally.summarised.saturating_sub(untold));
     }
 }
