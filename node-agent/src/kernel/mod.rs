@@ -4,6 +4,7 @@
 //! The only station with `unsafe` code: memory shared with the eBPF program, and the types that cross into its maps.
 
 mod btf;
+mod call;
 mod capability;
 mod classic;
 mod clock;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::{
@@ -14,7 +14,7 @@ use aya::{
 
 use kube_tcpstates_common::socket::ToldRecord;
 
-use super::error::BoxError;
+use super::{call::bpf, error::BoxError};
 
 const COUNT: &str = "count_records";
 const FORGET: &str = "forget_records";
@@ -140,16 +140,6 @@ fn link_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<Owned
 fn iterator_of(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attributes = IterCreate { link: u32::try_from(link.as_raw_fd()).unwrap_or(0), flags: 0 };
     bpf(BPF_ITER_CREATE, &attributes)
-}
-
-#[expect(unsafe_code, reason = "aya makes links to maps only for its own program types")]
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, of the size given; what it
-    // points to lives in the caller.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the call has just made this descriptor, nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]

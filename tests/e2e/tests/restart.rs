@@ -63,12 +63,12 @@ fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
     for Restarted { how, verdict, lines } in restart(cluster)? {
         let continues =
             lines.iter().find(|line| line.is("start")).and_then(|line| line.get("tcpstates.continues"));
-        assert!(continues.is_some(), "{how}: the run says nothing of the one before");
-        let lost = lines
-            .iter()
-            .filter(|line| line.is("heartbeat"))
-            .filter_map(|line| line.number("tcpstates.totals.lost"));
-        let lost = lost.max().unwrap_or(0);
+        let said = || -> Vec<_> {
+            lines.iter().filter(|line| line.is("log")).map(|line| line.0.to_string()).collect()
+        };
+        assert!(continues.is_some(), "{how}: the run says nothing of the one before: {:#?}", said());
+        let lost = lines.iter().filter(|line| line.is("lost"));
+        let lost = lost.filter_map(|line| line.number("tcpstates.lost.total")).max().unwrap_or(0);
         eprintln!("{how}: {verdict:?}, {lost} counted as lost");
         assert!(verdict.cut > 0, "no connection was made while the agent was away");
         assert!(verdict.missing as u64 <= lost, "{} are missing and {lost} counted", verdict.missing);

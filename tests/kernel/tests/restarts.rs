@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kube_tcpstates_kernel_tests::line::Event;
 use kube_tcpstates_kernel_tests::pinned::BpfFs;
-use kube_tcpstates_kernel_tests::requirements::require;
+use kube_tcpstates_kernel_tests::requirements::{Need, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, Tracer};
 use kube_tcpstates_kernel_tests::workload::Ending;
@@ -265,4 +265,24 @@ fn a_directory_elsewhere_is_refused() {
         .wait_end(Duration::from_mins(1));
     assert!(!finished.status.success());
     assert!(finished.stderr.contains("is not in a BPF file system"), "{}", finished.stderr);
+}
+
+/// As the agents' container has them, and no CAP_SYS_ADMIN.
+#[test]
+fn an_agents_capabilities_are_enough() {
+    require(&[Need::Program("setpriv")]);
+    let restarts = Restarts::new(&[]);
+    let alone = "-all,+bpf,+perfmon,+dac_read_search";
+    let wrapper = [
+        "setpriv".to_owned(),
+        format!("--bounding-set={alone}"),
+        format!("--inh-caps={alone}"),
+        "--no-new-privs".to_owned(),
+    ];
+    let start = || Setup::json(restarts.options.clone()).through(wrapper.clone()).start_ready();
+    let first = start();
+    first.signal(Signal::KILL);
+    let first = first.wait_end(Duration::from_mins(1)).events();
+    let events = start().stop().events();
+    assert_eq!(events[0].text("tcpstates.continues.run"), Some(first[0].must("tcpstates.run")));
 }

@@ -1,17 +1,17 @@
 //! Tracing that outlives the process: where it is pinned, and how another process takes it over.
 
 use std::{
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     sync::Arc,
     time::Duration,
 };
 
 use aya::{
     maps::{Map, MapData},
-    programs::{BtfTracePoint, Program, RawTracePoint, links::FdLink},
+    programs::{Program, links::FdLink},
 };
 use kube_tcpstates_common::{pinned::Word, rule::MAX_TRACES};
-use kube_tcpstates_events::{Hook, Storage};
+use kube_tcpstates_events::Storage;
 
 use super::{
     Link, Loaded, attach_points,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     kernel::{
         btf::Btf,
+        call::open_pinned,
         error::{BoxError, LoadError, told},
         heap,
         pinned::{Continues, Directory, Facts, Page, RulesLeft, Set, Will},
@@ -66,30 +67,7 @@ pub(super) struct Pins {
     pub(super) found: Option<Will>,
     will: Will,
     /// Keeps the program's count of skipped hits readable.
-    program: Option<PinnedProgram>,
-}
-
-/// A program that another process has loaded.
-enum PinnedProgram {
-    Typed(BtfTracePoint),
-    Raw(RawTracePoint),
-}
-
-impl PinnedProgram {
-    fn open(hook: Hook, set: &Set) -> Result<Self, BoxError> {
-        Ok(match hook {
-            Hook::TpBtf => Self::Typed(BtfTracePoint::from_pin(set.program())?),
-            _ => Self::Raw(RawTracePoint::from_pin(set.program())?),
-        })
-    }
-
-    fn fd(&self) -> Result<RawFd, BoxError> {
-        let fd = match self {
-            Self::Typed(program) => program.fd()?,
-            Self::Raw(program) => program.fd()?,
-        };
-        Ok(fd.as_fd().as_raw_fd())
-    }
+    program: Option<OwnedFd>,
 }
 
 /// What a run takes over from the one before.
@@ -177,8 +155,8 @@ impl Loaded {
 
     fn adopt(&mut self, will: &Will) -> Result<(), BoxError> {
         let Some(pins) = &mut self.pins else { return Ok(()) };
-        let program = PinnedProgram::open(self.hook, &pins.set)?;
-        self.counters.resume(program.fd()?, &self.page);
+        let program = open_pinned(&pins.set.program())?;
+        self.counters.resume(program.as_raw_fd(), &self.page);
         pins.program = Some(program);
         pins.will = will.clone();
         self.links = pins.set.links(will.facts.links)?.into_iter().map(Link::Pinned).collect();
