@@ -58,7 +58,8 @@ impl Pipeline {
 
     /// Tells what was lost, if it is time to. False when stdout has no room for that.
     pub(super) fn tell_losses(&mut self) -> bool {
-        if !self.reporter.is_due(boot_ns()) {
+        // The first numbered line of a run is another.
+        if self.start_line.is_some() || !self.reporter.is_due(boot_ns()) {
             return true;
         }
         let tally = self.tally(false);

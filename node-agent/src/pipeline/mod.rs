@@ -353,10 +353,11 @@ impl Pipeline {
         if self.walk_after_loss(&tally) {
             return Look::Found;
         }
-        if self.reporter.is_due(now_ns) {
+        let has_begun = self.start_line.is_none();
+        if has_begun && self.reporter.is_due(now_ns) {
             self.tell(&tally);
         }
-        let untold = self.reporter.is_untold(&tally);
+        let untold = has_begun && self.reporter.is_untold(&tally);
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
         let open_ns = self.open.due_ns();

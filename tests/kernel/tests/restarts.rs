@@ -267,7 +267,7 @@ fn a_directory_elsewhere_is_refused() {
     assert!(finished.stderr.contains("is not in a BPF file system"), "{}", finished.stderr);
 }
 
-/// As the agents' container has them, and no CAP_SYS_ADMIN.
+/// As the agents' container has them, and no `CAP_SYS_ADMIN`.
 #[test]
 fn an_agents_capabilities_are_enough() {
     require(&[Need::Program("setpriv")]);
