@@ -67,9 +67,10 @@ fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
             lines.iter().filter(|line| line.is("log")).map(|line| line.0.to_string()).collect()
         };
         assert!(continues.is_some(), "{how}: the run says nothing of the one before: {:#?}", said());
-        let lost = lines.iter().filter(|line| line.is("lost"));
-        let lost = lost.filter_map(|line| line.number("tcpstates.lost.total")).max().unwrap_or(0);
-        eprintln!("{how}: {verdict:?}, {lost} counted as lost");
+        let told = lines.iter().rfind(|line| line.is("lost"));
+        let lost = told.and_then(|line| line.number("tcpstates.lost.total")).unwrap_or(0);
+        let places = told.and_then(|line| line.get("tcpstates.lost.by_place"));
+        eprintln!("{how}: {verdict:?}, {lost} counted as lost: {places:?}");
         assert!(verdict.cut > 0, "no connection was made while the agent was away");
         assert!(verdict.missing as u64 <= lost, "{} are missing and {lost} counted", verdict.missing);
         assert!(how == "killed" || verdict.missing == 0, "{} are missing", verdict.missing);
