@@ -17,7 +17,7 @@ pub enum Counter {
     Filtered = 2,
     /// Kept in the socket's record until its next transition decides (up and down).
     Pending = 3,
-    /// Wanted, but the ring buffer had no room: lost.
+    /// Wanted, but the ring buffer had no room, or none for this container: lost.
     RingFull = 4,
     /// In the ring buffer.
     Emitted = 5,
@@ -62,6 +62,8 @@ pub type CounterBlock = [u64; COUNTERS];
 pub struct CpuBlock {
     /// 1 while the first of a hook's two programs runs.
     pub running: u64,
+    /// 1 while the ring is shared out, see [`crate::share`].
+    pub scarce: u64,
     /// This CPU's part.
     pub counters: CounterBlock,
 }

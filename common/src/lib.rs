@@ -13,6 +13,7 @@ pub mod offsets;
 pub mod pinned;
 pub mod record;
 pub mod rule;
+pub mod share;
 pub mod socket;
 pub mod state;
 pub mod verifier;

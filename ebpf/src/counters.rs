@@ -40,6 +40,20 @@ impl Counters {
         unsafe { (&raw mut (*self.0).running).write_volatile(running.into()) };
     }
 
+    /// Whether the ring was nearly full when this CPU last looked.
+    #[inline(always)]
+    pub(crate) fn is_scarce(&self) -> bool {
+        // SAFETY: this CPU's own word.
+        unsafe { (&raw const (*self.0).scarce).read_volatile() != 0 }
+    }
+
+    /// Says whether it is.
+    #[inline(always)]
+    pub(crate) fn set_scarce(&self, scarce: bool) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).scarce).write_volatile(scarce.into()) };
+    }
+
     /// Adds.
     #[inline(always)]
     pub(crate) fn add(&self, counter: Counter, count: u64) {
@@ -63,7 +77,7 @@ impl Counters {
 /// The target has no `AtomicU64::fetch_add` (it lacks compare-and-swap before 5.12), but it has this instruction
 /// since 3.18, as long as nobody asks for the result.
 #[inline(always)]
-fn add(cell: *mut u64, count: u64) {
+pub(crate) fn add(cell: *mut u64, count: u64) {
     // SAFETY: an aligned word of a map value, which is freed after a grace period if ever.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(cell, count) };
 }

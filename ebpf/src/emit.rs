@@ -1,11 +1,9 @@
 //! Into the ring buffer, and waking the reader when it sleeps.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_comm, bpf_ringbuf_query},
-    },
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm},
+    maps::ring_buf::RingBufEntry,
 };
 use kube_tcpstates_common::{
     classify::Wanted,
@@ -22,11 +20,12 @@ use crate::{
     maps::{CGROUP_EVENTS, CONTROL, EVENTS},
     memory::{clear_comm, copy_comm},
     place::Place,
+    share,
     socket::SocketRecord,
     step::Step,
 };
 
-/// How often a producer looks whether the ring is half full: every so many records of its CPU.
+/// How often a producer looks how full the ring is: every so many records of its CPU.
 const FILL_CHECK_EVERY: u64 = 32;
 
 /// One transition on its way out.
@@ -68,7 +67,7 @@ pub(crate) fn emit<H: Hook>(
     counters: Counters,
 ) {
     let has_room = if (wanted.traces | wanted.maybe) & stories == 0 {
-        match EVENTS.reserve(0) {
+        match reserve::<TransitionRecord>(emission, count, counters) {
             Some(mut entry) => {
                 let out = entry.as_mut_ptr();
                 // SAFETY: every field of the reserved record is written before it is submitted.
@@ -79,7 +78,7 @@ pub(crate) fn emit<H: Hook>(
             None => false,
         }
     } else {
-        match EVENTS.reserve_untyped::<ConnectionRecord>(0) {
+        match reserve::<ConnectionRecord>(emission, count, counters) {
             Some(mut entry) => {
                 let out = entry.as_mut_ptr();
                 // SAFETY: as above.
@@ -95,9 +94,15 @@ pub(crate) fn emit<H: Hook>(
     };
     if has_room {
         counters.add(Counter::Emitted, count);
-        wake_reader(counters, count);
+        let looks = counters.value(Counter::Emitted) % FILL_CHECK_EVERY < count;
+        let waiting = if looks { share::waiting() } else { 0 };
+        if looks {
+            share::look(waiting, counters);
+        }
+        wake_reader(counters, waiting);
         return;
     }
+    counters.set_scarce(true);
     counters.add(Counter::RingFull, count);
     if !wanted.is_empty() {
         ring_full_by_traces(wanted.traces | wanted.maybe, counters);
@@ -105,6 +110,15 @@ pub(crate) fn emit<H: Hook>(
     if !pending.wanted.is_empty() {
         ring_full_by_traces(pending.wanted.traces | pending.wanted.maybe, counters);
     }
+}
+
+/// Room for a record, if there is any for this socket's container.
+#[inline(always)]
+fn reserve<T: 'static>(emission: &Emission<'_>, count: u64, counters: Counters) -> Option<RingBufEntry<T>> {
+    if !share::admits::<T>(emission.place, count, counters) {
+        return None;
+    }
+    EVENTS.reserve_untyped::<T>(0)
 }
 
 #[inline(always)]
@@ -173,14 +187,17 @@ fn fill(
 
 /// Wakes the reader if it sleeps, or if it rests while the ring fills.
 ///
+/// `waiting`: bytes in the ring, or 0 where nobody has looked.
+///
 /// The record above is committed first, with a full barrier (`xchg` in `bpf_ringbuf_commit`, since 5.8), and only
 /// then is the flag read: a reader that sets the flag and then finds nothing is sure to be woken. The wake-up
 /// itself rides on a small discarded record, which the reader never sees. It goes into the other ring: this one may
 /// have filled since the record above, and then nobody would ever wake the reader. That one wakes it by itself before
 /// it fills.
 #[inline(always)]
-fn wake_reader(counters: Counters, count: u64) {
+fn wake_reader(counters: Counters, waiting: u64) {
     let Some(control) = CONTROL.get_ptr_mut(0) else { return };
+    let is_half_full = waiting > u64::from(setting!(ring_bytes)) / 2;
     // SAFETY: the map's only element, shared with user space; two producers that both find the flag set only
     // wake the reader twice.
     unsafe {
@@ -188,10 +205,7 @@ fn wake_reader(counters: Counters, count: u64) {
         let resting = &raw mut (*control).resting;
         if sleeping.read_volatile() != 0 {
             sleeping.write_volatile(0);
-        } else if counters.value(Counter::Emitted) % FILL_CHECK_EVERY < count
-            && resting.read_volatile() != 0
-            && half_full()
-        {
+        } else if is_half_full && resting.read_volatile() != 0 {
             resting.write_volatile(0);
         } else {
             return;
@@ -201,12 +215,4 @@ fn wake_reader(counters: Counters, count: u64) {
     if let Some(nudge) = CGROUP_EVENTS.reserve_untyped::<u64>(0) {
         nudge.discard(BPF_RB_FORCE_WAKEUP.into());
     }
-}
-
-#[inline(always)]
-fn half_full() -> bool {
-    // SAFETY: the map is a ring buffer.
-    let waiting =
-        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) };
-    waiting > u64::from(setting!(ring_bytes)) / 2
 }

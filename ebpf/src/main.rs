@@ -35,6 +35,7 @@ mod owner;
 mod place;
 mod preexisting;
 mod records;
+mod share;
 mod sight;
 mod socket;
 mod step;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
     macros::btf_map,
 };
 use kube_tcpstates_common::{
@@ -13,6 +13,7 @@ use kube_tcpstates_common::{
         CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
         RULE_TABLES, RuleTable, TraceSet,
     },
+    share::{SHARES, Share, Sharer},
     walk::{Found, MAX_FOUND, Walk},
 };
 
@@ -29,6 +30,10 @@ const PREFIXES: usize = MAX_PREFIXES as usize;
 /// Transitions on their way to user space. User space sets the size at load.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<TransitionRecord, { 8 * 1024 * 1024 }, 0> = RingBuf::new();
+
+/// Who brings how much into it while it is nearly full. An LRU, for what it forgets only begins anew.
+#[btf_map]
+pub(crate) static RING_SHARES: LruHashMap<Sharer, Share, SHARES> = LruHashMap::new();
 
 /// cgroups made and removed, apart from the transitions so that churn of those cannot crowd them out.
 #[btf_map]

@@ -43,6 +43,7 @@ use super::{
     records,
     ring::Rings,
     rules::Rules,
+    shares::RingShares,
     walk::Layout,
 };
 
@@ -106,6 +107,8 @@ pub struct Loaded {
     pub open_sockets: Result<(), String>,
     /// Reads counters.
     pub counters: Counters,
+    /// Who brought too much.
+    pub shares: RingShares,
     /// Both rings; taken by the reader.
     pub rings: Option<Rings>,
     /// The filter.
@@ -387,6 +390,7 @@ fn assemble(
     };
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
+    let shares = RingShares::new(map(&mut ebpf, "RING_SHARES")?);
     let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
     let counters = Counters::new(blocks, by_traces, fd.as_fd().as_raw_fd());
     Ok(Loaded {
@@ -400,6 +404,7 @@ fn assemble(
         open_sockets: Err("nothing is attached yet".to_owned()),
         found: 0,
         counters,
+        shares,
         rings: Some(rings),
         rules,
         btf,

@@ -25,6 +25,7 @@ mod release;
 mod remembered;
 mod ring;
 mod rules;
+mod shares;
 mod walk;
 
 pub use btf::{Btf, BtfError};
@@ -44,3 +45,4 @@ pub use ring::{
     record_of,
 };
 pub use rules::{Rules, RulesError};
+pub use shares::RingShares;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube_tcpstates_common::{pinned::Word, rule::MAX_TRACES};
+use kube_tcpstates_common::{counter::Counter, pinned::Word, rule::MAX_TRACES};
 
 use super::{Account, Pipeline, Tally, report::InCluster};
 use crate::kernel::boot_ns;
@@ -70,6 +70,7 @@ impl Pipeline {
     /// Tells what was lost by then. False when stdout has no room for that.
     pub(super) fn tell(&mut self, tally: &Tally) -> bool {
         self.put_down(&tally.kernel.ring_full_by_trace);
+        self.name_floods(tally.kernel.get(Counter::RingFull));
         let flow = &mut self.flow;
         let told = self.reporter.losses(tally, &mut flow.ledger, &flow.clock, &mut flow.outlets);
         self.kernel.page().set(Word::LossesTold, self.reporter.told());

@@ -19,6 +19,7 @@ mod cgroups;
 mod counts;
 mod describe;
 mod doubt;
+mod flood;
 mod flow;
 mod force;
 mod handle;
@@ -62,6 +63,7 @@ use self::{
     before::{Before, leave},
     census::Counted,
     cgroups::Cgroups,
+    flood::Floods,
     flow::{Flow, Parts},
     handle::Request,
     live::Live,
@@ -156,6 +158,7 @@ struct Pipeline {
     flow: Flow,
     membership: Membership,
     rewalk: Rewalk,
+    floods: Floods,
     reporter: Reporter,
     open: OpenSockets,
     live: Option<Live>,
@@ -242,6 +245,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         flow,
         membership,
         rewalk: Rewalk::default(),
+        floods: Floods::default(),
         reporter: Reporter::new(run, k8s, before.losses_told),
         open,
         live: counting.looker(),

@@ -37,8 +37,9 @@ const RULES_LEFT: usize = 8;
 const SHOWN_IN_A_LEASE: u128 = 4;
 
 /// The maps that the programs share with whoever reads.
-pub(super) const MAPS: [&str; 18] = [
+pub(super) const MAPS: [&str; 19] = [
     "EVENTS",
+    "RING_SHARES",
     "CGROUP_EVENTS",
     "CONTROL",
     "PINNED",
