@@ -25,6 +25,7 @@ mod plugin;
 mod reading;
 mod restart;
 mod rights;
+mod rollouts;
 mod security;
 mod selection;
 mod short_lived;
@@ -88,6 +89,7 @@ const LONG: &[Tests] = &[
     incidents::TESTS,
     operator_rights::TESTS,
     lines_many::TESTS,
+    rollouts::TESTS,
     hostile::TESTS,
     monitoring::TESTS,
     // Last: it takes away what the others have installed.

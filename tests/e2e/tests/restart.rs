@@ -46,20 +46,8 @@ fn agents_restarted(cluster: &Cluster) -> Result<()> {
 /// The overlay `pinned`, on two nodes of which each has a BPF file system of its own. When it is taken away again, nothing
 /// stays attached.
 fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
-    Agents::install(cluster)?;
     let kubectl = cluster.kubectl();
-    let directory = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("overlays/pinned");
-    let rights = directory.join("rights.yaml").display().to_string();
-    kubectl.run(&["apply", "--filename", &rights])?;
-    let _rights = Undo::new(kubectl, &["delete", "--filename", &rights]);
-    let kustomization = std::fs::read_to_string(directory.join("kustomization.yaml"))?;
-    let (_, patch) = kustomization.split_once("patch: |-\n").context("no patch")?;
-    let patch = "--patch=".to_owned() + patch;
-    kubectl.run(&[&PATCH[..], &[&patch]].concat())?;
-    // Whoever needs agents next installs them anew.
-    let _agents = Undo::new(kubectl, &[&DELETE[..], &["--ignore-not-found"]].concat());
-    kubectl.run(&ROLL_OUT)?;
-
+    let _pinned = Pinned::new(cluster)?;
     for Restarted { how, verdict, lines } in restart(cluster)? {
         let continues =
             lines.iter().find(|line| line.is("start")).and_then(|line| line.get("tcpstates.continues"));
@@ -78,6 +66,41 @@ fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
     }
 
     kubectl.run(&DELETE)?;
+    await_nothing_attached(cluster)
+}
+
+pub(crate) const PATCH: [&str; 6] =
+    ["patch", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE, "--type=json"];
+pub(crate) const DELETE: [&str; 5] =
+    ["delete", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE];
+pub(crate) const ROLL_OUT: [&str; 6] =
+    ["rollout", "status", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE, "--timeout=180s"];
+
+/// Agents with the overlay `pinned`. Dropped, they are gone: whoever needs agents next installs them anew.
+pub(crate) struct Pinned<'a> {
+    _agents: Undo<'a>,
+    _rights: Undo<'a>,
+}
+
+impl<'a> Pinned<'a> {
+    pub(crate) fn new(cluster: &'a Cluster) -> Result<Self> {
+        Agents::install(cluster)?;
+        let kubectl = cluster.kubectl();
+        let directory = place::given("KUBE_TCPSTATES_MANIFESTS")?.join("overlays/pinned");
+        let rights = directory.join("rights.yaml").display().to_string();
+        kubectl.run(&["apply", "--filename", &rights])?;
+        let rights = Undo::new(kubectl, &["delete", "--filename", &rights]);
+        let kustomization = std::fs::read_to_string(directory.join("kustomization.yaml"))?;
+        let (_, patch) = kustomization.split_once("patch: |-\n").context("no patch")?;
+        let agents = Undo::new(kubectl, &[&DELETE[..], &["--ignore-not-found"]].concat());
+        kubectl.run(&[&PATCH[..], &[&("--patch=".to_owned() + patch)]].concat())?;
+        kubectl.run(&ROLL_OUT)?;
+        Ok(Self { _agents: agents, _rights: rights })
+    }
+}
+
+/// Waits until no program is pinned on any node.
+pub(crate) fn await_nothing_attached(cluster: &Cluster) -> Result<()> {
     wait::until("nothing is attached any more", Duration::from_mins(1), || {
         let mut left = Vec::new();
         for node in cluster.nodes() {
@@ -87,12 +110,6 @@ fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
         Ok(if left.is_empty() { Ok(()) } else { Err(left.join(" ")) })
     })
 }
-
-const PATCH: [&str; 6] =
-    ["patch", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE, "--type=json"];
-const DELETE: [&str; 5] = ["delete", "daemonset", "kube-tcpstates-agent", "--namespace", NAMESPACE];
-const ROLL_OUT: [&str; 6] =
-    ["rollout", "status", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE, "--timeout=180s"];
 
 /// What came of one agent's restart.
 struct Restarted {
@@ -163,7 +180,11 @@ fn renew_restarted(cluster: &Cluster, node: Identity) -> Result<()> {
 }
 
 /// The pod that stands in a pod's place, or the same pod with a new process, once it is Ready.
-fn await_successor<'a>(cluster: &'a Cluster, node: Identity, old: &AgentPod<'_>) -> Result<AgentPod<'a>> {
+pub(crate) fn await_successor<'a>(
+    cluster: &'a Cluster,
+    node: Identity,
+    old: &AgentPod<'_>,
+) -> Result<AgentPod<'a>> {
     wait::until("the agent is back", Duration::from_mins(1), || {
         let Ok(pod) = AgentPod::of_node(cluster, node) else { return Ok(Err("there is no pod".to_owned())) };
         let is_new = pod.name() != old.name() || pod.restarts() > old.restarts();

@@ -119,11 +119,11 @@ fn a_connect_that_failed_says_why() {
     stage.expect_failed(local, "cancelled local");
     // Before the first SYN was sent again nobody can say that there is no answer.
     let (name, local) = stage.begin(silent);
-    sleep(Duration::from_millis(600));
+    sleep(Duration::from_millis(300));
     stage.client.close(&name);
     stage.expect_failed(local, "cancelled local");
     let (name, local) = stage.begin(silent);
-    sleep(Duration::from_millis(1_400));
+    sleep(Duration::from_millis(1_900));
     stage.client.close(&name);
     stage.expect_failed(local, "unanswered local");
     let patient = stage.name();

@@ -1,0 +1,239 @@
+//! Agents that pin are killed, rolled out and upgraded over and over during traffic. All runs of a node together show every
+//! transition once, or count it as lost; ids and durations of connections go on through all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
+use kube_tcpstates_e2e_tests::agent_pod::{AgentPod, Log};
+use kube_tcpstates_e2e_tests::cluster::node::Identity;
+use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::line::Line;
+use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
+use kube_tcpstates_e2e_workload::expect::{Place, transitions};
+use kube_tcpstates_e2e_workload::log::Entry;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::restart::{DELETE, PATCH, Pinned, ROLL_OUT, await_nothing_attached, await_successor};
+
+pub(crate) const TESTS: crate::Tests =
+    &[("nothing_is_missing_over_kills_rollouts_and_upgrades", over_and_over)];
+
+const ENDINGS: [&str; 4] = ["client-close", "server-close", "client-reset", "server-reset"];
+const TRACE: &str = "rollouts/clients";
+const CLIENTS: [(&str, Identity); 2] = [("client-a", NODE_A), ("client-b", NODE_B)];
+/// `ROLLOUTS` says otherwise.
+const TIMES: u64 = 3;
+/// A kill, a rollout and the rest between them.
+const ROUND_S: u64 = 50;
+const UPGRADES_S: u64 = 90;
+/// Of each client, between two connections. `PACE_MS` says otherwise.
+const PACE_MS: u64 = 8;
+const RESTART: [&str; 5] = ["rollout", "restart", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE];
+const UNDO: [&str; 5] = ["rollout", "undo", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE];
+
+/// One process of a node's agents.
+struct Run {
+    /// How the one before it ended.
+    how: &'static str,
+    log: Log,
+}
+
+fn number(variable: &str, otherwise: u64) -> Result<u64> {
+    let Ok(text) = env::var(variable) else { return Ok(otherwise) };
+    text.parse().with_context(|| format!("{variable}={text}: not a number"))
+}
+
+fn over_and_over(cluster: &Cluster) -> Result<()> {
+    let times = number("ROLLOUTS", TIMES)?;
+    let pace_ms = number("PACE_MS", PACE_MS)?;
+    let _pinned = Pinned::new(cluster)?;
+    let scene = Scene::new(cluster, "rollouts")?;
+    start_clients(cluster, &scene, pace_ms, (times * ROUND_S + UPGRADES_S) * 1000 / (pace_ms + 2))?;
+
+    let mut runs = Runs { cluster, by_node: CLIENTS.map(|_| Vec::new()) };
+    runs.add("nothing")?;
+    for _ in 0..times {
+        runs.kill()?;
+        runs.roll_out("rolled out", &RESTART)?;
+    }
+    // Another set of programs and maps, as another build has, and back.
+    let arguments = "/spec/template/spec/containers/0/args/-";
+    let patch = json!([{"op": "add", "path": arguments, "value": "--ring-size=4MiB"}]);
+    runs.roll_out("upgraded", &[&PATCH[..], &[&format!("--patch={patch}")]].concat())?;
+    runs.roll_out("upgraded", &UNDO)?;
+
+    let logs = [scene.finished(CLIENTS[0].0)?, scene.finished(CLIENTS[1].0)?];
+    // The last lines are on their way.
+    std::thread::sleep(Duration::from_secs(2));
+    for ((runs, log), (client, _)) in runs.by_node.into_iter().zip(&logs).zip(CLIENTS) {
+        judge(client, runs, log)?;
+    }
+    cluster.kubectl().run(&DELETE)?;
+    await_nothing_attached(cluster)
+}
+
+fn start_clients(cluster: &Cluster, scene: &Scene<'_>, pace_ms: u64, connections: u64) -> Result<()> {
+    let agents = Agents::install(cluster)?;
+    let no_limit = json!({"linesPerSecondPerNode": 100_000, "burst": 200_000});
+    agents.trace(
+        "rollouts",
+        "clients",
+        &json!({"podSelector": {"matchLabels": {"app": "client"}}, "rateLimit": no_limit}),
+    )?;
+    let servers = scene.servers(&json!({"app": "server"}), &[8080])?;
+    for (name, node) in CLIENTS {
+        let pace = ["--sleep-before-ms=2000".to_owned(), format!("--pace-ms={pace_ms}")];
+        let client = [&pace, &arguments(&servers, &ENDINGS, connections)?[..]].concat();
+        scene.client(name, &json!({"app": "client"}), node, &client)?;
+    }
+    agents.await_pods(TRACE, &CLIENTS.map(|(name, _)| name), 100)
+}
+
+struct Runs<'a> {
+    cluster: &'a Cluster,
+    by_node: [Vec<Run>; 2],
+}
+
+impl<'a> Runs<'a> {
+    fn pods(&self) -> Result<[AgentPod<'a>; 2]> {
+        Ok([AgentPod::of_node(self.cluster, NODE_A)?, AgentPod::of_node(self.cluster, NODE_B)?])
+    }
+
+    fn add(&mut self, how: &'static str) -> Result<()> {
+        let pods = self.pods()?;
+        for (runs, pod) in self.by_node.iter_mut().zip(pods) {
+            runs.push(Run { how, log: pod.log()? });
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let old = self.pods()?;
+        for pod in &old {
+            pod.signal(Signal::KILL)?;
+        }
+        for (pod, node) in old.iter().zip([NODE_A, NODE_B]) {
+            await_successor(self.cluster, node, pod)?;
+        }
+        self.add("killed")
+    }
+
+    fn roll_out(&mut self, how: &'static str, command: &[&str]) -> Result<()> {
+        let old = self.pods()?;
+        self.cluster.kubectl().run(command)?;
+        self.cluster.kubectl().run(&ROLL_OUT)?;
+        for (pod, node) in old.iter().zip([NODE_A, NODE_B]) {
+            await_successor(self.cluster, node, pod)?;
+        }
+        self.add(how)
+    }
+}
+
+/// All runs of one node against what its client logged.
+fn judge(client: &str, runs: Vec<Run>, log: &[Entry]) -> Result<()> {
+    let mut all: Vec<(&'static str, Vec<Line>)> = Vec::new();
+    for run in runs {
+        all.push((run.how, run.log.lines()?));
+    }
+    for pair in all.windows(2) {
+        check_chain(&pair[0].1, pair[1].0, &pair[1].1)?;
+    }
+    let lines: Vec<(&'static str, &Line)> = all
+        .iter()
+        .flat_map(|(how, lines)| lines.iter().map(|line| (*how, line)))
+        .filter(|(_, line)| line.is("transition") && line.is_of(TRACE))
+        .collect();
+    let without = lines.iter().filter(|(how, line)| *how != "upgraded" && lacks_duration(line)).count();
+    let expected = transitions(log);
+    let happened: usize = expected.values().map(Vec::len).sum();
+    let (missing, wrong) = compare(&lines, expected);
+    let told = all.last().and_then(|(_, lines)| lines.iter().rfind(|line| line.is("lost")));
+    let lost = told.and_then(|line| line.number("tcpstates.lost.total")).unwrap_or(0);
+    let places = told.and_then(|line| line.get("tcpstates.lost.by_place"));
+    eprintln!(
+        "{client}: {} runs, {happened} transitions, {} lines, {missing} missing, {lost} counted as lost {places:?}",
+        all.len(),
+        lines.len()
+    );
+    ensure!(wrong.is_empty(), "{} places are wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    ensure!(missing as u64 <= lost, "{missing} are missing, {lost} counted as lost");
+    ensure!(without == 0, "{without} lines have no duration");
+    Ok(())
+}
+
+/// A run names the one before it, and where that one's lines end.
+fn check_chain(before: &[Line], how: &str, after: &[Line]) -> Result<()> {
+    let start = after.iter().find(|line| line.is("start")).context("no start line")?;
+    let last = before.iter().rfind(|line| line.get("tcpstates.seq").is_some()).context("no line before")?;
+    let continues = start.text("tcpstates.continues.run");
+    ensure!(continues == last.text("tcpstates.run"), "{how}: it continues {continues:?}, not {}", last.0);
+    let (named, seq) = (start.number("tcpstates.continues.seq"), last.number("tcpstates.seq"));
+    // Of the write in which it was killed nobody knows.
+    ensure!(named == seq || how == "killed" && named < seq, "{how}: it continues at {named:?}, not {seq:?}");
+    let end = before.iter().filter_map(Line::time_us).max().unwrap_or_default();
+    let gap_us = start.time_us().unwrap_or_default().saturating_sub(end);
+    eprintln!("{how}: {} ms from the last line to the start line", gap_us / 1000);
+    Ok(())
+}
+
+/// Of a transition that is not the first of its connection.
+fn lacks_duration(line: &Line) -> bool {
+    let is_first = matches!(line.step(), Some(("CLOSE" | "LISTEN", _)));
+    !is_first && line.number("tcpstates.state_duration_us").is_none()
+}
+
+type Step<'a> = (&'a str, &'a str);
+
+/// How many transitions no line shows, and what is not so that only that is wrong.
+fn compare<'a>(
+    lines: &[(&'static str, &'a Line)],
+    expected: BTreeMap<Place, Vec<Step<'static>>>,
+) -> (usize, Vec<String>) {
+    // An id stands for one connection through all runs.
+    let mut connections: BTreeMap<&str, Vec<&'a Line>> = BTreeMap::new();
+    let mut births = Vec::new();
+    for (_, line) in lines {
+        let id = line.text("tcpstates.connection.id").unwrap_or_default();
+        let of_one = connections.entry(id).or_default();
+        if of_one.is_empty() {
+            births.push(id);
+        }
+        of_one.push(line);
+    }
+    let (mut shown, mut wrong): (BTreeMap<Place, Vec<Step<'a>>>, Vec<String>) = Default::default();
+    let mut placeless = 0;
+    for id in births {
+        let of_one = &connections[id];
+        match of_one.iter().find_map(|line| line.place()) {
+            Some(place) => {
+                shown.entry(place).or_default().extend(of_one.iter().filter_map(|line| line.step()));
+            }
+            // The others were lost, and this one counts for one of those that seem to be missing.
+            None if of_one.len() == 1 => placeless += 1,
+            None => wrong.push(format!("{of_one:?}: no line has its ports")),
+        }
+    }
+    let mut missing = 0;
+    let mut known = BTreeSet::new();
+    for (place, steps) in expected {
+        let shown = shown.get(&place).map(Vec::as_slice).unwrap_or_default();
+        known.insert(place);
+        missing += steps.len().saturating_sub(shown.len());
+        if !is_part_of(shown, &steps) {
+            wrong.push(format!("{place:?}: {shown:?} instead of {steps:?}"));
+        }
+    }
+    let foreign = shown.iter().filter(|(place, _)| !known.contains(*place));
+    wrong.extend(foreign.map(|(place, steps)| format!("{place:?}: nobody logged it: {steps:?}")));
+    (missing.saturating_sub(placeless), wrong)
+}
+
+/// Whether all of these are among those, in the same order.
+fn is_part_of(part: &[Step<'_>], whole: &[Step<'_>]) -> bool {
+    let mut whole = whole.iter();
+    part.iter().all(|step| whole.any(|other| other == step))
+}
