@@ -141,6 +141,7 @@ fn names_and_levels_come_by_the_environment() {
 fn what_overlays_are_for_can_be_said_by_values() {
     let cases: &[(&str, &[&str])] = &[
         ("cgroup-v1", &["agent.hostProc=true"]),
+        ("pinned", &["agent.pinned=true"]),
         ("kernel-5.10", &["agent.extraCapabilities[0]=SYS_RESOURCE"]),
         ("selinux", &["agent.seLinuxOptions.type=spc_t"]),
         (
@@ -155,6 +156,17 @@ fn what_overlays_are_for_can_be_said_by_values() {
         let built = kustomized(&format!("overlays/{overlay}")).unwrap();
         assert_eq!(sorted(rendered(settings)), sorted(built), "{overlay}");
     }
+}
+
+#[test]
+fn with_a_surge_no_node_is_without_an_agent() {
+    let strategy = |settings: &[&str]| {
+        let objects = rendered(settings);
+        let agents = find(&objects, "DaemonSet kube-tcpstates kube-tcpstates-agent");
+        agents["spec"]["updateStrategy"]["rollingUpdate"].clone()
+    };
+    assert_eq!(strategy(&[]), json!({"maxUnavailable": "10%"}));
+    assert_eq!(strategy(&["agent.maxSurge=1"]), json!({"maxSurge": 1, "maxUnavailable": 0}));
 }
 
 #[test]
