@@ -34,6 +34,7 @@ pub mod procfs;
 pub mod programs;
 pub mod puppet;
 pub mod requirements;
+pub mod restarts;
 pub mod scene;
 pub mod ss;
 pub mod statistics;

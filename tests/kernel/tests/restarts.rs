@@ -1,97 +1,18 @@
 //! Tracing that goes on without a tracer: `--pin`. Killed, ended and started anew, each transition is told once, or is
 //! counted as lost.
 
-use std::collections::HashSet;
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::thread::sleep;
+use std::time::Duration;
 
-use kube_tcpstates_kernel_tests::line::Event;
-use kube_tcpstates_kernel_tests::pinned::BpfFs;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
-use kube_tcpstates_kernel_tests::scene::Scene;
-use kube_tcpstates_kernel_tests::tracer::{Finished, Setup, Tracer};
-use kube_tcpstates_kernel_tests::workload::Ending;
+use kube_tcpstates_kernel_tests::restarts::{
+    A_WHILE, ONE_WRITE, Restarts, again_and_again, assert_ids_and_durations_hold, assert_told_once,
+};
+use kube_tcpstates_kernel_tests::tracer::Setup;
 use rustix::process::Signal;
 
 /// How often a tracer is ended in each test.
 const TIMES: usize = 20;
-/// A tracer runs so long before it is ended.
-const A_WHILE: Duration = Duration::from_millis(200);
-/// Between two bursts of connections: some thousand transitions a second, which whoever reads here keeps up with.
-const BREATH: Duration = Duration::from_millis(60);
-/// One write of whole lines to a pipe, the shortest of which has more than 200 bytes: what a killed tracer may have
-/// written and not counted.
-const ONE_WRITE: u64 = 4096 / 200;
-
-/// A scene whose clients go on and on, and the tracers that see it one after the other.
-struct Restarts {
-    scene: Scene,
-    bpf: BpfFs,
-    options: Vec<String>,
-}
-
-impl Restarts {
-    fn new(more: &[&str]) -> Self {
-        let scene = Scene::new(Ending::ClientFirst);
-        let bpf = BpfFs::mount();
-        let mut options = vec!["--pin".to_owned(), bpf.place().display().to_string()];
-        options.extend(scene.only_this());
-        options.extend(more.iter().map(|option| (*option).to_owned()));
-        Self { scene, bpf, options }
-    }
-
-    fn start(&self) -> Tracer {
-        Setup::json(self.options.clone()).start_ready()
-    }
-
-    /// The first of all, before anybody connects; tracing goes on from here.
-    fn first(&self) -> Finished {
-        let tracer = self.start();
-        tracer.signal(Signal::TERM);
-        tracer.wait_end(Duration::from_mins(1))
-    }
-
-    /// The last of all, once nobody connects any more; it ends for good.
-    fn last(&self) -> Finished {
-        let tracer = self.start();
-        tracer.settle(Duration::from_secs(1));
-        tracer.stop()
-    }
-
-    /// Has clients connect while `during` goes on, until it is over.
-    fn meanwhile<T: Send>(&mut self, connections: u64, during: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let during = scope.spawn(during);
-            while !during.is_finished() {
-                let churn = self.scene.churn(connections);
-                self.scene.run(&churn);
-                sleep(BREATH);
-            }
-            during.join().expect("what went on meanwhile")
-        })
-    }
-}
-
-/// Ends a tracer so and starts the next, again and again. Returns what each wrote.
-fn again_and_again(options: &[String], signal: Signal) -> Vec<Finished> {
-    let mut runs = Vec::new();
-    let mut gaps = Vec::new();
-    for _ in 0..TIMES {
-        let tracer = Setup::json(options.to_vec()).start_ready();
-        sleep(A_WHILE);
-        let ended = Instant::now();
-        tracer.signal(signal);
-        runs.push(tracer.wait_end(Duration::from_mins(1)));
-        gaps.push(ended.elapsed());
-    }
-    gaps.sort();
-    println!(
-        "from the signal to the end: {:?} in the middle, {:?} at most",
-        gaps[TIMES / 2],
-        gaps[TIMES - 1]
-    );
-    runs
-}
 
 #[test]
 fn a_tracer_that_is_killed_again_and_again_loses_nothing_uncounted_and_tells_nothing_twice() {
@@ -99,7 +20,7 @@ fn a_tracer_that_is_killed_again_and_again_loses_nothing_uncounted_and_tells_not
     let mut restarts = Restarts::new(&[]);
     let options = restarts.options.clone();
     let mut runs = vec![restarts.first()];
-    runs.extend(restarts.meanwhile(50, || again_and_again(&options, Signal::KILL)));
+    runs.extend(restarts.meanwhile(50, || again_and_again(&options, Signal::KILL, TIMES)));
     runs.push(restarts.last());
     let doubt = assert_told_once(&runs, restarts.scene.transitions());
     assert!(doubt <= ONE_WRITE * TIMES as u64, "{doubt} lines are told and counted as lost");
@@ -113,70 +34,12 @@ fn a_tracer_that_is_ended_and_started_again_loses_nothing() {
     let mut restarts = Restarts::new(&[]);
     let options = restarts.options.clone();
     let mut runs = vec![restarts.first()];
-    runs.extend(restarts.meanwhile(50, || again_and_again(&options, Signal::TERM)));
+    runs.extend(restarts.meanwhile(50, || again_and_again(&options, Signal::TERM, TIMES)));
     runs.push(restarts.last());
     assert_eq!(assert_told_once(&runs, restarts.scene.transitions()), 0);
     let counts = runs.last().expect("a last run").assert_clean();
     assert_eq!(counts.lost() - counts.get("recursion"), 0, "{counts:?}");
     assert_ids_and_durations_hold(&runs);
-}
-
-/// What happened is in the lines of all runs, each once, or in the last count of losses. Returns how many are in both.
-#[track_caller]
-fn assert_told_once(runs: &[Finished], happened: u64) -> u64 {
-    let mut told = HashSet::new();
-    let mut before: Option<(String, u64)> = None;
-    let mut after_seq = 0;
-    for run in runs {
-        let events = run.events();
-        let start = &events[0];
-        let numbered: Vec<&Event> = events.iter().filter(|event| event.kind() != "log").collect();
-        for (number, event) in (1..).zip(&numbered) {
-            assert_eq!(event.number("tcpstates.seq"), Some(number), "{:?}", event.0);
-        }
-        if let Some((name, lines)) = &before {
-            assert_eq!(start.text("tcpstates.continues.run"), Some(name.as_str()));
-            let seq = start.number("tcpstates.continues.seq").expect("a number");
-            assert!(seq <= *lines && lines - seq <= ONE_WRITE, "{lines} lines were read of {seq}");
-            after_seq += lines - seq;
-        }
-        before = Some((start.must("tcpstates.run").to_owned(), numbered.len() as u64));
-        for event in events.iter().filter(|event| event.kind() == "transition") {
-            let key = ["time", "connection.id", "new_state"].map(|name| {
-                let name = if name == "time" { name.to_owned() } else { format!("tcpstates.{name}") };
-                event.must(&name).to_owned()
-            });
-            assert!(told.insert(key), "told twice: {:?}", event.0);
-        }
-    }
-    let counts = runs.last().expect("there are runs").assert_clean();
-    let (lines, lost) = (told.len() as u64, counts.lost());
-    println!(
-        "{happened} transitions: {lines} lines, {lost} lost (restart {}, ring {}, recursion {}), {after_seq} lines read \
-         and not counted as written",
-        counts.get("lost_restart"),
-        counts.get("ring_full"),
-        counts.get("recursion")
-    );
-    assert!(lines + lost >= happened, "{} are neither told nor counted", happened - lines - lost);
-    // What the kernel skipped may be other programs'.
-    (lines + lost - happened).saturating_sub(counts.get("recursion"))
-}
-
-/// Whoever followed one connection through the restarts sees one.
-#[track_caller]
-fn assert_ids_and_durations_hold(runs: &[Finished]) {
-    let unknown: Vec<Event> = runs
-        .iter()
-        .flat_map(Finished::transitions)
-        .filter(|event| event.number("tcpstates.state_duration_us").is_none())
-        // They have none, or follow from others: the kernel did not run the program for them.
-        .filter(|event| !["CLOSE", "LISTEN"].contains(&event.must("tcpstates.old_state")))
-        .filter(|event| {
-            ["inferred", "gap"].iter().all(|flag| event.get(&format!("tcpstates.{flag}")).is_none())
-        })
-        .collect();
-    assert!(unknown.is_empty(), "{} lines have no duration, such as {:?}", unknown.len(), unknown[0].0);
 }
 
 #[test]

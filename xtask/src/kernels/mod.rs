@@ -63,6 +63,7 @@ const TESTS: &[&str] = &[
     "outcomes",
     "crossings",
     "handed_over",
+    "taken_over",
     "verifier_cost",
 ];
 
