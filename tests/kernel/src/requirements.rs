@@ -34,6 +34,11 @@ pub fn require(more: &[Need]) {
 /// A kernel with kprobes has this.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
+/// Whether this machine is emulated (`./x test kernels`): some twenty times slower.
+pub fn is_emulated() -> bool {
+    std::env::var_os("KUBE_TCPSTATES_EMULATED").is_some()
+}
+
 /// The hooks that this kernel can have.
 pub fn hooks() -> Vec<&'static str> {
     let mut hooks = vec!["tp_btf", "raw_tp", "tracepoint"];

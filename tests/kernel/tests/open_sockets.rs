@@ -10,7 +10,7 @@ use kube_tcpstates_kernel_tests::line::Event;
 use kube_tcpstates_kernel_tests::netns::Netns;
 use kube_tcpstates_kernel_tests::place::Place;
 use kube_tcpstates_kernel_tests::puppet::Puppet;
-use kube_tcpstates_kernel_tests::requirements::{Need, require};
+use kube_tcpstates_kernel_tests::requirements::{Need, is_emulated, require};
 use kube_tcpstates_kernel_tests::scene::Scene;
 use kube_tcpstates_kernel_tests::tracer::{Setup, Tracer};
 use kube_tcpstates_kernel_tests::workload::Ending;
@@ -159,7 +159,7 @@ fn what_stays_open_is_found_while_connections_come_and_go() {
     require(&[]);
     let scene = Scene::new(Ending::ClientFirst);
     let mut held = [Held::of(CONNECTIONS)];
-    let churn = scene.churn(20_000);
+    let churn = scene.churn(if is_emulated() { 3_000 } else { 20_000 });
     let place = scene.client_place();
     let tracer = std::thread::scope(|scope| {
         let churning = scope.spawn(|| churn.run(&place));

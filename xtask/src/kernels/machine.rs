@@ -13,7 +13,7 @@ use crate::test::libtest::{self, Counts};
 /// Debian's package qemu-system-x86 has it.
 pub(super) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// A machine that takes longer hangs.
-const SECONDS: u32 = 600;
+const SECONDS: u32 = 900;
 /// Where other programs keep the machine busy, a kernel may take its timer for broken and give up.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check";
 /// `guest-init` says it at its end.

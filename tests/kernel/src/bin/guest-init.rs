@@ -72,7 +72,10 @@ fn run_tests() -> io::Result<()> {
         println!("guest: {name}");
         let start = Instant::now();
         let mut test = Command::new(program);
-        test.args(words).env("PATH", PATH).env("KUBE_TCPSTATES_BIN", TRACER);
+        test.args(words)
+            .env("PATH", PATH)
+            .env("KUBE_TCPSTATES_BIN", TRACER)
+            .env("KUBE_TCPSTATES_EMULATED", "yes");
         let status = test.status().map_err(|error| told(program, error))?;
         println!("guest: {name}: {status} after {:.1} s", start.elapsed().as_secs_f64());
         for complaint in kernel_log.complaints() {
