@@ -81,6 +81,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["build", "--agent"] => agent::build(&workspace).map(drop),
         ["image", options @ ..] => image::run(&workspace, options),
         ["test", selection @ ..] => test::run(&workspace, selection),
+        ["soak", options @ ..] => test::soak::run(&workspace, options),
         ["check"] => check::check(&workspace),
         ["fuzz", options @ ..] => fuzz::run(&workspace, options),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),

@@ -5,6 +5,7 @@
 mod e2e;
 pub(crate) mod layer;
 pub(crate) mod libtest;
+pub(crate) mod soak;
 
 use std::time::Instant;
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent_pod::{CONTAINER, said_behind};
+use crate::cluster::network::API_SERVICE;
 use crate::cluster::node::Node;
 use crate::cluster::{Cluster, place};
 use crate::kubectl::Kubectl;
@@ -154,6 +155,28 @@ impl<'a> Agents<'a> {
         let flags = ["logs", "--namespace", NAMESPACE, "--selector", SELECTOR, "--tail=5"];
         self.kubectl.run(&flags).unwrap_or_else(|error| format!("{error:#}"))
     }
+}
+
+/// Of who is to the server as the installed agents are, by the token of their account. The file has a name of its own.
+pub fn kubeconfig(cluster: &Cluster, name: &str) -> Result<PathBuf> {
+    let kubectl = cluster.kubectl();
+    let account =
+        kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/kube-tcpstates-agent"))?;
+    let secret = account["secrets"][0]["name"].as_str().context("the account has a token")?;
+    let template = "--output=go-template={{.data.token | base64decode}}";
+    let token = kubectl.run(&["get", "secret", secret, "--namespace", NAMESPACE, template])?;
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "e2e", "cluster": {
+            "server": format!("https://{API_SERVICE}"), "certificate-authority": cluster.pki().file("ca.crt"),
+        }}],
+        "users": [{"name": "agent", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "agent"}}],
+        "current-context": "e2e",
+    });
+    let file = cluster.pki().file(&format!("{name}.kubeconfig"));
+    fs::write(&file, config.to_string()).with_context(|| format!("write {}", file.display()))?;
+    Ok(file)
 }
 
 /// Of every start of every installed agent that has a pod, in order.

@@ -62,10 +62,15 @@ impl Api {
 
     /// Makes an object. kubectl would make five a second, if it is to make many.
     pub fn create(&self, object: &Value) -> Result<()> {
+        self.created(object).map(drop)
+    }
+
+    /// The same; returns it as the server has it, with its uid.
+    pub fn created(&self, object: &Value) -> Result<Value> {
         let path = collection(object)?;
         let (code, body) = self.request("POST", &path, &object.to_string())?;
         ensure!(code == 201, "POST {path}: {code}: {}", body.trim_end());
-        Ok(())
+        serde_json::from_str(&body).with_context(|| format!("POST {path}: not JSON"))
     }
 
     /// Changes an object by a merge patch.

@@ -11,6 +11,8 @@
 //!   Kubectl ─► apply, delete; Api ─► get     Scene ─► servers and clients (`e2e-workload`) ─► their logs ─┐
 //!   Agents ──► tcptrace.yaml, traces ─► lines ─────────────────────────────────────► compare ◄─────────┘
 //! ```
+//! [`soak`] is no test of its own layer: one agent under everything at once, with pods that are objects and cgroups alone.
+//!
 //! A machine that cannot run them fails them with the reason. Nothing outside of these three places is touched:
 //! the state directory, the cgroups of that name, and namespaces that end with their processes ([`cluster::place`]).
 
@@ -30,6 +32,7 @@ pub mod prometheus;
 pub mod report;
 pub mod rights;
 pub mod scene;
+pub mod soak;
 pub mod stand_in;
 pub mod stand_in_operator;
 pub mod undo;

@@ -9,16 +9,15 @@ mod fleet_counts;
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
+use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE, kubeconfig};
 use kube_tcpstates_e2e_tests::cluster::daemon::Daemon;
-use kube_tcpstates_e2e_tests::cluster::network::API_SERVICE;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, place};
 use kube_tcpstates_e2e_tests::flood;
 use kube_tcpstates_e2e_tests::operator::Operators;
@@ -305,7 +304,7 @@ struct Fleet {
 impl Fleet {
     /// On the second node: what its network carries is theirs, but for a little of the kubelet's.
     fn start(cluster: &Cluster, agents: usize) -> Result<Self> {
-        let kubeconfig = kubeconfig(cluster)?;
+        let kubeconfig = kubeconfig(cluster, "fleet")?;
         let mut command =
             cluster.nodes()[1].command(&place::given("KUBE_TCPSTATES_FLEET")?.display().to_string());
         command.arg(format!("--agents={agents}")).arg(format!("--prefix={PREFIX}"));
@@ -359,26 +358,4 @@ impl Drop for Fleet {
             eprintln!("{error:#}");
         }
     }
-}
-
-/// As the installed agents are to the server: by the token of their account.
-fn kubeconfig(cluster: &Cluster) -> Result<PathBuf> {
-    let kubectl = cluster.kubectl();
-    let account =
-        kubectl.get(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/kube-tcpstates-agent"))?;
-    let secret = account["secrets"][0]["name"].as_str().context("the account has a token")?;
-    let template = "--output=go-template={{.data.token | base64decode}}";
-    let token = kubectl.run(&["get", "secret", secret, "--namespace", NAMESPACE, template])?;
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config",
-        "clusters": [{"name": "e2e", "cluster": {
-            "server": format!("https://{API_SERVICE}"), "certificate-authority": cluster.pki().file("ca.crt"),
-        }}],
-        "users": [{"name": "agent", "user": {"token": token.trim()}}],
-        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "agent"}}],
-        "current-context": "e2e",
-    });
-    let file = cluster.pki().file("fleet.kubeconfig");
-    std::fs::write(&file, config.to_string()).context("write the fleet's kubeconfig")?;
-    Ok(file)
 }

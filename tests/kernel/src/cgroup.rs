@@ -123,6 +123,12 @@ impl CgroupTree {
         self.container_in_pod(&of.pod_uid, NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A container of a pod that the API server has given its uid.
+    pub fn container_of(&self, pod_uid: &str) -> Container {
+        static NEXT: AtomicU32 = AtomicU32::new(0x6000_0000);
+        self.container_in_pod(pod_uid, NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn container_in_pod(&self, pod_uid: &str, number: u32) -> Container {
         let id = format!("{:08x}{number:08x}{:048x}", std::process::id(), 0xc0_ffee);
         let folder = self.root.join(format!("kubepods/burstable/pod{pod_uid}/{id}"));

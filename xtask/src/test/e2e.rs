@@ -60,7 +60,8 @@ pub(super) fn fleet(workspace: &Workspace, cargo: Command) -> Command {
     cargo
 }
 
-fn program(workspace: &Workspace, mut cargo: Command, name: &str) -> Command {
+/// Of one test program.
+pub(super) fn program(workspace: &Workspace, mut cargo: Command, name: &str) -> Command {
     cargo.args(["--package", E2E_TESTS_PACKAGE, "--test", name]);
     cargo.env("KUBE_TCPSTATES_KUBERNETES", kubernetes::place(workspace));
     cargo.env("KUBE_TCPSTATES_PAUSE_IMAGE", pause_archive(workspace));

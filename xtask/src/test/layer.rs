@@ -245,7 +245,7 @@ fn has_rust_files(directory: &Path) -> bool {
 }
 
 /// What the tests against the kernel need; each that is missing has a reason of its own.
-fn can_trace() -> Result<()> {
+pub(super) fn can_trace() -> Result<()> {
     is_root()?;
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -266,7 +266,7 @@ fn is_root() -> Result<()> {
 }
 
 /// What the tests against the kernel run.
-const PROGRAMS: &[Program] = &[
+pub(super) const PROGRAMS: &[Program] = &[
     IP,
     UNSHARE,
     TCPSTATES,

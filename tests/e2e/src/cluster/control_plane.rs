@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use super::daemon::Daemon;
 use super::network::API_SERVICE;
@@ -75,6 +76,11 @@ impl ControlPlane {
     /// Kills the API server; etcd keeps what it knew.
     pub(super) fn kill_api_server(&mut self) -> Result<()> {
         self.api_server.kill()
+    }
+
+    /// Stops the API server where it is, its connections with it, or has it go on.
+    pub(super) fn freeze_api_server(&self, is_frozen: bool) -> Result<()> {
+        self.api_server.signal(if is_frozen { Signal::STOP } else { Signal::CONT })
     }
 
     /// Starts it again.

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{cgroup, place};
 
@@ -64,10 +65,21 @@ impl Daemon {
         }
     }
 
+    /// Waits for its own end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.process.wait().with_context(|| format!("wait for {}", self.name))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, signal).with_context(|| format!("send {signal:?} to {}", self.name))
+    }
+
     /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill().with_context(|| format!("kill {}", self.name))?;
-        self.process.wait().with_context(|| format!("wait for {}", self.name)).map(drop)
+        self.wait().map(drop)
     }
 
     fn last_words(&self) -> String {

@@ -115,6 +115,18 @@ impl Cluster {
         control_plane.await_api(&self.kubectl)
     }
 
+    /// Stops the API server where it is (SIGSTOP): connections stay, and nobody answers on them.
+    pub fn freeze_api_server(&self) -> Result<()> {
+        self.control_plane().freeze_api_server(true)
+    }
+
+    /// Has it go on, and waits until it answers.
+    pub fn thaw_api_server(&self) -> Result<()> {
+        let mut control_plane = self.control_plane();
+        control_plane.freeze_api_server(false)?;
+        control_plane.await_api(&self.kubectl)
+    }
+
     /// Kills etcd: the API server goes on with what it has in its cache, and answers nothing else in time.
     pub fn kill_etcd(&self) -> Result<()> {
         self.control_plane().kill_etcd()

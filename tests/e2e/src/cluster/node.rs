@@ -113,8 +113,8 @@ impl Node {
         Ok(())
     }
 
-    /// Network namespaces have no names: a process id stands for them.
-    pub(super) fn pid(&self) -> u32 {
+    /// Namespaces have no names: a process id stands for them.
+    pub fn pid(&self) -> u32 {
         self.namespaces.pid()
     }
 
