@@ -16,6 +16,8 @@ use crate::{
 
 /// How long the rules know a cgroup after its removal: sockets outlive it.
 const RETENTION_NS: u64 = 300 * 1_000_000_000;
+/// How long rules that are taken over keep those that are gone already.
+const FOUND_GONE_NS: u64 = 30 * 1_000_000_000;
 /// Removed cgroups that are remembered so long. Above this the longest gone are forgotten at once.
 const REMOVED: usize = 65_536;
 
@@ -100,11 +102,12 @@ impl Membership {
         }
     }
 
-    /// Takes over rules that know these cgroups. Those that are gone are forgotten in time.
+    /// Takes over rules that know these cgroups. Those that are gone are forgotten soon: nobody knows for how long they have
+    /// been, and each restart would put it off.
     pub(super) fn go_on(&mut self, known: Vec<u64>, cgroups: &Cgroups) {
-        let now_ns = boot_ns();
+        let since_ns = boot_ns().saturating_sub(RETENTION_NS - FOUND_GONE_NS);
         let gone = known.into_iter().filter(|id| cgroups.known(*id).is_none());
-        self.removed.extend(gone.map(|id| (now_ns, id)));
+        self.removed.extend(gone.map(|id| (since_ns, id)));
     }
 
     /// Has the rules forget every cgroup.
