@@ -26,6 +26,8 @@ use crate::wait;
 /// What is in doubt is so for 25 s (docs/output.md), and a summary's interval here is 10 s.
 const SETTLES: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_mins(2);
+/// The rules know a cgroup for five minutes after its end, and a turn of the agent later they have forgotten it.
+const CGROUPS_KEPT: Duration = Duration::from_mins(6);
 /// A tenth of what the agent has at rest: twice as much as it has would take it ten hours.
 const MIB_AN_HOUR: f64 = 5.0;
 /// One for each of some ten outages in an hour would be more.
@@ -91,7 +93,7 @@ fn soak(stage: &Stage<'_>, asked: &Asked, mut programs: Programs) -> Result<Summ
     let after = thread::scope(|scope| {
         scope.spawn(|| stage.track("the watch", || watch.run(stage, &agent)));
         load(stage, &agent, &pods, &schedule, asked, begin);
-        let after = settle(stage, &agent, &pods, &pins);
+        let after = settle(stage, &agent, &pods, &pins, &entries_before);
         watch.end();
         after
     });
@@ -157,6 +159,7 @@ fn settle(
     agent: &Agent<'_>,
     pods: &Pods<'_>,
     pins: &Path,
+    before: &verdict::Entries,
 ) -> Result<(verdict::Entries, String)> {
     pods.forget_all()?;
     traces::delete_changing(stage)?;
@@ -170,6 +173,10 @@ fn settle(
     let there = pods::there(stage)?;
     if there != 1 {
         stage.fault(format!("{there} pods are there, of which one should be"));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < CGROUPS_KEPT && !verdict::entries(before, &maps::entries(pins)?).is_empty() {
+        thread::sleep(Duration::from_secs(5));
     }
     Ok((maps::entries(pins)?, agent.counts()?))
 }
