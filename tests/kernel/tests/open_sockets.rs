@@ -123,7 +123,8 @@ fn transitions(tracer: Tracer) -> Vec<Event> {
 #[test]
 fn every_socket_of_every_namespace_is_found_once() {
     require(&[]);
-    let mut held: Vec<Held> = (0..NAMESPACES).map(|_| Held::of(CONNECTIONS)).collect();
+    let mut held: Vec<Held> =
+        (0..NAMESPACES).map(|_| Held::of(if is_emulated() { 40 } else { CONNECTIONS })).collect();
     let begun = Instant::now();
     let tracer = Setup::json(options(held.iter().map(|held| &held.netns))).start_ready();
     let took = begun.elapsed();
@@ -159,7 +160,7 @@ fn what_stays_open_is_found_while_connections_come_and_go() {
     require(&[]);
     let scene = Scene::new(Ending::ClientFirst);
     let mut held = [Held::of(CONNECTIONS)];
-    let churn = scene.churn(if is_emulated() { 3_000 } else { 20_000 });
+    let churn = scene.churn(if is_emulated() { 10_000 } else { 20_000 });
     let place = scene.client_place();
     let tracer = std::thread::scope(|scope| {
         let churning = scope.spawn(|| churn.run(&place));
