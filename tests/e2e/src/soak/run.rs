@@ -91,7 +91,7 @@ fn soak(stage: &Stage<'_>, asked: &Asked, mut programs: Programs) -> Result<Summ
     let begin = stage.reading.clock.0.elapsed();
     stage.say(&format!("the load begins: {} minutes, seed {}", asked.whole.as_secs() / 60, asked.seed));
     let after = thread::scope(|scope| {
-        scope.spawn(|| stage.track("the watch", || watch.run(stage, &agent)));
+        scope.spawn(|| stage.track("the watch", || watch.run(stage, &agent, &pins)));
         load(stage, &agent, &pods, &schedule, asked, begin);
         let after = settle(stage, &agent, &pods, &pins, &entries_before);
         watch.end();
@@ -113,6 +113,7 @@ fn soak(stage: &Stage<'_>, asked: &Asked, mut programs: Programs) -> Result<Summ
         seed: asked.seed,
         kernel: release(),
         entries_before,
+        entries_most: watch.most_entries(),
         entries_after,
         counts_before,
         counts_after,

@@ -21,6 +21,7 @@ pub(super) struct Summary {
     pub(super) cpu: Cpu,
     pub(super) growth: Vec<(String, Growth)>,
     pub(super) entries_before: Entries,
+    pub(super) entries_most: Entries,
     pub(super) entries_after: Entries,
     pub(super) counts_before: String,
     pub(super) counts_after: String,
@@ -123,6 +124,7 @@ impl Summary {
         ];
         rows.extend(self.growth.iter().map(|(what, growth)| (what.clone(), describe(growth))));
         rows.push(("entries of maps, before".to_owned(), entries(&self.entries_before)));
+        rows.push(("entries of maps, the most".to_owned(), entries(&self.entries_most)));
         rows.push(("entries of maps, after".to_owned(), entries(&self.entries_after)));
         rows.push((
             "left at the end".to_owned(),
