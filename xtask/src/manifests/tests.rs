@@ -326,7 +326,9 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
         let mounts = container["volumeMounts"].as_array().unwrap();
         let paths: Vec<_> =
             mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap().to_owned()).collect();
-        assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
+        // But for what is pinned.
+        let may_be_written = |mount: &Value| mount["name"] == "bpf";
+        assert!(mounts.iter().all(|mount| mount["readOnly"] == true || may_be_written(mount)), "{mounts:?}");
         (
             container["args"].clone(),
             container["securityContext"]["capabilities"]["add"].clone(),
@@ -349,6 +351,11 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
                 push(&mut add, "SYS_PTRACE");
                 paths.push("/host/proc".to_owned());
             }
+            "pinned" => {
+                push(&mut args, "--pin=/sys/fs/bpf/kube-tcpstates");
+                push(&mut args, "--daemon-set=kube-tcpstates/kube-tcpstates-agent");
+                paths.push("/sys/fs/bpf".to_owned());
+            }
             "kernel-5.10" => push(&mut add, "SYS_RESOURCE"),
             "selinux" | "openshift" => selinux = json!({ "type": "spc_t" }),
             _ => seccomp = json!({ "type": "Localhost", "localhostProfile": "profiles/kube-tcpstates.json" }),
@@ -357,6 +364,12 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
         let others = |mut objects: Vec<Value>| {
             let apart = ["DaemonSet", "SecurityContextConstraints"];
             objects.retain(|object| apart.iter().all(|kind| object["kind"] != *kind));
+            // The right to ask for its own DaemonSet.
+            let is_of_pinned = |object: &Value| {
+                ["Role", "RoleBinding"].iter().any(|kind| object["kind"] == *kind)
+                    && object["metadata"]["name"] == AGENT
+            };
+            objects.retain(|object| overlay != "pinned" || !is_of_pinned(object));
             sorted(objects)
         };
         assert_eq!(others(built), others(installer()), "{overlay}");
