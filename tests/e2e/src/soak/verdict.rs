@@ -127,32 +127,8 @@ fn judge_counts(last: Option<&Run>, accounts: &mut Accounts) {
             .faults
             .push(format!("{} are missing, and {} counted as lost", accounts.missing, accounts.counted));
     }
-    let sum = |names: &[&str]| names.iter().map(|name| counts.get(name)).sum::<u64>();
-    for (whole, parts) in IDENTITIES {
-        if sum(whole) != sum(parts) {
-            accounts.faults.push(format!("{whole:?} is not {parts:?}: {counts:?}"));
-        }
-    }
+    accounts.faults.extend(counts.wrong_sums());
 }
-
-/// Of docs/output.md.
-const IDENTITIES: [(&[&str], &[&str]); 2] = [
-    (&["seen"], &["other_protocol", "filtered", "pending", "ring_full", "emitted"]),
-    (
-        &["emitted", "told_twice"],
-        &[
-            "filtered_user",
-            "summarised",
-            "held",
-            "lost_queue",
-            "lost_rate",
-            "lost_write",
-            "lost_identity",
-            "lost_restart",
-            "written",
-        ],
-    ),
-];
 
 /// How something grows, and whether that is too much.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
