@@ -41,8 +41,17 @@ fn every_hook_tells_the_same_of_the_same_play() {
 /// `inet_csk_listen_start` and the birth of a child do not go through `tcp_set_state`.
 const HIDDEN_FROM_KPROBE: [&str; 2] = ["CLOSE -> LISTEN", "LISTEN -> SYN_RECV"];
 
-/// Plays under one hook and judges every line by itself.
+/// Plays under one hook, and again where the kernel skipped the programs: on an emulated machine, on which a program runs
+/// long enough to be interrupted, that is seen in one play of some hundred.
 fn traced(hook: &str) -> Seen {
+    (0..PLAYS).find_map(|_| played(hook)).expect("a play that the kernel shows whole")
+}
+
+/// How often at most.
+const PLAYS: usize = 3;
+
+/// One play, of which every line is judged by itself. `None` where the kernel skipped a program, and it was counted.
+fn played(hook: &str) -> Option<Seen> {
     let mut stage = Stage::new();
     let netns = stage.namespace.inode();
     let tracer = Setup::json(["--hook", hook, "--netns", &netns.to_string()]).with_tracefs().start_ready();
@@ -53,7 +62,7 @@ fn traced(hook: &str) -> Seen {
     tracer.settle(Duration::from_millis(500));
     let finished = tracer.stop();
     let counts = finished.assert_clean();
-    assert_eq!(counts.lost(), 0, "{counts:?}");
+    assert_eq!(counts.lost(), counts.get("recursion"), "{counts:?}");
     let start = &finished.events()[0];
     assert_eq!(start.text("tcpstates.hook"), Some(hook), "the hook in use");
     let accepts = can(start, "accept_owner");
@@ -69,7 +78,11 @@ fn traced(hook: &str) -> Seen {
         let [old, new] = ["tcpstates.old_state", "tcpstates.new_state"].map(|path| event.must(path));
         *seen.entry(format!("{side}: {old} -> {new}, {error}")).or_default() += 1;
     }
-    seen
+    if counts.lost() != 0 {
+        println!("{hook}: the kernel skipped {}, played again", counts.lost());
+        return None;
+    }
+    Some(seen)
 }
 
 /// A program is freed a grace period after its last user.
