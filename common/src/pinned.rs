@@ -45,6 +45,53 @@ pub enum Word {
     TakenEarlier = 15,
 }
 
+/// What a text is of that one run leaves to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum LeftKind {
+    /// A cgroup of the unified hierarchy: its path.
+    Cgroup = 0,
+    /// One of the hierarchy of cgroup v1 that tells containers apart: its path.
+    TaskCgroup = 1,
+    /// A pod of the node: JSON.
+    Pod = 2,
+}
+
+impl LeftKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Cgroup, Self::TaskCgroup, Self::Pod];
+}
+
+/// Names a part of a text.
+#[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct LeftKey {
+    /// Of the cgroup; of a pod a hash of its UID.
+    pub id: u64,
+    /// A [`LeftKind`].
+    pub kind: u32,
+    /// From 0.
+    pub part: u32,
+}
+
+/// Bytes of text in a part: with its key and the kernel's own 48 bytes (`struct htab_elem`, `kernel/bpf/hashtab.c`, 6.18)
+/// it makes 1,024.
+pub const LEFT_LEN: usize = 944;
+/// Parts that the map holds.
+pub const LEFT_PARTS: u32 = 16_384;
+
+/// A part of a text. The map's memory is taken part by part.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct LeftPart {
+    /// Since when what it tells of is no more, boot time, ns; 0 while it lives. In the first part alone.
+    pub gone_ns: u64,
+    /// Of the whole text, bytes.
+    pub text_len: u64,
+    /// UTF-8, filled up with zeros.
+    pub text: [u8; LEFT_LEN],
+}
+
 /// How many words there are.
 pub const WORDS: usize = 16;
 /// Longest text, bytes: 64 names of traces and what else is of a run.

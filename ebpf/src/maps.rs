@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use kube_tcpstates_common::{
     counter::{CpuBlock, LOST_SETS},
-    pinned::Pinned,
+    pinned::{LeftKey, LeftPart, Pinned},
     record::{CgroupRecord, TransitionRecord},
     rule::{
         CgroupEntry, Control, HASH_FLAGS, MAX_CGROUPS, MAX_NETNS, MAX_PREFIXES, PortClasses, PrefixSet,
@@ -59,6 +59,10 @@ pub(crate) fn in_force() -> Option<(u32, u64)> {
 /// Written and read by user space alone.
 #[btf_map]
 pub(crate) static PINNED: Array<Pinned, 1, MMAPABLE> = Array::new();
+
+/// Likewise. User space sets the size at load, where there is to be a next run.
+#[btf_map]
+pub(crate) static LEFT: HashMap<LeftKey, LeftPart, 1, NO_PREALLOC> = HashMap::new();
 
 /// See `kube_tcpstates_common::counter`.
 #[btf_map]

@@ -84,6 +84,7 @@ fn pipeline(records: &mut [TransitionRecord]) -> Result<Replay> {
         count: None,
         counting: Counting::Nothing,
         inherited: None,
+        left: None,
     };
     let plan = Plan::of_command_line(TraceFilter::default(), (Outcomes::ANY, 0), IdScope::default(), None);
     let replay = Replay::new(setup, View { plan: Arc::new(plan), roster: None, refused: 0 })?;

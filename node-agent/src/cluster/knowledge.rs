@@ -110,6 +110,13 @@ impl Knowledge {
         Self { planner: self.planner.after(before), ..self }
     }
 
+    /// These pods were known before, and when each was deleted.
+    #[must_use]
+    pub fn remembering(mut self, pods: Vec<(PodInfo, Option<u64>)>) -> Self {
+        self.roster.remember(pods);
+        self
+    }
+
     /// The pods.
     pub fn roster(&self) -> &Roster {
         &self.roster

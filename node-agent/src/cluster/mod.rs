@@ -51,7 +51,7 @@ pub use slices::EndpointSlice;
 
 use self::report::Report;
 use crate::pipeline::Account;
-use crate::plan::Plan;
+use crate::plan::Remembered;
 
 /// An agent begins to ask the API server within this.
 const START_WITHIN: Duration = Duration::from_secs(3);
@@ -100,16 +100,15 @@ impl Cluster {
         async move { installed::is_removed(client, &namespace, &name).await }
     }
 
-    /// Follows the cluster for ever. `before`: what a run before this one traced by, and what is traced by until there is
-    /// another plan.
-    pub async fn run<S: Sink>(self, sink: Option<Arc<S>>, before: Option<Plan>) {
+    /// Follows the cluster for ever.
+    pub async fn run<S: Sink>(self, sink: Option<Arc<S>>, before: Remembered) {
         let Self { config, client, changes: (sender, receiver), observer } = self;
         let mut tasks = vec![AbortOnDrop::spawn(watch_all(
             client.clone(),
             config.node.clone(),
             sender.clone(),
             // The ring fills until there is a plan.
-            if before.is_some() { Duration::ZERO } else { START_WITHIN },
+            if before.plan.is_some() { Duration::ZERO } else { START_WITHIN },
         ))];
         let (accounts, counted) = watch::channel(None);
         if let Some(sink) = &sink {
@@ -128,7 +127,9 @@ impl Cluster {
         };
         let watch_namespaces =
             move || AbortOnDrop::spawn(objects::namespaces(&client).follow(sender.clone()));
-        let knowledge = Knowledge::new(config.max_traces_per_namespace).after(before.unwrap_or_default());
+        let knowledge = Knowledge::new(config.max_traces_per_namespace)
+            .after(before.plan.unwrap_or_default())
+            .remembering(before.pods);
         Driver { knowledge, changes: receiver, sink, watch_namespaces, watch_peers, snapshots, observer }
             .run()
             .await;

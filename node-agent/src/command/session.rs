@@ -18,8 +18,8 @@ use crate::{
     connection::ConnectionIds,
     kernel::{self, Hook, LoadError, Loaded, Options, Page, Pinning},
     outlet::{self, Asked, Diagnostics, OnEnd, OtlpTarget, Outlets, RunId, Witness},
-    pipeline::{self, Counting, Handle, Running, Setup, Stop, Tally, Whereabouts, task_hierarchy},
-    plan::{Plan, View},
+    pipeline::{self, Counting, Handle, Running, Setup, Stop, Tally, Whereabouts, pods_of, task_hierarchy},
+    plan::{Plan, Remembered, View},
     render::{FormatEntry, TextOptions},
 };
 
@@ -30,8 +30,8 @@ pub(super) struct Session {
     /// The run's own outlet, or the pipeline, has ended.
     ended: Arc<Notify>,
     running: Option<Running>,
-    /// By what the run before this one has traced, and what is attached still traces.
-    before: Option<Plan>,
+    /// What the run before this one knew, where what it attached still traces.
+    before: Remembered,
 }
 
 /// What the command line says of any run.
@@ -78,7 +78,7 @@ impl Session {
             signals: Signals::new()?,
             ended: Arc::new(Notify::new()),
             running: None,
-            before: None,
+            before: Remembered::default(),
         })
     }
 
@@ -109,9 +109,13 @@ impl Session {
         run: Run<'_>,
     ) -> anyhow::Result<Handle> {
         let inherited = kernel.inherited()?;
+        let left = kernel.left()?;
         let continues = inherited.as_ref().map(|inherited| inherited.continues.clone());
         let rules = inherited.as_ref().and_then(|inherited| inherited.goes_on.as_ref()?.rules.last());
-        self.before = rules.map(|rules| Plan::left(&rules.traces));
+        self.before = Remembered {
+            plan: rules.map(|rules| Plan::left(&rules.traces)),
+            pods: left.as_ref().map(|(_, texts)| pods_of(texts)).unwrap_or_default(),
+        };
         let ids = Ids::new(inherited.as_ref().map(|inherited| inherited.secret.as_str()))?;
         kernel.leave_run(run.id.to_string(), ids.secret(), continues.clone());
         let Run {
@@ -163,6 +167,7 @@ impl Session {
             count,
             counting,
             inherited,
+            left,
         };
         let running = pipeline::start(setup, view, move || on_end())?;
         let handle = running.handle.clone();
@@ -174,10 +179,10 @@ impl Session {
         Ok(handle)
     }
 
-    /// By what the run before this one has traced, where its tracing goes on.
+    /// What the run before this one knew, where its tracing goes on.
     #[cfg(feature = "cluster")]
-    pub(super) fn take_before(&mut self) -> Option<Plan> {
-        self.before.take()
+    pub(super) fn take_before(&mut self) -> Remembered {
+        std::mem::take(&mut self.before)
     }
 
     /// Comes back when the run is to end: a signal asks for it, the outlet or the pipeline has ended, or `other` has.

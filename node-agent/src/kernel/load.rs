@@ -196,9 +196,7 @@ pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadEr
     });
     let pins = pins.transpose()?;
     if let Some(pins) = &pins {
-        for name in adopt::MAPS {
-            aya.map_pin_path(name, pins.set.place(name));
-        }
+        pins.place(&mut aya);
     }
     let mut ebpf = aya
         .btf(btf.as_ref())

@@ -38,7 +38,9 @@ pub use kube_tcpstates_events::{Hook, Storage};
 pub use load::{Earlier, GoesOn, Inherited, Loaded, Options, Pinning, TaskHierarchy, load};
 pub use look::Looker;
 pub use offsets::{Missing, resolve as resolve_offsets};
-pub use pinned::{Continues, Directory, DirectoryError, Page, RulesLeft};
+pub use pinned::{Continues, Directory, DirectoryError, Left, LeftName, LeftText, Page, RulesLeft};
+// Of what a text is.
+pub use kube_tcpstates_common::pinned::LeftKind;
 pub use release::{kernel_release, kernel_version};
 pub use ring::{
     CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker, cgroup_change,

@@ -1,7 +1,9 @@
 //! What owns a pod, by the names that OpenTelemetry has for it.
 
+use serde::{Deserialize, Serialize};
+
 /// The workload that owns a pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Workload {
     /// Which kind of resource.
     pub kind: WorkloadKind,
@@ -10,7 +12,7 @@ pub struct Workload {
 }
 
 /// Kinds of workload that OpenTelemetry has a name for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WorkloadKind {
     /// `Deployment`
     Deployment,

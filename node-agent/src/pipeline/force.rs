@@ -17,6 +17,7 @@ impl Pipeline {
         self.in_force = Some(view.plan.revision);
         let changed = before != self.in_force;
         self.flow.look_through(view);
+        self.leave_pods();
         let outcome = match (self.kernel.is_attached(), self.flow.owners.standings.plan().is_empty()) {
             (false, true) => Ok(()),
             (false, false) => self.attach(),

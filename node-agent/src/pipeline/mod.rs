@@ -24,6 +24,7 @@ mod flow;
 mod force;
 mod handle;
 mod held;
+mod leaving;
 mod ledger;
 mod listing;
 mod live;
@@ -55,6 +56,7 @@ pub use account::{Account, TraceCounts};
 pub use census::Counting;
 pub use describe::Whereabouts;
 pub use handle::{Handle, Stop};
+pub use leaving::pods_of;
 pub use listing::{Listing, list};
 pub use replay::Replay;
 pub use tally::Tally;
@@ -66,6 +68,7 @@ use self::{
     flood::Floods,
     flow::{Flow, Parts},
     handle::Request,
+    leaving::Leaving,
     live::Live,
     membership::Membership,
     open::OpenSockets,
@@ -77,7 +80,10 @@ use self::{
 use crate::{
     cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
-    kernel::{Earlier, EventRing, GoesOn, Inherited, Loaded, Look, Rings, Sleeper, TaskHierarchy, boot_ns},
+    kernel::{
+        Earlier, EventRing, GoesOn, Inherited, Left, LeftText, Loaded, Look, Rings, Sleeper, TaskHierarchy,
+        boot_ns,
+    },
     limit::RateLimiter,
     outlet::{End, Outlets},
     plan::View,
@@ -120,6 +126,8 @@ pub struct Setup {
     pub counting: Counting,
     /// What the run before has left, where its tracing goes on.
     pub inherited: Option<Inherited>,
+    /// Where the next run finds what this one knows, and what stands there, if there is to be a next run.
+    pub left: Option<(Left, Vec<LeftText>)>,
 }
 
 /// Makes the first line of the run.
@@ -176,6 +184,8 @@ struct Pipeline {
     goes_on: bool,
     /// What sets of others have left, to be told behind the first line.
     left: Vec<Earlier>,
+    /// Leaves to the next run what it could not ask for.
+    leaving: Option<Leaving>,
     /// When it was last shown to the programs that somebody reads, boot time ns.
     shown_ns: u64,
 }
@@ -216,12 +226,17 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         count,
         counting,
         inherited,
+        left,
     } = setup;
     let rings = kernel.rings.take().ok_or_else(|| anyhow::anyhow!("the rings are in use"))?;
     let Rings { events, cgroups, sleeper } = rings;
     let k8s = K8s::at(whereabouts.cluster.clone(), whereabouts.node.clone());
     let unified = mount.as_ref().is_some_and(|mount| mount.layout == Layout::Unified);
-    let cgroups = Cgroups::new(Some(cgroups), mount.as_ref());
+    let mut cgroups = Cgroups::new(Some(cgroups), mount.as_ref());
+    let leaving = left.map(|(left, texts)| {
+        cgroups.take_over(&texts);
+        Leaving::new(left)
+    });
     let owners = Owners::new(cgroups, proc_root, (unified, kernel.reads_tasks()), whereabouts);
     let membership = Membership::new(owners.layout());
     let limiter = RateLimiter::new(lines_per_second);
@@ -258,6 +273,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         before,
         goes_on: goes_on.is_some(),
         left: Vec::new(),
+        leaving,
         shown_ns: 0,
     };
     Ok((pipeline, handle, sleeper))
@@ -307,6 +323,7 @@ impl Pipeline {
         self.flow.clock.refresh(now_ns);
         self.flow.owners.cgroups.follow();
         self.tell_rules();
+        self.leave_cgroups(now_ns);
         let Self { events, flow, goes_on, .. } = self;
         let found = if *goes_on { 0 } else { events.drain(|record, figures| flow.take(record, figures)) };
         flow.end_waits(now_ns);

@@ -34,7 +34,16 @@ pub use planner::{Planned, Planner, State, TraceStanding};
 pub use scope::{IdScope, PodScope, Scope};
 pub use stories::{Outcomes, Stories};
 
-use crate::roster::Roster;
+use crate::roster::{PodInfo, Roster};
+
+/// What a run before this one knew.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// What it traced by, where that goes on until there is another plan.
+    pub plan: Option<Plan>,
+    /// Pods, and when each was deleted, boot time, ns.
+    pub pods: Vec<(PodInfo, Option<u64>)>,
+}
 
 /// What the pipeline works by until the next one.
 #[derive(Clone, Debug, Default)]

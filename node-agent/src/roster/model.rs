@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::Workload;
 
 /// What is kept of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodInfo {
     /// `metadata.uid`.
     pub uid: String,
@@ -30,7 +33,8 @@ pub struct PodInfo {
 }
 
 /// Addresses of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodNetwork {
     /// `status.podIPs`; none until it has one.
     pub addresses: Vec<IpAddr>,
@@ -41,7 +45,8 @@ pub struct PodNetwork {
 }
 
 /// A container of a pod: an ordinary, init, sidecar or ephemeral one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerInfo {
     /// Its name in the spec.
     pub name: String,

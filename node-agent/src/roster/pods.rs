@@ -78,6 +78,18 @@ impl Roster {
         self.in_sync = true;
     }
 
+    /// Pods that a run before this one knew, and when each was deleted. Those that are gone by now show as such with the
+    /// first list.
+    pub fn remember(&mut self, pods: Vec<(PodInfo, Option<u64>)>) {
+        for (pod, deleted_ns) in pods {
+            let uid = pod.uid.clone();
+            self.apply(pod);
+            if let Some(deleted_ns) = deleted_ns {
+                self.delete(&uid, deleted_ns);
+            }
+        }
+    }
+
     /// The watch broke, or works again.
     pub fn set_in_sync(&mut self, in_sync: bool) {
         self.in_sync = in_sync;
@@ -127,6 +139,11 @@ impl Roster {
     /// Pods that exist.
     pub fn live(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
         self.entries.values().filter(|entry| entry.deleted_ns.is_none()).map(|entry| &entry.pod)
+    }
+
+    /// Every pod that is known, with the time at which it was deleted.
+    pub fn with_deletions(&self) -> impl Iterator<Item = (&Arc<PodInfo>, Option<u64>)> {
+        self.entries.values().map(|entry| (&entry.pod, entry.deleted_ns))
     }
 
     /// Every pod that is known, with the time since which it runs no more: it ended (its object may still exist) or

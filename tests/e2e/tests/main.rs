@@ -6,6 +6,7 @@ mod attachment;
 mod changes;
 mod cluster;
 mod connections;
+mod ended_meanwhile;
 mod helm;
 mod hostile;
 mod incidents;
@@ -90,6 +91,7 @@ const LONG: &[Tests] = &[
     operator_rights::TESTS,
     lines_many::TESTS,
     rollouts::TESTS,
+    ended_meanwhile::TESTS,
     hostile::TESTS,
     monitoring::TESTS,
     // Last: it takes away what the others have installed.

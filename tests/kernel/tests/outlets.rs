@@ -124,6 +124,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         count: None,
         counting: Counting::Nothing,
         inherited: None,
+        left: None,
     };
     let port = PortRange::new(address.port(), address.port()).unwrap();
     let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };

@@ -7,10 +7,14 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData},
+    EbpfLoader,
+    maps::{HashMap, Map, MapData},
     programs::{Program, links::FdLink},
 };
-use kube_tcpstates_common::{pinned::Word, rule::MAX_TRACES};
+use kube_tcpstates_common::{
+    pinned::{LEFT_PARTS, Word},
+    rule::MAX_TRACES,
+};
 use kube_tcpstates_events::Storage;
 
 use super::{
@@ -24,7 +28,7 @@ use crate::{
         call::open_pinned,
         error::{BoxError, LoadError, told},
         heap,
-        pinned::{Continues, Directory, Facts, Page, RulesLeft, Set, Will},
+        pinned::{Continues, Directory, Facts, Left, LeftText, Page, RulesLeft, Set, Will},
         records,
     },
     names::TraceBit,
@@ -37,12 +41,13 @@ const RULES_LEFT: usize = 8;
 const SHOWN_IN_A_LEASE: u128 = 4;
 
 /// The maps that the programs share with whoever reads.
-pub(super) const MAPS: [&str; 19] = [
+const MAPS: [&str; 20] = [
     "EVENTS",
     "RING_SHARES",
     "CGROUP_EVENTS",
     "CONTROL",
     "PINNED",
+    LEFT,
     "CPU",
     "RING_FULL_BY_TRACES",
     "RULES",
@@ -58,6 +63,9 @@ pub(super) const MAPS: [&str; 19] = [
     "LISTENERS",
     "FOUND",
 ];
+
+/// The map of what is known of cgroups and pods.
+const LEFT: &str = "LEFT";
 
 /// Where this process's tracing is pinned.
 pub(super) struct Pins {
@@ -114,6 +122,14 @@ impl Pins {
 }
 
 impl Pins {
+    /// Says where the maps are, or are to be.
+    pub(super) fn place(&self, loader: &mut EbpfLoader<'_>) {
+        for name in MAPS {
+            loader.map_pin_path(name, self.set.place(name));
+        }
+        loader.map_max_entries(LEFT, LEFT_PARTS);
+    }
+
     /// The sets of others.
     pub(super) fn earlier(&self) -> Vec<Set> {
         self.directory.sets().into_iter().filter(|set| *set != self.set).collect()
@@ -238,6 +254,21 @@ impl Loaded {
     /// What this run leaves to the next.
     pub fn page(&self) -> Arc<Page> {
         Arc::clone(&self.page)
+    }
+
+    /// Where this run leaves what it knows of cgroups and pods, and what is left there, by other builds too. `None` where
+    /// nobody is to go on. To be asked once.
+    pub fn left(&mut self) -> Result<Option<(Left, Vec<LeftText>)>, LoadError> {
+        let Some(pins) = &self.pins else { return Ok(None) };
+        let map = HashMap::try_from(take(&mut self.ebpf, LEFT)?)
+            .map_err(|source| LoadError::Maps { reason: source.into() })?;
+        let mut left = Left::new(map);
+        let mut texts = left.take_over();
+        for text in pins.earlier().iter().flat_map(|set| Left::read(&set.place(LEFT))) {
+            left.leave_again(&text);
+            texts.push(text);
+        }
+        Ok(Some((left, texts)))
     }
 
     /// How often the programs must be shown that somebody reads, if they would stop to trace otherwise; ns.

@@ -10,11 +10,13 @@
 //! ```
 
 mod directory;
+mod left;
 mod page;
 mod set;
 mod will;
 
 pub use directory::{Directory, DirectoryError};
+pub use left::{Left, LeftName, LeftText};
 pub use page::Page;
 pub(super) use set::Set;
 pub use will::{Continues, RulesLeft};

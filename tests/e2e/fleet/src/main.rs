@@ -14,7 +14,7 @@ use clap::Parser;
 use kube_tcpstates::cluster::{Cluster, ClusterConfig, Knowledge, NodeFacts, Observer, Sink};
 use kube_tcpstates::peers::News;
 use kube_tcpstates::pipeline::Account;
-use kube_tcpstates::plan::View;
+use kube_tcpstates::plan::{Remembered, View};
 use kube_tcpstates_client::Answer;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -113,7 +113,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
             facts: facts(),
         };
         let cluster = Cluster::connect(config, Arc::clone(&agent)).await?;
-        tokio::spawn(cluster.run(Some(Arc::new(Blind)), None));
+        tokio::spawn(cluster.run(Some(Arc::new(Blind)), Remembered::default()));
         agents.push(agent);
     }
     loop {

@@ -91,6 +91,7 @@ pub(crate) fn start(
         count: None,
         counting,
         inherited: None,
+        left: None,
     };
     pipeline::start(setup, Some(view), || {}).expect("starting the pipeline")
 }
