@@ -192,9 +192,14 @@ impl Index {
             .filter_map(|(&id, entry)| Some((id, entry.identity.as_ref()?)))
     }
 
-    /// All cgroups of which something is known, living and gone, in no order.
-    pub fn known(&self) -> impl Iterator<Item = (u64, &Arc<Identity>)> {
-        self.entries.iter().filter_map(|(&id, entry)| Some((id, entry.identity.as_ref()?)))
+    /// All cgroups of which something is known, living and gone, in no order. None whose retention is over, though it may
+    /// not be forgotten yet.
+    pub fn known(&self, now_ns: u64) -> impl Iterator<Item = (u64, &Arc<Identity>)> {
+        let stays = move |entry: &Entry| {
+            !entry.removed || now_ns.saturating_sub(entry.since_ns) < self.limits.retention_ns
+        };
+        let entries = self.entries.iter().filter(move |(_, entry)| stays(entry));
+        entries.filter_map(|(&id, entry)| Some((id, entry.identity.as_ref()?)))
     }
 
     /// What was forgotten so far.

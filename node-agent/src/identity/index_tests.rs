@@ -39,6 +39,17 @@ fn a_removed_cgroup_is_known_until_the_retention_is_over() {
 }
 
 #[test]
+fn what_has_been_gone_for_long_is_none_of_the_known_though_no_call_has_forgotten_it() {
+    let mut index = index(100);
+    index.created(7, "/a.slice/b.service", 10);
+    index.created(8, "/a.slice/c.service", 10);
+    index.removed(7, 20);
+    let known = |now_ns| index.known(now_ns).filter(|(id, _)| *id != ROOT_CGROUP_ID).count();
+    assert_eq!([known(20 + RETENTION - 1), known(20 + RETENTION)], [2, 1]);
+    assert!(index.get(7).is_some());
+}
+
+#[test]
 fn the_retention_counts_from_the_first_removal() {
     let mut index = index(100);
     index.created(7, "/a.slice/b.service", 0);

@@ -68,6 +68,9 @@ impl Cgroups {
             tree.changes = Some(Vec::new());
         }
         let now_ns = boot_ns();
+        let mut texts: Vec<&LeftText> = texts.iter().collect();
+        // Whoever keeps them for a while looks at the longest gone alone.
+        texts.sort_unstable_by_key(|text| text.gone_ns);
         for LeftText { name: LeftName { kind, id }, gone_ns, text } in texts {
             let tree = match kind {
                 LeftKind::Cgroup => &mut self.unified,
@@ -151,9 +154,10 @@ impl Cgroups {
         self.unified.index.get(id)
     }
 
-    /// All of which something is known, living and lately gone.
+    /// All of which something is known, living and lately gone. Whoever writes them into the rules must not write one again
+    /// that it has just taken away for good.
     pub(super) fn all_known(&self) -> impl Iterator<Item = (u64, &Arc<Identity>)> {
-        self.unified.index.known()
+        self.unified.index.known(boot_ns())
     }
 
     /// How many that are.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
+use kube_tcpstates_common::pinned::{LeftKey, LeftPart};
 use kube_tcpstates_common::rule::{CgroupEntry, PrefixSet, TraceSet};
 use kube_tcpstates_common::share::{Share, Sharer};
 use kube_tcpstates_common::socket::SocketRecord;
@@ -41,6 +42,7 @@ pub(super) fn entries(directory: &Path) -> Result<Entries> {
         Ok(())
     };
     count("CGROUP_SETS", hash::<u64, [u8; size_of::<CgroupEntry>()]>)?;
+    count("LEFT", hash::<[u8; size_of::<LeftKey>()], [u8; size_of::<LeftPart>()]>)?;
     count("NETNS_SETS", hash::<[u32; 2], [u8; size_of::<TraceSet>()]>)?;
     count("RING_FULL_BY_TRACES", hash::<TraceSet, u64>)?;
     count("SOCKET_HASH", hash::<u64, [u8; size_of::<SocketRecord>()]>)?;
