@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Show what is open in pods now: connections, listeners, leaks
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArguments),
+    /// Show who talks to whom now: what is open, and what ended in the last ten seconds
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArguments),
     /// Show the agents of all nodes: kernels, hooks, traces, losses
     Status(StatusArguments),
     /// Say how a trace does, and why it has no lines
@@ -105,6 +108,11 @@ const LIST_EXAMPLES: &str = "\
 Examples:
   kubectl tcpstates list
   kubectl tcpstates list deploy/checkout --state CLOSE_WAIT --min-age 1m";
+const TOP_EXAMPLES: &str = "\
+Examples:
+  kubectl tcpstates top
+  kubectl tcpstates top deploy/checkout --sort failed --peer-names
+  kubectl tcpstates top --once --rows 1000 > now.txt";
 
 /// Whose sockets.
 #[derive(Clone, Debug, Default, Args)]
@@ -196,6 +204,26 @@ pub(crate) struct ListArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Of what there is most first
+    #[arg(long, value_enum, ignore_case = true, default_value_t = SortArgument::Connections)]
+    pub(crate) sort: SortArgument,
+    /// At most so many rows
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    pub(crate) rows: usize,
+    /// Show it once, as soon as all nodes have told of ten seconds
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) filter: FilterArguments,
+    /// Name the other end by its Service or pod; each agent concerned then watches those of the whole cluster
+    #[arg(long)]
+    pub(crate) peer_names: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
     /// The traces of all namespaces, not of one alone
     #[arg(short = 'A', long)]
@@ -249,6 +277,23 @@ pub(crate) enum ModeArgument {
     Transitions,
     /// Every ten seconds, what connections add up to
     Summary,
+}
+
+/// `--sort`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortArgument {
+    /// Connections that are open
+    Open,
+    /// Connections that ended, a second
+    Connections,
+    /// Those of them that failed
+    Failed,
+    /// Bytes of those
+    Bytes,
+    /// Segments that were sent again
+    Retransmits,
+    /// The slowest handshakes
+    Handshake,
 }
 
 /// `--role`

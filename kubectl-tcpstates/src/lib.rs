@@ -18,6 +18,7 @@ mod command;
 mod edge;
 mod explain;
 mod heard;
+mod live;
 mod name;
 mod paint;
 mod spec;

@@ -6,7 +6,7 @@ use kube_tcpstates_crds::trace::{Mode, OpenSockets, OpenState, Outcome, PortRang
 use kube_tcpstates_crds::{GROUP, LabelSelector, TcpStateTraceSpec, VERSION, duration, validate};
 use serde_json::{Value, json};
 
-use crate::args::{FilterArguments, ListArguments, ModeArgument, RoleArgument, TraceArguments};
+use crate::args::{FilterArguments, ListArguments, ModeArgument, RoleArgument, TopArguments, TraceArguments};
 
 /// Traces that this program has made, by their label.
 pub(crate) const MADE_BY: &str = "app.kubernetes.io/managed-by=kubectl-tcpstates";
@@ -18,6 +18,17 @@ const SLACK: Duration = Duration::from_secs(15);
 const SHORTEST: Duration = Duration::from_secs(10);
 /// Between two snapshots, at least: agents take the first at once.
 const EVERY: &str = "10s";
+/// What `top` counts as open.
+const OPEN: [OpenState; 8] = [
+    OpenState::Established,
+    OpenState::SynSent,
+    OpenState::SynRecv,
+    OpenState::FinWait1,
+    OpenState::FinWait2,
+    OpenState::CloseWait,
+    OpenState::LastAck,
+    OpenState::Closing,
+];
 /// Names may have 253 characters, and the server adds five.
 const NAME_AT_MOST: usize = 200;
 
@@ -62,6 +73,23 @@ pub(crate) fn of_list(arguments: &ListArguments, pods: LabelSelector) -> Result<
         states: arguments.states.iter().map(|name| state(name)).collect::<Result<_, _>>()?,
         min_age: arguments.min_age.clone(),
         limit: arguments.limit,
+    });
+    Ok(spec)
+}
+
+/// The spec of `top`: sums and snapshots.
+pub(crate) fn of_top(arguments: &TopArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, pods)?;
+    spec.containers.clone_from(&arguments.target.containers);
+    spec.ttl = Some(ttl(LONGEST));
+    spec.peer_names = arguments.peer_names;
+    (spec.mode, spec.interval) = (Mode::Summary, Some(EVERY.to_owned()));
+    spec.open_sockets = Some(OpenSockets {
+        every: EVERY.to_owned(),
+        // TIME_WAIT would crowd the others out, and listeners have no other end.
+        states: OPEN.to_vec(),
+        min_age: None,
+        limit: 1000,
     });
     Ok(spec)
 }
@@ -143,6 +171,7 @@ mod tests {
         let spec = match Arguments::try_parse_from(words).unwrap().command {
             Command::Trace(arguments) => of_trace(&arguments, pods)?,
             Command::List(arguments) => of_list(&arguments, pods)?,
+            Command::Top(arguments) => of_top(&arguments, pods)?,
             other => panic!("{other:?}"),
         };
         let mut object = object("shop", "a", &spec)?;
@@ -176,6 +205,13 @@ mod tests {
                 json!({"mode": "Transitions", "role": "Any", "ttl": "35s",
                     "transitions": [{"from": ["LISTEN"], "to": ["SYN_SENT"]}],
                     "openSockets": {"every": "10s", "states": ["CLOSE_WAIT", "FIN_WAIT2"], "minAge": "1m", "limit": 1000}}),
+            ),
+            (
+                "top -l a=b --sort failed --peer-names -c app",
+                json!({"mode": "Summary", "interval": "10s", "role": "Any", "ttl": "15m15s", "peerNames": true,
+                    "containers": ["app"],
+                    "openSockets": {"every": "10s", "limit": 1000, "states": ["ESTABLISHED", "SYN_SENT", "SYN_RECV",
+                        "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING"]}}),
             ),
         ] {
             assert_eq!(spec(line).unwrap(), expected, "{line}");

@@ -7,6 +7,7 @@ mod made;
 mod progress;
 mod report;
 mod status;
+mod top;
 mod trace;
 mod whose;
 mod words;
@@ -37,6 +38,7 @@ async fn ask(flags: &KubectlFlags, command: Command) -> Result<(), Trouble> {
         Command::Trace(arguments) => trace::run(&cluster, &arguments).await,
         Command::Lines(arguments) => lines::run(&cluster, &arguments).await,
         Command::List(arguments) => list::run(&cluster, &arguments).await,
+        Command::Top(arguments) => top::run(&cluster, &arguments).await,
         Command::Status(arguments) => status::run(&cluster, &arguments).await,
         Command::Explain(arguments) => explain::run(&cluster, &arguments).await,
         Command::Report(arguments) => report::run(&cluster, &arguments).await,

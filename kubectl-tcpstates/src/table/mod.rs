@@ -3,6 +3,7 @@
 
 mod connection;
 mod fleet;
+mod live;
 mod open;
 mod summary;
 mod transition;
@@ -13,6 +14,7 @@ use kube_tcpstates_events::{Endpoint, K8s, Line, Peer, Shown, Snapshot};
 use crate::paint::{Colour, Paint};
 
 pub(crate) use fleet::{nodes, standings, traces};
+pub(crate) use live::live;
 
 /// What is not known.
 const DASH: &str = "-";
@@ -205,7 +207,7 @@ fn node(k8s: Option<&K8s>) -> String {
 }
 
 /// The pod by its name, or what else is known.
-fn pod(k8s: Option<&K8s>) -> String {
+pub(crate) fn pod(k8s: Option<&K8s>) -> String {
     let Some(pod) = k8s.and_then(|k8s| k8s.pod.as_ref()) else { return String::new() };
     pod.name.as_ref().or(pod.uid.as_ref()).cloned().unwrap_or_default()
 }
@@ -236,7 +238,7 @@ fn end_or_dash(peer: Option<&Endpoint>) -> String {
 }
 
 /// The Service or pod at the other end, with its namespace.
-fn peer_name(peer: Option<&Peer>) -> Option<String> {
+pub(crate) fn peer_name(peer: Option<&Peer>) -> Option<String> {
     let k8s = &peer?.k8s;
     let name = k8s.service.as_ref().map(|service| &service.name);
     let name = name.or(k8s.pod.as_ref().map(|pod| &pod.name))?;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 pub(crate) const TESTS: crate::Tests = &[
     ("the_plugin_shows_the_failures_of_a_deployment_and_leaves_nothing_behind", failures),
+    ("the_plugin_shows_who_talks_to_whom_now", talking),
     ("the_plugin_removes_its_trace_when_it_is_interrupted", interrupted),
     ("the_plugin_goes_on_and_says_so_when_an_agent_is_killed", agent_killed),
     ("the_plugin_lists_a_leak_that_is_older_than_its_trace", leak),
@@ -104,6 +105,39 @@ fn failures(cluster: &Cluster) -> Result<()> {
         assert_eq!(line["k8s"]["deployment"]["name"], "checkout", "{line}");
     }
     require_no_traces(kubectl, "plugin")
+}
+
+/// Two clients: half of what they begin is refused, the other half a server of theirs takes.
+fn talking(cluster: &Cluster) -> Result<()> {
+    let _agents = Agents::install(cluster)?;
+    let scene = Scene::new(cluster, "talking")?;
+    let kubectl = cluster.kubectl();
+    clients(&scene, kubectl)?;
+    let here = "--namespace=talking";
+    let now = said(kubectl, &["top", "--once", "--sort=failed", here])?;
+    assert_eq!(now.code, Some(0), "{now:?}");
+    assert!(now.out.starts_with("2 nodes: ") && now.out.contains("; 0 transitions lost"), "{now:?}");
+    let rows: Vec<Vec<&str>> =
+        now.out.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+    let names = scene.await_pods("app=checkout", 2)?;
+    let rate = |row: &[&str], column: usize| row[column].parse::<f64>().expect("a rate");
+    for (place, name) in names.iter().enumerate() {
+        let of_pod =
+            || rows.iter().filter(|row| name.ends_with(row[0].trim_start_matches('…')) && row[1] == "client");
+        let refused = of_pod().find(|row| row[3] == "9").with_context(|| format!("{name}: {now:?}"))?;
+        let served = of_pod().find(|row| row[3] == "8080").with_context(|| format!("{name}: {now:?}"))?;
+        assert!(rate(refused, 8) > 1.0 && refused[7] == refused[8], "{refused:?}");
+        assert!(rate(served, 7) > 1.0 && served[8] == "0.0", "{served:?}");
+        assert_eq!(rows[place][3], "9", "what fails most is first: {now:?}");
+    }
+    let at_server: f64 = rows.iter().filter(|row| row[1] == "server").map(|row| rate(row, 7)).sum();
+    assert!(at_server > 2.0, "{now:?}");
+    require_no_traces(kubectl, "talking")?;
+
+    let again = said(kubectl, &["top", "deploy/checkout", "--once", "--rows=1", here])?;
+    assert!(again.out.ends_with("--sort others first\n") && again.out.lines().count() == 4, "{again:?}");
+    assert!(!again.out.contains(" server "), "{again:?}");
+    Ok(())
 }
 
 /// The plugin at work.
