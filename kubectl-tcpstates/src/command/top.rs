@@ -39,7 +39,8 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TopArguments) -> Result<(
     let (made, source) = Made::make(cluster, &chosen, &spec).await?;
     let screen = Screen::new(Output::Table);
     screen.say(source.sentence());
-    screen.say("the first sums come after ten seconds; until Ctrl-C, at most 15m");
+    let until = if arguments.once { "" } else { "; until Ctrl-C, at most 15m" };
+    screen.say(&format!("the first sums come after ten seconds{until}"));
     let wanted = Wanted {
         trace: made.name.clone(),
         follow: true,
