@@ -138,7 +138,8 @@ pub fn assert_told_once(runs: &[Finished], happened: u64) -> u64 {
     (lines + lost - happened).saturating_sub(counts.get("recursion"))
 }
 
-/// Whoever followed one connection through the restarts sees one.
+/// Whoever followed one connection through the restarts sees one. Only where the kernel skipped what a connection began with
+/// is there no record of it, and the next line has no duration.
 #[track_caller]
 pub fn assert_ids_and_durations_hold(runs: &[Finished]) {
     let unknown: Vec<Event> = runs
@@ -151,5 +152,13 @@ pub fn assert_ids_and_durations_hold(runs: &[Finished]) {
             ["inferred", "gap"].iter().all(|flag| event.get(&format!("tcpstates.{flag}")).is_none())
         })
         .collect();
-    assert!(unknown.is_empty(), "{} lines have no duration, such as {:?}", unknown.len(), unknown[0].0);
+    let skipped = runs.last().expect("there are runs").assert_clean().get("recursion");
+    assert!(
+        unknown.len() as u64 <= skipped,
+        "{} lines have no duration, the kernel skipped {skipped}, such as {:?}",
+        unknown.len(),
+        unknown[0].0
+    );
+    let is_partial = |event: &&Event| event.get("tcpstates.connection.partial").is_some();
+    assert!(unknown.iter().all(|event| is_partial(&event)), "a connection that was known: {unknown:?}");
 }
