@@ -73,3 +73,30 @@ pub fn short_time(us: u64) -> String {
         _ => format!("{}d", s / 86_400),
     }
 }
+
+/// A time that may be short: microseconds below a millisecond, tenths below ten, else [`short_time`].
+pub fn fine_time(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us}us"),
+        1_000..10_000 => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
+        _ => short_time(us),
+    }
+}
+
+/// A count in at most five characters: thousands as k, M, G, T.
+pub fn short_count(count: u64) -> String {
+    let mut unit = 1_000;
+    for name in ["k", "M", "G"] {
+        if count < unit * 10 && unit == 1_000 {
+            return count.to_string();
+        }
+        if count < unit * 10 {
+            return format!("{}.{}{name}", count / unit, count % unit / (unit / 10));
+        }
+        if count < unit * 1_000 {
+            return format!("{}{name}", count / unit);
+        }
+        unit *= 1_000;
+    }
+    format!("{}T", count / unit)
+}

@@ -8,6 +8,7 @@
 //!                  stdout ◄── table ◄── heard ◄──────────────────── edge/source
 //!                  stderr ◄── what is missing ┘
 //! ```
+//! Between `heard` and `table`, `top` keeps in `live` what each node has told last.
 //! `command` and `edge` do all that reads or writes; everything else is pure. What goes wrong is one sentence
 //! ([`trouble`](crate)), and whatever was made in the cluster is removed before it is said.
 #![forbid(unsafe_code)]

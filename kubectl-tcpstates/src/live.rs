@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube_tcpstates_events::{Endpoint, K8s, Line, Outcome, Role, Snapshot, Socket, SummaryLine};
+use kube_tcpstates_events::{Endpoint, K8s, Line, Role, Snapshot, Socket, SummaryLine};
 
 use crate::args::SortArgument;
-use crate::table::{peer_name, pod};
+use crate::table::{failed, owner, peer_name, pod};
 
 /// Longer than from one time that a node tells to the next.
 const SHOWN_FOR: Duration = Duration::from_secs(15);
@@ -80,14 +80,13 @@ impl Figures {
 
     fn of_summary(line: &SummaryLine) -> Self {
         let summary = &line.tcpstates.summary;
-        let well = summary.by_outcome.get(&Outcome::Closed).copied().unwrap_or(0);
         let seconds = seconds(&summary.from, &line.time).unwrap_or(f64::from(10));
         #[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
         let rate = |count: u64| count as f64 / seconds;
         let bytes = [summary.sent, summary.received].into_iter().flatten().map(|volume| volume.bytes);
         Self {
             connections: rate(summary.connections),
-            failed: rate(summary.connections.saturating_sub(well)),
+            failed: rate(failed(line)),
             bytes: rate(bytes.sum()),
             retransmits: rate(summary.retransmits.unwrap_or(0)),
             handshake_us: summary.handshake.and_then(|times| times.p99_us),
@@ -264,8 +263,7 @@ fn place(about: &About) -> (String, Option<u16>) {
 fn about_sums(line: &SummaryLine) -> About {
     let network = line.network.as_ref();
     let ends = (network.and_then(|own| own.local.as_ref()), network.and_then(|own| own.peer.as_ref()));
-    let pod = if line.tcpstates.summary.other { "(others)".to_owned() } else { pod(line.k8s.as_deref()) };
-    about(pod, line.tcpstates.role, ends)
+    about(owner(line), line.tcpstates.role, ends)
 }
 
 fn about_socket(line: &Socket) -> About {

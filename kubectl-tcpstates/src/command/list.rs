@@ -14,7 +14,7 @@ use crate::args::{ListArguments, Output};
 use crate::edge::api::Cluster;
 use crate::edge::screen::Screen;
 use crate::edge::signals::Signals;
-use crate::edge::source::{Piece, Stream, Wanted};
+use crate::edge::source::{Piece, Stream};
 use crate::heard::{Ear, End, Said};
 use crate::spec;
 use crate::table::snapshot_end;
@@ -32,13 +32,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &ListArguments) -> Result<
     let (made, source) = Made::make(cluster, &chosen, &spec).await?;
     let mut screen = Screen::new(arguments.output.output);
     screen.say(source.sentence());
-    let wanted = Wanted {
-        trace: made.name.clone(),
-        follow: true,
-        since: Some(Duration::from_secs(10)),
-        exists_since: None,
-    };
-    let mut stream = source.open(cluster, wanted);
+    let mut stream = source.open(cluster, made.lines());
     let mut asked = Asked::new(Ear::new(made.name.clone(), source.from()), &chosen);
     let answered = asked.wait(cluster, &made, &chosen, &mut stream, &mut signals, timeout, &screen).await;
     drop(stream);

@@ -1,6 +1,7 @@
 //! A trace that a command makes for itself, and removes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube_tcpstates_crds::{GROUP, TcpStateTrace, TcpStateTraceSpec, VERSION, duration};
@@ -8,7 +9,7 @@ use kube_tcpstates_crds::{GROUP, TcpStateTrace, TcpStateTraceSpec, VERSION, dura
 use crate::args::TargetArguments;
 use crate::edge::api::{Cluster, encoded};
 use crate::edge::signals::Signals;
-use crate::edge::source::Source;
+use crate::edge::source::{Source, Wanted as Lines};
 use crate::name::TraceName;
 use crate::spec::{MADE_BY, object};
 use crate::target::{Pod, Target, Wanted, shown};
@@ -115,6 +116,12 @@ impl Made {
         let (name, uid) = (made.metadata.name.unwrap_or_default(), made.metadata.uid.unwrap_or_default());
         let name = TraceName { namespace: Some(namespace.clone()), name };
         Ok((Self { name, uid, cluster: cluster.clone() }, source))
+    }
+
+    /// Its lines from the beginning on: agents may have attached before anybody reads.
+    pub(super) fn lines(&self) -> Lines {
+        let since = Some(Duration::from_secs(10));
+        Lines { trace: self.name.clone(), follow: true, since, exists_since: None }
     }
 
     /// Removes it. A signal meanwhile ends the wait.

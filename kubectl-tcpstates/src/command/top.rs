@@ -13,7 +13,7 @@ use crate::args::{Output, TopArguments};
 use crate::edge::api::Cluster;
 use crate::edge::screen::{Reader, Screen, write};
 use crate::edge::signals::Signals;
-use crate::edge::source::{Piece, Stream, Wanted};
+use crate::edge::source::{Piece, Stream};
 use crate::heard::{Ear, End, Said};
 use crate::live::Told;
 use crate::spec;
@@ -41,13 +41,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TopArguments) -> Result<(
     screen.say(source.sentence());
     let until = if arguments.once { "" } else { "; until Ctrl-C, at most 15m" };
     screen.say(&format!("the first sums come after ten seconds{until}"));
-    let wanted = Wanted {
-        trace: made.name.clone(),
-        follow: true,
-        since: Some(Duration::from_secs(10)),
-        exists_since: None,
-    };
-    let mut stream = source.open(cluster, wanted);
+    let mut stream = source.open(cluster, made.lines());
     let mut looking = Looking {
         ear: Ear::new(made.name.clone(), source.from()),
         told: Told::default(),

@@ -13,7 +13,7 @@ use crate::args::TraceArguments;
 use crate::edge::api::Cluster;
 use crate::edge::screen::{Reader, Screen};
 use crate::edge::signals::Signals;
-use crate::edge::source::{Piece, Source, Stream, Wanted};
+use crate::edge::source::{Piece, Source, Stream};
 use crate::heard::{Ear, End, Said};
 use crate::spec;
 use crate::standing::Attachment;
@@ -36,13 +36,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result
     showing.only_pod.clone_from(&chosen.wanted.only_pod);
     showing.begin(length, arguments.for_.is_some());
 
-    let wanted = Wanted {
-        trace: made.name.clone(),
-        follow: true,
-        since: Some(Duration::from_secs(10)),
-        exists_since: None,
-    };
-    let mut stream = source.open(cluster, wanted);
+    let mut stream = source.open(cluster, made.lines());
     let shown = showing.until_end(cluster, &made, &chosen, &mut stream, &mut signals, length).await;
     let removed = made.remove(&mut signals).await;
     if matches!(shown, Ok(Reader::There)) && removed.is_ok() {

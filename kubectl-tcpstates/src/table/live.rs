@@ -1,6 +1,6 @@
 //! Who talks to whom now.
 
-use kube_tcpstates_events::terminal::short_time;
+use kube_tcpstates_events::terminal::{fine_time, short_count};
 
 use super::{Column, Cut, head, number, row};
 use crate::live::{About, Figures, Now};
@@ -15,14 +15,14 @@ const TABLE: &[Of] = &[
     Of::new("SIDE", 6, Cut::Never, |(about, _)| about.side.unwrap_or_default().to_owned()),
     Of::new("PEER", 26, Cut::Start, |(about, _)| about.peer.clone()),
     Of::new("PORT", 5, Cut::Number, |(about, _)| number(about.port)),
-    Of::new("OPEN", 5, Cut::Number, |(_, figures)| large(figures.established)),
-    Of::new("SYN", 4, Cut::Number, |(_, figures)| large(figures.opening)),
-    Of::new("CLOSW", 5, Cut::Number, |(_, figures)| large(figures.close_wait)),
+    Of::new("OPEN", 5, Cut::Number, |(_, figures)| short_count(figures.established)),
+    Of::new("SYN", 4, Cut::Number, |(_, figures)| short_count(figures.opening)),
+    Of::new("CLOSW", 5, Cut::Number, |(_, figures)| short_count(figures.close_wait)),
     Of::new("CONN/S", 6, Cut::Number, |(_, figures)| rate(figures.connections)),
     Of::new("FAIL/S", 6, Cut::Number, |(_, figures)| rate(figures.failed)).coloured(colour),
     Of::new("BYTES/S", 7, Cut::Number, |(_, figures)| bytes(figures.bytes)),
     Of::new("RETR/S", 6, Cut::Number, |(_, figures)| rate(figures.retransmits)),
-    Of::new("HS-P99", 6, Cut::Number, |(_, figures)| figures.handshake_us.map(time).unwrap_or_default()),
+    Of::new("HS-P99", 6, Cut::Number, |(_, figures)| figures.handshake_us.map(fine_time).unwrap_or_default()),
 ];
 
 fn colour((_, figures): &Row) -> Colour {
@@ -62,44 +62,18 @@ pub(crate) fn live(now: &Now, at_most: usize, lost: u64, paint: Paint) -> Vec<u8
 /// Small ones with a tenth. At most six characters.
 fn rate(a_second: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is none of both")]
-    if a_second < 100.0 { format!("{a_second:.1}") } else { large(a_second.round() as u64) }
+    if a_second < 100.0 { format!("{a_second:.1}") } else { short_count(a_second.round() as u64) }
 }
 
 /// Whole ones.
 fn bytes(a_second: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is none of both")]
-    large(a_second.round() as u64)
-}
-
-/// At most six characters.
-fn time(us: u64) -> String {
-    match us {
-        0..1_000 => format!("{us}us"),
-        1_000..10_000 => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
-        _ => short_time(us),
-    }
-}
-
-/// At most five characters.
-fn large(count: u64) -> String {
-    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
-    if count < 10_000 {
-        return count.to_string();
-    }
-    let (mut whole, mut unit, mut rest) = (count, 0, 0);
-    while whole >= 1_000 && unit + 1 < UNITS.len() {
-        (rest, whole, unit) = (whole % 1_000, whole / 1_000, unit + 1);
-    }
-    if whole < 10 {
-        format!("{whole}.{}{}", rest / 100, UNITS[unit])
-    } else {
-        format!("{whole}{}", UNITS[unit])
-    }
+    short_count(a_second.round() as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, large, rate, time};
+    use super::{bytes, fine_time, rate, short_count};
 
     #[test]
     fn numbers_keep_to_their_columns() {
@@ -112,10 +86,10 @@ mod tests {
             (2_500_000_000, "2.5G"),
             (12_000_000_000_000, "12T"),
         ] {
-            assert_eq!(large(count), text);
+            assert_eq!(short_count(count), text);
         }
         assert_eq!([0.0, 3.44, 99.96, 100.4, 15_000.0].map(rate), ["0.0", "3.4", "100.0", "100", "15k"]);
         assert_eq!([0.4, 85.5, 1_250_000.0].map(bytes), ["0", "86", "1.2M"]);
-        assert_eq!([85, 1_250, 48_000].map(time), ["85us", "1.2ms", "48ms"]);
+        assert_eq!([85, 1_250, 48_000].map(fine_time), ["85us", "1.2ms", "48ms"]);
     }
 }

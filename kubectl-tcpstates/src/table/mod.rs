@@ -15,6 +15,7 @@ use crate::paint::{Colour, Paint};
 
 pub(crate) use fleet::{nodes, standings, traces};
 pub(crate) use live::live;
+pub(crate) use summary::{failed, owner};
 
 /// What is not known.
 const DASH: &str = "-";

@@ -48,7 +48,7 @@ fn full_owner(line: &SummaryLine) -> String {
     if line.tcpstates.summary.other { owner(line) } else { full_pod(line.k8s.as_deref()) }
 }
 
-fn owner(line: &SummaryLine) -> String {
+pub(crate) fn owner(line: &SummaryLine) -> String {
     if line.tcpstates.summary.other { "(others)".to_owned() } else { pod(line.k8s.as_deref()) }
 }
 
@@ -67,7 +67,7 @@ fn connections(line: &SummaryLine) -> String {
     line.tcpstates.summary.connections.to_string()
 }
 
-fn failed(line: &SummaryLine) -> u64 {
+pub(crate) fn failed(line: &SummaryLine) -> u64 {
     let summary = &line.tcpstates.summary;
     summary.connections.saturating_sub(summary.by_outcome.get(&Outcome::Closed).copied().unwrap_or(0))
 }

@@ -44,14 +44,25 @@ fn fill(queue: &mut Queue) -> u64 {
 
 /// The same until the pipe takes nothing more either: a writer that is late would make room again.
 fn fill_up(queue: &mut Queue) -> u64 {
-    let (mut accepted, mut written) = (0, 0);
+    let mut accepted = 0;
+    loop {
+        match fill(queue) {
+            0 => return accepted,
+            more => accepted += more,
+        }
+        await_full_pipe(queue);
+    }
+}
+
+/// Returns how many lines of events went into it.
+fn await_full_pipe(queue: &Queue) -> u64 {
+    let mut written = 0;
     wait_until("the pipe is full", || {
-        accepted += fill(queue);
-        thread::sleep(Duration::from_millis(100));
         let before = std::mem::replace(&mut written, queue.totals().event_lines_written);
+        thread::sleep(Duration::from_millis(100));
         written > 0 && written == before
     });
-    accepted + fill(queue)
+    written
 }
 
 /// The numbers of the event lines in `bytes`, each line whole.
@@ -283,12 +294,7 @@ fn a_closed_pipe_is_a_clean_end_and_the_rest_is_counted() {
     let (told, end) = mpsc::channel();
     let mut queue = Queue::start(writer.into(), MIN_BOUND, move |end| told.send(*end).unwrap()).unwrap();
     let accepted = fill(&mut queue);
-    let mut written = 0;
-    wait_until("the pipe is full", || {
-        let before = std::mem::replace(&mut written, queue.totals().event_lines_written);
-        thread::sleep(Duration::from_millis(20));
-        written > 0 && written == before
-    });
+    let written = await_full_pipe(&queue);
     assert!(!queue.has_ended());
     drop(reader);
     assert_eq!(end.recv_timeout(LONG), Ok(End::ReaderGone));

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
+use kube_tcpstates_events::terminal::{fine_time, short_count};
+
 use super::{
     model::Model,
     rows::{About, Row},
@@ -122,7 +124,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 fn known(model: &Model, count: u64) -> String {
-    if model.knows_open() { large(count) } else { "-".to_owned() }
+    if model.knows_open() { short_count(count) } else { "-".to_owned() }
 }
 
 fn bytes_of(row: &Row) -> u64 {
@@ -138,46 +140,25 @@ fn per_second(count: u64, span_ns: u64) -> u64 {
 /// So many a second: small numbers with a tenth.
 fn rate(count: u64, span_ns: u64) -> String {
     let tenths = per_second(count, span_ns);
-    if tenths < 1_000 { format!("{}.{}", tenths / 10, tenths % 10) } else { large(tenths / 10) }
+    if tenths < 1_000 { format!("{}.{}", tenths / 10, tenths % 10) } else { short_count(tenths / 10) }
 }
 
 fn bytes(tenths: u64) -> String {
-    large(tenths / 10)
-}
-
-/// At most five characters: thousands as k, M, G, T.
-fn large(count: u64) -> String {
-    let mut unit = 1_000;
-    for name in ["k", "M", "G"] {
-        if count < unit * 10 && unit == 1_000 {
-            return count.to_string();
-        }
-        if count < unit * 10 {
-            return format!("{}.{}{name}", count / unit, count % unit / (unit / 10));
-        }
-        if count < unit * 1_000 {
-            return format!("{}{name}", count / unit);
-        }
-        unit *= 1_000;
-    }
-    format!("{}T", count / unit)
+    short_count(tenths / 10)
 }
 
 /// At most six characters.
 fn time(us: Option<u64>) -> String {
     match us {
         None => "-".to_owned(),
-        Some(us @ 0..1_000) => format!("{us}us"),
-        Some(us @ 1_000..10_000) => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
-        Some(us @ 10_000..1_000_000) => format!("{}ms", us / 1_000),
-        Some(us @ 1_000_000..100_000_000) => format!("{}.{}s", us / 1_000_000, us % 1_000_000 / 100_000),
-        Some(us) => format!("{}s", us / 1_000_000),
+        Some(us @ 100_000_000..) => format!("{}s", us / 1_000_000),
+        Some(us) => fine_time(us),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, cut, large, rate, time};
+    use super::{bytes, cut, rate, short_count, time};
 
     #[test]
     fn numbers_keep_to_their_columns() {
@@ -191,7 +172,7 @@ mod tests {
             (2_500_000_000, "2.5G"),
             (1_200_000_000_000, "1T"),
         ] {
-            assert_eq!(large(count), text);
+            assert_eq!(short_count(count), text);
         }
         assert_eq!(rate(7, 2_000_000_000), "3.5");
         assert_eq!(rate(300, 2_000_000_000), "150");
