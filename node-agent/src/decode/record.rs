@@ -23,7 +23,9 @@ pub fn for_each_transition(
         take(&mut earlier(record));
     }
     if record.traces | record.maybe != 0 {
-        take(&mut Transition { figures: figures.copied(), ..transition(record) });
+        let mut own = transition(record);
+        own.figures = figures.copied();
+        take(&mut own);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::model::Identity;
-use super::quick_hash::{QuickMap, QuickSet};
+use crate::names::{QuickMap, QuickSet};
 
 /// The root of every cgroup hierarchy: kernfs numbers from 1 (`fs/kernfs/dir.c`).
 pub const ROOT_CGROUP_ID: u64 = 1;

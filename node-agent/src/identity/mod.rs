@@ -17,10 +17,8 @@ mod model;
 mod named;
 pub mod netns;
 mod path;
-mod quick_hash;
 mod segment;
 
 pub use attribute::{Attribution, Evidence, SocketCgroup, attribute};
 pub use index::{Counters, Index, Limits, ROOT_CGROUP_ID};
 pub use model::{Container, Host, Identity, Pod, Qos, Runtime};
-pub(crate) use quick_hash::{QuickMap, QuickSet};

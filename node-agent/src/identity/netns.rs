@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::model::Identity;
-use super::quick_hash::QuickMap;
+use crate::names::QuickMap;
 
 /// A process, told apart from later ones with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -35,12 +35,21 @@ pub type TraceNames = Numbered<Vec<TraceName>>;
 #[derive(Debug)]
 pub struct TraceTable {
     names: [Option<TraceName>; MAX_TRACES],
-    combinations: HashMap<TraceSet, TraceNames>,
+    combinations: Vec<TraceNames>,
+    /// Where the names of a set are.
+    places: HashMap<TraceSet, usize>,
+    /// Which were asked for last: most lines that follow each other are of one set.
+    last: Option<(TraceSet, usize)>,
 }
 
 impl Default for TraceTable {
     fn default() -> Self {
-        Self { names: [const { None }; MAX_TRACES], combinations: HashMap::new() }
+        Self {
+            names: [const { None }; MAX_TRACES],
+            combinations: Vec::new(),
+            places: HashMap::new(),
+            last: None,
+        }
     }
 }
 
@@ -50,25 +59,44 @@ impl TraceTable {
     pub fn set(&mut self, bit: usize, name: Option<TraceName>) {
         if let Some(named) = self.names.get_mut(bit) {
             *named = name;
-            self.combinations.clear();
+            self.forget();
         }
+    }
+
+    fn forget(&mut self) {
+        self.combinations.clear();
+        self.places.clear();
+        self.last = None;
     }
 
     /// The names of a set.
     pub fn of(&mut self, set: TraceSet) -> &TraceNames {
-        if self.combinations.len() >= COMBINATIONS && !self.combinations.contains_key(&set) {
-            self.combinations.clear();
+        let place = match self.last {
+            Some((last, place)) if last == set => place,
+            _ => self.look_up(set),
+        };
+        self.last = Some((set, place));
+        &self.combinations[place]
+    }
+
+    fn look_up(&mut self, set: TraceSet) -> usize {
+        if let Some(place) = self.places.get(&set) {
+            return *place;
         }
-        self.combinations.entry(set).or_insert_with(|| {
-            let wanted = self.names.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
-            Numbered::new(wanted.filter_map(|(_, name)| name.clone()).collect())
-        })
+        if self.combinations.len() >= COMBINATIONS {
+            self.forget();
+        }
+        let wanted = self.names.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
+        self.combinations.push(Numbered::new(wanted.filter_map(|(_, name)| name.clone()).collect()));
+        let place = self.combinations.len() - 1;
+        self.places.insert(set, place);
+        place
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TraceName, TraceTable};
+    use super::{COMBINATIONS, TraceName, TraceTable};
 
     fn names(table: &mut TraceTable, set: u64) -> Vec<&str> {
         table.of(set).iter().map(TraceName::as_str).collect()
@@ -96,5 +124,22 @@ mod tests {
         table.set(0, None);
         assert!(names(&mut table, 1).is_empty());
         assert_ne!(table.of(1).number(), number);
+    }
+
+    #[test]
+    fn more_combinations_than_are_kept_are_put_together_again() {
+        let mut table = TraceTable::default();
+        for bit in 0..12 {
+            table.set(bit, Some(TraceName::Cluster(bit.to_string())));
+        }
+        let first = table.of(1).number();
+        for set in 1..3 * COMBINATIONS as u64 {
+            let expected: Vec<String> =
+                (0..12).filter(|bit| set >> bit & 1 == 1).map(|bit: u64| bit.to_string()).collect();
+            assert_eq!(names(&mut table, set), expected);
+            assert!(table.combinations.len() <= COMBINATIONS);
+        }
+        assert_eq!(names(&mut table, 1), ["0"]);
+        assert_ne!(table.of(1).number(), first);
     }
 }

@@ -5,8 +5,9 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     cgroupfs::{self, ById, Mount},
-    identity::{Identity, Index, Limits, QuickSet},
+    identity::{Identity, Index, Limits},
     kernel::{CgroupChange, CgroupChangeKind, CgroupRing, LeftKind, LeftName, LeftText, boot_ns},
+    names::QuickSet,
 };
 
 /// Ids of which nothing is known that are remembered. Above this all are forgotten: one look-up each.

@@ -13,7 +13,7 @@ use std::{
 use kube_tcpstates_common::rule::TraceSet;
 
 use super::standing::Awaited;
-use crate::{decode::Transition, identity::QuickMap};
+use crate::{decode::Transition, names::QuickMap};
 
 /// Transitions that may wait for their owners at once, some 15 MiB. Above it those of the namespace go first of which most
 /// wait, and of that namespace those of the owner of whom most do.

@@ -9,8 +9,9 @@ use super::{
     standing::{Standing, Standings},
 };
 use crate::{
-    identity::{Identity, QuickMap},
+    identity::Identity,
     kernel::{Rules, boot_ns},
+    names::QuickMap,
     plan::{Plan, Sets},
 };
 

@@ -20,9 +20,9 @@ use super::{
 use crate::{
     cgroupfs,
     decode::Transition,
-    identity::{self, Evidence, Identity, QuickMap, SocketCgroup, netns::Found, netns::Namespaces},
+    identity::{self, Evidence, Identity, SocketCgroup, netns::Found, netns::Namespaces},
     kernel::boot_ns,
-    names::{Numbered, Owner},
+    names::{Numbered, Owner, QuickMap},
     plan::{Sets, View},
     roster::PodInfo,
 };

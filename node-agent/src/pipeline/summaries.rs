@@ -80,7 +80,6 @@ impl Flow {
         resolved: &Resolved,
         wanted: TraceSet,
     ) {
-        let now_ns = boot_ns();
         let kept: usize = self.summaries.tables.iter().map(|asking| asking.table.len()).sum();
         let has_room = kept < MAX_IN_ALL;
         for asking in self.summaries.tables.iter_mut().filter(|asking| wanted >> asking.bit & 1 == 1) {
@@ -94,7 +93,7 @@ impl Flow {
                 owner: labelled.as_ref().or(resolved.owner.as_ref()),
                 peer: self.other_ends.of(trace, transition),
             };
-            asking.table.add(&seen, now_ns, has_room);
+            asking.table.add(&seen, boot_ns, has_room);
         }
         self.summarised += 1;
     }

@@ -3,12 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::{
-    cgroupfs,
-    decode::Process,
-    identity::{Identity, QuickMap},
-    kernel::boot_ns,
-};
+use crate::{cgroupfs, decode::Process, identity::Identity, kernel::boot_ns, names::QuickMap};
 
 /// A process that was just looked at is taken for the same one so long: numbers do not come round sooner.
 const SAME_NS: u64 = 100_000_000;

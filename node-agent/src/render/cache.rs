@@ -1,7 +1,6 @@
 //! Renderings of what stands on many lines, made once.
 
-use crate::identity::QuickMap;
-use crate::names::Numbered;
+use crate::names::{Numbered, QuickMap};
 
 /// Renderings kept. Above this they are all dropped, and made again as they are needed.
 const KEPT: usize = 16_384;

@@ -37,10 +37,10 @@ fn lines(fixture: &Fixture, owner: Option<Owner>, times: u32) -> Vec<SummaryLine
         peer: fixture.peer.as_ref(),
     };
     for _ in 0..times {
-        table.add(&seen, 0, true);
+        table.add(&seen, || 0, true);
     }
     let elsewhere = crate::decode::Transition { role: None, ..transition };
-    table.add(&Seen { transition: &elsewhere, ..seen }, 0, false);
+    table.add(&Seen { transition: &elsewhere, ..seen }, || 0, false);
     let of = Of { run: "5f0c2a91".to_owned(), unix_ns: NOW };
     let mut lines = Vec::new();
     table.tell(10 * SECOND, |common, kept, period| {

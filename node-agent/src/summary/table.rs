@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, hash_map::Entry},
+    hash::{Hash, Hasher},
     net::IpAddr,
     sync::Arc,
 };
@@ -13,7 +14,7 @@ use super::{MAX_OF_TRACE, sums::Sums};
 use crate::{
     connection::Story,
     decode::Transition,
-    names::{Numbered, Owner, Peer},
+    names::{Numbered, Owner, Peer, QuickMap},
 };
 
 /// A connection that has ended.
@@ -41,7 +42,7 @@ pub enum Whose {
 }
 
 /// What the connections of one summary have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Common {
     /// Whose they are.
     pub whose: Whose,
@@ -60,6 +61,23 @@ pub struct Common {
     pub role: Option<Role>,
     /// Number of who the other end is.
     peer_number: u64,
+}
+
+/// Of what tells most of them apart, in few pieces: it is done for every connection. Keyed all the same, as tenants choose
+/// addresses.
+impl Hash for Common {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(match self.whose {
+            Whose::Owner(place) => place as u64,
+            Whose::Cgroup(id) => !id.unwrap_or(0),
+        });
+        state.write_u16(self.port);
+        match self.peer {
+            Some(IpAddr::V4(address)) => state.write_u32(address.to_bits()),
+            Some(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
+            None => {}
+        }
+    }
 }
 
 impl Common {
@@ -116,7 +134,7 @@ pub struct Table {
     /// All that could not be kept apart.
     other: Option<Kept>,
     /// Places of owners. A number is of one time, as an owner gets another when the view changes; names are for good.
-    by_number: HashMap<u64, usize>,
+    by_number: QuickMap<u64, usize>,
     by_name: HashMap<Owner, usize>,
 }
 
@@ -129,7 +147,7 @@ impl Table {
             due_ns: now_ns.saturating_add(interval_ns.max(1)),
             kept: HashMap::new(),
             other: None,
-            by_number: HashMap::new(),
+            by_number: QuickMap::default(),
             by_name: HashMap::new(),
         }
     }
@@ -154,11 +172,15 @@ impl Table {
         (!self.is_empty()).then_some(self.due_ns)
     }
 
-    /// Adds a connection. `has_room`: there is some, as far as other tables go.
-    pub fn add(&mut self, seen: &Seen<'_>, now_ns: u64, has_room: bool) {
-        if self.is_empty() && now_ns >= self.due_ns {
-            self.turn(now_ns);
-            self.from_ns = self.due_ns.saturating_sub(self.interval_ns);
+    /// Adds a connection. `now_ns` is asked when nothing has come since the last time; `has_room`: there is some, as far as
+    /// other tables go.
+    pub fn add(&mut self, seen: &Seen<'_>, now_ns: impl FnOnce() -> u64, has_room: bool) {
+        if self.is_empty() {
+            let now_ns = now_ns();
+            if now_ns >= self.due_ns {
+                self.turn(now_ns);
+                self.from_ns = self.due_ns.saturating_sub(self.interval_ns);
+            }
         }
         let from_ns = self.from_ns;
         let has_room = has_room && self.kept.len() < MAX_OF_TRACE;

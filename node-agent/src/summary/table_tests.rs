@@ -77,7 +77,7 @@ impl Scene {
             owner: self.owner.as_ref(),
             peer: self.peer.as_ref(),
         };
-        table.add(&seen, now_ns, has_room);
+        table.add(&seen, || now_ns, has_room);
     }
 }
 

@@ -1,5 +1,5 @@
-//! A hasher for keys that the kernel numbers: cgroup ids, namespace inodes. One multiplication; no defence against
-//! chosen keys, because nobody can choose them.
+//! A hasher for keys that the kernel numbers, as cgroup ids and namespace inodes, or that are numbered here. One
+//! multiplication; no defence against chosen keys, because nobody can choose them.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
