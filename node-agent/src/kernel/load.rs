@@ -4,6 +4,7 @@ mod adopt;
 mod attach;
 mod earlier;
 mod link;
+mod programs;
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -16,7 +17,6 @@ use std::{
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Program},
 };
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
@@ -25,7 +25,11 @@ use kube_tcpstates_common::{
 };
 use kube_tcpstates_events::{Hook, Storage};
 
-use self::{adopt::Pins, link::Link};
+use self::{
+    adopt::Pins,
+    link::Link,
+    programs::{Programs, Taken, load_cgroup_programs, load_hook},
+};
 pub use self::{
     adopt::{GoesOn, Inherited},
     earlier::Earlier,
@@ -36,7 +40,7 @@ use super::{
     clock::jiffy_ns,
     control::ControlPage,
     counters::Counters,
-    error::{BoxError, LoadError, told},
+    error::{BoxError, LoadError},
     hashes, object, offsets,
     pinned::{Directory, Page},
     pod::Plain,
@@ -49,10 +53,8 @@ use super::{
 
 /// Where the kernel shows its types.
 pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// The tracepoint at a socket's end (since 4.16).
-const ENDS: &str = "tcp_destroy_sock";
-/// The tracepoint at a reset of the peer (since 4.16).
-const RESETS: &str = "tcp_receive_reset";
+/// They tell of cgroups; each is named as its tracepoint.
+const CGROUP_PROGRAMS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 const NO_TYPES: &str = "the kernel shows no type information (BTF)";
 
 /// What to load.
@@ -115,8 +117,8 @@ pub struct Loaded {
     pub rules: Rules,
     /// Where programs attach, in aya's form; some megabytes, so only until everything is attached.
     btf: Option<AyaBtf>,
-    program: &'static str,
-    /// Takes the hits for which the kernel skips `program`.
+    programs: Programs,
+    /// The second of them, if the kernel took it.
     second: Option<&'static str>,
     accept_arguments: u32,
     /// How to walk over open sockets, or why that cannot be.
@@ -210,21 +212,13 @@ pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadEr
         .map_max_entries("FOUND", object::max_found(hook))
         .load(bytemuck::cast_slice(&words))
         .map_err(|source| LoadError::Maps { reason: source.into() })?;
-    let (program, storage) = load_hook(&mut ebpf, hook, btf.as_ref())?;
-    let second = second_of(program).filter(|second| {
-        load_program(&mut ebpf, second, btf.as_ref()).inspect_err(warn_of_recursion).is_ok()
-    });
-    let ends = load_beside(&mut ebpf, ends_of(program), ENDS, btf.as_ref());
-    let resets = load_beside(&mut ebpf, resets_of(program), RESETS, btf.as_ref());
+    let taken = load_hook(&mut ebpf, hook, btf.as_ref())?;
     let cgroup_events = offsets.cgroup_root != ABSENT
         && offsets.kernfs_id != ABSENT
         && btf.as_ref().is_some_and(|btf| load_cgroup_programs(&mut ebpf, btf).is_ok());
-    let mut loaded = assemble(ebpf, (hook, storage, program), btf)?;
+    let mut loaded = assemble(ebpf, hook, taken, btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
-    loaded.second = second;
-    loaded.ends = ends.map_err(|error| told(&error));
-    loaded.resets = resets.map_err(|error| told(&error));
     loaded.offsets = offsets;
     loaded.layout = layout;
     loaded.pins = pins;
@@ -261,81 +255,8 @@ pub(super) fn raise_memlock() {
     }
 }
 
-/// Loads the program of a hook. `tp_btf` falls back to the hash where socket storage is refused (before 5.11).
-fn load_hook(
-    ebpf: &mut Ebpf,
-    hook: Hook,
-    btf: Option<&AyaBtf>,
-) -> Result<(&'static str, Storage), LoadError> {
-    let fail = |program, reason| LoadError::Program { program, hint: hint(hook), reason };
-    match hook {
-        Hook::TpBtf => {
-            let Err(refused) = load_storage(ebpf, btf) else {
-                return Ok(("tp_btf_storage", Storage::SocketStorage));
-            };
-            let program = "tp_btf_hash";
-            load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
-            // Before 5.11 this is the ordinary case.
-            tracing::warn!("socket records go into a hash: {}", told(&refused));
-            Ok((program, Storage::Hash))
-        }
-        Hook::RawTp | Hook::Tracepoint | Hook::Kprobe => {
-            let program = match hook {
-                Hook::RawTp => "raw_tp",
-                Hook::Kprobe => "kprobe_tcp_set_state",
-                Hook::TpBtf | Hook::Tracepoint => "classic",
-            };
-            load_program(ebpf, program, btf).map_err(|source| fail(program, source))?;
-            Ok((program, Storage::Hash))
-        }
-    }
-}
-
-/// No records in socket storage without the program that forgets them: see [`Loaded::detach`].
-fn load_storage(ebpf: &mut Ebpf, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
-    load_program(ebpf, "tp_btf_storage", btf)?;
-    records::load_forget(ebpf, btf.ok_or(NO_TYPES)?)
-}
-
 fn hint(hook: Hook) -> String {
     format!("hook {hook}")
-}
-
-fn load_program(ebpf: &mut Ebpf, name: &str, btf: Option<&AyaBtf>) -> Result<(), BoxError> {
-    match ebpf.program_mut(name).ok_or("not in the object")? {
-        Program::BtfTracePoint(program) => {
-            program.load("inet_sock_set_state", btf.ok_or("this kernel shows no type information (BTF)")?)?;
-        }
-        Program::RawTracePoint(program) => program.load()?,
-        Program::TracePoint(program) => program.load()?,
-        Program::KProbe(program) => program.load()?,
-        _ => return Err("of a kind this does not know".into()),
-    }
-    Ok(())
-}
-
-/// Loads a program that stands beside that of the hook, at another tracepoint.
-fn load_beside(
-    ebpf: &mut Ebpf,
-    name: Option<&str>,
-    tracepoint: &str,
-    btf: Option<&AyaBtf>,
-) -> Result<(), BoxError> {
-    let name = name.ok_or("the hook has no program for it")?;
-    match ebpf.program_mut(name).ok_or("not in the object")? {
-        Program::BtfTracePoint(program) => program.load(tracepoint, btf.ok_or(NO_TYPES)?)?,
-        Program::RawTracePoint(program) => program.load()?,
-        _ => return Err("of a kind this does not know".into()),
-    }
-    Ok(())
-}
-
-fn load_cgroup_programs(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), BoxError> {
-    for name in ["cgroup_mkdir", "cgroup_rmdir"] {
-        let program: &mut BtfTracePoint = ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
-        program.load(name, btf)?;
-    }
-    Ok(())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
@@ -343,11 +264,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
         .ok_or_else(|| LoadError::Maps { reason: format!("the object has no map {name}").into() })
 }
 
-fn assemble(
-    mut ebpf: Ebpf,
-    (hook, storage, program): (Hook, Storage, &'static str),
-    btf: Option<AyaBtf>,
-) -> Result<Loaded, LoadError> {
+fn assemble(mut ebpf: Ebpf, hook: Hook, taken: Taken, btf: Option<AyaBtf>) -> Result<Loaded, LoadError> {
     fn maps(source: impl Into<BoxError>) -> LoadError {
         LoadError::Maps { reason: source.into() }
     }
@@ -389,15 +306,16 @@ fn assemble(
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;
     let shares = RingShares::new(map(&mut ebpf, "RING_SHARES")?);
-    let fd = ebpf.program(program).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
+    let fd =
+        ebpf.program(taken.programs.first).ok_or_else(|| maps("the program is gone"))?.fd().map_err(maps)?;
     let counters = Counters::new(blocks, by_traces, fd.as_fd().as_raw_fd());
     Ok(Loaded {
         ebpf,
         hook,
-        storage,
+        storage: taken.programs.storage,
         accept_owner: false,
-        ends: Err("nothing is loaded yet".to_owned()),
-        resets: Err("nothing is loaded yet".to_owned()),
+        ends: taken.ends,
+        resets: taken.resets,
         cgroup_events: false,
         open_sockets: Err("nothing is attached yet".to_owned()),
         found: 0,
@@ -406,8 +324,8 @@ fn assemble(
         rings: Some(rings),
         rules,
         btf,
-        program,
-        second: None,
+        programs: taken.programs,
+        second: taken.second,
         accept_arguments: 0,
         layout: Err(NO_TYPES.to_owned()),
         cleared: 0,
@@ -461,38 +379,4 @@ impl Loaded {
         // What waits for a first transition is a record as well.
         Some((listeners + connections + self.found.saturating_sub(taken_over), closed))
     }
-}
-
-/// The program that takes the hits for which the kernel skips this one.
-fn second_of(program: &str) -> Option<&'static str> {
-    match program {
-        "tp_btf_storage" => Some("tp_btf_storage_2"),
-        "tp_btf_hash" => Some("tp_btf_hash_2"),
-        "raw_tp" => Some("raw_tp_2"),
-        _ => None,
-    }
-}
-
-/// The program that looks at ended sockets for what this one was not run for.
-fn ends_of(program: &str) -> Option<&'static str> {
-    match program {
-        "tp_btf_storage" => Some("ended_storage"),
-        "tp_btf_hash" => Some("ended_hash"),
-        "raw_tp" => Some("ended_raw"),
-        _ => None,
-    }
-}
-
-/// The program that notes resets for this one.
-fn resets_of(program: &str) -> Option<&'static str> {
-    match program {
-        "tp_btf_storage" => Some("reset_storage"),
-        "tp_btf_hash" => Some("reset_hash"),
-        "raw_tp" => Some("reset_raw"),
-        _ => None,
-    }
-}
-
-fn warn_of_recursion(reason: &BoxError) {
-    tracing::warn!("hits that interrupt the program itself are lost (and counted): {}", told(reason));
 }

@@ -26,6 +26,7 @@ mod remembered;
 mod ring;
 mod rules;
 mod shares;
+mod together;
 mod walk;
 
 pub use btf::{Btf, BtfError};

@@ -210,7 +210,7 @@ impl Loaded {
     pub(super) fn pin(&mut self) -> Result<(), BoxError> {
         let Some(pins) = &mut self.pins else { return Ok(()) };
         pins.program = None;
-        match self.ebpf.program_mut(self.program).ok_or("not in the object")? {
+        match self.ebpf.program_mut(self.programs.first).ok_or("not in the object")? {
             Program::BtfTracePoint(program) => program.pin(pins.set.program())?,
             Program::RawTracePoint(program) => program.pin(pins.set.program())?,
             _ => return Err("of a kind that cannot be pinned".into()),

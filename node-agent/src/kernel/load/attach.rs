@@ -9,7 +9,10 @@ use aya::{
 use kube_tcpstates_common::counter::Counter;
 use kube_tcpstates_events::Storage;
 
-use super::{ENDS, Link, Loaded, RESETS, ends_of, hint, resets_of, warn_of_recursion};
+use super::{
+    CGROUP_PROGRAMS, Link, Loaded, hint,
+    programs::{Programs, tracepoint, warn_of_recursion},
+};
 use crate::{
     filter::compile,
     kernel::{
@@ -26,7 +29,7 @@ impl Loaded {
         if !self.cgroup_events {
             return;
         }
-        for name in ["cgroup_mkdir", "cgroup_rmdir"] {
+        for name in CGROUP_PROGRAMS {
             match attach_program(&mut self.ebpf, name) {
                 Ok(link) => self.links.push(link),
                 Err(_) => self.cgroup_events = false,
@@ -37,7 +40,7 @@ impl Loaded {
     /// Traces from here on, and then looks for the sockets that were open before. May be done again after
     /// [`Self::detach`].
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        let program = self.program;
+        let Programs { first: program, ends, resets, .. } = self.programs;
         // Before the program runs: it must not take what it recorded before the last detach for true.
         self.rules.control.store_attached(boot_ns());
         self.rules.control.renew();
@@ -53,8 +56,8 @@ impl Loaded {
                 Err(reason) => warn_of_recursion(&reason),
             }
         }
-        self.ends = self.attach_beside(ends_of(program), self.ends.clone());
-        self.resets = self.attach_beside(resets_of(program), self.resets.clone());
+        self.ends = self.attach_beside(ends, self.ends.clone());
+        self.resets = self.attach_beside(resets, self.resets.clone());
         self.load_looks();
         // It is only needed here.
         let btf = self.btf.take();
@@ -66,7 +69,7 @@ impl Loaded {
 
     /// Skipped hits are those of the program that is to be attached, and of those that were before.
     fn count_by_own_program(&mut self) -> Result<(), BoxError> {
-        let program = self.ebpf.program(self.program).ok_or("not in the object")?;
+        let program = self.ebpf.program(self.programs.first).ok_or("not in the object")?;
         self.counters.follow(program.fd()?.as_fd().as_raw_fd(), &self.page);
         Ok(())
     }
@@ -140,11 +143,7 @@ fn attach_program(ebpf: &mut Ebpf, name: &str) -> Result<Link, BoxError> {
             Link::Fd(program.take_link(link)?.into())
         }
         Program::RawTracePoint(program) => {
-            let link = program.attach(match name {
-                "ended_raw" => ENDS,
-                "reset_raw" => RESETS,
-                _ => "inet_sock_set_state",
-            })?;
+            let link = program.attach(tracepoint(name))?;
             Link::Fd(program.take_link(link)?.into())
         }
         Program::TracePoint(program) => {

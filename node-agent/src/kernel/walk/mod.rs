@@ -23,7 +23,10 @@ use aya::{
 use kube_tcpstates_common::walk::{Cursor, Walk, end};
 
 use self::shared::Shared;
-use super::error::BoxError;
+use super::{
+    error::{BoxError, told},
+    together::load_together,
+};
 
 pub(super) use layout::Layout;
 pub(super) use sockets::Seen;
@@ -49,11 +52,11 @@ impl<'a> Walker<'a> {
             _ => return Err("the object has no WALK".into()),
         };
         let walker = Self { ebpf, layout, shared };
-        for name in PROGRAMS {
-            let program: &mut RawTracePoint =
-                walker.ebpf.program_mut(name).ok_or("not in the object")?.try_into()?;
-            program.load().map_err(|error| format!("{name}: {}", super::error::told(&error.into())))?;
-        }
+        let results = load_together(walker.ebpf, &PROGRAMS, |name, program| {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load().map_err(|error| format!("{name}: {}", told(&error.into())).into())
+        });
+        results.into_iter().collect::<Result<(), _>>()?;
         Ok(walker)
     }
 
