@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Batch, unix_ns};
+use super::{Batch, flat::Flat};
 use crate::render::format::{Format, FormatEntry, FormatOptions};
 use crate::render::{Event, Json, ended::Ended, line};
 
@@ -64,11 +64,10 @@ fn write(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 fn write_whole(out: &mut Vec<u8>, line: &[u8]) {
-    let Ok(line) = serde_json::from_slice::<Value>(line) else { return };
-    // The tracer observes an event when it happens.
-    let observed = line["time"].as_str().and_then(unix_ns).unwrap_or_default();
+    let Ok(line) = serde_json::from_slice::<Flat>(line) else { return };
     let mut batch = Batch::default();
-    if batch.add_line(&line, observed) {
+    // The tracer observes an event when it happens.
+    if batch.add_line(line, Option::unwrap_or_default) {
         let resource_logs = batch.request().resource_logs.iter().map(Resource::of).collect();
         line::to_writer(out, &Request { resource_logs });
     }

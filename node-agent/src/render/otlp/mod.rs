@@ -5,6 +5,7 @@
 //! (<https://opentelemetry.io/docs/specs/otel/logs/data-model/>).
 
 pub(super) mod file;
+mod flat;
 mod sentence;
 
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 use serde_json::Value;
+
+use self::flat::Flat;
 
 /// What tells of the owner and not of the event.
 const OF_RESOURCE: [&str; 2] = ["k8s.", "container."];
@@ -43,29 +46,30 @@ pub struct Batch {
 impl Batch {
     /// Adds the record of a JSON line. False: it is none.
     pub fn add(&mut self, line: &[u8], observed_ns: u64) -> bool {
-        serde_json::from_slice(line).is_ok_and(|line| self.add_line(&line, observed_ns))
+        serde_json::from_slice(line).is_ok_and(|line| self.add_line(line, |_| observed_ns))
     }
 
-    fn add_line(&mut self, value: &Value, observed_ns: u64) -> bool {
-        let Some(kind) = value.pointer("/tcpstates/type").and_then(Value::as_str) else { return false };
-        let mut attributes = Vec::new();
-        flatten(&mut attributes, String::new(), value);
-        attributes.retain(|(name, _)| name != "time");
-        let is_own = matches!(kind, "start" | "heartbeat" | "lost" | "log" | "snapshot");
-        let (of_resource, of_record): (Vec<_>, Vec<_>) =
-            attributes.into_iter().partition(|(name, _)| OF_RESOURCE.iter().any(|of| name.starts_with(of)));
-        let (number, text) = severity(kind, value);
-        let record = LogRecord {
-            time_unix_nano: value["time"].as_str().and_then(unix_ns).unwrap_or(observed_ns),
+    /// `observed_ns` is told when the line happened, where it says so.
+    fn add_line(&mut self, mut line: Flat, observed_ns: impl FnOnce(Option<u64>) -> u64) -> bool {
+        let Some(kind) = line.text("tcpstates.type") else { return false };
+        let (number, text) = severity(kind, &line);
+        let happened_ns = line.text("time").and_then(unix_ns);
+        let observed_ns = observed_ns(happened_ns);
+        let mut record = LogRecord {
+            time_unix_nano: happened_ns.unwrap_or(observed_ns),
             observed_time_unix_nano: observed_ns,
             severity_number: number.into(),
             severity_text: text.to_owned(),
-            body: Some(string(sentence::of(kind, value))),
-            attributes: of_record.into_iter().map(attribute).collect(),
+            body: Some(string(sentence::of(kind, &line))),
             event_name: format!("tcpstates.{kind}"),
             ..LogRecord::default()
         };
-        self.put(resource(of_resource, value, is_own), record);
+        let service = service(kind, &line);
+        line.0.retain(|(name, _)| name != "time");
+        let (of_resource, of_record): (Vec<_>, Vec<_>) =
+            line.0.into_iter().partition(|(name, _)| OF_RESOURCE.iter().any(|of| name.starts_with(of)));
+        record.attributes = of_record.into_iter().map(attribute).collect();
+        self.put(resource(of_resource, service), record);
         true
     }
 
@@ -98,21 +102,8 @@ fn unix_ns(text: &str) -> Option<u64> {
     u64::try_from(time.as_nanosecond()).ok()
 }
 
-/// Every member under its path. Arrays are values.
-fn flatten(into: &mut Vec<(String, Value)>, path: String, value: &Value) {
-    let Value::Object(members) = value else {
-        into.push((path, value.clone()));
-        return;
-    };
-    for (name, member) in members {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        flatten(into, path, member);
-    }
-}
-
-fn severity(kind: &str, line: &Value) -> (SeverityNumber, &'static str) {
-    let own = &line["tcpstates"];
-    match (kind, own["outcome"].as_str(), own["level"].as_str()) {
+fn severity(kind: &str, line: &Flat) -> (SeverityNumber, &'static str) {
+    match (kind, line.text("tcpstates.outcome"), line.text("tcpstates.level")) {
         ("connection", Some(outcome), _) if outcome != "closed" => (SeverityNumber::Warn, "WARN"),
         ("lost", ..) | ("log", _, Some("warn")) => (SeverityNumber::Warn, "WARN"),
         ("log", _, Some("error")) => (SeverityNumber::Error, "ERROR"),
@@ -121,29 +112,26 @@ fn severity(kind: &str, line: &Value) -> (SeverityNumber, &'static str) {
     }
 }
 
-/// Attributes of the owner, with the service that it is to OpenTelemetry. The tracer's own lines are of the tracer.
-fn resource(mut attributes: Vec<(String, Value)>, line: &Value, is_own: bool) -> Vec<(String, Value)> {
-    let named = |name: &str| {
-        attributes
-            .iter()
-            .find(|(key, _)| key == name)
-            .and_then(|(_, value)| value.as_str())
-            .map(str::to_owned)
-    };
-    let service = if is_own {
-        Some("kube-tcpstates".to_owned())
-    } else {
-        let unit = line.pointer("/tcpstates/host/unit").and_then(Value::as_str).map(str::to_owned);
-        named(SERVICE_LABEL)
-            .or_else(|| WORKLOADS.iter().find_map(|workload| named(workload)))
-            .or_else(|| named("k8s.pod.name"))
-            .or(unit)
-    };
-    let namespace = named("k8s.namespace.name").filter(|_| !is_own);
-    // The name that the resource conventions have for a service that is not known.
-    let service = service.unwrap_or_else(|| "unknown_service".to_owned());
-    attributes.push(("service.name".to_owned(), service.into()));
-    attributes.extend(namespace.map(|namespace| ("service.namespace".to_owned(), namespace.into())));
+/// The service that the owner is to OpenTelemetry, and its namespace. The tracer's own lines are of the tracer.
+fn service(kind: &str, line: &Flat) -> [Option<String>; 2] {
+    if matches!(kind, "start" | "heartbeat" | "lost" | "log" | "snapshot") {
+        return [Some("kube-tcpstates".to_owned()), None];
+    }
+    let names = [SERVICE_LABEL].into_iter().chain(WORKLOADS).chain(["k8s.pod.name", "tcpstates.host.unit"]);
+    // The last is the name that the resource conventions have for a service that is not known.
+    let name = names.into_iter().find_map(|name| line.text(name)).unwrap_or("unknown_service");
+    [Some(name.to_owned()), line.text("k8s.namespace.name").map(str::to_owned)]
+}
+
+/// Attributes of an owner, in one order whatever kind of line they come from.
+fn resource(
+    mut attributes: Vec<(String, Value)>,
+    [service, namespace]: [Option<String>; 2],
+) -> Vec<(String, Value)> {
+    attributes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    for (key, value) in [("service.name", service), ("service.namespace", namespace)] {
+        attributes.extend(value.map(|value| (key.to_owned(), value.into())));
+    }
     attributes
 }
 
@@ -181,7 +169,7 @@ fn any(value: Value) -> AnyValue {
         Value::Array(values) => {
             Kind::ArrayValue(ArrayValue { values: values.into_iter().map(any).collect() })
         }
-        // `flatten` leaves objects in arrays alone: the checks of the preflight.
+        // `Flat` leaves objects in arrays alone: the checks of the preflight.
         object @ Value::Object(_) => Kind::StringValue(object.to_string()),
     };
     AnyValue { value: Some(kind) }

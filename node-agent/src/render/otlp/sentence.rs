@@ -1,45 +1,43 @@
 //! A line as a short sentence, for people who page through a log store.
 
-use serde_json::Value;
+use super::flat::Flat;
 
 /// What happened.
-pub(super) fn of(kind: &str, line: &Value) -> String {
-    let own = &line["tcpstates"];
+pub(super) fn of(kind: &str, line: &Flat) -> String {
+    let word = |path| line.text(path).unwrap_or_default();
+    let number = |path| line.number(path).unwrap_or_default();
     match kind {
         "transition" => {
-            format!("{} {} to {}, {}", who(line), word(own, "old_state"), word(own, "new_state"), ends(line))
+            let (old, new) = (word("tcpstates.old_state"), word("tcpstates.new_state"));
+            format!("{} {old} to {new}, {}", who(line), ends(line))
         }
         "connection" => connection(line),
         "summary" => summary(line),
-        "socket" => format!("{} {} with {}", who(line), word(own, "state"), peer(line)),
+        "socket" => format!("{} {} with {}", who(line), word("tcpstates.state"), peer(line)),
         "listener" => {
-            let queue = &own["accept_queue"];
-            let (length, limit) = (number(queue, "length"), number(queue, "limit"));
-            format!("{} listens on {}, {length} of {limit} wait", who(line), end(&line["network"]["local"]))
+            let length = number("tcpstates.accept_queue.length");
+            let limit = number("tcpstates.accept_queue.limit");
+            format!("{} listens on {}, {length} of {limit} wait", who(line), end(line, &LOCAL))
         }
         "time_wait" => "connections in TIME_WAIT".to_owned(),
-        "snapshot" => format!("{} connections open", number(&own["sockets"], "open")),
+        "snapshot" => format!("{} connections open", number("tcpstates.sockets.open")),
         "start" => {
-            let release = word(&own["kernel"], "release");
-            format!(
-                "kube-tcpstates {} traces Linux {release} with {}",
-                word(own, "version"),
-                word(own, "hook")
-            )
+            let (version, hook) = (word("tcpstates.version"), word("tcpstates.hook"));
+            format!("kube-tcpstates {version} traces Linux {} with {hook}", word("tcpstates.kernel.release"))
         }
-        "lost" => format!("{} transitions lost", number(&own["lost"], "since_last")),
+        "lost" => format!("{} transitions lost", number("tcpstates.lost.since_last")),
         "heartbeat" => {
-            let totals = &own["totals"];
-            format!("{} transitions written, {} lost", number(totals, "written"), number(totals, "lost"))
+            let (written, lost) = (number("tcpstates.totals.written"), number("tcpstates.totals.lost"));
+            format!("{written} transitions written, {lost} lost")
         }
-        "log" => word(own, "text").to_owned(),
+        "log" => word("tcpstates.text").to_owned(),
         other => other.to_owned(),
     }
 }
 
-fn connection(line: &Value) -> String {
+fn connection(line: &Flat) -> String {
     let (who, peer) = (who(line), peer(line));
-    match word(&line["tcpstates"], "outcome") {
+    match line.text("tcpstates.outcome").unwrap_or_default() {
         "closed" => format!("{who} and {peer} closed their connection"),
         "refused" => format!("{who} refused by {peer}"),
         "rejected" => format!("{who} rejected on the way to {peer}"),
@@ -54,65 +52,62 @@ fn connection(line: &Value) -> String {
     }
 }
 
-fn summary(line: &Value) -> String {
-    let summary = &line["tcpstates"]["summary"];
-    let all = number(summary, "connections");
-    let closed = number(&summary["by_outcome"], "closed");
-    let failed = all.saturating_sub(closed);
-    format!("{}: {all} connections with {}, {failed} failed", who(line), peer(line))
+fn summary(line: &Flat) -> String {
+    let all = line.number("tcpstates.summary.connections").unwrap_or_default();
+    let closed = line.number("tcpstates.summary.by_outcome.closed").unwrap_or_default();
+    format!("{}: {all} connections with {}, {} failed", who(line), peer(line), all.saturating_sub(closed))
 }
 
 /// The workload, pod, container, unit or thread.
-fn who(line: &Value) -> &str {
+fn who(line: &Flat) -> &str {
     const NAMES: [&str; 11] = [
-        "/k8s/deployment/name",
-        "/k8s/statefulset/name",
-        "/k8s/daemonset/name",
-        "/k8s/cronjob/name",
-        "/k8s/job/name",
-        "/k8s/replicaset/name",
-        "/k8s/pod/name",
-        "/k8s/pod/uid",
-        "/container/id",
-        "/thread/name",
-        "/tcpstates/host/unit",
+        "k8s.deployment.name",
+        "k8s.statefulset.name",
+        "k8s.daemonset.name",
+        "k8s.cronjob.name",
+        "k8s.job.name",
+        "k8s.replicaset.name",
+        "k8s.pod.name",
+        "k8s.pod.uid",
+        "container.id",
+        "thread.name",
+        "tcpstates.host.unit",
     ];
-    NAMES.iter().find_map(|name| line.pointer(name)?.as_str()).unwrap_or("somebody")
+    NAMES.iter().find_map(|name| line.text(name)).unwrap_or("somebody")
 }
 
 /// The other end: its Service or pod where that is known, and the address.
-fn peer(line: &Value) -> String {
-    let names = ["/tcpstates/peer/k8s/service/name", "/tcpstates/peer/k8s/pod/name"];
-    let name = names.iter().find_map(|name| line.pointer(name)?.as_str());
-    let address = end(&line["network"]["peer"]);
-    name.map_or_else(|| address.clone(), |name| format!("{name} ({address})"))
+fn peer(line: &Flat) -> String {
+    let names = ["tcpstates.peer.k8s.service.name", "tcpstates.peer.k8s.pod.name"];
+    let address = end(line, &PEER);
+    match names.iter().find_map(|name| line.text(name)) {
+        Some(name) => format!("{name} ({address})"),
+        None => address,
+    }
 }
 
-fn ends(line: &Value) -> String {
-    let network = &line["network"];
-    if network["peer"].is_null() {
-        return format!("on {}", end(&network["local"]));
+fn ends(line: &Flat) -> String {
+    if line.has("network.peer") {
+        format!("with {}", peer(line))
+    } else {
+        format!("on {}", end(line, &LOCAL))
     }
-    format!("with {}", peer(line))
 }
+
+/// Where address and port of an end are.
+type End = [&'static str; 2];
+const LOCAL: End = ["network.local.address", "network.local.port"];
+const PEER: End = ["network.peer.address", "network.peer.port"];
 
 /// `10.0.0.1:80`, `[2001:db8::1]:80`; without a port the address alone, without an address the port.
-fn end(end: &Value) -> String {
-    match (end["address"].as_str(), end["port"].as_u64()) {
+fn end(line: &Flat, [address, port]: &End) -> String {
+    match (line.text(address), line.number(port)) {
         (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),
         (Some(address), None) => address.to_owned(),
         (None, Some(port)) => format!(":{port}"),
         (None, None) => "others".to_owned(),
     }
-}
-
-fn word<'a>(of: &'a Value, name: &str) -> &'a str {
-    of[name].as_str().unwrap_or_default()
-}
-
-fn number(of: &Value, name: &str) -> u64 {
-    of[name].as_u64().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -149,6 +144,7 @@ mod tests {
             let kind = own["type"].as_str().unwrap().to_owned();
             let line =
                 json!({"tcpstates": own, "network": network, "k8s": {"deployment": {"name": "checkout"}}});
+            let line = serde_json::from_value(line).unwrap();
             assert_eq!(of(&kind, &line), sentence);
         }
     }
