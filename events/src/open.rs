@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::Kind;
 use crate::{
-    Attribution, Cgroup, Container, ContainerRuntime, Host, Interface, K8s, Netns, Network, Owner, Process,
-    Role, SchemaId, Thread, is_false,
+    Attribution, Cgroup, Container, ContainerRuntime, Host, Interface, K8s, Netns, Network, Owner, Peer,
+    Process, Role, SchemaId, Thread, is_false,
 };
 
 /// A connection that was open when a snapshot was taken.
@@ -64,6 +64,9 @@ pub struct SocketAttributes {
     /// Retransmissions by timeout that nothing has answered yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits_pending: Option<u32>,
+    /// Who the other end is, where a trace of this line asks for it (`peerNames`) and the cluster knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<Peer>>,
     /// What any open socket has.
     #[serde(flatten)]
     pub open: OpenAttributes,

@@ -196,6 +196,9 @@ pub(crate) struct ListArguments {
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) filter: FilterArguments,
+    /// Name the other end by its Service or pod; each agent concerned then watches those of the whole cluster
+    #[arg(long)]
+    pub(crate) peer_names: bool,
     /// Wait so long for the nodes
     #[arg(long, value_name = "TIME", default_value = "20s")]
     pub(crate) timeout: String,

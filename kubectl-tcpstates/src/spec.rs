@@ -66,6 +66,7 @@ pub(crate) fn of_list(arguments: &ListArguments, pods: LabelSelector) -> Result<
     let mut spec = filtered(&arguments.filter, pods)?;
     spec.containers.clone_from(&arguments.target.containers);
     spec.ttl = Some(ttl(time("--timeout", &arguments.timeout)?));
+    spec.peer_names = arguments.peer_names;
     // A listener cannot connect, so no transition is like this.
     spec.transitions = vec![Transition { from: vec![State::Listen], to: vec![State::SynSent] }];
     spec.open_sockets = Some(OpenSockets {
@@ -201,8 +202,8 @@ mod tests {
                 json!({"mode": "Summary", "interval": "10s", "role": "Any", "ttl": "15m15s", "peerNames": true}),
             ),
             (
-                "list --state close-wait --state fin_wait_2 --min-age 1m",
-                json!({"mode": "Transitions", "role": "Any", "ttl": "35s",
+                "list --state close-wait --state fin_wait_2 --min-age 1m --peer-names",
+                json!({"mode": "Transitions", "role": "Any", "ttl": "35s", "peerNames": true,
                     "transitions": [{"from": ["LISTEN"], "to": ["SYN_SENT"]}],
                     "openSockets": {"every": "10s", "states": ["CLOSE_WAIT", "FIN_WAIT2"], "minAge": "1m", "limit": 1000}}),
             ),

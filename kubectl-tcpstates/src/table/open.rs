@@ -2,7 +2,9 @@
 
 use kube_tcpstates_events::{Listener, Process, Socket, Thread, TimeWait};
 
-use super::{Column, Cut, container, end, end_or_dash, full_pod, node, number, pod, short_time};
+use super::{
+    Column, Cut, container, end, end_or_dash, full_pod, named_peer, node, number, peer_name, pod, short_time,
+};
 use crate::paint::Colour;
 
 /// A lower bound of an age that is worth telling.
@@ -16,7 +18,7 @@ pub(super) const SOCKETS: &[Column<Socket>] = &[
     Column::new("UNREAD", 6, Cut::Number, |line| number(line.tcpstates.unread_bytes)),
     Column::new("UNSENT", 6, Cut::Number, |line| number(line.tcpstates.unsent_bytes)),
     Column::new("LOCAL", 21, Cut::Start, |line| end(&line.network.local)),
-    Column::new("PEER", 21, Cut::Start, |line| end_or_dash(line.network.peer.as_ref())),
+    Column::new("PEER", 21, Cut::Start, peer),
     Column::new("POD", 32, Cut::Start, |line| pod(line.k8s.as_deref())),
 ];
 
@@ -29,6 +31,9 @@ pub(super) const SOCKETS_WIDE: &[Column<Socket>] = &[
     Column::new("RT", 2, Cut::Number, |line| number(line.tcpstates.retransmits_pending)),
     Column::new("LOCAL", 21, Cut::Never, |line| end(&line.network.local)),
     Column::new("PEER", 21, Cut::Never, |line| end_or_dash(line.network.peer.as_ref())),
+    Column::new("PEER-NAME", 24, Cut::Never, |line| {
+        peer_name(line.tcpstates.peer.as_deref()).unwrap_or_default()
+    }),
     Column::new("NODE", 16, Cut::Never, |line| node(line.k8s.as_deref())),
     Column::new("POD", 32, Cut::Never, |line| full_pod(line.k8s.as_deref())),
     Column::new("CONTAINER", 12, Cut::Never, |line| container(line.k8s.as_deref())),
@@ -67,6 +72,10 @@ pub(super) const TIME_WAIT: &[Column<TimeWait>] = &[
     Column::new("NODE", 16, Cut::Never, |line| node(line.k8s.as_deref())),
     Column::new("POD", 32, Cut::Never, |line| full_pod(line.k8s.as_deref())),
 ];
+
+fn peer(line: &Socket) -> String {
+    named_peer(line.tcpstates.peer.as_deref(), line.network.peer.as_ref())
+}
 
 fn state(line: &Socket) -> String {
     line.tcpstates.state.clone()

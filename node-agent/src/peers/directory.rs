@@ -66,6 +66,8 @@ pub struct Directory {
     ended: VecDeque<(u64, IpAddr)>,
     shown: HashMap<Shown, Numbered<Peer>>,
     is_full: bool,
+    /// All Services have been told, all slices.
+    told: [bool; 2],
 }
 
 impl Directory {
@@ -76,6 +78,7 @@ impl Directory {
             News::Services(Told::All(all)) => {
                 let all = all.iter().map(|service| service_entries(service, now)).collect();
                 self.replace(all, now.boot_ns, |object| matches!(object, Object::Service(..)));
+                self.told[0] = true;
             }
             News::Services(Told::Is(service)) => {
                 let (object, entries) = service_entries(&service, now);
@@ -87,6 +90,7 @@ impl Directory {
             News::Slices(Told::All(all)) => {
                 let all = all.iter().map(|slice| slice_entries(slice, now)).collect();
                 self.replace(all, now.boot_ns, |object| matches!(object, Object::Slice(..)));
+                self.told[1] = true;
             }
             News::Slices(Told::Is(slice)) => {
                 let (object, entries) = slice_entries(&slice, now);
@@ -138,6 +142,11 @@ impl Directory {
             Numbered::new(Peer { pod: pod.clone(), service: service.clone(), source })
         });
         Some(named)
+    }
+
+    /// The cluster has told all that there is, and since then what is new.
+    pub const fn is_told(&self) -> bool {
+        self.told[0] && self.told[1]
     }
 
     /// More was told than is kept.

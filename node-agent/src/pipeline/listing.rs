@@ -49,7 +49,8 @@ pub fn list(listing: Listing) -> Result<Vec<Line>, LoadError> {
     owners.look_through(View { plan: Arc::new(plan), roster: None, refused: 0 });
     let of = Of { run, unix_ns: Clock::new().unix_ns(sight.boot_ns) };
     let names = Numbered::new(Vec::new());
-    let mut maker = Maker { owners: &mut owners, names: &mut |_| names.clone(), ids: None, of, k8s: None };
+    let mut maker =
+        Maker { owners: &mut owners, names: &mut |_| names.clone(), peers: None, ids: None, of, k8s: None };
     let (found, passing) = sight.found();
     let lines = maker.lines((found, &passing), sight.given_up > 0, &[wish]).into_iter();
     let numbered = lines.zip(1..).map(|((mut line, _), seq)| {

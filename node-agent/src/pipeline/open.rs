@@ -18,22 +18,46 @@ use crate::{
     kernel::{LoadError, Looker, TaskHierarchy, Waker},
     open::{Ages, Found, OpenStates, Passing, Sight, Snapshots, Wish},
     outlet::Offer,
-    plan::Plan,
+    plan::{ActiveTrace, Plan},
     render::Of,
 };
+
+/// So long the first snapshot of a trace waits for the names that it asks for: a node asks for them with the trace.
+const NAMES_WAIT_NS: u64 = 2_000_000_000;
 
 /// When it is whose turn, and who looks.
 pub(super) struct OpenSockets {
     tasks: Option<TaskHierarchy>,
     waker: Waker,
     worker: Option<Worker>,
-    /// When the next snapshot of a trace is due, by the trace's uid, boot time ns.
-    due: HashMap<String, u64>,
+    /// When the next snapshot of a trace is due, by the trace's uid.
+    due: HashMap<String, Due>,
     /// Whose snapshot is being taken: the trace's uid.
     asked: HashSet<String>,
     /// When all that is open is counted.
     census: Turn,
     ages: Ages,
+}
+
+/// When a snapshot is due.
+#[derive(Clone, Copy)]
+struct Due {
+    /// Boot time, ns.
+    at_ns: u64,
+    /// Before that, as soon as other ends have names.
+    with_names: bool,
+}
+
+impl Due {
+    /// That of a trace that has had none: at once, but for the names that it asks for.
+    fn first(trace: &ActiveTrace, now_ns: u64) -> Self {
+        let wait_ns = if trace.peer_names { NAMES_WAIT_NS } else { 0 };
+        Self { at_ns: now_ns.saturating_add(wait_ns), with_names: trace.peer_names }
+    }
+
+    const fn is_now(self, now_ns: u64, names_are_told: bool) -> bool {
+        self.at_ns <= now_ns || self.with_names && names_are_told
+    }
 }
 
 /// When a census is taken, while some trace asks for connections.
@@ -68,17 +92,19 @@ impl OpenSockets {
 
     /// When the next snapshot is due, unless one is being taken.
     pub(super) fn due_ns(&self) -> Option<u64> {
-        self.due.values().copied().chain(self.census.due_ns).min().filter(|_| !self.is_busy())
+        self.due.values().map(|due| due.at_ns).chain(self.census.due_ns).min().filter(|_| !self.is_busy())
     }
 
     fn is_busy(&self) -> bool {
         self.census.is_asked || !self.asked.is_empty()
     }
 
-    /// Has the thread look for those whose turn it is. A trace has its first turn at once.
-    fn ask(&mut self, plan: &Plan, now_ns: u64) {
-        let asking: BTreeMap<&str, &Snapshots> =
-            plan.active().filter_map(|(_, trace)| Some((trace.uid.as_str(), trace.open.as_ref()?))).collect();
+    /// Has the thread look for those whose turn it is.
+    fn ask(&mut self, plan: &Plan, now_ns: u64, names_are_told: bool) {
+        let asking: BTreeMap<&str, (&ActiveTrace, &Snapshots)> = plan
+            .active()
+            .filter_map(|(_, trace)| Some((trace.uid.as_str(), (&**trace, trace.open.as_ref()?))))
+            .collect();
         self.due.retain(|uid, _| asking.contains_key(uid.as_str()));
         let counts = self.census.every_ns != 0 && counted(plan) != 0;
         self.census.due_ns = counts.then(|| self.census.due_ns.unwrap_or(now_ns));
@@ -90,10 +116,10 @@ impl OpenSockets {
         }
         let mut states: Option<OpenStates> = None;
         let busy = self.is_busy();
-        for (uid, snapshots) in asking {
-            let due_ns = self.due.entry(uid.to_owned()).or_insert(now_ns);
-            if !busy && *due_ns <= now_ns {
-                *due_ns = now_ns.saturating_add(snapshots.every_ns);
+        for (uid, (trace, snapshots)) in asking {
+            let due = self.due.entry(uid.to_owned()).or_insert_with(|| Due::first(trace, now_ns));
+            if !busy && due.is_now(now_ns, names_are_told) {
+                *due = Due { at_ns: now_ns.saturating_add(snapshots.every_ns), with_names: false };
                 self.asked.insert(uid.to_owned());
                 states = Some(states.map_or(snapshots.states, |states| states.and(snapshots.states)));
             }
@@ -200,7 +226,8 @@ impl Pipeline {
         if counted(plan) == 0 {
             self.flow.count_nothing();
         }
-        self.open.ask(self.flow.owners.standings.plan(), now_ns);
+        let names_are_told = self.flow.other_ends.are_told();
+        self.open.ask(self.flow.owners.standings.plan(), now_ns, names_are_told);
     }
 
     fn write_snapshot(&mut self, sight: &Sight, mut found: Vec<Found>, passing: &[Passing]) {
@@ -214,6 +241,7 @@ impl Pipeline {
         let mut maker = Maker {
             owners: &mut flow.owners,
             names: &mut |traces| flow.ledger.names().of(traces).clone(),
+            peers: Some(&mut flow.other_ends),
             ids: Some(&flow.ids),
             of: Of { run: reporter.run().to_owned(), unix_ns: flow.clock.unix_ns(sight.boot_ns) },
             k8s: reporter.k8s(),
@@ -249,5 +277,26 @@ impl Refused {
             shown.shown -= 1;
             shown.left_out += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Due, NAMES_WAIT_NS};
+    use crate::plan::tests_support::plan_of;
+
+    #[test]
+    fn a_first_snapshot_waits_for_names_if_they_are_asked_for_and_no_longer_than_that() {
+        let plan = plan_of(&["a"]);
+        let mut trace = plan.active().map(|(_, trace)| (**trace).clone()).next().unwrap();
+        let due = Due::first(&trace, 7);
+        assert!(due.is_now(7, false) && due.is_now(7, true));
+        trace.peer_names = true;
+        let due = Due::first(&trace, 7);
+        assert!(!due.is_now(7, false) && due.is_now(7, true));
+        assert!(!due.is_now(6 + NAMES_WAIT_NS, false) && due.is_now(7 + NAMES_WAIT_NS, false));
+        // Later ones are due when they are due.
+        let later = Due { at_ns: 100, with_names: false };
+        assert!(!later.is_now(99, true) && later.is_now(100, false));
     }
 }

@@ -40,13 +40,28 @@ impl OtherEnds {
         }
     }
 
+    /// What the cluster knows is known here.
+    pub(super) const fn are_told(&self) -> bool {
+        self.directory.is_told()
+    }
+
     /// The other end of a transition's connection, if one of these traces asks for it.
     pub(super) fn of(&mut self, traces: TraceSet, transition: &Transition) -> Option<&Numbered<Peer>> {
+        self.at(traces, transition, transition.birth_ns)
+    }
+
+    /// The same of a connection that is open. Whose beginning nobody saw is as old as it is known to be.
+    pub(super) fn of_open(&mut self, traces: TraceSet, seen: &Transition) -> Option<&Numbered<Peer>> {
+        let since_ns = seen.boot_ns.saturating_sub(seen.duration_ns.unwrap_or(0));
+        self.at(traces, seen, if seen.birth_ns == 0 { since_ns } else { seen.birth_ns })
+    }
+
+    fn at(&mut self, traces: TraceSet, transition: &Transition, begun_ns: u64) -> Option<&Numbered<Peer>> {
         if traces & self.asking == 0 {
             return None;
         }
         let peer = transition.peer?;
-        self.directory.name(peer.address, peer.port, transition.birth_ns)
+        self.directory.name(peer.address, peer.port, begun_ns)
     }
 }
 
@@ -116,6 +131,41 @@ mod tests {
         assert!(ends.of(0b01, &nowhere).is_none());
         let elsewhere = Endpoint { address: "10.9.8.8".parse().unwrap(), port: 443 };
         assert!(ends.of(0b01, &Transition { peer: Some(elsewhere), ..transition() }).is_none());
+    }
+
+    #[test]
+    fn what_is_open_is_named_by_when_it_began_or_by_how_old_it_is_known_to_be() {
+        let (mut ends, clock) = (OtherEnds::default(), Clock::new());
+        ends.look_through(&view(true), &clock);
+        ends.hear(services(), &clock);
+        let now_ns = boot_ns();
+        let hour_ns = 3_600 * 1_000_000_000;
+        let seen =
+            |birth_ns, duration_ns| Transition { boot_ns: now_ns, birth_ns, duration_ns, ..transition() };
+        // Nothing says that the Service was there before it was told of.
+        for (seen, is_named) in [
+            (seen(now_ns, Some(hour_ns)), true),
+            (seen(now_ns - hour_ns, None), false),
+            (seen(0, None), true),
+            (seen(0, Some(0)), true),
+            (seen(0, Some(hour_ns)), false),
+        ] {
+            assert_eq!(ends.of_open(0b01, &seen).is_some(), is_named, "{seen:?}");
+        }
+        assert!(ends.of_open(0b10, &seen(0, None)).is_none(), "nobody asks");
+    }
+
+    #[test]
+    fn names_are_told_when_all_services_and_all_slices_are() {
+        let (mut ends, clock) = (OtherEnds::default(), Clock::new());
+        ends.look_through(&view(true), &clock);
+        assert!(!ends.are_told());
+        ends.hear(services(), &clock);
+        assert!(!ends.are_told());
+        ends.hear(News::Slices(Told::All(Vec::new())), &clock);
+        assert!(ends.are_told());
+        ends.look_through(&view(false), &clock);
+        assert!(!ends.are_told());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kube_tcpstates_events::{K8s, Line};
 
 use super::{
     alone::{Alone, alone},
+    other_end::OtherEnds,
     owner::{Owners, Resolved},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct Maker<'a> {
     pub(super) owners: &'a mut Owners,
     /// The names of a set of traces.
     pub(super) names: &'a mut dyn FnMut(TraceSet) -> TraceNames,
+    /// Names other ends; absent where there is no cluster.
+    pub(super) peers: Option<&'a mut OtherEnds>,
     /// Names connections; absent where no tracer remembers any.
     pub(super) ids: Option<&'a ConnectionIds>,
     pub(super) of: Of,
@@ -78,14 +81,14 @@ impl Maker<'_> {
         let names = (self.names)(chosen.traces);
         let id = self.ids.filter(|_| found.seen.birth_ns != 0).map(|ids| ids.id(&found.seen));
         let labelled = self.owners.labelled(resolved, chosen.traces);
+        let peer = self.peers.as_mut().and_then(|peers| peers.of_open(chosen.traces, &found.seen));
         let event = Event {
             transition: &found.seen,
             unix_ns: self.of.unix_ns,
             connection_id: 0,
             attribution: resolved.attribution,
             owner: labelled.as_deref().or(resolved.owner.as_deref()),
-            // Of when a socket was made nothing is known, and so not who had the other address then.
-            peer: None,
+            peer,
             traces: &names,
         };
         socket_line(&self.of, &event, &found.what, id)

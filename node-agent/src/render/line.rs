@@ -120,12 +120,9 @@ fn shortened(line: &Line, max: usize) -> Line {
         Line::Heartbeat(heartbeat) => shorten_k8s(heartbeat.k8s.as_deref_mut(), max),
         Line::Snapshot(snapshot) => shorten_k8s(snapshot.k8s.as_deref_mut(), max),
         Line::Summary(line) => summary::shorten(line, max),
+        Line::Socket(line) => line.tcpstates.peer = None,
         // Bounded where their parts are rendered.
-        Line::Transition(_)
-        | Line::Connection(_)
-        | Line::Socket(_)
-        | Line::Listener(_)
-        | Line::TimeWait(_) => {}
+        Line::Transition(_) | Line::Connection(_) | Line::Listener(_) | Line::TimeWait(_) => {}
     }
     line
 }

@@ -7,6 +7,7 @@ use kube_tcpstates_events::{
 
 use super::{
     event::Event,
+    peer,
     time::rfc3339,
     traces,
     whose::{self, Around},
@@ -49,6 +50,7 @@ fn socket(of: &Of, event: &Event<'_>, figures: &Figures, id: Option<u64>) -> Soc
         unread_bytes: figures.unread_bytes,
         unsent_bytes: figures.unsent_bytes,
         retransmits_pending: figures.retransmits,
+        peer: event.peer.map(|known| Box::new(peer::line(known))),
         open: whose::own(event, id),
     };
     Socket { time: rfc3339(of.unix_ns), tcpstates, network, k8s, container, process, thread }
@@ -126,14 +128,16 @@ pub fn snapshot_line(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube_tcpstates_common::state::State;
-    use kube_tcpstates_events::Line;
+    use kube_tcpstates_events::{Line, PeerSource};
     use serde_json::Value;
 
     use super::{Of, snapshot_line, socket_line, time_wait_line};
     use crate::{
         decode::Endpoint,
-        names::{Numbered, Owner, TraceName},
+        names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind},
         open::{Counts, Figures, Queue, What},
         render::{MAX_LINE, fixtures::Fixture, line},
     };
@@ -171,6 +175,25 @@ mod tests {
             json(&socket_line(&of(), &leaked().event(), &figures(), Some(0x9f2c))).trim_end(),
             r#"{"time":"2026-11-22T15:25:01.123456789Z","tcpstates":{"type":"socket","schema":"tcpstates.dev/events/v1","run":"5f0c2a91","seq":0,"state":"CLOSE_WAIT","state_age_us":433,"idle_us":33400000,"unread_bytes":417,"unsent_bytes":0,"retransmits_pending":0,"role":"client","connection":{"id":"0000000000009f2c","cookie":"16386"},"owner":{"source":"connect"},"qos":"burstable","container":{"runtime":"containerd"},"cgroup":{"id":"7421"},"netns":{"inode":4026532281},"attribution":{"source":"socket_cgroup","status":"resolved"},"traces":["shop/checkout-egress"],"cluster_traces":["all-https"]},"network":{"transport":"tcp","type":"ipv4","local":{"address":"10.1.2.3","port":43512},"peer":{"address":"10.9.8.7","port":443},"connection":{"state":"close_wait"}},"k8s":{"cluster":{"name":"prod"},"node":{"name":"n1"},"namespace":{"name":"shop"},"pod":{"name":"checkout-7d4f","uid":"0b8e7c52-9f3e-4d1a-8c55-1f0e2d3c4b5a","label":{"app":"checkout","app_kubernetes_io/part-of":"shop"}},"container":{"name":"app"},"deployment":{"name":"checkout"}},"container":{"id":"4f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d6534f1e0c9a7b21d653"},"process":{"pid":4242},"thread":{"name":"checkout"}}"#
         );
+    }
+
+    #[test]
+    fn the_other_end_is_named_where_it_is_known() {
+        let mut fixture = leaked();
+        let cart = ServiceName { namespace: "shop".into(), name: "cart".into() };
+        fixture.peer = Some(Numbered::new(Peer {
+            service: Some(Arc::new(cart)),
+            pod: None,
+            source: PeerSource::Service,
+        }));
+        let line = socket_line(&of(), &fixture.event(), &figures(), None);
+        let peer =
+            r#""peer":{"k8s":{"namespace":{"name":"shop"},"service":{"name":"cart"}},"source":"service"},"#;
+        assert!(json(&line).contains(peer), "{}", json(&line));
+        assert_eq!(ecs(&line).pointer("/tcpstates/peer/k8s/service/name"), Some(&"cart".into()));
+        // A listener has none.
+        let listener = socket_line(&of(), &fixture.event(), &What::Listener(Queue::default()), None);
+        assert!(!json(&listener).contains("cart"));
     }
 
     #[test]
@@ -251,15 +274,37 @@ mod tests {
         let names = Numbered::new(
             (0..64).map(|n| TraceName::Namespaced(format!("{n}/{}", "t".repeat(300)))).collect(),
         );
-        let event = crate::render::Event { owner: Some(&owner), traces: &names, ..fixture.event() };
+        let long_name = |text: &str| text.repeat(300).into_boxed_str();
+        let pod = PodName {
+            namespace: long_name("n").into(),
+            name: long_name("p"),
+            uid: long_name("u"),
+            workload: Some(Workload { kind: WorkloadKind::Deployment, name: "w".repeat(300) }),
+        };
+        let service = ServiceName { namespace: long_name("n").into(), name: long_name("s").into() };
+        let peer = Numbered::new(Peer {
+            service: Some(Arc::new(service)),
+            pod: Some(Arc::new(pod)),
+            source: PeerSource::EndpointSlice,
+        });
+        let event = crate::render::Event {
+            owner: Some(&owner),
+            traces: &names,
+            peer: Some(&peer),
+            ..fixture.event()
+        };
         let lines = [
             socket_line(&of(), &event, &figures(), Some(1)),
             socket_line(&of(), &event, &What::Listener(Queue::default()), None),
             time_wait_line(&of(), &fixture.transition, (5, 2), Some(&owner), &names),
             snapshot_line(&of(), &Counts::default(), (0, false), None, &names),
         ];
-        for line in lines {
+        for mut line in lines {
             let text = json(&line);
+            // There is no room for both ends.
+            if let Line::Socket(socket) = &mut line {
+                assert!(socket.tcpstates.peer.take().is_some());
+            }
             assert!(text.len() < MAX_LINE, "{}: {text}", text.len());
             let read = serde_json::from_str(&text).unwrap();
             assert_eq!(validator.iter_errors(&read).map(|error| error.to_string()).next(), None, "{text}");

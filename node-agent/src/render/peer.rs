@@ -1,5 +1,7 @@
 //! The other end of a connection, as the member `peer` of the object `tcpstates`.
 
+use kube_tcpstates_events::{Named, Peer as PeerLine, PeerK8s, PeerPod};
+
 use super::MAX_LINE;
 use super::append::Object;
 use super::cache::Cache;
@@ -7,7 +9,8 @@ use super::event::Event;
 use super::names::name;
 use super::own::members;
 use super::owner::{LABEL_MAX, NAME_MAX, named};
-use crate::names::{Numbered, Peer};
+use super::whose::cut;
+use crate::names::{Numbered, Peer, WorkloadKind};
 
 /// Renderings of other ends, each made once.
 #[derive(Debug, Default)]
@@ -58,6 +61,32 @@ fn render(peer: &Peer) -> Vec<u8> {
     object.text(name!(source), Some(peer.source.as_str()), LABEL_MAX);
     object.close();
     out
+}
+
+/// Who the other end is, as the type of lines that serde writes.
+pub(super) fn line(peer: &Peer) -> PeerLine {
+    let named = |name: &str, max| Some(Named { name: cut(name, max) });
+    let mut k8s = PeerK8s {
+        namespace: peer.namespace().and_then(|name| named(name, LABEL_MAX)),
+        service: peer.service.as_ref().and_then(|service| named(&service.name, LABEL_MAX)),
+        pod: peer
+            .pod
+            .as_ref()
+            .map(|pod| PeerPod { name: cut(&pod.name, NAME_MAX), uid: cut(&pod.uid, LABEL_MAX) }),
+        ..PeerK8s::default()
+    };
+    if let Some(workload) = peer.pod.as_ref().and_then(|pod| pod.workload.as_ref()) {
+        let place = match workload.kind {
+            WorkloadKind::Deployment => &mut k8s.deployment,
+            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
+            WorkloadKind::StatefulSet => &mut k8s.statefulset,
+            WorkloadKind::DaemonSet => &mut k8s.daemonset,
+            WorkloadKind::Job => &mut k8s.job,
+            WorkloadKind::CronJob => &mut k8s.cronjob,
+        };
+        *place = named(&workload.name, NAME_MAX);
+    }
+    PeerLine { k8s, source: peer.source }
 }
 
 #[cfg(test)]

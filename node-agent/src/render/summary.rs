@@ -1,20 +1,20 @@
 //! The `summary` line: what connections that have ended add up to.
 
 use kube_tcpstates_events::{
-    Cgroup, Endpoint, Interface, K8s, Named, Peer as PeerLine, PeerK8s, PeerPod, SchemaId, Summary,
-    SummaryAttributes, SummaryLine, SummaryNetwork, Times, Transport, Volume,
+    Cgroup, Endpoint, Interface, K8s, SchemaId, Summary, SummaryAttributes, SummaryLine, SummaryNetwork,
+    Times, Transport, Volume,
 };
 
 use super::{
     open::Of,
-    owner::{LABEL_MAX, NAME_MAX},
+    peer,
     time::rfc3339,
     traces,
     whose::{self, cut},
 };
 use crate::{
     decode::Role,
-    names::{Peer, TraceNames, WorkloadKind},
+    names::TraceNames,
     summary::{Common, Kept, Period, Spread, Sums, Whose},
 };
 
@@ -55,7 +55,7 @@ pub fn summary_line(of: &Of, added: &Added<'_>, k8s: Option<&K8s>, names: &Trace
         container: owner.and_then(whose::runtime),
         host: owner.and_then(whose::host),
         cgroup: nobody.map(|id| Cgroup { id: id.to_string() }),
-        peer: kept.peer.as_ref().map(|known| Box::new(peer(known))),
+        peer: kept.peer.as_ref().map(|known| Box::new(peer::line(known))),
         interface: common.and_then(|common| common.interface).map(|index| Interface { index }),
         attribution: common.map(|common| common.attribution),
         traces,
@@ -133,32 +133,6 @@ fn network(common: &Common) -> SummaryNetwork {
         local: port.filter(|_| is_server).map(|port| Endpoint { address: None, port: Some(port) }),
         peer: common.peer.map(|_| peer),
     }
-}
-
-/// Who the other end is, as the type of lines that serde writes.
-fn peer(peer: &Peer) -> PeerLine {
-    let named = |name: &str, max| Some(Named { name: cut(name, max) });
-    let mut k8s = PeerK8s {
-        namespace: peer.namespace().and_then(|name| named(name, LABEL_MAX)),
-        service: peer.service.as_ref().and_then(|service| named(&service.name, LABEL_MAX)),
-        pod: peer
-            .pod
-            .as_ref()
-            .map(|pod| PeerPod { name: cut(&pod.name, NAME_MAX), uid: cut(&pod.uid, LABEL_MAX) }),
-        ..PeerK8s::default()
-    };
-    if let Some(workload) = peer.pod.as_ref().and_then(|pod| pod.workload.as_ref()) {
-        let place = match workload.kind {
-            WorkloadKind::Deployment => &mut k8s.deployment,
-            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
-            WorkloadKind::StatefulSet => &mut k8s.statefulset,
-            WorkloadKind::DaemonSet => &mut k8s.daemonset,
-            WorkloadKind::Job => &mut k8s.job,
-            WorkloadKind::CronJob => &mut k8s.cronjob,
-        };
-        *place = named(&workload.name, NAME_MAX);
-    }
-    PeerLine { k8s, source: peer.source }
 }
 
 #[cfg(test)]

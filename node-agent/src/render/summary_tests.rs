@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     connection::{OfKernel, Story},
     filter::Mode,
-    names::{Numbered, Owner, PodName, ServiceName, TraceName, Workload},
+    names::{Numbered, Owner, Peer, PodName, ServiceName, TraceName, Workload, WorkloadKind},
     render::{
         Csv, Format as _, MAX_LINE, Table as Columns, TextOptions,
         fixtures::{Fixture, pod},

@@ -147,7 +147,7 @@ fn server_that_goes(
     cluster: &Cluster,
     server: &Server,
 ) -> Result<()> {
-    let held = [&["--hold-ms=12000".to_owned()][..], &arguments([server], &["client-close"], 1)?].concat();
+    let held = [&["--hold-ms=16000".to_owned()][..], &arguments([server], &["client-close"], 1)?].concat();
     scene.client("holds", &json!({"app": "client"}), NODE_A, &held)?;
     let of_holder = || -> Result<Vec<Line>> {
         let mut lines = agents.of("peers/clients")?;
@@ -159,6 +159,7 @@ fn server_that_goes(
         let is_there = lines.iter().any(|line| line.text("tcpstates.new_state") == Some("ESTABLISHED"));
         Ok(if is_there { Ok(()) } else { Err(format!("{} lines", lines.len())) })
     })?;
+    named_while_open(agents)?;
     let kubectl = cluster.kubectl();
     kubectl.run(&["delete", "pod", "server", "--namespace=peers", "--wait=false"])?;
     wait::until("no slice has the server any more", PATIENCE, || {
@@ -177,6 +178,24 @@ fn server_that_goes(
     })?;
     assert_eq!(line.text("tcpstates.peer.k8s.pod.name"), Some("server"), "{}", line.0);
     Ok(())
+}
+
+/// The first snapshot of a trace that asks names the other end already.
+fn named_while_open(agents: &Agents<'_>) -> Result<()> {
+    let mut spec = asking("client");
+    spec["openSockets"] = json!({"every": "1h", "states": ["ESTABLISHED"]});
+    agents.trace("peers", "open", &spec)?;
+    let line = wait::until("the connection is shown", PATIENCE, || {
+        let lines = agents.of("peers/open")?;
+        let is_holders = |line: &&Line| {
+            line.text("tcpstates.type") == Some("socket") && line.text("k8s.pod.name") == Some("holds")
+        };
+        Ok(lines.iter().find(is_holders).cloned().ok_or_else(|| format!("{} lines", lines.len())))
+    })?;
+    assert_eq!(line.text("tcpstates.peer.k8s.pod.name"), Some("server"), "{}", line.0);
+    assert_eq!(line.text("tcpstates.peer.k8s.service.name"), Some("cart"), "{}", line.0);
+    eprintln!("{}", line.0);
+    agents.untrace("peers", "open")
 }
 
 /// Makes a Service for the pods of an app; its address, if it has one.
