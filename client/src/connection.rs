@@ -53,6 +53,14 @@ pub enum ClientError {
     /// Neither a kubeconfig anywhere nor a pod.
     #[error("no kubeconfig: there is none at ~/.kube/config and in KUBECONFIG; name one with --kubeconfig")]
     NoKubeconfig,
+    /// What is to be the server's address is none.
+    #[error("{origin}: the API server's address {url} is none: it is like https://10.0.0.1:6443")]
+    NoAddress {
+        /// Whose configuration it is.
+        origin: String,
+        /// What stands there.
+        url: String,
+    },
     /// Nothing to check the server's certificate by.
     #[error(
         "{origin}: no CA certificates to check the API server's certificate by: give the cluster a \
@@ -102,6 +110,7 @@ impl ClientConfig<'_> {
             Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
             None => (Config::incluster()?, "service account".to_owned()),
         };
+        require_address(&mut config, &origin)?;
         require_ca_certificates(&config, &origin)?;
         if let Some(proxy) = &config.proxy_url {
             return Err(ClientError::Proxy { origin, proxy: proxy.to_string() });
@@ -163,6 +172,18 @@ async fn from_file(path: &Path) -> Result<Config, ClientError> {
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
 }
 
+/// Requires an address that requests can be sent to. Without a scheme it is one of `https`.
+pub(crate) fn require_address(config: &mut Config, origin: &str) -> Result<(), ClientError> {
+    if config.cluster_url.scheme().is_some() && config.cluster_url.host().is_some() {
+        return Ok(());
+    }
+    let wrong = || ClientError::NoAddress { origin: origin.to_owned(), url: config.cluster_url.to_string() };
+    let authority = config.cluster_url.authority().ok_or_else(wrong)?;
+    let address = http::Uri::builder().scheme("https").authority(authority.as_str()).path_and_query("/");
+    config.cluster_url = address.build().map_err(|_| wrong())?;
+    Ok(())
+}
+
 /// An error where the server's certificate could be checked by nothing.
 pub(crate) fn require_ca_certificates(config: &Config, origin: &str) -> Result<(), ClientError> {
     let https = config.cluster_url.scheme_str() == Some("https");
@@ -188,7 +209,9 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use super::{ClientConfig, ClientError};
+    use kube::Config;
+
+    use super::{ClientConfig, ClientError, require_address};
 
     async fn error_with(kubeconfig: &Path) -> ClientError {
         let config = ClientConfig {
@@ -226,5 +249,18 @@ mod tests {
         )
         .await;
         assert!(error.contains("certificate authority") && error.contains("/nowhere/ca.crt"), "{error}");
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_one_of_https_and_what_is_none_is_named() {
+        let address = |text: &str| {
+            let mut config = Config::new(text.parse().unwrap());
+            require_address(&mut config, "the flags").map(|()| config.cluster_url.to_string())
+        };
+        assert_eq!(address("10.0.0.1:6443").unwrap(), "https://10.0.0.1:6443/");
+        assert_eq!(address("api.example").unwrap(), "https://api.example/");
+        assert_eq!(address("http://127.0.0.1:1/behind").unwrap(), "http://127.0.0.1:1/behind");
+        let error = address("/api").unwrap_err().to_string();
+        assert!(error.starts_with("the flags:") && error.contains("/api"), "{error}");
     }
 }

@@ -11,7 +11,8 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::client::{Client, ClientBuilder};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::connection::{ClientError, require_ca_certificates};
+use crate::connection::{ClientError, require_address, require_ca_certificates};
+use crate::flagged::Direct;
 
 /// A server may be at the other end of the world.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -33,6 +34,8 @@ pub struct KubectlFlags {
     pub as_user: Option<String>,
     /// `--as-group`
     pub as_groups: Vec<String>,
+    /// Those that name server and caller themselves.
+    pub direct: Direct,
 }
 
 /// A connection that is not made yet, and where its user is.
@@ -67,11 +70,14 @@ impl KubectlFlags {
         );
         let (mut config, from) = match &origin {
             Origin::Files(files) => (self.read(files).await?, shown(files)),
+            Origin::Pod if self.direct.server.is_some() => (self.read(&[]).await?, "the flags".to_owned()),
+            Origin::Pod if !self.direct.is_empty() => return Err(ClientError::NoKubeconfig),
             Origin::Pod => (
                 Config::incluster().map_err(|_| ClientError::NoKubeconfig)?,
                 "the pod's service account".to_owned(),
             ),
         };
+        require_address(&mut config, &from)?;
         require_ca_certificates(&config, &from)?;
         config.connect_timeout = Some(CONNECT_WITHIN);
         // A stream of lines may be silent for as long as nothing happens.
@@ -97,7 +103,13 @@ impl KubectlFlags {
             cluster: self.cluster.clone(),
             user: self.user.clone(),
         };
-        Config::from_custom_kubeconfig(merged(files).map_err(wrong)?, &options).await.map_err(wrong)
+        let kubeconfig = merged(files).map_err(wrong)?;
+        let (kubeconfig, options) = if self.direct.is_empty() {
+            (kubeconfig, options)
+        } else {
+            self.direct.apply(kubeconfig, &options)
+        };
+        Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)
     }
 }
 

@@ -63,6 +63,7 @@
 
 mod abort;
 mod connection;
+mod flagged;
 mod gate;
 mod items;
 mod jitter;
@@ -79,6 +80,7 @@ mod watch;
 
 pub use abort::AbortOnDrop;
 pub use connection::{ClientConfig, ClientError};
+pub use flagged::{Direct, Token};
 pub use items::{Items, Malformed};
 pub use jitter::jitter;
 pub use kubectl::{KubectlFlags, Person};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use kube_tcpstates_client::KubectlFlags;
+use kube_tcpstates_client::{Direct, KubectlFlags, Token};
 
 /// The program's file.
 pub(crate) const PROGRAM: &str = "kubectl-tcpstates";
@@ -55,13 +55,41 @@ pub(crate) struct KubectlArguments {
     /// And as a member of this group; may be repeated
     #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "as_user")]
     as_groups: Vec<String>,
+    /// Address of the API server; else that of the cluster
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
+    /// Bearer token; every user of this machine can see it in the list of processes
+    #[arg(long, global = true, value_name = "TOKEN")]
+    token: Option<Token>,
+    /// File with the certificates that the API server's is checked by
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    certificate_authority: Option<PathBuf>,
+    /// Name that the API server's certificate must have; else that of its address
+    #[arg(long, global = true, value_name = "NAME")]
+    tls_server_name: Option<String>,
+    /// Do not check the API server's certificate
+    #[arg(long, global = true, conflicts_with = "certificate_authority")]
+    insecure_skip_tls_verify: bool,
 }
 
 impl From<KubectlArguments> for KubectlFlags {
     fn from(arguments: KubectlArguments) -> Self {
-        let KubectlArguments { kubeconfig, context, cluster, user, namespace, as_user, as_groups } =
-            arguments;
-        Self { kubeconfig, context, cluster, user, namespace, as_user, as_groups }
+        Self {
+            kubeconfig: arguments.kubeconfig,
+            context: arguments.context,
+            cluster: arguments.cluster,
+            user: arguments.user,
+            namespace: arguments.namespace,
+            as_user: arguments.as_user,
+            as_groups: arguments.as_groups,
+            direct: Direct {
+                server: arguments.server,
+                certificate_authority: arguments.certificate_authority,
+                tls_server_name: arguments.tls_server_name,
+                insecure_skip_tls_verify: arguments.insecure_skip_tls_verify,
+                token: arguments.token,
+            },
+        }
     }
 }
 
