@@ -54,13 +54,14 @@ impl SidecarConfig {
         let netns = own_namespace()?;
         let mut of_trace = of_trace(&raw.of_trace)?;
         of_trace.netns = vec![netns];
+        // What fits together depends on it.
+        of_trace.output = Some(raw.output);
         let pod = Arc::new(pod(raw)?);
         let mut trace = TraceConfig::check(&of_trace)?;
         trace.session.hook = raw.hook.as_deref().map(str::parse).transpose()?;
         if raw.pin.pin.is_some() {
             return Err("--pin is for the agent of a node: the pod ends with its sidecar".to_owned());
         }
-        trace.session.format = raw.output;
         trace.session.text = TextOptions::default();
         trace.session.tuning = Tuning::check(&raw.tuning)?;
         trace.session.otlp = otlp::check(&raw.otlp)?;
@@ -222,7 +223,10 @@ fn told(config: &SidecarConfig) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{labels, of_trace, refuse_host};
+    use clap::Parser as _;
+
+    use super::{SidecarConfig, labels, of_trace, refuse_host};
+    use crate::command::args::{Arguments, Command};
 
     fn flags(flags: &[&str]) -> Result<String, String> {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
@@ -242,6 +246,20 @@ mod tests {
             assert_eq!(flags(given).unwrap_err(), why);
         }
         assert!(flags(&["--no-such-flag"]).unwrap_err().contains("--no-such-flag"));
+    }
+
+    #[test]
+    fn filters_that_bcc_has_go_with_snapshots_as_an_agent_has_no_columns() {
+        let arguments = "agent --scope=pod --allow-host-network --pod-name p --pod-namespace n --pod-uid u -- -D 5432 \
+                         --open-sockets 30s";
+        let Command::Agent(arguments) =
+            Arguments::parse_from(["kube-tcpstates"].into_iter().chain(arguments.split_whitespace())).command
+        else {
+            panic!("it is the agent")
+        };
+        let config = SidecarConfig::check(&arguments).unwrap();
+        assert!(config.trace.open.is_some());
+        assert_eq!(config.trace.session.format.name, "json");
     }
 
     #[test]
