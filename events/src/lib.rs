@@ -25,6 +25,7 @@ mod line;
 mod log;
 mod lost;
 mod open;
+mod other_format;
 mod peer;
 pub mod schema;
 mod start;
@@ -44,6 +45,7 @@ pub use open::{
     AcceptQueue, HalfOpen, Listener, ListenerAttributes, OpenAttributes, OpenConnection, Shown, Snapshot,
     SnapshotAttributes, Socket, SocketAttributes, TimeWait, TimeWaitAttributes,
 };
+pub use other_format::other_format;
 pub use peer::{Peer, PeerK8s, PeerPod, PeerSource};
 pub use schema::{SCHEMA_ID, SchemaId};
 pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, RunBefore, Start, StartAttributes, Storage};

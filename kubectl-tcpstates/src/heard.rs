@@ -3,9 +3,9 @@
 //! The lines API hands out the lines of one trace and says in lines of its own what is missing. In an agent's log stand the
 //! lines of all traces, numbered without a gap, so there it shows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use kube_tcpstates_events::{Heartbeat, Line, Lost};
+use kube_tcpstates_events::{Heartbeat, Line, Lost, other_format};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -54,6 +54,8 @@ pub(crate) struct Ear {
     runs: HashMap<String, Run>,
     /// The latest run of each node.
     nodes: HashMap<String, String>,
+    /// Nodes whose agents write another format, of which that was said.
+    unreadable: HashSet<String>,
     lost: u64,
 }
 
@@ -87,7 +89,7 @@ struct Own {
 impl Ear {
     /// For the lines of a trace.
     pub(crate) fn new(trace: TraceName, from: From) -> Self {
-        Self { trace, from, runs: HashMap::new(), nodes: HashMap::new(), lost: 0 }
+        Self { trace, from, runs: HashMap::new(), nodes: HashMap::new(), unreadable: HashSet::new(), lost: 0 }
     }
 
     /// Transitions of the trace that are known to be lost.
@@ -98,7 +100,9 @@ impl Ear {
     /// Takes a line; `node` is whose log it is from. What is no line says nothing: container runtimes cut some.
     pub(crate) fn hear(&mut self, node: &str, text: &str) -> Vec<Said> {
         let Ok(value) = serde_json::from_str::<Value>(text) else { return Vec::new() };
-        let Ok(Head { tcpstates: own }) = Head::deserialize(&value) else { return Vec::new() };
+        let Ok(Head { tcpstates: own }) = Head::deserialize(&value) else {
+            return self.of_other_format(node, text).into_iter().collect();
+        };
         if own.schema == NOTICE {
             return self.notice(&own.kind, &value).into_iter().collect();
         }
@@ -128,6 +132,14 @@ impl Ear {
             }
         }
         said
+    }
+
+    /// Says once of a node that nobody can read its agent here.
+    fn of_other_format(&mut self, node: &str, text: &str) -> Option<Said> {
+        let format = other_format(text)?;
+        let is_news = self.unreadable.insert(node.to_owned());
+        let said = format!("{node}: its agent writes {format} (--output); only json can be read here");
+        is_news.then_some(Said::Missing(said))
     }
 
     /// What the number of a line shows to be missing; `None` for a line that came before.
@@ -243,6 +255,18 @@ mod tests {
     fn a_line_that_no_agent_numbers_so_is_taken() {
         let mut ear = ear(From::Logs);
         assert_eq!(told(&mut ear, "a", &[snapshot("a", 0, "shop/checkout")]), (1, vec![]));
+    }
+
+    #[test]
+    fn an_agent_that_writes_another_format_is_named_once() {
+        let mut ear = ear(From::Logs);
+        let ecs =
+            r#"{"@timestamp":"2026-11-27T12:00:00Z","event":{},"tcpstates":{"type":"start"}}"#.to_owned();
+        let (events, missing) = told(&mut ear, "node-a", &[ecs.clone(), ecs.clone()]);
+        assert_eq!(events, 0);
+        assert_eq!(missing, ["node-a: its agent writes ecs (--output); only json can be read here"]);
+        assert_eq!(told(&mut ear, "node-b", &[ecs]).1.len(), 1);
+        assert_eq!(told(&mut ear, "node-a", &[r#"{"another":"program"}"#.to_owned()]), (0, vec![]));
     }
 
     /// Counts of events, and what is said to be missing.

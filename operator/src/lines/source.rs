@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client};
 use kube_tcpstates_client::reason_of;
+use kube_tcpstates_events::other_format;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -66,6 +67,8 @@ pub(crate) struct Reading {
     /// How long to wait for a line that is to come.
     silence: Duration,
     has_told: bool,
+    /// That the agent writes another format.
+    has_told_format: bool,
 }
 
 /// Why a log was read no further.
@@ -90,7 +93,17 @@ impl Reading {
         let pods = Api::default_namespaced(wanted.client.clone());
         let last = wanted.from;
         let silence = SILENT_AFTER.0;
-        Self { wanted, pods, pod, inlet, account: Account::default(), last, silence, has_told: false }
+        Self {
+            wanted,
+            pods,
+            pod,
+            inlet,
+            account: Account::default(),
+            last,
+            silence,
+            has_told: false,
+            has_told_format: false,
+        }
     }
 
     /// Reads until there is no more, or the pod is gone.
@@ -242,7 +255,7 @@ impl Reading {
             self.last = stamp;
             self.silence = SILENT_AFTER.0;
         }
-        let Some(head) = Head::of(line) else { return };
+        let Some(head) = Head::of(line) else { return self.tell_of_format(stamp, line).await };
         let Ok(time) = head.time.parse::<Timestamp>() else { return };
         let Seen::New(missing) = self.account.see(&head) else { return };
         for missing in missing {
@@ -263,6 +276,14 @@ impl Reading {
             }
             _ => {}
         }
+    }
+
+    /// Tells once that the agent writes what nobody reads here.
+    async fn tell_of_format(&mut self, stamp: Option<Timestamp>, line: &str) {
+        let Some(format) = other_format(line).filter(|_| !self.has_told_format) else { return };
+        self.has_told_format = true;
+        let text = format!("the agent writes {format} (--output); only json can be read here");
+        self.tell(stamp.unwrap_or_else(now), Missing::Unreadable { text }).await;
     }
 
     async fn tell(&self, time: Timestamp, missing: Missing) {
