@@ -44,7 +44,7 @@ pub struct StartAttributes {
     pub ring: Ring,
     /// Where the kernel program remembers sockets.
     pub storage: Storage,
-    /// The command's options as given, for a reader; absent when there are none.
+    /// The command and its arguments as given, for a reader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<String>,
     /// What is asked for in words, for a reader; absent when everything is.

@@ -188,7 +188,7 @@ pub(crate) struct TraceArguments {
     /// Name the other end by its Service or pod; each agent concerned then watches those of the whole cluster
     #[arg(long)]
     pub(crate) peer_names: bool,
-    /// End after this time, such as 30s or 5m; else with Ctrl-C, and after 15m at the latest
+    /// End after this time, such as 30s or 5m; without it after 15m; with Ctrl-C at any time
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) for_: Option<String>,
     #[command(flatten)]

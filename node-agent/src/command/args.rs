@@ -186,11 +186,11 @@ pub struct TraceArguments {
     /// Only this side of connections
     #[arg(long, value_enum, help_heading = "Filters (in the kernel; all must fit)")]
     pub role: Option<RoleArgument>,
-    /// Only transitions after at least this long in the old state: 100ms; with --mode connections, only those that lasted
-    /// so long
+    /// Only transitions after at least this long in the old state: 100ms; with --mode connections or summary, only
+    /// connections that lasted so long
     #[arg(long, value_name = "DURATION", help_heading = "Filters (in the kernel; all must fit)")]
     pub min_duration: Option<String>,
-    /// Only this network namespace, by its inode number (`stat -Lc %i /proc/PID/ns/net`)
+    /// Only this network namespace, by its inode number (`stat -Lc %i /proc/PID/ns/net`); may be given again
     #[arg(long, value_name = "INODE", action = ArgAction::Append, help_heading = "Filters (in the kernel; all must fit)")]
     pub netns: Vec<u32>,
 
@@ -222,7 +222,7 @@ pub struct TuningArguments {
     /// Most bytes that may wait for a slow reader of stdout
     #[arg(long, value_name = "SIZE", default_value = "8MiB")]
     pub queue_size: String,
-    /// Time between heartbeat lines in json and ecs; 0 for none but the last
+    /// Time between heartbeat lines in json, ecs and otlp-json; 0 for none but the last
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub heartbeat: String,
 }

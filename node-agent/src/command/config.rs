@@ -66,7 +66,7 @@ impl TraceConfig {
         }
         let open = raw.open_sockets.as_deref().map(super::snapshots::parse).transpose()?;
         if open.is_some() && format.columns {
-            return Err("--open-sockets needs documents: -o json or -o ecs".to_owned());
+            return Err("--open-sockets needs documents: -o json, -o ecs or -o otlp-json".to_owned());
         }
         Ok(Self {
             session: SessionOptions {

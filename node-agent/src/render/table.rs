@@ -23,7 +23,7 @@ const MS_COLUMN: usize = 12;
 /// `-o table`, also wide
 pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "table",
-    about: "BCC's table",
+    about: "Columns for people; of `trace` those of BCC",
     columns: true,
     longest: MAX_LINE,
     make: |options| Box::new(Table::new(&options.text)),
