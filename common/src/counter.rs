@@ -56,12 +56,17 @@ pub const COUNTERS: usize = 19;
 /// Counters by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];
 
+/// Places for sockets whose hit is between the two programs of a hook: several on a CPU, as an interrupt or another task may
+/// come between. A power of two.
+pub const TAKEN: usize = 8;
+
 /// What the program keeps for a CPU: the only element of a per-CPU array.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuBlock {
-    /// 1 while the first of a hook's two programs runs.
-    pub running: u64,
+    /// Sockets of which the first of a hook's two programs has taken the hit, until the second has seen that; 0 where there
+    /// is none. Each has its place by its ports.
+    pub taken: [u64; TAKEN],
     /// 1 while the ring is shared out, see [`crate::share`].
     pub scarce: u64,
     /// This CPU's part.

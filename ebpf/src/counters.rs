@@ -4,11 +4,15 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use kube_tcpstates_common::{
-    counter::{Counter, CpuBlock},
+    counter::{Counter, CpuBlock, TAKEN},
     rule::TraceSet,
 };
 
-use crate::maps::{CPU, RING_FULL_BY_TRACES};
+use crate::{
+    globals::offset,
+    maps::{CPU, RING_FULL_BY_TRACES},
+    memory::Memory,
+};
 
 /// What is this CPU's own.
 #[derive(Clone, Copy)]
@@ -26,18 +30,33 @@ impl Counters {
         unsafe { (&raw mut (*self.0).counters).cast::<u64>().add(counter as usize) }
     }
 
-    /// Whether the first of a hook's two programs is running.
+    /// By the ports: no arithmetic is allowed on the address of a socket.
     #[inline(always)]
-    pub(crate) fn is_running(&self) -> bool {
-        // SAFETY: this CPU's own word.
-        unsafe { (&raw const (*self.0).running).read_volatile() != 0 }
+    fn place<M: Memory>(&self, socket: *const u8) -> *mut u64 {
+        let ports =
+            M::field::<u16>(socket, offset!(local_port)) ^ M::field::<u16>(socket, offset!(peer_port));
+        // SAFETY: there are as many.
+        unsafe { (&raw mut (*self.0).taken).cast::<u64>().add(usize::from(ports) & (TAKEN - 1)) }
     }
 
-    /// Says whether it is. An interrupt that runs the program again leaves `false`, as the kernel then did not skip it.
+    /// The first of a hook's two programs takes a socket's hit.
     #[inline(always)]
-    pub(crate) fn set_running(&self, running: bool) {
+    pub(crate) fn take_hit<M: Memory>(&self, socket: *const u8) {
+        // SAFETY: this CPU's own word.
+        unsafe { self.place::<M>(socket).write_volatile(socket as u64) };
+    }
+
+    /// Whether the first of them has taken this one. It is asked once.
+    #[inline(always)]
+    pub(crate) fn was_taken<M: Memory>(&self, socket: *const u8) -> bool {
+        let place = self.place::<M>(socket);
         // SAFETY: as above.
-        unsafe { (&raw mut (*self.0).running).write_volatile(running.into()) };
+        let was_taken = unsafe { place.read_volatile() } == socket as u64;
+        if was_taken {
+            // SAFETY: as above.
+            unsafe { place.write_volatile(0) };
+        }
+        was_taken
     }
 
     /// Whether the ring was nearly full when this CPU last looked.

@@ -7,10 +7,10 @@
 //! | classic tracepoint | its own record | probe reads, if the kernel has BTF | hash |
 //! | kprobe `tcp_set_state` | probe reads | probe reads | hash; never sees a listener, nor a child's birth |
 //!
-//! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): a softirq that interrupts
-//! it would go unseen. So `tp_btf` and `raw_tp` attach two. The first says in its CPU's block that it runs. The second
-//! does nothing as long as the first does not; when it does, the first was skipped for this hit, and the second takes
-//! it. What neither takes shows at the socket's next transition, or at its end (`ended`).
+//! The kernel does not run a program that already runs on the same CPU (`recursion_misses`): what a softirq does that
+//! interrupts it would go unseen, and since 7.0, where programs are preempted, all that other tasks do until its own task
+//! goes on. So `tp_btf` and `raw_tp` attach two. The first notes in its CPU's block whose hit it takes. The second takes
+//! each that is not noted. What neither takes shows at the socket's next transition, or at its end (`ended`).
 
 pub(crate) mod classic;
 pub(crate) mod ended;
@@ -100,19 +100,27 @@ pub(crate) fn tuple_of_socket<M: Memory>(socket: *const u8, is_closed: bool) -> 
 #[inline(always)]
 pub(crate) fn first<H: Hook>(hook: &H) {
     let Some(counters) = Counters::get() else { return };
-    counters.set_running(true);
+    counters.take_hit::<H::Memory>(hook.socket());
     on_transition(hook, counters);
-    counters.set_running(false);
 }
 
 /// The second program: takes the hits for which the kernel skipped the first.
 #[inline(always)]
 pub(crate) fn second<H: Hook>(hook: &H) {
     let Some(counters) = Counters::get() else { return };
-    if counters.is_running() {
-        counters.add(Counter::Rescued, 1);
-        on_transition(hook, counters);
+    if counters.was_taken::<H::Memory>(hook.socket()) || is_known(hook) {
+        return;
     }
+    counters.add(Counter::Rescued, 1);
+    on_transition(hook, counters);
+}
+
+/// Whether the socket's record has the new state already: the first program has taken the hit, and its note was another
+/// socket's place, or is another CPU's, where the task has gone on elsewhere.
+#[inline(always)]
+fn is_known<H: Hook>(hook: &H) -> bool {
+    hook.old_state() != hook.new_state()
+        && H::Records::get(hook.socket()).is_some_and(|record| u32::from(record.state) == hook.new_state())
 }
 
 /// The only program of a hook.
