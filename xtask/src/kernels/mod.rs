@@ -62,6 +62,7 @@ const TESTS: &[&str] = &[
     "listing",
     "outcomes",
     "crossings",
+    "preempted",
     "handed_over",
     "taken_over",
     "verifier_cost",
