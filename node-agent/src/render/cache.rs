@@ -2,28 +2,32 @@
 
 use crate::names::{Numbered, QuickMap};
 
-/// Renderings kept. Above this they are all dropped, and made again as they are needed.
-const KEPT: usize = 16_384;
+/// Renderings kept of late. A thing has another number whenever pods change, so most of what was rendered is never asked for
+/// again; a node has some hundred containers.
+const KEPT: usize = 2_048;
 
-/// Renderings by the number of the thing.
+/// Renderings by the number of the thing: those that were asked for of late, and as many that were before.
 #[derive(Debug)]
 pub(super) struct Cache<R> {
-    by_number: QuickMap<u64, R>,
+    late: QuickMap<u64, R>,
+    before: QuickMap<u64, R>,
 }
 
 impl<R> Default for Cache<R> {
     fn default() -> Self {
-        Self { by_number: QuickMap::default() }
+        Self { late: QuickMap::default(), before: QuickMap::default() }
     }
 }
 
 impl<R> Cache<R> {
     /// The rendering of a thing.
     pub(super) fn of<T>(&mut self, thing: &Numbered<T>, render: impl FnOnce(&T) -> R) -> &R {
-        if self.by_number.len() >= KEPT && !self.by_number.contains_key(&thing.number()) {
-            self.by_number.clear();
+        let Self { late, before } = self;
+        let number = thing.number();
+        if late.len() >= KEPT && !late.contains_key(&number) {
+            *before = std::mem::take(late);
         }
-        self.by_number.entry(thing.number()).or_insert_with(|| render(thing))
+        late.entry(number).or_insert_with(|| before.remove(&number).unwrap_or_else(|| render(thing)))
     }
 }
 
@@ -42,11 +46,22 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_what_is_kept() {
+    fn what_is_asked_for_stays_and_there_is_an_end_to_what_is_kept() {
+        let often = Numbered::new(usize::MAX);
         let mut cache = Cache::default();
+        cache.of(&often, |n| *n);
+        for n in 0..5 * KEPT {
+            cache.of(&Numbered::new(n), |n| *n);
+            assert!(cache.late.len() <= KEPT && cache.before.len() <= KEPT);
+            if n % (KEPT / 2) == 0 {
+                assert_eq!(*cache.of(&often, |_| 0), usize::MAX, "it is not made again");
+            }
+        }
+        let seldom = Numbered::new(7);
+        cache.of(&seldom, |n| *n);
         for n in 0..2 * KEPT {
             cache.of(&Numbered::new(n), |n| *n);
-            assert!(cache.by_number.len() <= KEPT);
         }
+        assert_eq!(*cache.of(&seldom, |_| 8), 8, "it is made again");
     }
 }
