@@ -52,7 +52,7 @@ pub(super) struct Ended {
 pub(super) struct Taken {
     pub(super) process: usize,
     pub(super) age: Duration,
-    pub(super) rss_kib: u64,
+    pub(super) private_kib: u64,
     pub(super) threads: u64,
     pub(super) descriptors: u64,
 }
@@ -176,7 +176,7 @@ impl<'a> Agent<'a> {
         Some(Taken {
             process: process.number,
             age: process.begun.elapsed(),
-            rss_kib: field("VmRSS:")?,
+            private_kib: field("RssAnon:")?,
             threads: field("Threads:")?,
             descriptors: u64::try_from(fs::read_dir(place.join("fd")).ok()?.count()).ok()?,
         })

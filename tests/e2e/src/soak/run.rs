@@ -254,11 +254,19 @@ fn growths(watch: &Watch) -> Vec<(String, Growth)> {
         points.into_iter().map(|(at, kib)| (at, kib / 1024.0)).collect()
     };
     [
-        ("memory of all processes, MiB", mib(watch.of_all(|taken| taken.rss_kib)), MIB_AN_HOUR),
-        ("memory of the last process, MiB", mib(watch.of_last(|taken| taken.rss_kib)), MIB_AN_HOUR),
-        ("descriptors of all", watch.of_all(|taken| taken.descriptors), DESCRIPTORS_AN_HOUR),
+        (
+            "memory of those that were ended, MiB",
+            mib(watch.of_killed(|taken| taken.private_kib)),
+            MIB_AN_HOUR,
+        ),
+        ("memory of the last process, MiB", mib(watch.of_last(|taken| taken.private_kib)), MIB_AN_HOUR),
+        (
+            "descriptors of those that were ended",
+            watch.of_killed(|taken| taken.descriptors),
+            DESCRIPTORS_AN_HOUR,
+        ),
         ("descriptors of the last", watch.of_last(|taken| taken.descriptors), DESCRIPTORS_AN_HOUR),
-        ("threads of all", watch.of_all(|taken| taken.threads), THREADS_AN_HOUR),
+        ("threads of those that were ended", watch.of_killed(|taken| taken.threads), THREADS_AN_HOUR),
         ("threads of the last", watch.of_last(|taken| taken.threads), THREADS_AN_HOUR),
     ]
     .map(|(what, points, at_most)| (what.to_owned(), verdict::growth(what, &points, at_most)))

@@ -142,6 +142,8 @@ pub(super) struct Growth {
     pub(super) minutes: u64,
     /// Whether that is long enough to be judged.
     pub(super) is_judged: bool,
+    /// The median of each minute, also of the first quarter.
+    pub(super) medians: Vec<f64>,
     pub(super) fault: Option<String>,
 }
 
@@ -156,11 +158,12 @@ pub(super) fn growth(what: &str, samples: &[Point], at_most: f64) -> Growth {
         return Growth { fault: Some(format!("{what}: nothing was sampled")), ..Growth::default() };
     };
     let span = trend::span(judged);
+    let medians = minutes.iter().map(|(_, median)| *median).collect();
     let is_judged = span >= JUDGED_FROM;
     let per_hour = trend::per_hour(judged).unwrap_or(0.0);
     let fault = (is_judged && per_hour > at_most)
         .then(|| format!("{what} grows by {per_hour:.2} an hour, more than {at_most}"));
-    Growth { first: first.1, last: last.1, per_hour, minutes: span.as_secs() / 60, is_judged, fault }
+    Growth { first: first.1, last: last.1, per_hour, minutes: span.as_secs() / 60, is_judged, medians, fault }
 }
 
 /// What the kernel holds: entries by name of the map.

@@ -67,9 +67,11 @@ impl Watch {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// One figure of all processes, each beyond its first seconds.
-    pub(super) fn of_all(&self, figure: impl Fn(&Taken) -> u64) -> Vec<Point> {
-        points(lock(&self.samples).iter(), figure)
+    /// One figure of all processes but the last, each beyond its first seconds: they live about as long as each other.
+    pub(super) fn of_killed(&self, figure: impl Fn(&Taken) -> u64) -> Vec<Point> {
+        let samples = lock(&self.samples);
+        let last = samples.iter().map(|(_, taken)| taken.process).max();
+        points(samples.iter().filter(|(_, taken)| Some(taken.process) != last), figure)
     }
 
     /// The same of the last process, which lives longest.
