@@ -189,7 +189,7 @@ fn a_snapshot_that_cannot_be_is_refused_before_anything_is_loaded() {
     for (options, told) in [
         (&["trace", "-o", "json", "--open-sockets", "61m"][..], "must be from 1s to 1h"),
         (&["trace", "-o", "json", "--open-sockets", "30s,state=CLOSED"], "there are ESTABLISHED, SYN_SENT"),
-        (&["trace", "-o", "table", "--open-sockets", "30s"], "-o json or -o ecs"),
+        (&["trace", "-o", "table", "--open-sockets", "30s"], "-o json, -o ecs or -o otlp-json"),
         (&["list", "--state", "CLOSED"], "there are ESTABLISHED, SYN_SENT"),
     ] {
         let finished = Setup::run(options.iter().copied()).start().wait_end(PATIENCE);
