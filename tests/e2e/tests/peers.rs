@@ -186,9 +186,9 @@ fn named_while_open(agents: &Agents<'_>) -> Result<()> {
     spec["openSockets"] = json!({"every": "1h", "states": ["ESTABLISHED"]});
     agents.trace("peers", "open", &spec)?;
     let line = wait::until("the connection is shown", PATIENCE, || {
-        let lines = agents.of("peers/open")?;
+        let lines = agents.new_lines("peers/open")?;
         let is_holders = |line: &&Line| {
-            line.text("tcpstates.type") == Some("socket") && line.text("k8s.pod.name") == Some("holds")
+            line.is("socket") && line.is_of("peers/open") && line.text("k8s.pod.name") == Some("holds")
         };
         Ok(lines.iter().find(is_holders).cloned().ok_or_else(|| format!("{} lines", lines.len())))
     })?;
