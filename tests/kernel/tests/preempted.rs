@@ -21,7 +21,7 @@ fn what_the_first_program_is_not_run_for_the_second_takes() {
     let mut options = vec!["--hook".to_owned(), "tp_btf".to_owned()];
     options.extend(scene.only_this());
     let tracer = Setup::json(options).start_ready();
-    let churn = scene.churn(1_000);
+    let churn = scene.churn(500);
     scene.run(&churn);
     tracer.settle(Duration::from_millis(500));
     let finished = tracer.stop();
