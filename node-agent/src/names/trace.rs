@@ -1,11 +1,9 @@
 //! What traces are called on lines. A node has at most 64 traces and few of their combinations occur, so each
 //! combination is put together once.
 
-use std::collections::HashMap;
-
 use kube_tcpstates_common::rule::{MAX_TRACES, TraceSet};
 
-use super::Numbered;
+use super::{Numbered, QuickMap};
 
 /// Combinations kept. Far more than occur; a bound all the same.
 const COMBINATIONS: usize = 1_024;
@@ -35,21 +33,12 @@ pub type TraceNames = Numbered<Vec<TraceName>>;
 #[derive(Debug)]
 pub struct TraceTable {
     names: [Option<TraceName>; MAX_TRACES],
-    combinations: Vec<TraceNames>,
-    /// Where the names of a set are.
-    places: HashMap<TraceSet, usize>,
-    /// Which were asked for last: most lines that follow each other are of one set.
-    last: Option<(TraceSet, usize)>,
+    combinations: QuickMap<TraceSet, TraceNames>,
 }
 
 impl Default for TraceTable {
     fn default() -> Self {
-        Self {
-            names: [const { None }; MAX_TRACES],
-            combinations: Vec::new(),
-            places: HashMap::new(),
-            last: None,
-        }
+        Self { names: [const { None }; MAX_TRACES], combinations: QuickMap::default() }
     }
 }
 
@@ -59,38 +48,19 @@ impl TraceTable {
     pub fn set(&mut self, bit: usize, name: Option<TraceName>) {
         if let Some(named) = self.names.get_mut(bit) {
             *named = name;
-            self.forget();
+            self.combinations.clear();
         }
-    }
-
-    fn forget(&mut self) {
-        self.combinations.clear();
-        self.places.clear();
-        self.last = None;
     }
 
     /// The names of a set.
     pub fn of(&mut self, set: TraceSet) -> &TraceNames {
-        let place = match self.last {
-            Some((last, place)) if last == set => place,
-            _ => self.look_up(set),
-        };
-        self.last = Some((set, place));
-        &self.combinations[place]
-    }
-
-    fn look_up(&mut self, set: TraceSet) -> usize {
-        if let Some(place) = self.places.get(&set) {
-            return *place;
+        if self.combinations.len() >= COMBINATIONS && !self.combinations.contains_key(&set) {
+            self.combinations.clear();
         }
-        if self.combinations.len() >= COMBINATIONS {
-            self.forget();
-        }
-        let wanted = self.names.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
-        self.combinations.push(Numbered::new(wanted.filter_map(|(_, name)| name.clone()).collect()));
-        let place = self.combinations.len() - 1;
-        self.places.insert(set, place);
-        place
+        self.combinations.entry(set).or_insert_with(|| {
+            let wanted = self.names.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
+            Numbered::new(wanted.filter_map(|(_, name)| name.clone()).collect())
+        })
     }
 }
 

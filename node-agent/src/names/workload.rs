@@ -29,6 +29,18 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
+    /// Of one thing for each kind, the one of this: of a Deployment, `ReplicaSet`, `StatefulSet`, `DaemonSet`, Job, `CronJob`.
+    pub fn among<T>(self, [deployment, replicaset, statefulset, daemonset, job, cronjob]: [T; 6]) -> T {
+        match self {
+            Self::Deployment => deployment,
+            Self::ReplicaSet => replicaset,
+            Self::StatefulSet => statefulset,
+            Self::DaemonSet => daemonset,
+            Self::Job => job,
+            Self::CronJob => cronjob,
+        }
+    }
+
     /// OpenTelemetry's word: `k8s.<word>.name`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use super::names::name;
 use super::own::members;
 use super::owner::{LABEL_MAX, NAME_MAX, named};
 use super::whose::cut;
-use crate::names::{Numbered, Peer, WorkloadKind};
+use crate::names::{Numbered, Peer};
 
 /// Renderings of other ends, each made once.
 #[derive(Debug, Default)]
@@ -76,14 +76,14 @@ pub(super) fn line(peer: &Peer) -> PeerLine {
         ..PeerK8s::default()
     };
     if let Some(workload) = peer.pod.as_ref().and_then(|pod| pod.workload.as_ref()) {
-        let place = match workload.kind {
-            WorkloadKind::Deployment => &mut k8s.deployment,
-            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
-            WorkloadKind::StatefulSet => &mut k8s.statefulset,
-            WorkloadKind::DaemonSet => &mut k8s.daemonset,
-            WorkloadKind::Job => &mut k8s.job,
-            WorkloadKind::CronJob => &mut k8s.cronjob,
-        };
+        let place = workload.kind.among([
+            &mut k8s.deployment,
+            &mut k8s.replicaset,
+            &mut k8s.statefulset,
+            &mut k8s.daemonset,
+            &mut k8s.job,
+            &mut k8s.cronjob,
+        ]);
         *place = named(&workload.name, NAME_MAX);
     }
     PeerLine { k8s, source: peer.source }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     decode::{self, Transition},
-    names::{Owner, WorkloadKind},
+    names::Owner,
 };
 
 /// Bytes that the labels of a pod may take.
@@ -100,14 +100,14 @@ pub(super) fn k8s(owner: &Owner) -> Option<K8s> {
         ..K8s::default()
     };
     if let Some(workload) = &owner.workload {
-        let place = match workload.kind {
-            WorkloadKind::Deployment => &mut k8s.deployment,
-            WorkloadKind::ReplicaSet => &mut k8s.replicaset,
-            WorkloadKind::StatefulSet => &mut k8s.statefulset,
-            WorkloadKind::DaemonSet => &mut k8s.daemonset,
-            WorkloadKind::Job => &mut k8s.job,
-            WorkloadKind::CronJob => &mut k8s.cronjob,
-        };
+        let place = workload.kind.among([
+            &mut k8s.deployment,
+            &mut k8s.replicaset,
+            &mut k8s.statefulset,
+            &mut k8s.daemonset,
+            &mut k8s.job,
+            &mut k8s.cronjob,
+        ]);
         *place = Some(Named { name: cut(&workload.name, NAME_MAX) });
     }
     (k8s != K8s::default()).then_some(k8s)

@@ -113,25 +113,24 @@ fn severity(kind: &str, line: &Flat) -> (SeverityNumber, &'static str) {
 }
 
 /// The service that the owner is to OpenTelemetry, and its namespace. The tracer's own lines are of the tracer.
-fn service(kind: &str, line: &Flat) -> [Option<String>; 2] {
+fn service(kind: &str, line: &Flat) -> (String, Option<String>) {
     if matches!(kind, "start" | "heartbeat" | "lost" | "log" | "snapshot") {
-        return [Some("kube-tcpstates".to_owned()), None];
+        return ("kube-tcpstates".to_owned(), None);
     }
     let names = [SERVICE_LABEL].into_iter().chain(WORKLOADS).chain(["k8s.pod.name", "tcpstates.host.unit"]);
     // The last is the name that the resource conventions have for a service that is not known.
     let name = names.into_iter().find_map(|name| line.text(name)).unwrap_or("unknown_service");
-    [Some(name.to_owned()), line.text("k8s.namespace.name").map(str::to_owned)]
+    (name.to_owned(), line.text("k8s.namespace.name").map(str::to_owned))
 }
 
 /// Attributes of an owner, in one order whatever kind of line they come from.
 fn resource(
     mut attributes: Vec<(String, Value)>,
-    [service, namespace]: [Option<String>; 2],
+    (service, namespace): (String, Option<String>),
 ) -> Vec<(String, Value)> {
     attributes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    for (key, value) in [("service.name", service), ("service.namespace", namespace)] {
-        attributes.extend(value.map(|value| (key.to_owned(), value.into())));
-    }
+    attributes.push(("service.name".to_owned(), service.into()));
+    attributes.extend(namespace.map(|namespace| ("service.namespace".to_owned(), namespace.into())));
     attributes
 }
 

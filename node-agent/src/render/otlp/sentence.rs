@@ -1,6 +1,6 @@
 //! A line as a short sentence, for people who page through a log store.
 
-use super::flat::Flat;
+use super::{WORKLOADS, flat::Flat};
 
 /// What happened.
 pub(super) fn of(kind: &str, line: &Flat) -> String {
@@ -60,20 +60,9 @@ fn summary(line: &Flat) -> String {
 
 /// The workload, pod, container, unit or thread.
 fn who(line: &Flat) -> &str {
-    const NAMES: [&str; 11] = [
-        "k8s.deployment.name",
-        "k8s.statefulset.name",
-        "k8s.daemonset.name",
-        "k8s.cronjob.name",
-        "k8s.job.name",
-        "k8s.replicaset.name",
-        "k8s.pod.name",
-        "k8s.pod.uid",
-        "container.id",
-        "thread.name",
-        "tcpstates.host.unit",
-    ];
-    NAMES.iter().find_map(|name| line.text(name)).unwrap_or("somebody")
+    const OTHERS: [&str; 5] =
+        ["k8s.pod.name", "k8s.pod.uid", "container.id", "thread.name", "tcpstates.host.unit"];
+    WORKLOADS.iter().chain(&OTHERS).find_map(|name| line.text(name)).unwrap_or("somebody")
 }
 
 /// The other end: its Service or pod where that is known, and the address.

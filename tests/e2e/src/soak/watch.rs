@@ -69,16 +69,18 @@ impl Watch {
 
     /// One figure of all processes but the last, each beyond its first seconds: they live about as long as each other.
     pub(super) fn of_killed(&self, figure: impl Fn(&Taken) -> u64) -> Vec<Point> {
-        let samples = lock(&self.samples);
-        let last = samples.iter().map(|(_, taken)| taken.process).max();
-        points(samples.iter().filter(|(_, taken)| Some(taken.process) != last), figure)
+        self.of(false, figure)
     }
 
     /// The same of the last process, which lives longest.
     pub(super) fn of_last(&self, figure: impl Fn(&Taken) -> u64) -> Vec<Point> {
+        self.of(true, figure)
+    }
+
+    fn of(&self, is_last: bool, figure: impl Fn(&Taken) -> u64) -> Vec<Point> {
         let samples = lock(&self.samples);
         let last = samples.iter().map(|(_, taken)| taken.process).max();
-        points(samples.iter().filter(|(_, taken)| Some(taken.process) == last), figure)
+        points(samples.iter().filter(|(_, taken)| (Some(taken.process) == last) == is_last), figure)
     }
 }
 
