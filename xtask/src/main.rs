@@ -10,7 +10,7 @@
 //!          │                  └──► kernels ──► debian, agent
 //!          ├─────► image ──► agent as above, linked statically; arch, reproducible
 //!          ├─────► bench ──► bpf
-//!          ├─────► fuzz ──► bpf
+//!          ├─────► fuzz, miri ──► bpf
 //!          ├─────► plugin
 //!          ├─────► release ──► image, plugin, sbom, deploy (helm)
 //!          ├─────► schema ──► manifests, rules, dashboards
@@ -36,6 +36,7 @@ mod kubernetes;
 mod layers;
 mod lint;
 mod manifests;
+mod miri;
 #[cfg(test)]
 mod packages;
 mod plugin;
@@ -84,6 +85,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["soak", options @ ..] => test::soak::run(&workspace, options),
         ["check"] => check::check(&workspace),
         ["fuzz", options @ ..] => fuzz::run(&workspace, options),
+        ["miri"] => miri::run(&workspace),
         ["bench", "--fast", options @ ..] => bench::run(&workspace, Profile::Release, options),
         ["bench", options @ ..] => bench::run(&workspace, Profile::Dist, options),
         ["release", options @ ..] => release::make(&workspace, options),

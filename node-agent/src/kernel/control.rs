@@ -1,72 +1,44 @@
 //! The page shared with the program: the generation of the rules, and whether the reader sleeps.
 
 use std::{
+    io,
+    mem::offset_of,
     os::fd::AsFd as _,
-    ptr::NonNull,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU32, Ordering, fence},
 };
 
 use aya::maps::MapData;
 use kube_tcpstates_common::rule::Control;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::mapped::Mapped;
 
 /// The mapping. Everything in it is read and written by word, atomically: the program does the same.
 pub(super) struct ControlPage {
-    page: NonNull<Control>,
+    page: Mapped<Control>,
     /// Held open: programs that are loaded later still name it by its descriptor.
-    _map: MapData,
+    _map: Option<MapData>,
 }
-
-// SAFETY: every access goes through atomics.
-#[expect(unsafe_code, reason = "a raw pointer to shared memory is neither by itself")]
-unsafe impl Send for ControlPage {}
-// SAFETY: as above.
-#[expect(unsafe_code, reason = "a raw pointer to shared memory is neither by itself")]
-unsafe impl Sync for ControlPage {}
-
-const LENGTH: usize = 4096;
 
 impl ControlPage {
     /// Maps the control map.
-    #[expect(unsafe_code, reason = "mmap of a map the program shares with us")]
-    pub(super) fn map(map: MapData) -> std::io::Result<Self> {
-        // SAFETY: a new shared mapping of one page of the map, at an address the kernel chooses.
-        let page = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                LENGTH,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                map.fd().as_fd(),
-                0,
-            )
-        }?;
-        let page = NonNull::new(page.cast());
-        page.map(|page| Self { page, _map: map }).ok_or_else(|| std::io::ErrorKind::Other.into())
+    pub(super) fn map(map: MapData) -> io::Result<Self> {
+        Ok(Self { page: Mapped::map(map.fd().as_fd())?, _map: Some(map) })
     }
 
-    #[expect(unsafe_code, reason = "the field lies in the shared page")]
-    fn word(&self, field: fn(*mut Control) -> *mut u32) -> &AtomicU32 {
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
-        unsafe { AtomicU32::from_ptr(field(self.page.as_ptr())) }
-    }
-
-    #[expect(unsafe_code, reason = "address of a field, no access")]
     fn generation(&self) -> &AtomicU32 {
-        // SAFETY: in bounds of the mapping.
-        self.word(|page| unsafe { &raw mut (*page).generation })
+        self.page.word32(offset_of!(Control, generation))
     }
 
-    #[expect(unsafe_code, reason = "address of a field, no access")]
     fn sleeping(&self) -> &AtomicU32 {
-        // SAFETY: in bounds of the mapping.
-        self.word(|page| unsafe { &raw mut (*page).sleeping })
+        self.page.word32(offset_of!(Control, sleeping))
     }
 
-    #[expect(unsafe_code, reason = "address of a field, no access")]
     fn resting(&self) -> &AtomicU32 {
-        // SAFETY: in bounds of the mapping.
-        self.word(|page| unsafe { &raw mut (*page).resting })
+        self.page.word32(offset_of!(Control, resting))
+    }
+
+    fn renewed(&self) -> &AtomicU32 {
+        self.page.word32(offset_of!(Control, renewed))
     }
 
     /// The generation in use.
@@ -80,17 +52,8 @@ impl ControlPage {
     }
 
     /// Says that whatever was recorded before `now_ns` (boot time) may no longer be true.
-    #[expect(unsafe_code, reason = "the field lies in the shared page")]
     pub(super) fn store_attached(&self, now_ns: u64) {
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
-        let field = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).attached_ns) };
-        field.store(now_ns, Ordering::SeqCst);
-    }
-
-    #[expect(unsafe_code, reason = "address of a field, no access")]
-    fn renewed(&self) -> &AtomicU32 {
-        // SAFETY: in bounds of the mapping.
-        self.word(|page| unsafe { &raw mut (*page).renewed })
+        self.page.word64(offset_of!(Control, attached_ns)).store(now_ns, Ordering::SeqCst);
     }
 
     /// Shows that the reader is there.
@@ -99,20 +62,14 @@ impl ControlPage {
     }
 
     /// Has the programs trace nobody from here on, as if nobody had read for too long.
-    #[expect(unsafe_code, reason = "the field lies in the shared page")]
     pub(super) fn end_lease(&self) {
         self.renewed().store(0, Ordering::SeqCst);
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
-        let lease = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).lease) };
-        lease.store(0, Ordering::SeqCst);
+        self.page.word64(offset_of!(Control, lease)).store(0, Ordering::SeqCst);
     }
 
     /// Whether a transition was left out because nobody had read for too long.
-    #[expect(unsafe_code, reason = "the field lies in the shared page")]
     pub(super) fn has_lapsed(&self) -> bool {
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
-        let field = unsafe { AtomicU64::from_ptr(&raw mut (*self.page.as_ptr()).lapsed) };
-        field.load(Ordering::Acquire) != 0
+        self.page.word64(offset_of!(Control, lapsed)).load(Ordering::Acquire) != 0
     }
 
     /// Says that the reader is about to sleep without limit. The reader looks at the ring once more after this;
@@ -134,10 +91,38 @@ impl ControlPage {
     }
 }
 
-impl Drop for ControlPage {
-    #[expect(unsafe_code, reason = "munmap of our own mapping")]
-    fn drop(&mut self) {
-        // SAFETY: mapped in `map` with this length; no reference to it outlives `self`.
-        let _ = unsafe { munmap(self.page.as_ptr().cast(), LENGTH) };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each word where the program reads it, and no other one touched.
+    #[test]
+    fn each_word_is_written_where_the_program_reads_it() {
+        let mut page = ControlPage { page: Mapped::of_no_map().unwrap(), _map: None };
+        page.store_generation(3);
+        page.store_attached(1 << 40);
+        page.about_to_sleep();
+        page.renew();
+        let control = whole(&mut page);
+        assert_eq!((control.generation, control.attached_ns), (3, 1 << 40));
+        assert_eq!((control.sleeping, control.resting, control.renewed), (1, 0, 1));
+        assert_eq!(page.load_generation(), 3);
+
+        page.awake();
+        page.about_to_rest();
+        page.page.word64(offset_of!(Control, lease)).store(7, Ordering::SeqCst);
+        assert!(!page.has_lapsed());
+        page.page.word64(offset_of!(Control, lapsed)).store(1, Ordering::SeqCst);
+        assert!(page.has_lapsed());
+        page.end_lease();
+        let control = whole(&mut page);
+        assert_eq!((control.sleeping, control.resting), (0, 1));
+        assert_eq!((control.renewed, control.lease, control.generation), (0, 0, 3));
+    }
+
+    #[expect(unsafe_code, reason = "the page as a whole")]
+    fn whole(page: &mut ControlPage) -> Control {
+        // SAFETY: nobody else has this memory.
+        *unsafe { page.page.as_mut() }
     }
 }

@@ -15,6 +15,7 @@ mod hashes;
 mod heap;
 mod load;
 mod look;
+mod mapped;
 mod object;
 mod offsets;
 mod pinned;

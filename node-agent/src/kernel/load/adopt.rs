@@ -138,7 +138,7 @@ impl Pins {
 
 /// What is left in a set that is attached.
 fn found(set: &Set) -> Option<Will> {
-    let page = Page::map(MapData::from_pin(set.place("PINNED")).ok()?).ok()?;
+    let page = Page::map(&MapData::from_pin(set.place("PINNED")).ok()?).ok()?;
     let will = page.is_written().then(|| Will::read(&page.text()))??;
     set.has_links(will.facts.links).then_some(will)
 }
@@ -329,7 +329,7 @@ fn continued(will: &Will, lines: u64) -> Continues {
 /// The map in which a run leaves what the next must know.
 pub(super) fn page(ebpf: &mut aya::Ebpf) -> Result<Page, LoadError> {
     let page = match take(ebpf, "PINNED")? {
-        Map::Array(data) => Page::map(data),
+        Map::Array(data) => Page::map(&data),
         _ => Err(std::io::ErrorKind::InvalidData.into()),
     };
     page.map_err(|source| LoadError::System { what: "mapping the page of what is left", source })

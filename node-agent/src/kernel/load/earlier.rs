@@ -70,7 +70,7 @@ fn end(set: &Set) -> Result<Earlier, BoxError> {
     // A link that is removed may keep its program running for a while. What is told must be all there is.
     ControlPage::map(MapData::from_pin(set.place("CONTROL"))?)?.end_lease();
     wait_for_programs();
-    let page = Page::map(MapData::from_pin(set.place("PINNED"))?)?;
+    let page = Page::map(&MapData::from_pin(set.place("PINNED"))?)?;
     let will =
         page.is_written().then(|| Will::read(&page.text())).flatten().ok_or("its format is another")?;
     let ring = RingBuf::try_from(Map::RingBuf(MapData::from_pin(set.place("EVENTS"))?))?;
@@ -87,7 +87,7 @@ fn end(set: &Set) -> Result<Earlier, BoxError> {
 
 /// What a set that is not this process's own says of the run that read it.
 pub(super) fn last_words(set: &Set) -> Option<(Will, u64)> {
-    let page = Page::map(MapData::from_pin(set.place("PINNED")).ok()?).ok()?;
+    let page = Page::map(&MapData::from_pin(set.place("PINNED")).ok()?).ok()?;
     let will = page.is_written().then(|| Will::read(&page.text()))??;
     Some((will, page.get(Word::Lines)))
 }

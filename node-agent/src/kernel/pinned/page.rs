@@ -2,11 +2,11 @@
 
 use std::{
     io,
+    mem::offset_of,
     os::fd::AsFd as _,
-    ptr::NonNull,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -16,49 +16,32 @@ use kube_tcpstates_common::{
     pinned::{FORMAT, Pinned, TEXT_LEN, Word},
     rule::MAX_TRACES,
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::kernel::mapped::Mapped;
 
 /// The mapping. Words are read and written atomically; one process has it at a time, but it may be killed at any moment.
 pub struct Page {
-    at: NonNull<Pinned>,
+    memory: Mapped<Pinned>,
     /// Held by whoever reads or writes a text.
     texts: Mutex<()>,
-    _map: MapData,
 }
-
-// SAFETY: words are atomics, and a lock is held where texts are read or written.
-#[expect(unsafe_code, reason = "a raw pointer to shared memory is neither by itself")]
-unsafe impl Send for Page {}
-// SAFETY: as above.
-#[expect(unsafe_code, reason = "a raw pointer to shared memory is neither by itself")]
-unsafe impl Sync for Page {}
 
 /// No position: the ring's are multiples of eight.
 const NOWHERE: u64 = u64::MAX;
-const LENGTH: usize = size_of::<Pinned>().next_multiple_of(4096);
 
 impl Page {
     /// Maps the map.
-    #[expect(unsafe_code, reason = "mmap of a map that outlives this process")]
-    pub(in crate::kernel) fn map(map: MapData) -> io::Result<Self> {
-        let (protection, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
-        // SAFETY: a new shared mapping of the map's pages, at an address the kernel chooses.
-        let page = unsafe { mmap(std::ptr::null_mut(), LENGTH, protection, shared, map.fd().as_fd(), 0) }?;
-        let page = NonNull::new(page.cast());
-        page.map(|page| Self { at: page, texts: Mutex::new(()), _map: map })
-            .ok_or_else(|| io::ErrorKind::Other.into())
+    pub(in crate::kernel) fn map(map: &MapData) -> io::Result<Self> {
+        Ok(Self { memory: Mapped::map(map.fd().as_fd())?, texts: Mutex::new(()) })
     }
 
-    #[expect(unsafe_code, reason = "a word of the mapping")]
-    fn atomic(&self, field: impl FnOnce(*mut Pinned) -> *mut u64) -> &AtomicU64 {
-        // SAFETY: every caller names an aligned word inside the mapping, which lives as long as `self`.
-        unsafe { AtomicU64::from_ptr(field(self.at.as_ptr())) }
+    /// An element of an array of words.
+    fn element(&self, array: usize, number: usize) -> &AtomicU64 {
+        self.memory.word64(array + number * size_of::<u64>())
     }
 
-    #[expect(unsafe_code, reason = "address of a word, no access")]
     fn word(&self, word: Word) -> &AtomicU64 {
-        // SAFETY: in bounds.
-        self.atomic(|page| unsafe { (&raw mut (*page).words).cast::<u64>().add(word as usize) })
+        self.element(offset_of!(Pinned, words), word as usize)
     }
 
     /// A word.
@@ -81,12 +64,8 @@ impl Page {
         self.get(Word::Format) == FORMAT
     }
 
-    #[expect(unsafe_code, reason = "addresses of words, no access")]
     fn taken(&self, side: usize) -> [&AtomicU64; 2] {
-        [0, 1].map(|word| {
-            // SAFETY: in bounds: `side` and `word` are 0 or 1.
-            self.atomic(|page| unsafe { (&raw mut (*page).taken).cast::<u64>().add((side & 1) * 2 + word) })
-        })
+        [0, 1].map(|word| self.element(offset_of!(Pinned, taken), (side & 1) * 2 + word))
     }
 
     /// Says that `taken` transitions will have been taken when the kernel's mark of what was read is at `position`. To be
@@ -109,10 +88,8 @@ impl Page {
         if behind[0] == position { behind[1] } else { before[1] }
     }
 
-    #[expect(unsafe_code, reason = "the addresses of words, no access")]
     fn trace(&self, bit: usize) -> &AtomicU64 {
-        // SAFETY: in bounds.
-        self.atomic(|page| unsafe { (&raw mut (*page).ring_full).cast::<u64>().add(bit % MAX_TRACES) })
+        self.element(offset_of!(Pinned, ring_full), bit % MAX_TRACES)
     }
 
     /// Losses for want of room in the ring that were put down to traces, by bit.
@@ -127,10 +104,8 @@ impl Page {
         }
     }
 
-    #[expect(unsafe_code, reason = "the addresses of words, no access")]
     fn counter(&self, number: usize) -> &AtomicU64 {
-        // SAFETY: in bounds.
-        self.atomic(|page| unsafe { (&raw mut (*page).earlier).cast::<u64>().add(number % COUNTERS) })
+        self.element(offset_of!(Pinned, earlier), number % COUNTERS)
     }
 
     /// Counters of sets that are no more.
@@ -146,48 +121,110 @@ impl Page {
     }
 
     /// The text that holds.
-    #[expect(unsafe_code, reason = "bytes of the mapping")]
     pub fn text(&self) -> Vec<u8> {
         let _texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let side = (self.get(Word::Text) & 1) as usize;
-        let length = usize::try_from(self.text_len(side).load(Ordering::Acquire)).unwrap_or(0).min(TEXT_LEN);
-        // SAFETY: within the mapping, and nobody writes it meanwhile.
-        unsafe { std::slice::from_raw_parts(self.text_at(side), length) }.to_vec()
+        let length = usize::try_from(self.text_len(side).load(Ordering::Acquire)).unwrap_or(0);
+        self.text_at(side, length).iter().map(|byte| byte.load(Ordering::Relaxed)).collect()
     }
 
     /// Puts another text in its place, if there is room for it. Whoever is killed meanwhile leaves the one before.
-    #[expect(unsafe_code, reason = "bytes of the mapping")]
     pub fn set_text(&self, text: &[u8]) -> bool {
         if text.len() > TEXT_LEN {
             return false;
         }
         let _texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let side = 1 - (self.get(Word::Text) & 1) as usize;
-        // SAFETY: within the mapping, and nobody else reads or writes it meanwhile.
-        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.text_at(side), text.len()) };
+        for (place, byte) in self.text_at(side, text.len()).iter().zip(text) {
+            place.store(*byte, Ordering::Relaxed);
+        }
         self.text_len(side).store(text.len() as u64, Ordering::Release);
         self.set(Word::Text, side as u64);
         self.set(Word::Format, FORMAT);
         true
     }
 
-    #[expect(unsafe_code, reason = "address of a text, no access")]
-    fn text_at(&self, side: usize) -> *mut u8 {
-        // SAFETY: in bounds: `side` is 0 or 1.
-        unsafe { (&raw mut (*self.at.as_ptr()).text).cast::<[u8; TEXT_LEN]>().add(side & 1).cast() }
+    /// The first bytes of a text, no more than [`TEXT_LEN`].
+    fn text_at(&self, side: usize, length: usize) -> &[AtomicU8] {
+        self.memory.bytes(offset_of!(Pinned, text) + (side & 1) * TEXT_LEN, length.min(TEXT_LEN))
     }
 
-    #[expect(unsafe_code, reason = "address of a word, no access")]
     fn text_len(&self, side: usize) -> &AtomicU64 {
-        // SAFETY: in bounds: `side` is 0 or 1.
-        self.atomic(|page| unsafe { (&raw mut (*page).text_len).cast::<u64>().add(side & 1) })
+        self.element(offset_of!(Pinned, text_len), side & 1)
     }
 }
 
-impl Drop for Page {
-    #[expect(unsafe_code, reason = "munmap of our own mapping")]
-    fn drop(&mut self) {
-        // SAFETY: mapped in `map` with this length; no reference to it outlives `self`.
-        let _ = unsafe { munmap(self.at.as_ptr().cast(), LENGTH) };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        Page { memory: Mapped::of_no_map().unwrap(), texts: Mutex::new(()) }
+    }
+
+    #[test]
+    fn each_text_takes_the_place_of_the_one_before() {
+        let page = page();
+        assert!(!page.is_written());
+        for length in [0, 1, 300, 2] {
+            let text: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            assert!(page.set_text(&text));
+            assert_eq!(page.text(), text);
+        }
+        assert!(!page.set_text(&vec![1; TEXT_LEN + 1]));
+        assert_eq!(page.text().len(), 2, "one that is too long changes nothing");
+        assert!(page.is_written());
+    }
+
+    /// A writer that is killed before it says which text holds.
+    #[test]
+    fn half_a_text_is_not_told() {
+        let page = page();
+        assert!(page.set_text(b"whole"));
+        let side = 1 - (page.get(Word::Text) & 1) as usize;
+        page.text_at(side, 1)[0].store(b'x', Ordering::Relaxed);
+        page.text_len(side).store(99, Ordering::Relaxed);
+        assert_eq!(page.text(), b"whole");
+    }
+
+    #[test]
+    fn what_was_taken_is_known_at_the_mark_and_before_it_moved() {
+        let page = page();
+        page.about_to_take(64, 1);
+        assert_eq!((page.taken_at(0), page.taken_at(64)), (0, 1));
+        page.about_to_take(128, 3);
+        assert_eq!((page.taken_at(64), page.taken_at(128)), (1, 3));
+    }
+
+    #[test]
+    fn counts_stay_apart() {
+        let page = page();
+        page.add(Word::Lines, 5);
+        page.add(Word::Lines, 2);
+        page.set(Word::TakenEarlier, 9);
+        let by_bit = std::array::from_fn(|bit| bit as u64 + 1);
+        page.set_ring_full(&by_bit);
+        let earlier = std::array::from_fn(|number| 1000 + number as u64);
+        page.set_earlier(&earlier);
+        assert_eq!((page.get(Word::Lines), page.get(Word::TakenEarlier), page.get(Word::Text)), (7, 9, 0));
+        assert_eq!((page.ring_full(), page.earlier()), (by_bit, earlier));
+        assert_eq!((page.taken_at(0), page.text()), (0, Vec::new()));
+    }
+
+    /// While one thread writes texts, another reads: each that it gets is one of them, whole.
+    #[test]
+    fn a_text_is_read_whole_beside_its_writer() {
+        let page = page();
+        assert!(page.set_text(b"aaaa"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 0..20 {
+                    assert!(page.set_text([b"aaaa", b"bbbb"][turn % 2]));
+                }
+            });
+            for _ in 0..20 {
+                assert!(matches!(page.text().as_slice(), b"aaaa" | b"bbbb"));
+            }
+        });
     }
 }
