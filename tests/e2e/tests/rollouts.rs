@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::agent_pod::{AgentPod, Log};
 use kube_tcpstates_e2e_tests::cluster::node::Identity;
-use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
+use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B, place};
 use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
 use kube_tcpstates_e2e_workload::expect::{Place, transitions};
@@ -32,6 +33,17 @@ const ROUND_S: u64 = 50;
 const UPGRADES_S: u64 = 90;
 /// Of each client, between two connections. `PACE_MS` says otherwise.
 const PACE_MS: u64 = 8;
+const IMAGE_IDS: [&str; 7] = [
+    "get",
+    "pods",
+    "--namespace",
+    NAMESPACE,
+    "--selector=app.kubernetes.io/component=agent",
+    "--output=jsonpath={.items[*].status.containerStatuses[*].imageID}",
+    "--field-selector=status.phase=Running",
+];
+/// The archive of an image of another commit, made there by `./x image --fast`, which the agents are brought to and back.
+const OTHER_IMAGE: &str = "OTHER_IMAGE";
 const RESTART: [&str; 5] = ["rollout", "restart", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE];
 const UNDO: [&str; 5] = ["rollout", "undo", "daemonset/kube-tcpstates-agent", "--namespace", NAMESPACE];
 
@@ -52,7 +64,9 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     let pace_ms = number("PACE_MS", PACE_MS)?;
     let _pinned = Pinned::new(cluster)?;
     let scene = Scene::new(cluster, "rollouts")?;
-    start_clients(cluster, &scene, pace_ms, (times * ROUND_S + UPGRADES_S) * 1000 / (pace_ms + 2))?;
+    let other_image = env::var_os(OTHER_IMAGE);
+    let upgrades_s = UPGRADES_S * (1 + u64::from(other_image.is_some()));
+    start_clients(cluster, &scene, pace_ms, (times * ROUND_S + upgrades_s) * 1000 / (pace_ms + 2))?;
 
     let mut runs = Runs { cluster, by_node: CLIENTS.map(|_| Vec::new()) };
     runs.add("nothing")?;
@@ -65,6 +79,17 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     let patch = json!([{"op": "add", "path": arguments, "value": "--ring-size=4MiB"}]);
     runs.roll_out("upgraded", &[&PATCH[..], &[&format!("--patch={patch}")]].concat())?;
     runs.roll_out("upgraded", &UNDO)?;
+    if let Some(image) = other_image {
+        let ours = image_ids(cluster)?;
+        let _ours_again = OtherImage::import(cluster, Path::new(&image))?;
+        runs.roll_out("upgraded", &RESTART)?;
+        let theirs = image_ids(cluster)?;
+        ensure!(theirs != ours, "the agents still have the image {ours}");
+        import_ours(cluster)?;
+        runs.roll_out("upgraded", &RESTART)?;
+        ensure!(image_ids(cluster)? == ours, "the agents do not have the image {ours} again");
+        eprintln!("upgraded from {ours} to {theirs}, and back");
+    }
 
     let logs = [scene.finished(CLIENTS[0].0)?, scene.finished(CLIENTS[1].0)?];
     // The last lines are on their way.
@@ -91,6 +116,40 @@ fn start_clients(cluster: &Cluster, scene: &Scene<'_>, pace_ms: u64, connections
         scene.client(name, &json!({"app": "client"}), node, &client)?;
     }
     agents.await_pods(TRACE, &CLIENTS.map(|(name, _)| name), 100)
+}
+
+/// Another image by the name of ours, on every node. Dropped, it is ours again.
+struct OtherImage<'a>(&'a Cluster);
+
+impl<'a> OtherImage<'a> {
+    fn import(cluster: &'a Cluster, image: &Path) -> Result<Self> {
+        let undo = Self(cluster);
+        import(cluster, image)?;
+        Ok(undo)
+    }
+}
+
+impl Drop for OtherImage<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = import_ours(self.0) {
+            eprintln!("the other image stays: {error:#}");
+        }
+    }
+}
+
+fn import_ours(cluster: &Cluster) -> Result<()> {
+    import(cluster, &place::given("KUBE_TCPSTATES_AGENT_IMAGE")?)
+}
+
+/// What the agents' containers were made from.
+fn image_ids(cluster: &Cluster) -> Result<String> {
+    let ids = cluster.kubectl().run(&IMAGE_IDS)?;
+    let different: BTreeSet<&str> = ids.split_whitespace().collect();
+    Ok(different.into_iter().collect::<Vec<_>>().join(" "))
+}
+
+fn import(cluster: &Cluster, image: &Path) -> Result<()> {
+    cluster.nodes().iter().try_for_each(|node| node.import(image))
 }
 
 struct Runs<'a> {
