@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube_tcpstates::filter::{
-    CgroupChoice, Cidr, PortRange, StateSet, TraceFilter, TransitionFilter, compile,
+    CgroupChoice, Cidr, Mode, PortRange, StateSet, TraceFilter, TransitionFilter, compile,
 };
 use kube_tcpstates::kernel::{self, EventRing, Loaded, Options};
 use kube_tcpstates_common::rule::CgroupSets;
@@ -28,13 +28,21 @@ pub fn run(count: usize, constrained: bool, cgroup: u64) -> Result<()> {
     }
 }
 
-/// Our programs, attached, with their ring.
+/// Our programs, attached, with their ring, and as many traces of a cgroup.
 pub fn attach(count: usize, constrained: bool, cgroup: u64) -> Result<(Loaded, EventRing)> {
+    attach_with(&(0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?, cgroup)
+}
+
+/// The same with one trace of a mode, which constrains nothing.
+pub fn attach_to_all(mode: Mode, cgroup: u64) -> Result<(Loaded, EventRing)> {
+    attach_with(&[TraceFilter { mode, ..TraceFilter::default() }], cgroup)
+}
+
+fn attach_with(filters: &[TraceFilter], cgroup: u64) -> Result<(Loaded, EventRing)> {
     let mut kernel =
         kernel::load(Options { hook: None, ring_bytes: RING_BYTES, want_on_cpu: false, tasks: None }, None)?;
-    let filters = (0..count).map(|number| filter(number, constrained)).collect::<Result<Vec<_>>>()?;
     kernel.rules.swap(&compile(filters.iter().enumerate())?)?;
-    let matched = [u64::MAX >> (64 - count.clamp(1, 64)); 2];
+    let matched = [u64::MAX >> (64 - filters.len().clamp(1, 64)); 2];
     kernel.rules.set_cgroup(cgroup, CgroupSets { matched, maybe: [0; 2], inherited: 0 })?;
     kernel.attach()?;
     let events = kernel.rings.take().context("the rings are in use")?.events;

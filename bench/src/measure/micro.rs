@@ -27,7 +27,7 @@ const LEAST: Duration = Duration::from_millis(50);
 const CONTAINERS: u64 = 1_000;
 
 pub(super) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
-    let records = records::record(stage)?;
+    let records = records::transitions(stage)?;
     let transitions: Vec<Transition> = records.iter().flat_map(decode::transitions).collect();
     report.add(
         GROUP,

@@ -1,6 +1,6 @@
 //! The pipeline without its ring: recorded records pass the same stations.
 
-use kube_tcpstates_common::record::TransitionRecord;
+use kube_tcpstates_common::record::{ConnectionRecord, Figures, TransitionRecord};
 
 use super::{Outcome, Pipeline, Setup, Stop, assemble};
 use crate::{kernel::boot_ns, outlet::Totals, plan::View};
@@ -21,12 +21,21 @@ impl Replay {
 
     /// Takes records as one turn takes them from the ring, and hands their lines to the outlets.
     pub fn feed(&mut self, records: &[TransitionRecord]) {
+        self.turn(records.iter().map(|record| (record, None)));
+    }
+
+    /// The same of connections that have ended.
+    pub fn feed_connections(&mut self, records: &[ConnectionRecord]) {
+        self.turn(records.iter().map(|record| (&record.transition, Some(&record.figures))));
+    }
+
+    fn turn<'r>(&mut self, records: impl Iterator<Item = (&'r TransitionRecord, Option<&'r Figures>)>) {
         let pipeline = &mut self.0;
         pipeline.flow.clock.refresh(boot_ns());
         pipeline.flow.owners.cgroups.follow();
         pipeline.tell_rules();
-        for record in records {
-            pipeline.flow.take(record, None);
+        for (record, figures) in records {
+            pipeline.flow.take(record, figures);
         }
         pipeline.flow.outlets.flush();
     }

@@ -106,16 +106,13 @@ pub(super) fn milliseconds(out: &mut Vec<u8>, ns: u64) {
     fraction(out, us % 1000, 3);
 }
 
-/// A number with leading zeros up to `digits`, at most 9.
+/// A number with leading zeros up to `digits`, at most 9; what it has more of them is left out.
 pub(super) fn fraction(out: &mut Vec<u8>, number: u64, digits: usize) {
-    let mut text = [b'0'; 9];
-    let mut rest = number;
-    for digit in text[..digits].iter_mut().rev() {
-        // A remainder of ten fits.
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    out.extend_from_slice(&text[..digits]);
+    // With a digit before them the zeros are no longer leading.
+    const BEFORE: u64 = 1_000_000_000;
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(BEFORE + number % BEFORE).as_bytes();
+    out.extend_from_slice(&text[text.len() - digits..]);
 }
 
 /// Spaces, so that what was written since `start` is `width` bytes wide.
