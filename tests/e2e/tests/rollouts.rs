@@ -210,7 +210,8 @@ fn judge(client: &str, runs: Vec<Run>, log: &[Entry]) -> Result<()> {
     let expected = transitions(log);
     let happened: usize = expected.values().map(Vec::len).sum();
     let (missing, wrong) = compare(&lines, expected);
-    let told = all.last().and_then(|(_, lines)| lines.iter().rfind(|line| line.is("lost")));
+    // The last run that had something to tell: its total is that of all runs before.
+    let told = all.iter().rev().find_map(|(_, lines)| lines.iter().rfind(|line| line.is("lost")));
     let lost = told.and_then(|line| line.number("tcpstates.lost.total")).unwrap_or(0);
     let places = told.and_then(|line| line.get("tcpstates.lost.by_place"));
     eprintln!(
