@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    marker::PhantomData,
     os::fd::BorrowedFd,
     ptr::NonNull,
     sync::atomic::{AtomicU8, AtomicU32, AtomicU64},
@@ -13,9 +12,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The mapping, gone when this is dropped. Programs and other processes may read and write it at any moment, so it is
 /// lent as atomics.
-pub(super) struct Mapped<T> {
+pub(super) struct Mapped<T: Pod> {
     at: NonNull<T>,
-    _element: PhantomData<T>,
 }
 
 // SAFETY: it is lent as atomics, or as a whole to whoever has it alone and says that nobody writes.
@@ -39,8 +37,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     fn at(at: *mut std::ffi::c_void) -> io::Result<Self> {
-        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::Other)?;
-        Ok(Self { at, _element: PhantomData })
+        Ok(Self { at: NonNull::new(at.cast()).ok_or(io::ErrorKind::Other)? })
     }
 
     /// So many of `A`, an atomic integer, from an offset that is a multiple of its size. Only they are lent, however large
@@ -91,10 +88,10 @@ impl<T: Pod> Mapped<T> {
     }
 }
 
-impl<T> Drop for Mapped<T> {
+impl<T: Pod> Drop for Mapped<T> {
     #[expect(unsafe_code, reason = "munmap of our own mapping")]
     fn drop(&mut self) {
         // SAFETY: mapped with this length; no reference to it outlives `self`.
-        let _ = unsafe { munmap(self.at.as_ptr().cast(), size_of::<T>().next_multiple_of(4096)) };
+        let _ = unsafe { munmap(self.at.as_ptr().cast(), Self::LENGTH) };
     }
 }
