@@ -7,21 +7,15 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use kube_tcpstates_common::record::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
-use rustix::{
-    event::{EventfdFlags, Timespec, epoll, eventfd},
-    mm::{MapFlags, ProtFlags, mmap, munmap},
-};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
-use super::{control::ControlPage, pinned::Page};
+use super::{control::ControlPage, mapped::Mapped, pinned::Page};
 use crate::decode;
 
 /// How long a rest is.
@@ -238,17 +232,8 @@ impl Sleeper {
 
 /// Where the kernel's mark of what was read stands: the first word of the ring's first page (`consumer_pos`,
 /// `kernel/bpf/ringbuf.c`).
-#[expect(unsafe_code, reason = "the ring's first page, mapped for one look")]
 fn mark_of(ring: &RingBuf<MapData>) -> io::Result<u64> {
-    let length = rustix::param::page_size();
-    // SAFETY: a new mapping of the map's first page, at an address the kernel chooses; it is read once, as an aligned
-    // word that the kernel writes atomically, and unmapped.
-    unsafe {
-        let page = mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, ring.as_fd(), 0)?;
-        let mark = AtomicU64::from_ptr(page.cast()).load(Ordering::Acquire);
-        munmap(page, length)?;
-        Ok(mark)
-    }
+    Ok(Mapped::<u64>::map(ring.as_fd())?.word64(0).load(Ordering::Acquire))
 }
 
 /// What a record of the event ring holds, by its length. `None`: no record of this version.
