@@ -81,11 +81,11 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     runs.roll_out("upgraded", &UNDO)?;
     if let Some(image) = other_image {
         let ours = image_ids(cluster)?;
-        let _ours_again = OtherImage::import(cluster, Path::new(&image))?;
+        let other = OtherImage::import(cluster, Path::new(&image))?;
         runs.roll_out("upgraded", &RESTART)?;
         let theirs = image_ids(cluster)?;
         ensure!(theirs != ours, "the agents still have the image {ours}");
-        import_ours(cluster)?;
+        drop(other);
         runs.roll_out("upgraded", &RESTART)?;
         ensure!(image_ids(cluster)? == ours, "the agents do not have the image {ours} again");
         eprintln!("upgraded from {ours} to {theirs}, and back");
@@ -131,14 +131,11 @@ impl<'a> OtherImage<'a> {
 
 impl Drop for OtherImage<'_> {
     fn drop(&mut self) {
-        if let Err(error) = import_ours(self.0) {
+        let ours = place::given("KUBE_TCPSTATES_AGENT_IMAGE");
+        if let Err(error) = ours.and_then(|ours| import(self.0, &ours)) {
             eprintln!("the other image stays: {error:#}");
         }
     }
-}
-
-fn import_ours(cluster: &Cluster) -> Result<()> {
-    import(cluster, &place::given("KUBE_TCPSTATES_AGENT_IMAGE")?)
 }
 
 /// What the agents' containers were made from.
