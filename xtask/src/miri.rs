@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bpf;
 use crate::step;
+use crate::toolchain::clean;
 use crate::workspace::Workspace;
 
 /// Tests of modules that look at memory of a map.
@@ -21,14 +22,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // The agent's crate does not compile without the kernel side.
     let kernel_side = bpf::build(workspace)?;
     install()?;
-    let mut cargo = Command::new("rustup");
+    let mut cargo = clean("rustup");
     cargo.args(["run", TOOLCHAIN, "cargo", "miri", "test", "--package", "kube-tcpstates", "--lib", "--"]);
     cargo.args(TESTS).current_dir(&workspace.root);
     cargo
         .env("KUBE_TCPSTATES_BPF_OBJECT", kernel_side)
         .env("CARGO_TARGET_DIR", workspace.target.join("miri"));
-    // `./x` may have chosen Debian's compiler.
-    cargo.env_remove("RUSTC").env_remove("RUSTDOC");
     step::say(&format!("running {} in Miri", TESTS.join(", ")));
     step::run(&mut cargo)
 }

@@ -181,7 +181,7 @@ fn rustup_run(program: &str) -> Command {
 }
 
 /// A command without the variables that a cargo around this process, or a user, set for user space.
-fn clean(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_of_another_build) {
