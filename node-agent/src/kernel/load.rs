@@ -111,6 +111,8 @@ pub struct Loaded {
     pub counters: Counters,
     /// Who brought too much.
     pub shares: RingShares,
+    /// Size of the ring of transitions.
+    pub ring_bytes: u64,
     /// Both rings; taken by the reader.
     pub rings: Option<Rings>,
     /// The filter.
@@ -219,6 +221,7 @@ pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadEr
     let mut loaded = assemble(ebpf, hook, taken, btf)?;
     loaded.cgroup_events = cgroup_events;
     loaded.accept_arguments = accept_arguments;
+    loaded.ring_bytes = options.ring_bytes.into();
     loaded.offsets = offsets;
     loaded.layout = layout;
     loaded.pins = pins;
@@ -318,6 +321,7 @@ fn assemble(mut ebpf: Ebpf, hook: Hook, taken: Taken, btf: Option<AyaBtf>) -> Re
         resets: taken.resets,
         cgroup_events: false,
         open_sockets: Err("nothing is attached yet".to_owned()),
+        ring_bytes: 0,
         found: 0,
         counters,
         shares,

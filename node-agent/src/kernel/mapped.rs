@@ -28,11 +28,20 @@ impl<T: Pod> Mapped<T> {
     const LENGTH: usize = size_of::<T>().next_multiple_of(4096);
 
     /// Maps the map's element, which is a `T`.
-    #[expect(unsafe_code, reason = "mmap of a map that is shared with programs")]
     pub(super) fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
-        let (protection, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        Self::map_from(map, 0, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Maps what begins at an offset, a multiple of the page's size, only to be read.
+    pub(super) fn map_to_read(map: BorrowedFd<'_>, offset: u64) -> io::Result<Self> {
+        Self::map_from(map, offset, ProtFlags::READ)
+    }
+
+    #[expect(unsafe_code, reason = "mmap of a map that is shared with programs")]
+    fn map_from(map: BorrowedFd<'_>, offset: u64, protection: ProtFlags) -> io::Result<Self> {
         // SAFETY: a new mapping, at an address the kernel chooses.
-        let at = unsafe { mmap(std::ptr::null_mut(), Self::LENGTH, protection, shared, map, 0) }?;
+        let at =
+            unsafe { mmap(std::ptr::null_mut(), Self::LENGTH, protection, MapFlags::SHARED, map, offset) }?;
         Self::at(at)
     }
 

@@ -13,7 +13,10 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use kube_tcpstates_common::record::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::{
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    param::page_size,
+};
 
 use super::{control::ControlPage, mapped::Mapped, pinned::Page};
 use crate::decode;
@@ -80,6 +83,8 @@ pub struct EventRing {
     ring: RingBuf<MapData>,
     backlogged: bool,
     page: Arc<Page>,
+    /// How far the kernel has given the ring out.
+    producer: Mapped<u64>,
     /// Where the kernel's mark of what was read stands, bytes.
     position: u64,
     /// Transitions taken by there.
@@ -91,16 +96,31 @@ impl EventRing {
     pub(super) fn open(ring: RingBuf<MapData>, page: Arc<Page>) -> io::Result<Self> {
         let position = mark_of(&ring)?;
         let taken = page.taken_at(position);
-        Ok(Self { ring, backlogged: false, page, position, taken })
+        let producer = Mapped::map_to_read(ring.as_fd(), page_size() as u64)?;
+        Ok(Self { ring, backlogged: false, page, producer, position, taken })
+    }
+
+    /// Bytes that wait in it.
+    pub fn waiting(&self) -> u64 {
+        self.producer.word64(0).load(Ordering::Acquire).saturating_sub(self.position)
     }
 
     /// Hands at most a few thousand waiting records to `each`, with what they carry of a whole connection. Returns how
     /// many.
     ///
     /// A record is out of the ring before it is handed over: whoever is killed may lose it, but none is told twice.
-    pub fn drain(&mut self, mut each: impl FnMut(&TransitionRecord, Option<&Figures>)) -> usize {
+    pub fn drain(&mut self, each: impl FnMut(&TransitionRecord, Option<&Figures>)) -> usize {
+        self.drain_at_most(BATCH, each)
+    }
+
+    /// The same for so many.
+    pub fn drain_at_most(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(&TransitionRecord, Option<&Figures>),
+    ) -> usize {
         let mut count = 0;
-        while count < BATCH {
+        while count < most {
             let Some(item) = self.ring.next() else { break };
             let record = record_of(&item).map(|(record, figures)| (*record, figures.copied()));
             self.position += (HEADER + item.len() as u64).next_multiple_of(8);
@@ -112,7 +132,7 @@ impl EventRing {
             }
             count += 1;
         }
-        self.backlogged = count == BATCH;
+        self.backlogged = count == most;
         count
     }
 
@@ -231,7 +251,7 @@ impl Sleeper {
 }
 
 /// Where the kernel's mark of what was read stands: the first word of the ring's first page (`consumer_pos`,
-/// `kernel/bpf/ringbuf.c`).
+/// `kernel/bpf/ringbuf.c`). That of what was given out is the first of its second (`producer_pos`).
 fn mark_of(ring: &RingBuf<MapData>) -> io::Result<u64> {
     Ok(Mapped::<u64>::map(ring.as_fd())?.word64(0).load(Ordering::Acquire))
 }

@@ -80,6 +80,11 @@ pub trait Outlet: Send {
     /// What became of the events so far.
     fn totals(&self) -> Totals;
 
+    /// More waits in it than it needs to go on: what comes now only waits, too.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// Whoever reads it is gone: it never takes anything again. If it is the run's own, the run is over.
     fn is_over(&self) -> bool;
 

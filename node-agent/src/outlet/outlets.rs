@@ -62,6 +62,11 @@ impl Outlets {
         self.beside.iter_mut().for_each(|outlet| outlet.flush());
     }
 
+    /// Whether the run's own is behind, and nobody else takes lines.
+    pub fn all_are_behind(&self) -> bool {
+        self.own.is_behind() && self.beside.is_empty()
+    }
+
     /// Nobody reads the run's own any more.
     pub fn is_over(&self) -> bool {
         self.own.is_over()

@@ -37,6 +37,8 @@ const MAX_LINES: usize = 4;
 /// Full chunks that wait before the writer is woken without a flush, if the bound has so many to spare: each wake-up is
 /// two switches between threads where both have one processor.
 const WAKE_AT: usize = 4;
+/// With so many chunks that wait the writer has enough to do while nobody looks for more.
+const ENOUGH: usize = 4;
 /// Empty chunks kept for use again. After a burst the rest goes back to the allocator.
 const SPARE: usize = 16;
 /// How long a writer that was told to give up has to do so. It needs longer only when write(2) itself hangs.
@@ -340,6 +342,11 @@ impl Queue {
     /// Gives the writer what has been accepted. To be called whenever the ring is drained; cheap if nothing is new.
     pub fn flush(&mut self) {
         self.hand_over(HandOver::Flush);
+    }
+
+    /// Whether more waits than the writer needs to go on.
+    pub fn is_behind(&self) -> bool {
+        self.shared.in_use.load(Ordering::Acquire) >= ENOUGH
     }
 
     /// Whether the writer has ended, by itself or because it was told to.

@@ -111,6 +111,10 @@ impl Outlet for Stdout {
         self.queue.totals()
     }
 
+    fn is_behind(&self) -> bool {
+        self.queue.is_behind()
+    }
+
     fn is_over(&self) -> bool {
         self.queue.has_ended()
     }

@@ -26,6 +26,7 @@ mod handle;
 mod held;
 mod leaving;
 mod ledger;
+mod left_in_ring;
 mod listing;
 mod live;
 mod membership;
@@ -49,7 +50,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_tcpstates_common::counter::Counter;
+use kube_tcpstates_common::{
+    counter::Counter,
+    record::{Figures, TransitionRecord},
+};
 use kube_tcpstates_events::{K8s, Line, Log};
 
 pub use account::{Account, TraceCounts};
@@ -69,6 +73,7 @@ use self::{
     flow::{Flow, Parts},
     handle::Request,
     leaving::Leaving,
+    left_in_ring::LeftInRing,
     live::Live,
     membership::Membership,
     open::OpenSockets,
@@ -93,6 +98,9 @@ use crate::{
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks for room for the last lines.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Records that are taken at a time where those in the ring outlive this process.
+const FEW: usize = 128;
 
 /// What the pipeline works with, all set up.
 pub struct Setup {
@@ -188,6 +196,7 @@ struct Pipeline {
     leaving: Option<Leaving>,
     /// When it was last shown to the programs that somebody reads, boot time ns.
     shown_ns: u64,
+    left_in_ring: LeftInRing,
 }
 
 /// Starts the thread. It traces by the view given, which is in force when this comes back; without one nothing is
@@ -244,7 +253,8 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let summaries = Summaries::new(run.clone(), k8s.clone());
     let counted = Counted::new(&counting);
     let before = Before::read(&kernel.page(), events.taken());
-    let mut flow = Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
+    let mut flow =
+        Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
     let goes_on = inherited.and_then(|inherited| inherited.goes_on);
     if let Some(GoesOn { rules, ring_full }) = &goes_on {
         flow.ledger.go_on(rules, ring_full);
@@ -275,6 +285,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         left: Vec::new(),
         leaving,
         shown_ns: 0,
+        left_in_ring: LeftInRing::default(),
     };
     Ok((pipeline, handle, sleeper))
 }
@@ -324,10 +335,9 @@ impl Pipeline {
         self.flow.owners.cgroups.follow();
         self.tell_rules();
         self.leave_cgroups(now_ns);
-        let Self { events, flow, goes_on, .. } = self;
-        let found = if *goes_on { 0 } else { events.drain(|record, figures| flow.take(record, figures)) };
-        flow.end_waits(now_ns);
-        flow.tell_due_summaries(now_ns);
+        let found = self.take_records(now_ns);
+        self.flow.end_waits(now_ns);
+        self.flow.tell_due_summaries(now_ns);
         // Also of those that only a look-up found, and of whom was given up.
         self.tell_rules();
         self.see_to_open_sockets(now_ns);
@@ -336,7 +346,23 @@ impl Pipeline {
         self.flow.outlets.flush();
         self.leave();
         self.show_reader(now_ns);
-        found > 0
+        found
+    }
+
+    /// Takes what is in the ring, as far as it should not stay there. Returns whether there is any.
+    fn take_records(&mut self, now_ns: u64) -> bool {
+        let Self { kernel, events, flow, left_in_ring, .. } = self;
+        if self.goes_on {
+            return false;
+        }
+        let outlives = kernel.is_pinned() && kernel.is_attached();
+        let waiting = events.waiting();
+        if outlives && left_in_ring.stay(flow.outlets.all_are_behind(), waiting, kernel.ring_bytes, now_ns) {
+            return waiting > 0;
+        }
+        let take = |record: &TransitionRecord, figures: Option<&Figures>| flow.take(record, figures);
+        let taken = if outlives { events.drain_at_most(FEW, take) } else { events.drain(take) };
+        taken > 0
     }
 
     /// What is new of cgroups goes into the kernel's rules.
