@@ -5,7 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Index of a counter in [`CounterBlock`].
+/// Index of a counter in [`CounterBlock`]. What a number means never changes: another build reads it, too, see
+/// [`crate::pinned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
@@ -50,8 +51,8 @@ pub enum Counter {
     Inferred = 18,
 }
 
-/// Slots of the counter array.
-pub const COUNTERS: usize = 19;
+/// Slots of the counter array, those to come included.
+pub const COUNTERS: usize = 32;
 
 /// Counters by [`Counter`].
 pub type CounterBlock = [u64; COUNTERS];
@@ -60,17 +61,23 @@ pub type CounterBlock = [u64; COUNTERS];
 /// come between. A power of two.
 pub const TAKEN: usize = 8;
 
-/// What the program keeps for a CPU: the only element of a per-CPU array.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+/// Words in which a program keeps what no other build reads.
+const OWN: usize = 32;
+
+/// What the program keeps for a CPU: the only element of a per-CPU array. Its size and the counters' place are the same in
+/// every build.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct CpuBlock {
+    /// This CPU's part.
+    pub counters: CounterBlock,
+    /// 1 while the ring is shared out, see [`crate::share`].
+    pub scarce: u64,
     /// Sockets of which the first of a hook's two programs has taken the hit, until the second has seen that; 0 where there
     /// is none. Each has its place by its ports.
     pub taken: [u64; TAKEN],
-    /// 1 while the ring is shared out, see [`crate::share`].
-    pub scarce: u64,
-    /// This CPU's part.
-    pub counters: CounterBlock,
+    /// 0.
+    pub spare: [u64; OWN - 1 - TAKEN],
 }
 
 /// Different sets of traces of which losses can be counted at a time.

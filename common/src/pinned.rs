@@ -1,11 +1,16 @@
 //! What one reader leaves to the next when the programs stay attached: a map that user space writes and no program reads.
+//!
+//! The next reader may be of another build. So what stands in this map, and the counters, keep their places and their
+//! meaning for good; what is new takes room that was left for it. Records in the ring may change, see [`FORMAT`].
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{counter::CounterBlock, rule::MAX_TRACES};
 
-/// Another number each time that a reader of before could not read what is here, or in the ring.
-pub const FORMAT: u64 = 1;
+/// Another number each time that a reader of before could not read the records in the ring. It counts them as lost.
+pub const FORMAT: u64 = 2;
+/// The first whose map, and counters, are as they are here.
+pub const FIRST_FORMAT: u64 = 2;
 
 /// Index of a word in [`Pinned::words`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub enum Word {
     LossesTold = 14,
     /// Transitions that runs have taken from the rings of sets that are no more.
     TakenEarlier = 15,
+    /// From when on records in the ring count, boot time, ns: those before were another set's to tell.
+    Begins = 16,
 }
 
 /// What a text is of that one run leaves to the next.
@@ -92,8 +99,8 @@ pub struct LeftPart {
     pub text: [u8; LEFT_LEN],
 }
 
-/// How many words there are.
-pub const WORDS: usize = 16;
+/// How many words there are, those to come included.
+pub const WORDS: usize = 32;
 /// Longest text, bytes: 64 names of traces and what else is of a run.
 pub const TEXT_LEN: usize = 64 * 1024;
 

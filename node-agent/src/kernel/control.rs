@@ -56,6 +56,11 @@ impl ControlPage {
         self.page.word64(offset_of!(Control, attached_ns)).store(now_ns, Ordering::SeqCst);
     }
 
+    /// When programs were attached, boot time, ns.
+    pub(super) fn attached_ns(&self) -> u64 {
+        self.page.word64(offset_of!(Control, attached_ns)).load(Ordering::SeqCst)
+    }
+
     /// Shows that the reader is there.
     pub(super) fn renew(&self) {
         self.renewed().store(1, Ordering::Relaxed);

@@ -79,8 +79,10 @@ impl Counters {
         self.earlier = page.earlier();
     }
 
-    /// Adds the counts of a set that has ended.
-    pub(super) fn add_earlier(&mut self, words: &CounterBlock, page: &Page) {
+    /// Adds the counts of a set that has ended, and how many hits of its programs were skipped.
+    pub(super) fn add_earlier(&mut self, words: &CounterBlock, skipped: u64, page: &Page) {
+        self.skipped_before += skipped;
+        page.set(Word::Skipped, self.skipped_before);
         for (sum, word) in self.earlier.iter_mut().zip(words) {
             *sum = sum.wrapping_add(*word);
         }
@@ -99,16 +101,16 @@ impl Counters {
     /// Reads everything. What cannot be read counts as 0: these are our own maps, held open.
     pub fn snapshot(&self) -> CounterSnapshot {
         let mut words = sum(&self.blocks);
+        let ring_full_by_trace = by_trace(&self.by_traces, words[Counter::RingFullUntold as usize]);
         words[Counter::Pending as usize] = words[Counter::Pending as usize].wrapping_sub(self.given_up);
         words[Counter::Filtered as usize] += self.given_up;
         for (word, earlier) in words.iter_mut().zip(self.earlier) {
             *word = word.wrapping_add(earlier);
         }
-        let by_traces = self.by_traces.iter().filter_map(Result::ok);
         let recursion = recursion_misses(self.program);
         CounterSnapshot {
             words,
-            ring_full_by_trace: by_trace(by_traces, words[Counter::RingFullUntold as usize]),
+            ring_full_by_trace,
             // What the second program took is not lost.
             recursion: (self.skipped_before + recursion.unwrap_or(0))
                 .saturating_sub(words[Counter::Rescued as usize]),
@@ -133,8 +135,12 @@ pub(super) fn sum(map: &PerCpuArray<MapData, Plain<CpuBlock>>) -> CounterBlock {
     total
 }
 
-/// What each trace lost, from what each set of traces lost together.
-fn by_trace(by_traces: impl Iterator<Item = (TraceSet, u64)>, untold: u64) -> [u64; MAX_TRACES] {
+/// What each trace lost, from what each set of traces lost together, and what nobody knows whose it was.
+pub(super) fn by_trace(by_traces: &HashMap<MapData, TraceSet, u64>, untold: u64) -> [u64; MAX_TRACES] {
+    each_of_sets(by_traces.iter().filter_map(Result::ok), untold)
+}
+
+fn each_of_sets(by_traces: impl Iterator<Item = (TraceSet, u64)>, untold: u64) -> [u64; MAX_TRACES] {
     let mut lost = [untold; MAX_TRACES];
     for (traces, count) in by_traces {
         for (bit, lost) in lost.iter_mut().enumerate() {
@@ -146,7 +152,7 @@ fn by_trace(by_traces: impl Iterator<Item = (TraceSet, u64)>, untold: u64) -> [u
 
 /// `recursion_misses` of a program, from its descriptor's fdinfo (since 5.12; before, nothing is skipped). `None` when
 /// that cannot be read: then it is not known, which is not the same as 0.
-fn recursion_misses(program: RawFd) -> Option<u64> {
+pub(super) fn recursion_misses(program: RawFd) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
     value.map_or(Some(0), |value| value.trim().parse().ok())
@@ -158,12 +164,12 @@ mod tests {
 
     #[test]
     fn a_loss_is_that_of_every_trace_of_its_set() {
-        let lost = by_trace([(0b101, 3), (0b100, 4), (1 << 63, 1)].into_iter(), 0);
+        let lost = each_of_sets([(0b101, 3), (0b100, 4), (1 << 63, 1)].into_iter(), 0);
         assert_eq!([lost[0], lost[1], lost[2], lost[63]], [3, 0, 7, 1]);
     }
 
     #[test]
     fn a_loss_of_unknown_traces_is_that_of_every_trace() {
-        assert_eq!(by_trace([(1, 3)].into_iter(), 2)[..2], [5, 2]);
+        assert_eq!(each_of_sets([(1, 3)].into_iter(), 2)[..2], [5, 2]);
     }
 }

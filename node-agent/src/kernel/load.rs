@@ -22,6 +22,7 @@ use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
     counter::Counter,
     offsets::{ABSENT, ClassicOffsets, FigureOffsets, Offsets, Settings, WalkOffsets},
+    pinned::FORMAT,
 };
 use kube_tcpstates_events::{Hook, Storage};
 
@@ -188,7 +189,8 @@ pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadEr
         return Err(LoadError::Pinned { reason: format!("hook {hook} cannot be pinned").into() });
     }
     let pins = pinning.map(|Pinning { directory, lease, purpose }| {
-        let told_apart_by: [&[u8]; 6] = [
+        let told_apart_by: [&[u8]; 7] = [
+            &FORMAT.to_ne_bytes(),
             bytemuck::cast_slice(&words),
             bytemuck::bytes_of(&offsets),
             bytemuck::bytes_of(&figures),

@@ -121,22 +121,42 @@ impl Pipeline {
         self.membership.go_on(known, &self.flow.owners.cgroups);
         self.flow.of_kernel.resets_watched = self.kernel.resets.is_ok();
         self.goes_on = false;
+        // The run before may have been killed before it did.
+        self.end_earlier();
     }
 
-    /// Ends the sets of others, now that this run has one.
+    /// Ends the sets of others, now that this run has one. What they counted is this run's from here on; of what is in their
+    /// rings, that it is lost until it is told.
     pub(super) fn end_earlier(&mut self) {
-        (self.flow.begins_ns, self.left) = self.kernel.end_earlier();
+        let Some((begins_ns, left)) = self.kernel.end_earlier() else { return };
+        let page = self.kernel.page();
+        self.flow.begins_ns = begins_ns;
+        page.set(Word::Begins, begins_ns);
+        for earlier in &left {
+            let theirs = Before::read(&earlier.page, earlier.taken());
+            self.before.add(&theirs);
+            self.reporter.told_before(theirs.losses_told);
+            page.add(Word::Written, theirs.written);
+            page.add(Word::TakenEarlier, earlier.emitted + earlier.page.get(Word::TakenEarlier));
+            page.set(Word::LostRestart, self.before.lost_restart);
+            page.set(Word::LossesTold, self.reporter.told());
+            self.leave();
+            self.kernel.take_counts(earlier);
+        }
+        self.left = left;
     }
 
     /// Tells what they left.
     pub(super) fn take_what_is_left(&mut self) {
         let cut_ns = self.flow.begins_ns;
-        for mut earlier in std::mem::take(&mut self.left) {
-            let theirs = Before::read(&earlier.page, earlier.events.taken());
+        for earlier in std::mem::take(&mut self.left) {
             let plan = Arc::clone(self.flow.owners.standings.plan_arc());
             let meanings: Vec<_> =
                 earlier.rules.iter().map(|(generation, bits)| (*generation, meanings(bits, &plan))).collect();
             let flow = &mut self.flow;
+            if let Some((_, in_force)) = meanings.last() {
+                flow.ledger.lost_earlier(in_force, &earlier.ring_full);
+            }
             let mut take = |record: &TransitionRecord, figures: Option<&Figures>| {
                 let meant = meanings.iter().find(|(generation, _)| *generation == record.generation);
                 match meant.filter(|_| record.boot_ns < cut_ns) {
@@ -147,14 +167,8 @@ impl Pipeline {
                     None => flow.filtered_user += decode::weight(record),
                 }
             };
-            while earlier.events.drain(&mut take) > 0 {}
-            self.before.add(&theirs);
-            self.reporter.told_before(theirs.losses_told);
-            let page = self.kernel.page();
-            page.add(Word::Written, theirs.written);
-            page.add(Word::TakenEarlier, earlier.events.taken() + earlier.page.get(Word::TakenEarlier));
-            page.set(Word::LostRestart, self.before.lost_restart);
-            page.set(Word::LossesTold, self.reporter.told());
+            let Some(mut events) = earlier.events else { continue };
+            while events.drain(&mut take) > 0 {}
         }
     }
 

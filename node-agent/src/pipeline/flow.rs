@@ -76,11 +76,12 @@ pub(super) struct Parts {
     pub(super) counted: Option<Counted>,
     /// How long a transition waits for its owner's name, ns.
     pub(super) wait_ns: u64,
+    pub(super) begins_ns: u64,
 }
 
 impl Flow {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns } = parts;
+        let Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns, begins_ns } = parts;
         Self {
             owners,
             ids,
@@ -104,7 +105,7 @@ impl Flow {
             counted,
             offered: 0,
             count,
-            begins_ns: 0,
+            begins_ns,
         }
     }
 

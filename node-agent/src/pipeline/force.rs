@@ -19,10 +19,14 @@ impl Pipeline {
         self.flow.look_through(view);
         self.leave_pods();
         let outcome = match (self.kernel.is_attached(), self.flow.owners.standings.plan().is_empty()) {
-            (false, true) => Ok(()),
+            (false, true) => {
+                self.end_earlier();
+                Ok(())
+            }
             (false, false) => self.attach(),
             (true, true) => {
                 self.goes_on = false;
+                self.end_earlier();
                 self.detach();
                 Ok(())
             }

@@ -162,6 +162,13 @@ impl Ledger {
         }
     }
 
+    /// The same of a set of programs that is no more: which bit each of its bits stands for now, and its losses.
+    pub(super) fn lost_earlier(&mut self, meanings: &[(usize, usize)], ring_full: &[u64; MAX_TRACES]) {
+        for (was, is) in meanings {
+            self.running[*is].lost += ring_full[*was];
+        }
+    }
+
     /// Counts of every trace since the agent started, by UID.
     pub(super) fn counts(&mut self) -> BTreeMap<String, TraceCounts> {
         self.settle();

@@ -52,6 +52,7 @@ use std::{
 
 use kube_tcpstates_common::{
     counter::Counter,
+    pinned::Word,
     record::{Figures, TransitionRecord},
 };
 use kube_tcpstates_events::{K8s, Line, Log};
@@ -253,8 +254,9 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let summaries = Summaries::new(run.clone(), k8s.clone());
     let counted = Counted::new(&counting);
     let before = Before::read(&kernel.page(), events.taken());
+    let begins_ns = kernel.page().get(Word::Begins);
     let mut flow =
-        Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns });
+        Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns, begins_ns });
     let goes_on = inherited.and_then(|inherited| inherited.goes_on);
     if let Some(GoesOn { rules, ring_full }) = &goes_on {
         flow.ledger.go_on(rules, ring_full);

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use aya::maps::{Array, Map, MapData};
+use kube_tcpstates_common::pinned::{Pinned, Word};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+type Bytes = [u8; size_of::<Pinned>()];
 
 /// Mounted until it is dropped; what is pinned there goes with it.
 #[derive(Debug)]
@@ -24,6 +28,18 @@ impl BpfFs {
     /// What is there.
     pub fn sets(&self) -> usize {
         std::fs::read_dir(self.place()).map_or(0, Iterator::count)
+    }
+
+    /// Has what was left look as if another build had written it.
+    pub fn set_format(&self, format: u64) {
+        for set in std::fs::read_dir(self.place()).expect("something is pinned").flatten() {
+            let map = MapData::from_pin(set.path().join("PINNED")).expect("open the pinned map");
+            let mut array: Array<_, Bytes> = Map::Array(map).try_into().expect("an array");
+            let mut bytes = array.get(&0, 0).expect("read it");
+            let word = Word::Format as usize * size_of::<u64>();
+            bytes[word..word + size_of::<u64>()].copy_from_slice(&format.to_ne_bytes());
+            array.set(0, bytes, 0).expect("write it");
+        }
     }
 
     /// Whether links keep a program attached.

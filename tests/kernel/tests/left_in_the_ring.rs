@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use kube_tcpstates_common::pinned::FORMAT;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::restarts::{ONE_WRITE, Restarts, assert_told_once};
+use kube_tcpstates_kernel_tests::tracer::{Setup, Tracer};
 use rustix::process::Signal;
 
 /// More than a tracer lets wait for stdout where a record in the ring would outlive it: 256 KiB of lines, and as many more
@@ -31,4 +33,72 @@ fn what_would_wait_for_a_slow_reader_is_told_after_a_kill() {
     assert!(doubt <= ONE_WRITE, "{doubt} lines are told and counted as lost");
     let lost = runs[2].counts().lost();
     assert!(lost < WAITING, "{lost} are lost");
+}
+
+/// By the counters it is known how many there are.
+#[test]
+fn records_of_another_build_are_counted() {
+    require(&[]);
+    let mut restarts = Restarts::new(&[]);
+    let mut runs = vec![restarts.first()];
+    let tracer = restarts.start();
+    let churn = restarts.scene.churn(50);
+    restarts.scene.run(&churn);
+    tracer.settle(Duration::from_millis(300));
+    tracer.signal(Signal::KILL);
+    runs.push(tracer.wait_end(Duration::from_mins(1)));
+    let told = restarts.scene.transitions();
+    let churn = restarts.scene.churn(50);
+    restarts.scene.run(&churn);
+    let untold = restarts.scene.transitions() - told;
+    restarts.bpf.set_format(FORMAT + 1);
+    restarts.options.extend(["--heartbeat".to_owned(), "61s".to_owned()]);
+    runs.push(restarts.last());
+    let doubt = assert_told_once(&runs, told + untold);
+    assert!(doubt <= ONE_WRITE, "{doubt} lines are told and counted as lost");
+    let lost = runs[2].counts().get("lost_restart");
+    assert!((untold..=untold + ONE_WRITE).contains(&lost), "{lost} of {untold}");
+    assert!(runs[2].stderr.contains("are those of another build"), "{}", runs[2].stderr);
+    assert_eq!(restarts.bpf.sets(), 0);
+}
+
+/// The one before it was killed when it had attached its own programs, and had not yet ended those of others. The next goes
+/// on with its programs.
+#[test]
+fn programs_that_a_killed_tracer_did_not_end_are_ended_by_the_next() {
+    require(&[]);
+    two_sets_told_by(&["--heartbeat", "61s"]);
+}
+
+/// Here the next has programs of its own.
+#[test]
+fn of_the_programs_of_two_killed_tracers_one_is_told() {
+    require(&[]);
+    two_sets_told_by(&["--heartbeat", "62s"]);
+}
+
+fn two_sets_told_by(last_options: &[&str]) {
+    let kill = |tracer: Tracer| {
+        tracer.signal(Signal::KILL);
+        drop(tracer.wait_end(Duration::from_mins(1)));
+    };
+    let mut restarts = Restarts::new(&[]);
+    kill(restarts.start());
+    let place = restarts.bpf.place();
+    let elsewhere = place.with_file_name("elsewhere");
+    std::fs::rename(&place, &elsewhere).expect("move all of it");
+    let mut options = restarts.options.clone();
+    options.extend(["--heartbeat", "61s"].map(str::to_owned));
+    kill(Setup::json(options).start_ready());
+    for set in std::fs::read_dir(&elsewhere).expect("something is pinned").flatten() {
+        std::fs::rename(set.path(), place.join(set.file_name())).expect("move it back");
+    }
+    assert_eq!(restarts.bpf.sets(), 2);
+    let churn = restarts.scene.churn(50);
+    restarts.scene.run(&churn);
+    restarts.options.extend(last_options.iter().map(|option| (*option).to_owned()));
+    let last = restarts.last();
+    assert_eq!(last.transitions().len() as u64, restarts.scene.transitions());
+    assert_eq!(last.assert_clean().lost(), 0);
+    assert_eq!(restarts.bpf.sets(), 0, "something is still pinned");
 }

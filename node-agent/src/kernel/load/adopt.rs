@@ -139,7 +139,7 @@ impl Pins {
 /// What is left in a set that is attached.
 fn found(set: &Set) -> Option<Will> {
     let page = Page::map(&MapData::from_pin(set.place("PINNED")).ok()?).ok()?;
-    let will = page.is_written().then(|| Will::read(&page.text()))??;
+    let will = page.will()?;
     set.has_links(will.facts.links).then_some(will)
 }
 

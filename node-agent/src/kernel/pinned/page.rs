@@ -13,10 +13,11 @@ use std::{
 use aya::maps::MapData;
 use kube_tcpstates_common::{
     counter::{COUNTERS, CounterBlock},
-    pinned::{FORMAT, Pinned, TEXT_LEN, Word},
+    pinned::{FIRST_FORMAT, FORMAT, Pinned, TEXT_LEN, Word},
     rule::MAX_TRACES,
 };
 
+use super::Will;
 use crate::kernel::mapped::Mapped;
 
 /// The mapping. Words are read and written atomically; one process has it at a time, but it may be killed at any moment.
@@ -59,9 +60,15 @@ impl Page {
         self.word(word).fetch_add(more, Ordering::AcqRel);
     }
 
-    /// Whether another run has left something here that this one can read.
-    pub fn is_written(&self) -> bool {
-        self.get(Word::Format) == FORMAT
+    /// The format of the records in the ring that belongs to this. `None` where no run has left anything, or one that had
+    /// another kind of page.
+    pub(in crate::kernel) fn format(&self) -> Option<u64> {
+        Some(self.get(Word::Format)).filter(|format| *format >= FIRST_FORMAT)
+    }
+
+    /// What the last run has left in words.
+    pub(in crate::kernel) fn will(&self) -> Option<Will> {
+        self.format().and_then(|_| Will::read(&self.text()))
     }
 
     fn taken(&self, side: usize) -> [&AtomicU64; 2] {
@@ -121,7 +128,7 @@ impl Page {
     }
 
     /// The text that holds.
-    pub fn text(&self) -> Vec<u8> {
+    fn text(&self) -> Vec<u8> {
         let _texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let side = (self.get(Word::Text) & 1) as usize;
         let length = usize::try_from(self.text_len(side).load(Ordering::Acquire)).unwrap_or(0);
@@ -165,7 +172,7 @@ mod tests {
     #[test]
     fn each_text_takes_the_place_of_the_one_before() {
         let page = page();
-        assert!(!page.is_written());
+        assert_eq!(page.format(), None);
         for length in [0, 1, 300, 2] {
             let text: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
             assert!(page.set_text(&text));
@@ -173,7 +180,7 @@ mod tests {
         }
         assert!(!page.set_text(&vec![1; TEXT_LEN + 1]));
         assert_eq!(page.text().len(), 2, "one that is too long changes nothing");
-        assert!(page.is_written());
+        assert_eq!(page.format(), Some(FORMAT));
     }
 
     /// A writer that is killed before it says which text holds.
