@@ -197,7 +197,8 @@ impl<'a> Scene<'a> {
         Ok(Source { names: names.map(|(path, name)| (path.to_owned(), name)).into(), log })
     }
 
-    fn address(&self, pod: &str) -> Result<Ipv4Addr> {
+    /// A pod's address.
+    pub fn address(&self, pod: &str) -> Result<Ipv4Addr> {
         let pod = self.await_ready(pod)?;
         let address = pod["status"]["podIP"].as_str().context("a pod that is Ready has an address")?;
         address.parse().with_context(|| format!("the pod's address {address}"))

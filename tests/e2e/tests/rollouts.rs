@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
@@ -28,11 +28,10 @@ const TRACE: &str = "rollouts/clients";
 const CLIENTS: [(&str, Identity); 2] = [("client-a", NODE_A), ("client-b", NODE_B)];
 /// `ROLLOUTS` says otherwise.
 const TIMES: u64 = 3;
-/// A kill, a rollout and the rest between them.
-const ROUND_S: u64 = 50;
-const UPGRADES_S: u64 = 90;
 /// Of each client, between two connections. `PACE_MS` says otherwise.
 const PACE_MS: u64 = 8;
+/// Of each client.
+const STOP_PORT: u16 = 9999;
 const IMAGE_IDS: [&str; 7] = [
     "get",
     "pods",
@@ -65,8 +64,8 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     let _pinned = Pinned::new(cluster)?;
     let scene = Scene::new(cluster, "rollouts")?;
     let other_image = env::var_os(OTHER_IMAGE);
-    let upgrades_s = UPGRADES_S * (1 + u64::from(other_image.is_some()));
-    start_clients(cluster, &scene, pace_ms, (times * ROUND_S + upgrades_s) * 1000 / (pace_ms + 2))?;
+    start_clients(cluster, &scene, pace_ms)?;
+    let begun = Instant::now();
 
     let mut runs = Runs { cluster, by_node: CLIENTS.map(|_| Vec::new()) };
     runs.add("nothing")?;
@@ -91,7 +90,10 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
         eprintln!("upgraded from {ours} to {theirs}, and back");
     }
 
+    stop_clients(cluster, &scene)?;
+    let seconds = begun.elapsed().as_secs();
     let logs = [scene.finished(CLIENTS[0].0)?, scene.finished(CLIENTS[1].0)?];
+    eprintln!("the clients made connections for {seconds} s");
     // The last lines are on their way.
     std::thread::sleep(Duration::from_secs(2));
     for ((runs, log), (client, _)) in runs.by_node.into_iter().zip(&logs).zip(CLIENTS) {
@@ -101,7 +103,7 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     await_nothing_attached(cluster)
 }
 
-fn start_clients(cluster: &Cluster, scene: &Scene<'_>, pace_ms: u64, connections: u64) -> Result<()> {
+fn start_clients(cluster: &Cluster, scene: &Scene<'_>, pace_ms: u64) -> Result<()> {
     let agents = Agents::install(cluster)?;
     let no_limit = json!({"linesPerSecondPerNode": 100_000, "burst": 200_000});
     agents.trace(
@@ -111,11 +113,24 @@ fn start_clients(cluster: &Cluster, scene: &Scene<'_>, pace_ms: u64, connections
     )?;
     let servers = scene.servers(&json!({"app": "server"}), &[8080])?;
     for (name, node) in CLIENTS {
-        let pace = ["--sleep-before-ms=2000".to_owned(), format!("--pace-ms={pace_ms}")];
-        let client = [&pace, &arguments(&servers, &ENDINGS, connections)?[..]].concat();
+        let options = [
+            "--sleep-before-ms=2000".to_owned(),
+            format!("--pace-ms={pace_ms}"),
+            format!("--stop-port={STOP_PORT}"),
+        ];
+        let client = [&options, &arguments(&servers, &ENDINGS, u64::MAX)?[..]].concat();
         scene.client(name, &json!({"app": "client"}), node, &client)?;
     }
     agents.await_pods(TRACE, &CLIENTS.map(|(name, _)| name), 100)
+}
+
+fn stop_clients(cluster: &Cluster, scene: &Scene<'_>) -> Result<()> {
+    for (client, _) in CLIENTS {
+        let datagram = format!("echo stop > /dev/udp/{}/{STOP_PORT}", scene.address(client)?);
+        let status = cluster.nodes()[0].command("bash").args(["-c", &datagram]).status()?;
+        ensure!(status.success(), "{datagram}: {status}");
+    }
+    Ok(())
 }
 
 /// Another image by the name of ours, on every node. Dropped, it is ours again.

@@ -1,7 +1,7 @@
 //! `e2e-workload client`: makes connections, one after the other, each to the next target with the next ending.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ pub struct Options {
     /// How many connections; without it there is no end.
     #[arg(long)]
     count: Option<u64>,
+    /// End before, when a datagram comes to this port.
+    #[arg(long)]
+    stop_port: Option<u16>,
     /// Rest between one connection and the next.
     #[arg(long, default_value_t = 0)]
     pace_ms: u64,
@@ -48,8 +51,10 @@ pub fn run(options: &Options) -> Result<()> {
     thread::sleep(Duration::from_millis(options.sleep_before_ms));
     let mut made = await_server(options)?;
     let plan = plan(options);
+    let stop = options.stop_port.map(stop_socket).transpose()?;
     for (target, ending) in plan.iter().cycle() {
-        if options.count.is_some_and(|count| made >= count) {
+        let is_told = stop.as_ref().is_some_and(|stop| stop.recv(&mut [0]).is_ok());
+        if is_told || options.count.is_some_and(|count| made >= count) {
             break;
         }
         attempt(*target, *ending, Duration::from_millis(options.hold_ms)).print();
@@ -59,6 +64,12 @@ pub fn run(options: &Options) -> Result<()> {
     Entry::Done { connections: made }.print();
     thread::sleep(Duration::from_millis(options.sleep_after_ms));
     Ok(())
+}
+
+fn stop_socket(port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Every target with every ending.
