@@ -12,6 +12,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use bytemuck::Zeroable as _;
 use kube_tcpstates_common::record::{CgroupRecord, ConnectionRecord, Figures, TransitionRecord};
 use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
@@ -22,7 +23,7 @@ use super::{control::ControlPage, mapped::Mapped, pinned::Page};
 use crate::decode;
 
 /// How long a rest is.
-const REST: Duration = Duration::from_millis(3);
+const REST: Duration = Duration::from_millis(5);
 /// Rests without a record before the reader sleeps.
 const RESTS_BEFORE_SLEEP: u32 = 3;
 /// Records drained before other work gets a turn.
@@ -83,6 +84,8 @@ pub struct EventRing {
     ring: RingBuf<MapData>,
     backlogged: bool,
     page: Arc<Page>,
+    /// The record that was taken last: in the ring it would be written over.
+    copy: Box<ConnectionRecord>,
     /// How far the kernel has given the ring out.
     producer: Mapped<u64>,
     /// Where the kernel's mark of what was read stands, bytes.
@@ -97,7 +100,8 @@ impl EventRing {
         let position = mark_of(&ring)?;
         let taken = page.taken_at(position);
         let producer = Mapped::map_to_read(ring.as_fd(), page_size() as u64)?;
-        Ok(Self { ring, backlogged: false, page, producer, position, taken })
+        let copy = Box::new(ConnectionRecord::zeroed());
+        Ok(Self { ring, backlogged: false, page, copy, producer, position, taken })
     }
 
     /// Bytes that wait in it.
@@ -122,13 +126,16 @@ impl EventRing {
         let mut count = 0;
         while count < most {
             let Some(item) = self.ring.next() else { break };
-            let record = record_of(&item).map(|(record, figures)| (*record, figures.copied()));
+            // None that is longer is of this version.
+            let copy = bytemuck::bytes_of_mut(&mut *self.copy).get_mut(..item.len()).unwrap_or_default();
+            copy.copy_from_slice(&item[..copy.len()]);
+            let record = record_of(copy);
             self.position += (HEADER + item.len() as u64).next_multiple_of(8);
-            self.taken += record.as_ref().map_or(0, |(record, _)| decode::weight(record));
+            self.taken += record.map_or(0, |(record, _)| decode::weight(record));
             self.page.about_to_take(self.position, self.taken);
             drop(item);
-            if let Some((record, figures)) = &record {
-                each(record, figures.as_ref());
+            if let Some((record, figures)) = record {
+                each(record, figures);
             }
             count += 1;
         }
