@@ -16,6 +16,21 @@ const TCP: u8 = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommunityId([u8; LEN]);
 
+/// What is hashed: at once, which is quicker than piece by piece.
+struct Input {
+    /// Room for two addresses of 16 bytes, two ports and four bytes more.
+    bytes: [u8; 40],
+    len: usize,
+}
+
+impl Input {
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        self.bytes[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+    }
+}
+
 impl CommunityId {
     /// Of a connection; `None` where one of its ends is not known.
     pub fn of(transition: &Transition) -> Option<Self> {
@@ -27,23 +42,23 @@ impl CommunityId {
     fn between(one: Endpoint, other: Endpoint) -> Self {
         let ordered = |end: &Endpoint| (end.address, end.port);
         let (low, high) = if ordered(&one) <= ordered(&other) { (one, other) } else { (other, one) };
-        let mut hash = Sha1::new();
+        let mut input = Input { bytes: [0; 40], len: 0 };
         // The seed, 0.
-        hash.update([0, 0]);
+        input.append(&[0, 0]);
         for end in [low, high] {
             match end.address {
-                IpAddr::V4(address) => hash.update(address.octets()),
-                IpAddr::V6(address) => hash.update(address.octets()),
+                IpAddr::V4(address) => input.append(&address.octets()),
+                IpAddr::V6(address) => input.append(&address.octets()),
             }
         }
-        hash.update([TCP, 0]);
+        input.append(&[TCP, 0]);
         for end in [low, high] {
-            hash.update(end.port.to_be_bytes());
+            input.append(&end.port.to_be_bytes());
         }
         let mut text = [0; LEN];
         text[..2].copy_from_slice(b"1:");
         // Twenty bytes are 28 in base64, which is the room there is.
-        let _ = STANDARD.encode_slice(hash.finalize(), &mut text[2..]);
+        let _ = STANDARD.encode_slice(Sha1::digest(&input.bytes[..input.len]), &mut text[2..]);
         Self(text)
     }
 

@@ -36,15 +36,7 @@ pub(super) fn hex_byte(byte: u8) -> [u8; 2] {
 /// A numeric address, IPv6 as in RFC 5952.
 pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
-        IpAddr::V4(v4) => {
-            let mut buffer = itoa::Buffer::new();
-            for (index, octet) in v4.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(buffer.format(octet).as_bytes());
-            }
-        }
+        IpAddr::V4(v4) => ipv4(out, v4.octets()),
         // These end in dotted decimal: rare here, so left to std. A Vec takes every write.
         IpAddr::V6(v6) if v6.to_ipv4().is_some() => _ = write!(out, "{v6}"),
         IpAddr::V6(v6) => ipv6(out, v6.segments()),
@@ -60,6 +52,22 @@ pub(super) fn zoned_address(out: &mut Vec<u8>, end: IpAddr, interface: Option<u3
         out.push(b'%');
         decimal(out, interface);
     }
+}
+
+/// Put together before it is appended: that takes half as long as to append each octet.
+fn ipv4(out: &mut Vec<u8>, octets: [u8; 4]) {
+    let mut text = [b'.'; 16];
+    let mut len = 0;
+    for octet in octets {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = if octet < 10 { 2 } else { usize::from(octet < 100) };
+        for digit in &digits[leading..] {
+            text[len] = b'0' + digit;
+            len += 1;
+        }
+        len += 1;
+    }
+    out.extend_from_slice(&text[..len - 1]);
 }
 
 /// RFC 5952: the first of the longest runs of two or more zeros becomes `::`. Std's way through `fmt` costs 300 ns.
@@ -194,7 +202,7 @@ impl<'o> Object<'o> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
 
@@ -220,6 +228,14 @@ mod tests {
         fn an_address_shows_as_std_shows_it(parts in prop::collection::vec(prop_oneof![Just(0), 0..20_u16, any::<u16>()], 8)) {
             let v6 = Ipv6Addr::from(<[u16; 8]>::try_from(parts).unwrap());
             prop_assert_eq!(text(|out| address(out, v6.into())), v6.to_string());
+        }
+    }
+
+    #[test]
+    fn every_octet_shows_as_std_shows_it() {
+        for octet in 0..=u8::MAX {
+            let v4 = Ipv4Addr::new(octet, 255 - octet, 7, octet);
+            assert_eq!(text(|out| address(out, v4.into())), v4.to_string());
         }
     }
 
