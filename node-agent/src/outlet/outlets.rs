@@ -186,6 +186,10 @@ mod tests {
             self.totals
         }
 
+        fn is_behind(&self) -> bool {
+            true
+        }
+
         fn is_over(&self) -> bool {
             self.totals.event_lines_accepted >= self.room
         }
@@ -230,6 +234,13 @@ mod tests {
         assert!(!outlets.is_over());
         assert_eq!(outlets.lost_beside(), [("recorder", 3)].into());
         assert_eq!(outlets.totals().lost(), 0);
+    }
+
+    #[test]
+    fn where_others_take_lines_they_do_not_wait_for_the_runs_own() {
+        let outlets = Outlets::new(Recorder::boxed(&Told::default(), 9));
+        assert!(outlets.all_are_behind());
+        assert!(!outlets.and(Recorder::boxed(&Told::default(), 9)).all_are_behind());
     }
 
     #[test]

@@ -346,7 +346,7 @@ impl Queue {
 
     /// Whether more waits than the writer needs to go on.
     pub fn is_behind(&self) -> bool {
-        self.shared.in_use.load(Ordering::Acquire) >= ENOUGH
+        self.shared.in_use.load(Ordering::Acquire) >= ENOUGH.min(self.shared.max_chunks / 2)
     }
 
     /// Whether the writer has ended, by itself or because it was told to.

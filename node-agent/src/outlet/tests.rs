@@ -37,6 +37,22 @@ fn append(buffer: &mut Vec<u8>, seq: u64, length: usize) {
     buffer.push(b'\n');
 }
 
+#[test]
+fn a_queue_is_behind_while_more_waits_than_its_writer_needs() {
+    for bound in [MIN_BOUND, DEFAULT_BOUND] {
+        let (reader, mut queue) = piped(bound);
+        assert_eq!(queue.line(1, event(500)), Offer::Accepted);
+        assert!(!queue.is_behind());
+        fill_up(&mut queue);
+        assert!(queue.is_behind());
+        let rest = read_all(reader);
+        queue.flush();
+        wait_until("it has caught up", || !queue.is_behind());
+        queue.finish(LONG);
+        rest.join().unwrap();
+    }
+}
+
 /// Offers lines of 500 bytes until one is refused; returns how many were accepted.
 fn fill(queue: &mut Queue) -> u64 {
     (0..1_000_000).take_while(|_| queue.line(1, event(500)) == Offer::Accepted).count() as u64
