@@ -304,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn losses_of_an_earlier_set_are_those_of_the_traces_that_its_bits_stood_for() {
+        let mut ledger = Ledger::new();
+        ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
+        let mut ring_full = [0; 64];
+        (ring_full[3], ring_full[4], ring_full[5]) = (2, 9, 1);
+        ledger.lost_earlier(&[(3, 1), (5, 0)], &ring_full);
+        let lost = [("ns/a".to_owned(), 1), ("ns/b".to_owned(), 2)];
+        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), lost);
+    }
+
+    #[test]
     fn a_loss_by_trace_is_told_when_it_changes() {
         let mut ledger = Ledger::new();
         ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
