@@ -46,7 +46,7 @@ pub enum Word {
     Skipped = 13,
     /// Losses that a `lost` line has told, by all runs.
     LossesTold = 14,
-    /// Transitions that runs have taken from the rings of sets that are no more.
+    /// Transitions that went into the rings of sets that are no more: taken, or lost.
     TakenEarlier = 15,
     /// From when on records in the ring count, boot time, ns: those before were another set's to tell.
     Begins = 16,

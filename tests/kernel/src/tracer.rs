@@ -360,6 +360,13 @@ impl Tracer {
         self.wait_end(PATIENCE)
     }
 
+    /// Ends it with SIGKILL and returns everything it wrote.
+    #[track_caller]
+    pub fn kill(self) -> Finished {
+        self.signal(Signal::KILL);
+        self.wait_end(Duration::from_mins(1))
+    }
+
     /// Waits for its own end.
     #[track_caller]
     pub fn wait_end(mut self, limit: Duration) -> Finished {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube_tcpstates_common::pinned::FORMAT;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::restarts::{ONE_WRITE, Restarts, assert_told_once};
-use kube_tcpstates_kernel_tests::tracer::{Setup, Tracer};
+use kube_tcpstates_kernel_tests::tracer::Setup;
 use rustix::process::Signal;
 
 /// More than a tracer lets wait for stdout where a record in the ring would outlive it: 256 KiB of lines, and as many more
@@ -45,8 +45,7 @@ fn records_of_another_build_are_counted() {
     let churn = restarts.scene.churn(50);
     restarts.scene.run(&churn);
     tracer.settle(Duration::from_millis(300));
-    tracer.signal(Signal::KILL);
-    runs.push(tracer.wait_end(Duration::from_mins(1)));
+    runs.push(tracer.kill());
     let told = restarts.scene.transitions();
     let churn = restarts.scene.churn(50);
     restarts.scene.run(&churn);
@@ -78,18 +77,14 @@ fn of_the_programs_of_two_killed_tracers_one_is_told() {
 }
 
 fn two_sets_told_by(last_options: &[&str]) {
-    let kill = |tracer: Tracer| {
-        tracer.signal(Signal::KILL);
-        drop(tracer.wait_end(Duration::from_mins(1)));
-    };
     let mut restarts = Restarts::new(&[]);
-    kill(restarts.start());
+    drop(restarts.start().kill());
     let place = restarts.bpf.place();
     let elsewhere = place.with_file_name("elsewhere");
     std::fs::rename(&place, &elsewhere).expect("move all of it");
     let mut options = restarts.options.clone();
     options.extend(["--heartbeat", "61s"].map(str::to_owned));
-    kill(Setup::json(options).start_ready());
+    drop(Setup::json(options).start_ready().kill());
     for set in std::fs::read_dir(&elsewhere).expect("something is pinned").flatten() {
         std::fs::rename(set.path(), place.join(set.file_name())).expect("move it back");
     }

@@ -71,8 +71,7 @@ fn without_a_reader_tracing_ends() {
     sleep(Duration::from_secs(3));
     run(&mut restarts, 100);
     tracer.settle(Duration::from_millis(300));
-    tracer.signal(Signal::KILL);
-    drop(tracer.wait_end(Duration::from_mins(1)));
+    drop(tracer.kill());
     let seen = restarts.scene.transitions();
     run(&mut restarts, 100);
     let in_time = restarts.scene.transitions();
@@ -144,8 +143,7 @@ fn an_agents_capabilities_are_enough() {
     ];
     let start = || Setup::json(restarts.options.clone()).through(wrapper.clone()).start_ready();
     let first = start();
-    first.signal(Signal::KILL);
-    let first = first.wait_end(Duration::from_mins(1)).events();
+    let first = first.kill().events();
     let events = start().stop().events();
     assert_eq!(events[0].text("tcpstates.continues.run"), Some(first[0].must("tcpstates.run")));
 }
