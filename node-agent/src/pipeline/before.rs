@@ -153,17 +153,18 @@ impl Pipeline {
             let plan = Arc::clone(self.flow.owners.standings.plan_arc());
             let meanings: Vec<_> =
                 earlier.rules.iter().map(|(generation, bits)| (*generation, meanings(bits, &plan))).collect();
+            let its_own = earlier.page.get(Word::Begins)..cut_ns;
             let flow = &mut self.flow;
             if let Some((_, in_force)) = meanings.last() {
                 flow.ledger.lost_earlier(in_force, &earlier.ring_full);
             }
             let mut take = |record: &TransitionRecord, figures: Option<&Figures>| {
                 let meant = meanings.iter().find(|(generation, _)| *generation == record.generation);
-                match meant.filter(|_| record.boot_ns < cut_ns) {
+                match meant.filter(|_| its_own.contains(&record.boot_ns)) {
                     Some((_, meanings)) => {
                         flow.take_of_earlier(record, figures, |set| translate(set, meanings));
                     }
-                    // This run's own set has it, or nobody knows any more who wanted it.
+                    // Another set has it, or nobody knows any more who wanted it.
                     None => flow.filtered_user += decode::weight(record),
                 }
             };

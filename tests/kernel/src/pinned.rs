@@ -30,14 +30,14 @@ impl BpfFs {
         std::fs::read_dir(self.place()).map_or(0, Iterator::count)
     }
 
-    /// Has what was left look as if another build had written it.
-    pub fn set_format(&self, format: u64) {
+    /// Writes a word of what was left.
+    pub fn set_word(&self, word: Word, value: u64) {
         for set in std::fs::read_dir(self.place()).expect("something is pinned").flatten() {
             let map = MapData::from_pin(set.path().join("PINNED")).expect("open the pinned map");
             let mut array: Array<_, Bytes> = Map::Array(map).try_into().expect("an array");
             let mut bytes = array.get(&0, 0).expect("read it");
-            let word = Word::Format as usize * size_of::<u64>();
-            bytes[word..word + size_of::<u64>()].copy_from_slice(&format.to_ne_bytes());
+            let place = word as usize * size_of::<u64>();
+            bytes[place..place + size_of::<u64>()].copy_from_slice(&value.to_ne_bytes());
             array.set(0, bytes, 0).expect("write it");
         }
     }

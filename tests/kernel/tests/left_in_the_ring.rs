@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube_tcpstates_common::pinned::FORMAT;
+use kube_tcpstates_common::pinned::{FORMAT, Word};
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::restarts::{ONE_WRITE, Restarts, assert_told_once};
 use kube_tcpstates_kernel_tests::tracer::Setup;
@@ -50,7 +50,7 @@ fn records_of_another_build_are_counted() {
     let churn = restarts.scene.churn(50);
     restarts.scene.run(&churn);
     let untold = restarts.scene.transitions() - told;
-    restarts.bpf.set_format(FORMAT + 1);
+    restarts.bpf.set_word(Word::Format, FORMAT + 1);
     restarts.options.extend(["--heartbeat".to_owned(), "61s".to_owned()]);
     runs.push(restarts.last());
     let doubt = assert_told_once(&runs, told + untold);
@@ -59,6 +59,24 @@ fn records_of_another_build_are_counted() {
     assert!((untold..=untold + ONE_WRITE).contains(&lost), "{lost} of {untold}");
     assert!(runs[2].stderr.contains("are those of another build"), "{}", runs[2].stderr);
     assert_eq!(restarts.bpf.sets(), 0);
+}
+
+/// Whoever goes on with the programs leaves out what others were to tell, and so does whoever ends them.
+#[test]
+fn what_another_set_was_to_tell_is_not_told_again() {
+    require(&[]);
+    for last_options in [&[][..], &["--heartbeat", "61s"]] {
+        let mut restarts = Restarts::new(&[]);
+        drop(restarts.start().kill());
+        let churn = restarts.scene.churn(50);
+        restarts.scene.run(&churn);
+        restarts.bpf.set_word(Word::Begins, u64::MAX);
+        restarts.options.extend(last_options.iter().map(|option| (*option).to_owned()));
+        let last = restarts.last();
+        let counts = last.assert_clean();
+        assert_eq!(last.transitions().len(), 0, "with {last_options:?}");
+        assert_eq!(counts.get("filtered_user"), restarts.scene.transitions(), "with {last_options:?}");
+    }
 }
 
 /// The one before it was killed when it had attached its own programs, and had not yet ended those of others. The next goes
