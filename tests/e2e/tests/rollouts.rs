@@ -1,7 +1,9 @@
 //! Agents that pin are killed, rolled out and upgraded over and over during traffic. All runs of a node together show every
 //! transition once, or count it as lost; ids and durations of connections go on through all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod judge;
+
+use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,10 +13,7 @@ use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::agent_pod::{AgentPod, Log};
 use kube_tcpstates_e2e_tests::cluster::node::Identity;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B, place};
-use kube_tcpstates_e2e_tests::line::Line;
 use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
-use kube_tcpstates_e2e_workload::expect::{Place, transitions};
-use kube_tcpstates_e2e_workload::log::Entry;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -97,7 +96,7 @@ fn over_and_over(cluster: &Cluster) -> Result<()> {
     // The last lines are on their way.
     std::thread::sleep(Duration::from_secs(2));
     for ((runs, log), (client, _)) in runs.by_node.into_iter().zip(&logs).zip(CLIENTS) {
-        judge(client, runs, log)?;
+        judge::judge(client, runs, log)?;
     }
     cluster.kubectl().run(&DELETE)?;
     await_nothing_attached(cluster)
@@ -202,110 +201,4 @@ impl<'a> Runs<'a> {
         }
         self.add(how)
     }
-}
-
-/// All runs of one node against what its client logged.
-fn judge(client: &str, runs: Vec<Run>, log: &[Entry]) -> Result<()> {
-    let mut all: Vec<(&'static str, Vec<Line>)> = Vec::new();
-    for run in runs {
-        all.push((run.how, run.log.lines()?));
-    }
-    for pair in all.windows(2) {
-        check_chain(&pair[0].1, pair[1].0, &pair[1].1)?;
-    }
-    let lines: Vec<(&'static str, &Line)> = all
-        .iter()
-        .flat_map(|(how, lines)| lines.iter().map(|line| (*how, line)))
-        .filter(|(_, line)| line.is("transition") && line.is_of(TRACE))
-        .collect();
-    let without = lines.iter().filter(|(how, line)| *how != "upgraded" && lacks_duration(line)).count();
-    let expected = transitions(log);
-    let happened: usize = expected.values().map(Vec::len).sum();
-    let (missing, wrong) = compare(&lines, expected);
-    // The last run that had something to tell: its total is that of all runs before.
-    let told = all.iter().rev().find_map(|(_, lines)| lines.iter().rfind(|line| line.is("lost")));
-    let lost = told.and_then(|line| line.number("tcpstates.lost.total")).unwrap_or(0);
-    let places = told.and_then(|line| line.get("tcpstates.lost.by_place"));
-    eprintln!(
-        "{client}: {} runs, {happened} transitions, {} lines, {missing} missing, {lost} counted as lost {places:?}",
-        all.len(),
-        lines.len()
-    );
-    ensure!(wrong.is_empty(), "{} places are wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
-    ensure!(missing as u64 <= lost, "{missing} are missing, {lost} counted as lost");
-    ensure!(without == 0, "{without} lines have no duration");
-    Ok(())
-}
-
-/// A run names the one before it, and where that one's lines end.
-fn check_chain(before: &[Line], how: &str, after: &[Line]) -> Result<()> {
-    let start = after.iter().find(|line| line.is("start")).context("no start line")?;
-    let last = before.iter().rfind(|line| line.get("tcpstates.seq").is_some()).context("no line before")?;
-    let continues = start.text("tcpstates.continues.run");
-    ensure!(continues == last.text("tcpstates.run"), "{how}: it continues {continues:?}, not {}", last.0);
-    let (named, seq) = (start.number("tcpstates.continues.seq"), last.number("tcpstates.seq"));
-    // Of the write in which it was killed nobody knows.
-    ensure!(named == seq || how == "killed" && named < seq, "{how}: it continues at {named:?}, not {seq:?}");
-    let end = before.iter().filter_map(Line::time_us).max().unwrap_or_default();
-    let gap_us = start.time_us().unwrap_or_default().saturating_sub(end);
-    eprintln!("{how}: {} ms from the last line to the start line", gap_us / 1000);
-    Ok(())
-}
-
-/// Of a transition that is not the first of its connection.
-fn lacks_duration(line: &Line) -> bool {
-    let is_first = matches!(line.step(), Some(("CLOSE" | "LISTEN", _)));
-    !is_first && line.number("tcpstates.state_duration_us").is_none()
-}
-
-type Step<'a> = (&'a str, &'a str);
-
-/// How many transitions no line shows, and what is not so that only that is wrong.
-fn compare<'a>(
-    lines: &[(&'static str, &'a Line)],
-    expected: BTreeMap<Place, Vec<Step<'static>>>,
-) -> (usize, Vec<String>) {
-    // An id stands for one connection through all runs.
-    let mut connections: BTreeMap<&str, Vec<&'a Line>> = BTreeMap::new();
-    let mut births = Vec::new();
-    for (_, line) in lines {
-        let id = line.text("tcpstates.connection.id").unwrap_or_default();
-        let of_one = connections.entry(id).or_default();
-        if of_one.is_empty() {
-            births.push(id);
-        }
-        of_one.push(line);
-    }
-    let (mut shown, mut wrong): (BTreeMap<Place, Vec<Step<'a>>>, Vec<String>) = Default::default();
-    let mut placeless = 0;
-    for id in births {
-        let of_one = &connections[id];
-        match of_one.iter().find_map(|line| line.place()) {
-            Some(place) => {
-                shown.entry(place).or_default().extend(of_one.iter().filter_map(|line| line.step()));
-            }
-            // The others were lost, and this one counts for one of those that seem to be missing.
-            None if of_one.len() == 1 => placeless += 1,
-            None => wrong.push(format!("{of_one:?}: no line has its ports")),
-        }
-    }
-    let mut missing = 0;
-    let mut known = BTreeSet::new();
-    for (place, steps) in expected {
-        let shown = shown.get(&place).map(Vec::as_slice).unwrap_or_default();
-        known.insert(place);
-        missing += steps.len().saturating_sub(shown.len());
-        if !is_part_of(shown, &steps) {
-            wrong.push(format!("{place:?}: {shown:?} instead of {steps:?}"));
-        }
-    }
-    let foreign = shown.iter().filter(|(place, _)| !known.contains(*place));
-    wrong.extend(foreign.map(|(place, steps)| format!("{place:?}: nobody logged it: {steps:?}")));
-    (missing.saturating_sub(placeless), wrong)
-}
-
-/// Whether all of these are among those, in the same order.
-fn is_part_of(part: &[Step<'_>], whole: &[Step<'_>]) -> bool {
-    let mut whole = whole.iter();
-    part.iter().all(|step| whole.any(|other| other == step))
 }
