@@ -291,6 +291,7 @@ fn board_facts(facts: &NodeFacts) -> Facts {
         kernel: facts.kernel.clone(),
         hook: facts.hook.clone(),
         cgroup_mode: facts.cgroup_mode.clone(),
+        started_s: facts.started.as_second(),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Facts {
     pub hook: Option<String>,
     /// How cgroups are mounted.
     pub cgroup_mode: String,
+    /// When the agent started, Unix time, seconds.
+    pub started_s: i64,
 }
 
 /// Everything that metrics tell.

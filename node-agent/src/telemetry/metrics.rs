@@ -107,11 +107,13 @@ fn gauge(value: u64) -> ConstGauge<i64> {
 }
 
 fn facts(page: &mut Page<'_>, board: &Board) -> Result<(), Error> {
-    let Facts { version, kernel, hook, cgroup_mode } = &board.facts;
+    let Facts { version, kernel, hook, cgroup_mode, started_s } = &board.facts;
     page.info("build", "Version of the agent", &[("version", version)])?;
     let hook = hook.as_deref().unwrap_or("none");
     let labels = [("hook", hook), ("cgroup_mode", cgroup_mode), ("kernel", kernel)];
-    page.info("hook", "Where in the kernel transitions are taken from", &labels)
+    page.info("hook", "Where in the kernel transitions are taken from", &labels)?;
+    let started = u64::try_from(*started_s).unwrap_or(0);
+    page.gauge("start_timestamp", "When the agent started, Unix time", Some(&Unit::Seconds), started)
 }
 
 fn cluster(page: &mut Page<'_>, board: &Board) -> Result<(), Error> {
@@ -318,9 +320,10 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_the_facts_is_escaped() {
-        let facts = Facts { kernel: "6.1 \"x\"\n".to_owned(), ..Facts::default() };
+    fn facts_are_told_with_their_labels_escaped() {
+        let facts = Facts { kernel: "6.1 \"x\"\n".to_owned(), started_s: 7, ..Facts::default() };
         let page = render(&Telemetry::new(facts, None)).unwrap();
+        assert!(page.lines().any(|line| line == "kube_tcpstates_start_timestamp_seconds 7"), "{page}");
         assert!(page.contains(r#"kernel="6.1 \"x\"\n""#), "{page}");
     }
 }
