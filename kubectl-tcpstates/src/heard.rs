@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::name::TraceName;
 
+/// More notices than this are not remembered.
+const NOTICES_AT_MOST: usize = 16_384;
 /// The format of the API's own lines.
 const NOTICE: &str = "tcpstates.dev/lines/v1";
 
@@ -56,6 +58,8 @@ pub(crate) struct Ear {
     nodes: HashMap<String, String>,
     /// Nodes whose agents write another format, of which that was said.
     unreadable: HashSet<String>,
+    /// What the API has said already. A stream that is opened again begins with what has come before.
+    notices: HashSet<String>,
     lost: u64,
 }
 
@@ -64,6 +68,8 @@ struct Run {
     seq: u64,
     lost: u64,
     is_over: bool,
+    /// That a line may be the trace's and does not say so is told.
+    has_unnamed: bool,
 }
 
 /// What every line has.
@@ -84,12 +90,22 @@ struct Own {
     traces: Vec<String>,
     #[serde(default)]
     cluster_traces: Vec<String>,
+    #[serde(default)]
+    traces_omitted: u64,
 }
 
 impl Ear {
     /// For the lines of a trace.
     pub(crate) fn new(trace: TraceName, from: From) -> Self {
-        Self { trace, from, runs: HashMap::new(), nodes: HashMap::new(), unreadable: HashSet::new(), lost: 0 }
+        Self {
+            trace,
+            from,
+            runs: HashMap::new(),
+            nodes: HashMap::new(),
+            unreadable: HashSet::new(),
+            notices: HashSet::new(),
+            lost: 0,
+        }
     }
 
     /// Transitions of the trace that are known to be lost.
@@ -104,7 +120,7 @@ impl Ear {
             return self.of_other_format(node, text).into_iter().collect();
         };
         if own.schema == NOTICE {
-            return self.notice(&own.kind, &value).into_iter().collect();
+            return self.notice(&own.kind, text, &value).into_iter().collect();
         }
         let mut said = Vec::new();
         if let Some(seq) = own.seq {
@@ -123,10 +139,9 @@ impl Ear {
             }
             _ => {
                 let traces = if self.trace.namespace.is_some() { &own.traces } else { &own.cluster_traces };
-                let name = self.trace.to_string();
-                if traces.contains(&name)
-                    && let Ok(line) = Line::deserialize(value)
-                {
+                if !traces.contains(&self.trace.to_string()) {
+                    said.extend(self.unnamed(node, &own, &value));
+                } else if let Ok(line) = Line::deserialize(value) {
                     said.push(Said::Event(Box::new(line)));
                 }
             }
@@ -173,22 +188,35 @@ impl Ear {
         Some(missing)
     }
 
+    /// Says once a run that lines of the trace may not name it, for want of room.
+    fn unnamed(&mut self, node: &str, own: &Own, value: &Value) -> Option<Said> {
+        let namespace = value.pointer("/k8s/namespace/name").and_then(Value::as_str);
+        let wanted = self.trace.namespace.as_deref();
+        if own.traces_omitted == 0 || wanted.is_some() && wanted != namespace {
+            return None;
+        }
+        let run = self.runs.get_mut(&own.run)?;
+        let is_news = !std::mem::replace(&mut run.has_unnamed, true);
+        is_news.then(|| Said::Missing(unnamed(node)))
+    }
+
     fn lost_of(&mut self, node: &str, run: &str, value: &Value) -> Option<Said> {
         let line = Lost::deserialize(value).ok()?;
         let total = *line.tcpstates.lost.by_trace.get(&self.trace.to_string())?;
-        let run = self.runs.get_mut(run)?;
-        let more = total.saturating_sub(run.lost);
-        run.lost = total;
-        self.lose(node, more)
+        self.lose(node, run, total)
     }
 
-    fn lose(&mut self, node: &str, count: u64) -> Option<Said> {
-        self.lost = self.lost.saturating_add(count);
-        (count > 0).then(|| Said::Missing(format!("{node}: {count} transitions of this trace were lost")))
+    /// The run has lost so many so far.
+    fn lose(&mut self, node: &str, run: &str, total: u64) -> Option<Said> {
+        let run = self.runs.entry(run.to_owned()).or_default();
+        let more = total.saturating_sub(run.lost);
+        run.lost = run.lost.max(total);
+        self.lost = self.lost.saturating_add(more);
+        (more > 0).then(|| Said::Missing(format!("{node}: {more} transitions of this trace were lost")))
     }
 
     /// A line of the API's own.
-    fn notice(&mut self, kind: &str, value: &Value) -> Option<Said> {
+    fn notice(&mut self, kind: &str, line: &str, value: &Value) -> Option<Said> {
         let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or("?");
         let number = |path: &str| value.pointer(path).and_then(Value::as_u64).unwrap_or(0);
         let (reason, node) = (text("/tcpstates/reason"), text("/k8s/node/name"));
@@ -202,7 +230,7 @@ impl Ear {
             }));
         }
         let missing = match reason {
-            "lost" => return self.lose(node, number("/tcpstates/transitions")),
+            "lost" => return self.lose(node, text("/tcpstates/run"), number("/tcpstates/total")),
             "gap" => format!(
                 "{node}: {} lines of its agent did not come; they may have been other traces'",
                 number("/tcpstates/lines")
@@ -213,11 +241,21 @@ impl Ear {
             "unfinished" => {
                 format!("{node}: its agent ended without a last word; what it had not written is unknown")
             }
+            "unnamed" => unnamed(node),
             "unreadable" => format!("{node}: its log cannot be read: {}", text("/tcpstates/text")),
             other => format!("{node}: something is missing: {other}"),
         };
-        (kind == "missing").then_some(Said::Missing(missing))
+        // That a log cannot be read is said with the time of asking.
+        let known = if reason == "unreadable" { &missing } else { line };
+        let is_news = self.notices.len() >= NOTICES_AT_MOST || self.notices.insert(known.to_owned());
+        (kind == "missing" && is_news).then_some(Said::Missing(missing))
     }
+}
+
+fn unnamed(node: &str) -> String {
+    format!(
+        "{node}: some lines had no room for the names of all their traces; they may have been this trace's"
+    )
 }
 
 #[cfg(test)]
@@ -234,6 +272,12 @@ mod tests {
         )
     }
 
+    fn notice(reason: &str, run: &str, total: u64) -> String {
+        format!(
+            r#"{{"time":"2026-11-27T12:00:00Z","tcpstates":{{"type":"missing","schema":"{NOTICE}","reason":"{reason}","run":"{run}","transitions":{total},"total":{total},"text":"gone"}},"k8s":{{"node":{{"name":"node-a"}}}}}}"#
+        )
+    }
+
     fn lost(seq: u64, total: u64) -> String {
         format!(
             r#"{{"time":"2026-11-27T12:00:00Z","tcpstates":{{"type":"lost","schema":"tcpstates.dev/events/v1","run":"a","seq":{seq},"lost":{{"since_last":1,"total":9,"by_place":{{"ring":9,"recursion":0,"queue":0,"rate":0,"write":0,"identity":0}},"by_trace":{{"shop/checkout":{total},"shop/other":5}}}},"exact":true}}}}"#
@@ -243,12 +287,33 @@ mod tests {
     #[test]
     fn losses_too_large_to_add_up_are_the_largest_there_is() {
         let mut ear = ear(From::Api);
-        let most = format!(
-            r#"{{"tcpstates":{{"type":"missing","schema":"{NOTICE}","reason":"lost","transitions":{}}}}}"#,
-            u64::MAX
-        );
-        assert_eq!([ear.hear("n", &most).len(), ear.hear("n", &most).len()], [1, 1]);
+        let most = |run: &str| notice("lost", run, u64::MAX);
+        assert_eq!([ear.hear("n", &most("a")).len(), ear.hear("n", &most("b")).len()], [1, 1]);
         assert_eq!(ear.lost(), u64::MAX);
+    }
+
+    #[test]
+    fn what_an_answer_that_is_asked_for_again_says_once_more_is_told_once() {
+        let mut ear = ear(From::Api);
+        let first = [notice("lost", "a", 100), notice("unfinished", "a", 0), notice("unreadable", "a", 0)];
+        assert_eq!(told(&mut ear, "", &first).1.len(), 3);
+        let again = [notice("lost", "a", 120), notice("unfinished", "a", 0), notice("unreadable", "b", 0)];
+        assert_eq!(told(&mut ear, "", &again).1, ["node-a: 20 transitions of this trace were lost"]);
+        assert_eq!(ear.lost(), 120);
+    }
+
+    #[test]
+    fn a_line_without_room_for_all_names_is_told_once_a_run() {
+        let line = |run: &str, seq: u64, namespace: &str, omitted: u64| {
+            snapshot(run, seq, "shop/other")
+                .replace(r#""time_wait":0"#, &format!(r#""time_wait":0,"traces_omitted":{omitted}"#))
+                .replace("}}", &format!(r#"}},"k8s":{{"namespace":{{"name":"{namespace}"}}}}}}"#))
+        };
+        let whole = line("a", 1, "shop", 0);
+        assert!(serde_json::from_str::<Value>(&whole).is_ok(), "{whole}");
+        let lines = [whole, line("a", 2, "till", 3), line("a", 3, "shop", 3), line("a", 4, "shop", 1)];
+        let (_, missing) = told(&mut ear(From::Logs), "node-a", &lines);
+        assert_eq!(missing, [unnamed("node-a")]);
     }
 
     #[test]
@@ -353,6 +418,7 @@ mod tests {
             ("missing", r#""reason":"gap","run":"a","lines":4"#, "node-b: 4 lines of its agent"),
             ("missing", r#""reason":"rotated","from":"12:00""#, "node-b: its log begins at 12:00"),
             ("missing", r#""reason":"unfinished","run":"a""#, "node-b: its agent ended"),
+            ("missing", r#""reason":"unnamed","run":"a""#, "node-b: some lines had no room"),
             ("missing", r#""reason":"unreadable","text":"gone""#, "node-b: its log cannot be read: gone"),
             ("end", r#""reason":"complete""#, "Complete"),
             ("end", r#""reason":"deleted""#, "Deleted"),

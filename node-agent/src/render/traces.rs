@@ -10,48 +10,54 @@ const NAMES_MAX: usize = 512;
 /// Escaped bytes of one name: namespace, slash, name.
 const NAME_MAX: usize = 320;
 
+/// The names that fit on a line, those of the namespace's own traces first: their readers may have nothing else to read.
+struct Fitting {
+    /// Written out by the caller's function.
+    namespaced: Vec<Vec<u8>>,
+    cluster: Vec<Vec<u8>>,
+    omitted: u32,
+}
+
+impl Fitting {
+    fn of(names: &[TraceName], write: impl Fn(&mut Vec<u8>, &str)) -> Self {
+        let mut fitting = Self { namespaced: Vec::new(), cluster: Vec::new(), omitted: 0 };
+        let is_namespaced = |name: &&TraceName| matches!(name, TraceName::Namespaced(_));
+        let (first, last): (Vec<_>, Vec<_>) = names.iter().partition(is_namespaced);
+        let mut used = 0;
+        for name in first.into_iter().chain(last) {
+            let mut text = Vec::new();
+            write(&mut text, name.as_str());
+            let needed = text.len() + 3;
+            if used + needed > NAMES_MAX {
+                fitting.omitted += 1;
+                continue;
+            }
+            used += needed;
+            match name {
+                TraceName::Namespaced(_) => fitting.namespaced.push(text),
+                TraceName::Cluster(_) => fitting.cluster.push(text),
+            }
+        }
+        fitting
+    }
+}
+
 /// The names as lines that serde writes have them: namespaced ones, those of the cluster, and how many do not fit.
 pub(super) fn lists(names: &[TraceName]) -> (Vec<String>, Vec<String>, Option<u32>) {
-    let (mut namespaced, mut cluster) = (Vec::new(), Vec::new());
-    let (mut used, mut omitted) = (0, 0);
-    for name in names {
-        let text = escape::clip(name.as_str(), NAME_MAX).into_owned();
-        used += text.len() + 3;
-        if used > NAMES_MAX {
-            omitted += 1;
-            continue;
-        }
-        match name {
-            TraceName::Namespaced(_) => namespaced.push(text),
-            TraceName::Cluster(_) => cluster.push(text),
-        }
-    }
-    (namespaced, cluster, Some(omitted).filter(|omitted| *omitted > 0))
+    let clip =
+        |text: &mut Vec<u8>, name: &str| text.extend_from_slice(escape::clip(name, NAME_MAX).as_bytes());
+    let Fitting { namespaced, cluster, omitted } = Fitting::of(names, clip);
+    let texts = |names: Vec<Vec<u8>>| {
+        names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>()
+    };
+    (texts(namespaced), texts(cluster), Some(omitted).filter(|omitted| *omitted > 0))
 }
 
 /// `"traces":[...],"cluster_traces":[...],"traces_omitted":1`, each only if there is any; empty without traces. Those that
 /// would make the line too long are counted, not named.
 pub(super) fn traces(names: &[TraceName]) -> Vec<u8> {
-    let (mut namespaced, mut cluster) = (Vec::new(), Vec::new());
-    let mut omitted = 0_u32;
-    for name in names {
-        let (list, name) = match name {
-            TraceName::Namespaced(name) => (&mut namespaced, name),
-            TraceName::Cluster(name) => (&mut cluster, name),
-        };
-        let mut text = Vec::new();
-        escape::json_clipped(&mut text, name, NAME_MAX);
-        list.push(text);
-    }
-    let mut used = 0;
-    for list in [&mut cluster, &mut namespaced] {
-        list.retain(|text: &Vec<u8>| {
-            used += text.len() + 3;
-            let fits = used <= NAMES_MAX;
-            omitted += u32::from(!fits);
-            fits
-        });
-    }
+    let Fitting { namespaced, cluster, omitted } =
+        Fitting::of(names, |text, name| escape::json_clipped(text, name, NAME_MAX));
     let mut json = Vec::new();
     for (key, list) in [(first!(traces), &namespaced), (first!(cluster_traces), &cluster)] {
         if !list.is_empty() {
@@ -77,7 +83,7 @@ fn separate(json: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{TraceName, traces};
+    use super::{TraceName, lists, traces};
 
     fn text(names: &[TraceName]) -> String {
         String::from_utf8(traces(names)).unwrap()
@@ -98,5 +104,17 @@ mod tests {
         let text = text(&names);
         assert!(text.ends_with(r#"],"traces_omitted":60"#), "{text}");
         assert!(text.len() < 600);
+    }
+
+    #[test]
+    fn namespaced_traces_have_the_room_first_and_a_short_name_fits_behind_a_long_one() {
+        let mut names: Vec<_> = (0..9).map(|n| TraceName::Cluster(format!("{n:0>60}"))).collect();
+        names.push(TraceName::Cluster("all".to_owned()));
+        names.push(TraceName::Namespaced("shop/refused".to_owned()));
+        let text = text(&names);
+        assert!(text.starts_with(r#""traces":["shop/refused"],"cluster_traces":["#), "{text}");
+        assert!(text.ends_with(r#","all"],"traces_omitted":2"#), "{text}");
+        let (namespaced, cluster, omitted) = lists(&names);
+        assert_eq!((namespaced.len(), cluster.len(), omitted), (1, 8, Some(2)));
     }
 }

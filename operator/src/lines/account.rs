@@ -25,6 +25,8 @@ struct Run {
     /// What it lost for the trace, as far as that is told.
     lost: u64,
     is_finished: bool,
+    /// That a line may be the trace's and does not say so is told.
+    has_unnamed: bool,
 }
 
 /// What a line is to its stream.
@@ -58,7 +60,13 @@ impl Account {
         if self.runs.len() == RUNS {
             self.runs.pop_front();
         }
-        self.runs.push_back(Run { id: head.run.clone().into_owned(), seq, lost: 0, is_finished: false });
+        self.runs.push_back(Run {
+            id: head.run.clone().into_owned(),
+            seq,
+            lost: 0,
+            is_finished: false,
+            has_unnamed: false,
+        });
         Seen::New(missing)
     }
 
@@ -68,6 +76,13 @@ impl Account {
         let transitions = total.checked_sub(run.lost).filter(|more| *more > 0)?;
         run.lost = total;
         Some(Missing::Lost { run: run.id.clone(), transitions, total })
+    }
+
+    /// The run's latest line may be about the trace and does not say so.
+    pub(crate) fn unnamed(&mut self, head: &Head<'_>) -> Option<Missing> {
+        let run = self.runs.iter_mut().find(|run| run.id == head.run)?;
+        let is_news = !std::mem::replace(&mut run.has_unnamed, true);
+        is_news.then(|| Missing::Unnamed { run: run.id.clone() })
     }
 
     /// The run's latest line is its last one.
@@ -155,6 +170,14 @@ mod tests {
         assert_eq!(account.lost(&head("a", 1), 5), None);
         assert_eq!(account.lost(&head("a", 1), 8), lost(3, 8));
         assert_eq!(account.lost(&head("unknown", 1), 8), None);
+    }
+
+    #[test]
+    fn that_names_are_left_out_is_told_once_a_run() {
+        let mut account = Account::default();
+        account.see(&head("a", 1));
+        let unnamed = Some(Missing::Unnamed { run: "a".to_owned() });
+        assert_eq!((account.unnamed(&head("a", 1)), account.unnamed(&head("a", 1))), (unnamed, None));
     }
 
     #[test]

@@ -74,13 +74,19 @@ fn plain(text: &str) -> Option<(&str, &str)> {
     (!inside.contains('\\')).then_some((inside, rest))
 }
 
+/// How many further traces asked for a line, which it does not name.
+const OMITTED: &str = r#""traces_omitted":"#;
+
 /// Takes out of a stream what is about one trace.
 #[derive(Clone, Debug)]
 pub struct Filter {
     trace: String,
-    is_cluster: bool,
+    /// That of the pods whose lines it can be about; None: of all.
+    namespace: Option<String>,
     /// The trace's name in quotes.
     quoted: Finder<'static>,
+    /// The member that counts traces that are not named.
+    omitted: Finder<'static>,
 }
 
 impl Filter {
@@ -88,7 +94,8 @@ impl Filter {
     pub fn new(trace: &Trace) -> Self {
         let name = trace.to_string();
         let quoted = Finder::new(&format!("\"{name}\"")).into_owned();
-        Self { trace: name, is_cluster: trace.namespace.is_none(), quoted }
+        let omitted = Finder::new(OMITTED);
+        Self { trace: name, namespace: trace.namespace.clone(), quoted, omitted }
     }
 
     /// Whether a line can be about the trace: most are dropped by this alone.
@@ -109,7 +116,7 @@ impl Filter {
         if matches!(&*kind, "start" | "lost" | "heartbeat" | "log") {
             return None;
         }
-        let list = if self.is_cluster { "cluster_traces" } else { "traces" };
+        let list = self.list();
         let traces: Vec<Cow<'_, str>> = serde_json::from_str(own.get(list)?.get()).ok()?;
         if !traces.iter().any(|trace| *trace == self.trace) {
             return None;
@@ -137,6 +144,32 @@ impl Filter {
         Some(passed)
     }
 
+    /// Whether a line that does not name the trace may be about it all the same: it had no room for the names of all
+    /// traces that asked for it.
+    pub fn may_leave_it_out(&self, line: &str) -> bool {
+        self.omitted.find(line.as_bytes()).is_some() && self.leaves_some_out(line).unwrap_or(false)
+    }
+
+    fn leaves_some_out(&self, line: &str) -> Option<bool> {
+        let document: Members<'_> = serde_json::from_str(line).ok()?;
+        let own: Members<'_> = serde_json::from_str(document.get("tcpstates")?.get()).ok()?;
+        let omitted: u64 = serde_json::from_str(own.get("traces_omitted")?.get()).ok()?;
+        let named: Vec<Cow<'_, str>> =
+            own.get(self.list()).map_or(Some(Vec::new()), |list| serde_json::from_str(list.get()).ok())?;
+        let is_theirs = match &self.namespace {
+            None => true,
+            Some(wanted) => document
+                .get("k8s")
+                .and_then(|k8s| serde_json::from_str::<K8s<'_>>(k8s.get()).ok())
+                .is_some_and(|k8s| k8s.namespace.name == *wanted),
+        };
+        Some(omitted > 0 && is_theirs && !named.iter().any(|trace| *trace == self.trace))
+    }
+
+    const fn list(&self) -> &'static str {
+        if self.namespace.is_none() { "cluster_traces" } else { "traces" }
+    }
+
     /// How many transitions that the trace wanted are lost in the run so far, if a `lost` line says so.
     pub fn lost(&self, line: &str) -> Option<u64> {
         if !self.may_be_about(line) {
@@ -145,6 +178,18 @@ impl Filter {
         let lost: kube_tcpstates_events::Lost = serde_json::from_str(line).ok()?;
         lost.tcpstates.lost.by_trace.get(&self.trace).copied()
     }
+}
+
+#[derive(Deserialize)]
+struct K8s<'a> {
+    #[serde(borrow)]
+    namespace: Namespace<'a>,
+}
+
+#[derive(Deserialize)]
+struct Namespace<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
 }
 
 /// The members of an object in their order, unread. One of two with the same name is an error: which of them another

@@ -47,6 +47,19 @@ fn a_namespaced_and_a_cluster_trace_are_not_taken_for_each_other() {
 }
 
 #[test]
+fn a_line_that_names_not_all_its_traces_may_be_any_of_its_namespace() {
+    let line = LINE.replace(r#""pod":"#, r#""namespace":{"name":"shop"},"pod":"#);
+    let may = |trace: &Trace, line: &str| Filter::new(trace).may_leave_it_out(line);
+    assert!(may(&trace("shop", "all"), &line) && may(&cluster_trace("all"), &line));
+    assert!(!may(&trace("shop", "refused"), &line) && !may(&cluster_trace("anywhere"), &line), "it is named");
+    assert!(!may(&trace("hop", "all"), &line) && !may(&trace("shop", "all"), LINE), "of another's pod");
+    // A label of that name counts nothing.
+    let label = line.replace(r#""traces_omitted":2,"#, "").replace(r#""b":"1""#, r#""traces_omitted":"1""#);
+    assert!(!may(&trace("shop", "all"), &label));
+    assert!(!may(&trace("shop", "all"), r#"half of a line, "traces_omitted":2,"#));
+}
+
+#[test]
 fn what_is_about_the_agent_itself_is_not_passed_on() {
     for kind in ["start", "lost", "heartbeat", "log"] {
         let line = LINE.replace("transition", kind);

@@ -76,6 +76,12 @@ pub(crate) enum Missing {
         /// Which.
         run: String,
     },
+    /// Lines of pods of the trace's namespace had no room for the names of all traces that asked for them: they may be
+    /// this trace's. Told once a run.
+    Unnamed {
+        /// Which.
+        run: String,
+    },
     /// The agent's log cannot be read.
     Unreadable {
         /// Why.
