@@ -236,7 +236,7 @@ pub struct PinArguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub pin: Option<std::path::PathBuf>,
     /// How long to trace on while nobody reads
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m", requires = "pin")]
     pub pin_for: String,
 }
 
