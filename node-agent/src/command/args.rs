@@ -156,7 +156,7 @@ pub struct TraceArguments {
     /// End after this long: 10s, 5m
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<String>,
-    /// End after this many transitions
+    /// End after this many lines of what is told: transitions, or what --mode tells instead
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
