@@ -13,6 +13,7 @@ use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, Kubeco
 use tower::{BoxError, Layer as _, ServiceBuilder, ServiceExt as _, util::BoxService};
 
 use crate::layer::{GuardLayer, OnAnswer};
+use crate::reason::reason_of;
 use crate::resource::Resource;
 use crate::token::{TokenError, TokenFile};
 
@@ -34,22 +35,26 @@ const PROBES: u32 = 3;
 /// What was sent is confirmed within this, probes too: else the connection is dead.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why there is no client. The server itself is not asked yet: it may be away.
+/// Why there is no client. The server itself is not asked yet: it may be away. Each says all that is known, and has no
+/// cause to be added: those of kube's errors stand in their texts already.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The kubeconfig is not usable.
-    #[error("kubeconfig {path}: {source}")]
+    #[error("kubeconfig {path}: {reason}")]
     Kubeconfig {
         /// Where it is.
         path: PathBuf,
         /// What is wrong.
-        source: KubeconfigError,
+        reason: String,
     },
     /// Neither in a pod nor with a kubeconfig.
     #[error(
-        "not in a pod with a service account ({0}); outside of a cluster name a kubeconfig with --kubeconfig"
+        "not in a pod with a service account ({reason}); outside of a cluster name a kubeconfig with --kubeconfig"
     )]
-    NotInCluster(#[from] InClusterError),
+    NotInCluster {
+        /// What is not as it is in a pod.
+        reason: String,
+    },
     /// Neither a kubeconfig anywhere nor a pod.
     #[error("no kubeconfig: there is none at ~/.kube/config and in KUBECONFIG; name one with --kubeconfig")]
     NoKubeconfig,
@@ -71,12 +76,12 @@ pub enum ClientError {
         origin: String,
     },
     /// Certificates or tokens that cannot be used.
-    #[error("client of {url}: {source}")]
+    #[error("client of {url}: {reason}")]
     Build {
         /// The server.
         url: String,
         /// What is wrong.
-        source: Box<kube::Error>,
+        reason: String,
     },
     /// A way to the server that is not built in.
     #[error("{origin}: proxies are not supported: {proxy}")]
@@ -89,6 +94,22 @@ pub enum ClientError {
     /// The token's file.
     #[error(transparent)]
     Token(#[from] TokenError),
+}
+
+impl ClientError {
+    /// The kubeconfig is not usable.
+    pub(crate) fn kubeconfig(path: impl Into<PathBuf>, error: &KubeconfigError) -> Self {
+        Self::Kubeconfig { path: path.into(), reason: reason_of(error) }
+    }
+
+    /// Certificates or tokens cannot be used.
+    pub(crate) fn build(url: String, error: &kube::Error) -> Self {
+        Self::Build { url, reason: reason_of(error) }
+    }
+
+    fn not_in_cluster(error: &InClusterError) -> Self {
+        Self::NotInCluster { reason: reason_of(error) }
+    }
 }
 
 /// What a client is made from.
@@ -108,7 +129,7 @@ impl ClientConfig<'_> {
     pub async fn client(self) -> Result<Client, ClientError> {
         let (mut config, origin) = match self.kubeconfig {
             Some(path) => (from_file(path).await?, format!("kubeconfig {}", path.display())),
-            None => (Config::incluster()?, "service account".to_owned()),
+            None => (in_pod()?, "service account".to_owned()),
         };
         require_address(&mut config, &origin)?;
         require_ca_certificates(&config, &origin)?;
@@ -122,7 +143,7 @@ impl ClientConfig<'_> {
             if source.to_string().contains("No CA certificates") {
                 return ClientError::NoCaCertificates { origin };
             }
-            ClientError::Build { url, source: Box::new(source) }
+            ClientError::build(url, &source)
         })?;
         let guarded = GuardLayer::new(self.resources, self.on_answer).with_token(token).layer(service);
         Ok(Client::new(guarded, config.default_namespace))
@@ -166,8 +187,12 @@ fn connector() -> HttpConnector {
     connector
 }
 
+fn in_pod() -> Result<Config, ClientError> {
+    Config::incluster().map_err(|error| ClientError::not_in_cluster(&error))
+}
+
 async fn from_file(path: &Path) -> Result<Config, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig { path: path.to_owned(), source };
+    let wrong = |error| ClientError::kubeconfig(path, &error);
     let file = Kubeconfig::read_from(path).map_err(wrong)?;
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
 }
@@ -249,6 +274,27 @@ mod tests {
         )
         .await;
         assert!(error.contains("certificate authority") && error.contains("/nowhere/ca.crt"), "{error}");
+    }
+
+    /// As the programs print errors, with their causes.
+    fn told(error: &ClientError) -> String {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told_once() {
+        let missing = told(&error_with("/nowhere/kubeconfig".as_ref()).await);
+        assert_eq!(missing.matches("No such file").count(), 1, "{missing}");
+        let outside = told(&super::in_pod().unwrap_err());
+        let reason = outside.split_once('(').unwrap().1.split_once("); ").unwrap().0;
+        let innermost = reason.rsplit(": ").next().unwrap();
+        assert_eq!(outside.matches(innermost).count(), 1, "{outside}");
     }
 
     #[test]

@@ -91,13 +91,13 @@ impl KubectlFlags {
         }
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let url = config.cluster_url.to_string();
-        let build = |source| ClientError::Build { url: url.clone(), source: Box::new(source) };
-        let client = ClientBuilder::try_from(config).map_err(build)?.build();
+        let client = ClientBuilder::try_from(config);
+        let client = client.map_err(|error| ClientError::build(url.clone(), &error))?.build();
         Ok(Person { client, namespace, url })
     }
 
     async fn read(&self, files: &[PathBuf]) -> Result<Config, ClientError> {
-        let wrong = |source| ClientError::Kubeconfig { path: shown(files).into(), source };
+        let wrong = |error| ClientError::kubeconfig(shown(files), &error);
         let options = KubeConfigOptions {
             context: self.context.clone(),
             cluster: self.cluster.clone(),

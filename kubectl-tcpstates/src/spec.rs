@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use kube_tcpstates_crds::trace::{Mode, OpenSockets, OpenState, Outcome, PortRange, Role, State, Transition};
-use kube_tcpstates_crds::{GROUP, LabelSelector, TcpStateTraceSpec, VERSION, duration, validate};
+use kube_tcpstates_crds::validate::{self, FieldError};
+use kube_tcpstates_crds::{GROUP, LabelSelector, TcpStateTraceSpec, TraceKind, VERSION, duration};
 use serde_json::{Value, json};
 
-use crate::args::{FilterArguments, ListArguments, ModeArgument, RoleArgument, TopArguments, TraceArguments};
+use crate::args::{
+    FilterArguments, ListArguments, ModeArgument, RoleArgument, TargetArguments, TopArguments, TraceArguments,
+};
+use crate::target::Target;
 
 /// Traces that this program has made, by their label.
 pub(crate) const MADE_BY: &str = "app.kubernetes.io/managed-by=kubectl-tcpstates";
@@ -29,12 +33,28 @@ const OPEN: [OpenState; 8] = [
     OpenState::LastAck,
     OpenState::Closing,
 ];
+/// The flags that fields come from.
+const FLAGS: [(&str, &str); 8] = [
+    ("spec.podSelector", "-l"),
+    ("spec.containers", "--container"),
+    ("spec.peerPorts", "--peer-port"),
+    ("spec.localPorts", "--local-port"),
+    ("spec.peerCIDRs", "--peer"),
+    ("spec.openSockets.states", "--state"),
+    ("spec.openSockets.minAge", "--min-age"),
+    ("spec.openSockets.limit", "--limit"),
+];
 /// Names may have 253 characters, and the server adds five.
 const NAME_AT_MOST: usize = 200;
 
+/// A duration of an option that may be none, by the option's name.
+fn any_time(option: &str, text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| format!("{option} {text}: {error}"))
+}
+
 /// A duration of an option, by the option's name.
 pub(crate) fn time(option: &str, text: &str) -> Result<Duration, String> {
-    let time = duration::parse(text).map_err(|error| format!("{option} {text}: {error}"))?;
+    let time = any_time(option, text)?;
     if time.is_zero() { Err(format!("{option} {text}: it must be more than nothing")) } else { Ok(time) }
 }
 
@@ -43,10 +63,9 @@ pub(crate) fn length(arguments: &TraceArguments) -> Result<Duration, String> {
     arguments.for_.as_deref().map_or(Ok(LONGEST), |text| time("--for", text))
 }
 
-/// The spec of `trace`.
-pub(crate) fn of_trace(arguments: &TraceArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
-    let mut spec = filtered(&arguments.filter, pods)?;
-    spec.containers.clone_from(&arguments.target.containers);
+/// The spec of `trace`. Of an object that is named the server knows the labels: they are to be added.
+pub(crate) fn of_trace(arguments: &TraceArguments) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, &arguments.target)?;
     spec.ttl = Some(ttl(length(arguments)?));
     spec.peer_names = arguments.peer_names;
     (spec.mode, spec.outcomes) = match arguments.mode {
@@ -58,30 +77,29 @@ pub(crate) fn of_trace(arguments: &TraceArguments, pods: LabelSelector) -> Resul
     if spec.mode == Mode::Summary {
         spec.interval = Some(EVERY.to_owned());
     }
-    Ok(spec)
+    checked(spec, arguments.for_.as_deref().map(|text| ("--for", text)))
 }
 
-/// The spec of `list`: snapshots, and no line of what happens meanwhile.
-pub(crate) fn of_list(arguments: &ListArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
-    let mut spec = filtered(&arguments.filter, pods)?;
-    spec.containers.clone_from(&arguments.target.containers);
+/// The spec of `list`: snapshots, and no line of what happens meanwhile. As of `trace`, without the labels of an object.
+pub(crate) fn of_list(arguments: &ListArguments) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, &arguments.target)?;
+    arguments.min_age.as_deref().map(|text| any_time("--min-age", text)).transpose()?;
     spec.ttl = Some(ttl(time("--timeout", &arguments.timeout)?));
     spec.peer_names = arguments.peer_names;
     // A listener cannot connect, so no transition is like this.
     spec.transitions = vec![Transition { from: vec![State::Listen], to: vec![State::SynSent] }];
     spec.open_sockets = Some(OpenSockets {
         every: EVERY.to_owned(),
-        states: arguments.states.iter().map(|name| state(name)).collect::<Result<_, _>>()?,
+        states: arguments.states.iter().map(|name| state(name.trim())).collect::<Result<_, _>>()?,
         min_age: arguments.min_age.clone(),
         limit: arguments.limit,
     });
-    Ok(spec)
+    checked(spec, Some(("--timeout", &arguments.timeout)))
 }
 
-/// The spec of `top`: sums and snapshots.
-pub(crate) fn of_top(arguments: &TopArguments, pods: LabelSelector) -> Result<TcpStateTraceSpec, String> {
-    let mut spec = filtered(&arguments.filter, pods)?;
-    spec.containers.clone_from(&arguments.target.containers);
+/// The spec of `top`: sums and snapshots. As of `trace`, without the labels of an object.
+pub(crate) fn of_top(arguments: &TopArguments) -> Result<TcpStateTraceSpec, String> {
+    let mut spec = filtered(&arguments.filter, &arguments.target)?;
     spec.ttl = Some(ttl(LONGEST));
     spec.peer_names = arguments.peer_names;
     (spec.mode, spec.interval) = (Mode::Summary, Some(EVERY.to_owned()));
@@ -92,10 +110,44 @@ pub(crate) fn of_top(arguments: &TopArguments, pods: LabelSelector) -> Result<Tc
         min_age: None,
         limit: 1000,
     });
-    Ok(spec)
+    checked(spec, None)
 }
 
-fn filtered(filter: &FilterArguments, pod_selector: LabelSelector) -> Result<TcpStateTraceSpec, String> {
+/// The spec, once it is known that no agent will refuse it: else the flag at fault is told. `ends` is the flag that its
+/// `ttl` comes from.
+fn checked(spec: TcpStateTraceSpec, ends: Option<(&str, &str)>) -> Result<TcpStateTraceSpec, String> {
+    let json = serde_json::to_value(&spec).map_err(|error| error.to_string())?;
+    let refusal = match validate::check_spec(TraceKind::Namespaced, Some(&json)) {
+        Ok(_) => return Ok(spec),
+        Err(refusal) => refusal,
+    };
+    let told = refusal.errors().iter().map(|FieldError { field, problem }| {
+        if let (Some((flag, text)), "spec.ttl") = (ends, field.as_str()) {
+            return format!("{flag} {text}: {problem}");
+        }
+        match FLAGS.iter().find(|(name, _)| field.starts_with(name)) {
+            Some((_, flag)) => format!("{flag}{}: {problem}", value(&json, field)),
+            None => format!("{field}: {problem}"),
+        }
+    });
+    Err(told.collect::<Vec<_>>().join("; "))
+}
+
+/// What was given for a field, behind a space; nothing for a field that is more than one value.
+fn value(spec: &Value, field: &str) -> String {
+    let pointer = field.trim_start_matches("spec").replace(['.', '['], "/").replace(']', "");
+    match spec.pointer(&pointer) {
+        Some(Value::String(text)) => format!(" {text}"),
+        Some(Value::Number(number)) => format!(" {number}"),
+        _ => String::new(),
+    }
+}
+
+fn filtered(filter: &FilterArguments, target: &TargetArguments) -> Result<TcpStateTraceSpec, String> {
+    let pod_selector = match Target::parse(target.target.as_deref(), target.selector.as_deref())? {
+        Some(Target::Labels(selector)) => selector,
+        Some(Target::Object(_)) | None => LabelSelector::default(),
+    };
     let ports = |option: &str, texts: &[String]| -> Result<Vec<PortRange>, String> {
         texts.iter().map(|text| port(text).map_err(|why| format!("{option} {text}: {why}"))).collect()
     };
@@ -106,6 +158,7 @@ fn filtered(filter: &FilterArguments, pod_selector: LabelSelector) -> Result<Tcp
     };
     let spec = TcpStateTraceSpec {
         pod_selector,
+        containers: target.containers.clone(),
         role,
         peer_ports: ports("--peer-port", &filter.peer_ports)?,
         local_ports: ports("--local-port", &filter.local_ports)?,
@@ -122,12 +175,18 @@ fn ttl(wanted: Duration) -> String {
 }
 
 fn port(text: &str) -> Result<PortRange, &'static str> {
-    let number =
-        |text: &str| text.parse().map_err(|_| "it is a port from 1 to 65535, or two with a - between");
-    match text.split_once('-') {
-        None => Ok(PortRange { port: number(text)?, end_port: None }),
-        Some((first, last)) => Ok(PortRange { port: number(first)?, end_port: Some(number(last)?) }),
+    let number = |text: &str| {
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.ok_or("it is a port from 1 to 65535, or two with a - between")
+    };
+    let Some((first, last)) = text.split_once('-') else {
+        return Ok(PortRange { port: number(text)?, end_port: None });
+    };
+    let (port, end) = (number(first)?, number(last)?);
+    if end < port {
+        return Err("the range ends before it starts");
     }
+    Ok(PortRange { port, end_port: Some(end) })
 }
 
 fn state(text: &str) -> Result<OpenState, String> {
@@ -164,15 +223,13 @@ mod tests {
 
     use super::*;
     use crate::args::{Arguments, Command};
-    use crate::target;
 
     fn spec(line: &str) -> Result<Value, String> {
         let words = ["kubectl-tcpstates"].into_iter().chain(line.split(' '));
-        let pods = target::selector("app=a").unwrap();
         let spec = match Arguments::try_parse_from(words).unwrap().command {
-            Command::Trace(arguments) => of_trace(&arguments, pods)?,
-            Command::List(arguments) => of_list(&arguments, pods)?,
-            Command::Top(arguments) => of_top(&arguments, pods)?,
+            Command::Trace(arguments) => of_trace(&arguments)?,
+            Command::List(arguments) => of_list(&arguments)?,
+            Command::Top(arguments) => of_top(&arguments)?,
             other => panic!("{other:?}"),
         };
         let mut object = object("shop", "a", &spec)?;
@@ -208,6 +265,12 @@ mod tests {
                     "openSockets": {"every": "10s", "states": ["CLOSE_WAIT", "FIN_WAIT2"], "minAge": "1m", "limit": 1000}}),
             ),
             (
+                "list --state CLOSE_WAIT,LAST_ACK --state listen",
+                json!({"mode": "Transitions", "role": "Any", "ttl": "35s",
+                    "transitions": [{"from": ["LISTEN"], "to": ["SYN_SENT"]}],
+                    "openSockets": {"every": "10s", "states": ["CLOSE_WAIT", "LAST_ACK", "LISTEN"], "limit": 1000}}),
+            ),
+            (
                 "top -l a=b --sort failed --peer-names -c app",
                 json!({"mode": "Summary", "interval": "10s", "role": "Any", "ttl": "15m15s", "peerNames": true,
                     "containers": ["app"],
@@ -222,14 +285,25 @@ mod tests {
     #[test]
     fn what_the_agents_would_refuse_is_not_sent() {
         for (line, part) in [
-            ("trace deploy/a --peer 10.0.0.1/8", "spec.peerCIDRs[0]: has bits set behind its prefix length"),
-            ("trace deploy/a --peer-port 90-80", "spec.peerPorts[0].endPort"),
+            ("trace deploy/a --peer 10.0.0.1/8", "--peer 10.0.0.1/8: has bits set behind its prefix length"),
+            ("trace deploy/a --peer-port 90-80", "--peer-port 90-80: the range ends before it starts"),
             ("trace deploy/a --peer-port http", "--peer-port http: it is a port from 1 to 65535"),
+            ("trace deploy/a --local-port 70000", "--local-port 70000: it is a port from 1 to 65535"),
+            ("trace deploy/a --local-port 0", "--local-port 0: it is a port from 1 to 65535"),
+            ("trace deploy/a --container App", "--container App: "),
+            ("trace -l app=a!", "-l a!: "),
+            ("trace a", "a: say of what kind it is"),
             ("trace deploy/a --for 5", "--for 5: is not a duration"),
             ("trace deploy/a --for 0s", "--for 0s: it must be more than nothing"),
-            ("trace deploy/a --for 1000h", "spec.ttl"),
+            ("trace deploy/a --for 1000h", "--for 1000h: "),
             ("list --state OPEN", "--state OPEN: there are ESTABLISHED,"),
-            ("list --limit 0", "spec.openSockets.limit"),
+            ("list --state CLOSE_WAIT,OPEN", "--state OPEN: there are ESTABLISHED,"),
+            ("list --state LISTEN,LISTEN", "--state LISTEN: stands in the list twice"),
+            ("list --limit 0", "--limit 0: must be at least 1"),
+            ("list --limit 1001", "--limit 1001: must be at most 1000"),
+            ("list --min-age 5", "--min-age 5: is not a duration"),
+            ("list --timeout 1000h", "--timeout 1000h: "),
+            ("top --peer 10.0.0.0", "--peer 10.0.0.0: "),
         ] {
             let error = spec(line).unwrap_err();
             assert!(error.contains(part) && !error.contains('\n'), "{line}: {error}");

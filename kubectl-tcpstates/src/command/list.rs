@@ -26,20 +26,31 @@ const OTHERS: Duration = Duration::from_secs(3);
 /// Runs it to its end.
 pub(super) async fn run(cluster: &Cluster, arguments: &ListArguments) -> Result<(), Trouble> {
     let timeout = spec::time("--timeout", &arguments.timeout)?;
+    let mut spec = spec::of_list(arguments)?;
     let chosen = Chosen::find(cluster, &arguments.target).await?;
-    let spec = spec::of_list(arguments, chosen.wanted.selector.clone())?;
+    spec.pod_selector = chosen.wanted.selector.clone();
     let mut signals = Signals::new()?;
     let (made, source) = Made::make(cluster, &chosen, &spec).await?;
     let mut screen = Screen::new(arguments.output.output);
     screen.say(source.sentence());
     let mut stream = source.open(cluster, made.lines());
     let mut asked = Asked::new(Ear::new(made.name.clone(), source.from()), &chosen);
-    let answered = asked.wait(cluster, &made, &chosen, &mut stream, &mut signals, timeout, &screen).await;
+    let waited = asked.wait(cluster, &made, &chosen, &mut stream, &mut signals, timeout, &screen).await;
     drop(stream);
     let removed = made.remove(&mut signals).await;
-    answered?;
-    asked.show(&mut screen, arguments)?;
+    let waited = waited?;
+    asked.require_answer(waited, timeout)?;
+    asked.show(&mut screen, arguments, waited)?;
     removed
+}
+
+/// Why it is not waited any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// All have answered that are known, or nothing more comes, or the time is over.
+    Enough,
+    /// Somebody wants to see what there is.
+    Interrupted,
 }
 
 /// What the nodes have answered so far.
@@ -77,12 +88,12 @@ impl Asked {
         signals: &mut Signals,
         timeout: Duration,
         screen: &Screen,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Waited, Trouble> {
         let (mut steps, _watching) = progress::watch(cluster, &made.name, &made.uid, chosen.nodes.as_ref());
         let mut deadline = Instant::now() + timeout;
         while !self.is_done() {
             tokio::select! {
-                () = signals.next() => return Err(Trouble::new("interrupted before all nodes had answered")),
+                () = signals.next() => return Ok(Waited::Interrupted),
                 () = tokio::time::sleep_until(deadline) => break,
                 Some(step) = steps.recv() => if let Progress::Refused(why) = step {
                     return Err(Trouble::new(format!("the trace is refused: {why}")));
@@ -100,13 +111,18 @@ impl Asked {
                 }
             }
         }
-        if self.ends.is_empty() {
-            return Err(Trouble::new(format!(
-                "no node has answered within {} s: see kubectl tcpstates status, or wait longer with --timeout",
-                timeout.as_secs()
-            )));
+        Ok(Waited::Enough)
+    }
+
+    /// That nobody has answered in time is a failure.
+    fn require_answer(&self, waited: Waited, timeout: Duration) -> Result<(), Trouble> {
+        if waited == Waited::Interrupted || !self.ends.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        Err(Trouble::new(format!(
+            "no node has answered within {} s: see kubectl tcpstates status, or wait longer with --timeout",
+            timeout.as_secs()
+        )))
     }
 
     fn take(&mut self, node: &str, text: &str, screen: &Screen) {
@@ -143,7 +159,7 @@ impl Asked {
     }
 
     /// Connections first, the longest idle first; then listeners, then what is passed.
-    fn show(mut self, screen: &mut Screen, arguments: &ListArguments) -> Result<(), Trouble> {
+    fn show(mut self, screen: &mut Screen, arguments: &ListArguments, waited: Waited) -> Result<(), Trouble> {
         if arguments.output.output != Output::Json {
             self.lines.sort_by_key(|(_, line)| match line {
                 Line::Socket(line) => (0, Reverse(line.tcpstates.idle_us)),
@@ -165,13 +181,76 @@ impl Asked {
                 screen.warn(&snapshot_end(end));
             }
         }
-        for node in self.open.iter().flatten() {
-            screen.warn(&format!("{node}: has not answered; see kubectl tcpstates status"));
+        for sentence in self.unanswered(waited) {
+            screen.warn(&sentence);
         }
         Ok(())
+    }
+
+    /// Which nodes are missing; of a wait that was cut short, how many.
+    fn unanswered(&self, waited: Waited) -> Vec<String> {
+        let answered = self.ends.len();
+        match (waited, &self.open) {
+            (Waited::Enough, open) => {
+                let sentence = |node| format!("{node}: has not answered; see kubectl tcpstates status");
+                open.iter().flatten().map(sentence).collect()
+            }
+            (Waited::Interrupted, Some(open)) => {
+                let all = answered + open.len();
+                vec![format!("interrupted: {} of {all} nodes have not answered", open.len())]
+            }
+            (Waited::Interrupted, None) => vec![format!(
+                "interrupted: {answered} nodes have answered; how many have not is not known without the right to list pods"
+            )],
+        }
     }
 }
 
 fn name_of(end: &Snapshot) -> Option<&str> {
     Some(&end.k8s.as_ref()?.node.as_ref()?.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_tcpstates_events::{K8s, Named};
+
+    use super::*;
+    use crate::heard::From;
+
+    /// `a` has answered, the others have not.
+    fn asked(others: Option<&[&str]>, answered: bool) -> Asked {
+        let node = Some(Named { name: "a".to_owned() });
+        let end = Snapshot { k8s: Some(Box::new(K8s { node, ..K8s::default() })), ..Snapshot::default() };
+        Asked {
+            ear: Ear::new("t".parse().unwrap(), From::Api),
+            only_pod: None,
+            open: others.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            lines: Vec::new(),
+            ends: if answered { vec![end] } else { Vec::new() },
+        }
+    }
+
+    #[test]
+    fn who_interrupts_sees_what_has_been_answered_and_how_many_have_not() {
+        let second = Duration::from_secs(1);
+        for (others, answered, sentence) in [
+            (Some(&["b", "c"][..]), true, "interrupted: 2 of 3 nodes have not answered"),
+            (Some(&["b"]), false, "interrupted: 1 of 1 nodes have not answered"),
+            (None, true, "interrupted: 1 nodes have answered; how many have not is not known"),
+        ] {
+            let asked = asked(others, answered);
+            assert_eq!(asked.require_answer(Waited::Interrupted, second), Ok(()));
+            let [said] = &asked.unanswered(Waited::Interrupted)[..] else { panic!("{others:?}") };
+            assert!(said.starts_with(sentence), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_waits_to_the_end_is_told_each_node_that_has_not() {
+        let second = Duration::from_secs(1);
+        let said = asked(Some(&["b"]), true).unanswered(Waited::Enough);
+        assert_eq!(said, ["b: has not answered; see kubectl tcpstates status"]);
+        let none = asked(Some(&["b"]), false).require_answer(Waited::Enough, second).unwrap_err();
+        assert!(none.to_string().contains("no node has answered within 1 s"), "{none}");
+    }
 }

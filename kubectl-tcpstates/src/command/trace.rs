@@ -28,8 +28,9 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result
     if arguments.target.target.is_none() && arguments.target.selector.is_none() {
         return Err(Trouble::new("say whose connections: deploy/NAME, pod/NAME, or labels with -l"));
     }
+    let mut spec = spec::of_trace(arguments)?;
     let chosen = Chosen::find(cluster, &arguments.target).await?;
-    let spec = spec::of_trace(arguments, chosen.wanted.selector.clone())?;
+    spec.pod_selector = chosen.wanted.selector.clone();
     let mut signals = Signals::new()?;
     let (made, source) = Made::make(cluster, &chosen, &spec).await?;
     let mut showing = Showing::new(&made, source, Screen::new(arguments.output.output));

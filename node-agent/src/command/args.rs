@@ -156,7 +156,7 @@ pub struct TraceArguments {
     /// End after this long: 10s, 5m
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<String>,
-    /// End after this many transitions
+    /// End after this many lines of what is told: transitions, or what --mode tells instead
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
@@ -236,7 +236,7 @@ pub struct PinArguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub pin: Option<std::path::PathBuf>,
     /// How long to trace on while nobody reads
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m", requires = "pin")]
     pub pin_for: String,
 }
 

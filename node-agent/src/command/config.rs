@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     decode::{NetworkType, Role},
-    filter::{CgroupChoice, FilterError, Mode, TraceFilter, cidr, duration, ports, states},
+    filter::{
+        CgroupChoice, Cidr, FilterError, Mode, Reason, TraceFilter, TransitionFilter, cidr, duration, ports,
+        states,
+    },
     open::Snapshots,
     pipeline::Whereabouts,
     plan::{IdScope, Outcomes},
@@ -50,7 +53,7 @@ impl TraceConfig {
         };
         check_mode(raw)?;
         let scope = scope(raw.container.as_deref(), raw.pod_uid.as_deref())?;
-        let filter = filter(raw, &scope).map_err(|error| error.to_string())?;
+        let filter = filter(raw, &scope, format).map_err(|error| error.to_string())?;
         let positive = |field: &str, text: &Option<String>| {
             text.as_deref()
                 .map(|text| duration::parse_duration(field, text))
@@ -208,7 +211,9 @@ impl Asked<'_> {
     fn filter(&self, scope: &IdScope) -> Result<TraceFilter, FilterError> {
         let ports =
             |field, text: Option<&str>| text.map_or(Ok(Vec::new()), |text| ports::parse_ports(field, text));
-        let cidrs = self.peer_cidr.map(|text| cidr::parse_cidrs("--peer-cidr", text));
+        if self.netns.contains(&0) {
+            return Err(Reason::Namespace.of("--netns", "0"));
+        }
         Ok(TraceFilter {
             cgroups: if scope.is_active() { CgroupChoice::Selected } else { CgroupChoice::Any },
             family: match (self.ipv4, self.ipv6) {
@@ -218,18 +223,38 @@ impl Asked<'_> {
             },
             local_ports: ports("-L", self.local_ports)?,
             peer_ports: ports("-D", self.remote_ports)?,
-            peer_cidrs: cidrs.transpose()?.unwrap_or_default(),
+            peer_cidrs: self.peer_cidr.map_or(Ok(Vec::new()), |text| self.prefixes(text))?,
             netns: (!self.netns.is_empty()).then(|| self.netns.iter().copied().collect()),
             ..TraceFilter::default()
         })
     }
+
+    /// `--peer-cidr`. Those of one family alone find nothing in the other.
+    fn prefixes(&self, text: &str) -> Result<Vec<Cidr>, FilterError> {
+        let prefixes = cidr::parse_cidrs("--peer-cidr", text)?;
+        for (flag, is_given, kept_out) in [("-4", self.ipv4, "IPv6"), ("-6", self.ipv6, "IPv4")] {
+            if is_given && prefixes.iter().all(|prefix| prefix.is_v4() != (flag == "-4")) {
+                return Err(Reason::OtherFamily { kept_out, flag }.of("--peer-cidr", text));
+            }
+        }
+        Ok(prefixes)
+    }
 }
 
-fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterError> {
+/// `--transition`. What a socket's state is set to again is none, and columns alone show it.
+fn transitions(raw: &TraceArguments, format: &FormatEntry) -> Result<Vec<TransitionFilter>, FilterError> {
     let mut transitions = Vec::new();
     for text in &raw.transition {
-        transitions.extend(states::parse_transitions("--transition", text)?);
+        let listed = states::parse_transitions("--transition", text)?;
+        if let Some(same) = listed.iter().find(|wanted| wanted.is_of_one_state() && !format.columns) {
+            return Err(Reason::SameState.of("--transition", &same.to_string()));
+        }
+        transitions.extend(listed);
     }
+    Ok(transitions)
+}
+
+fn filter(raw: &TraceArguments, scope: &IdScope, format: &FormatEntry) -> Result<TraceFilter, FilterError> {
     let asked = Asked {
         ipv4: raw.ipv4,
         ipv6: raw.ipv6,
@@ -244,7 +269,7 @@ fn filter(raw: &TraceArguments, scope: &IdScope) -> Result<TraceFilter, FilterEr
             RoleArgument::Client => Role::Client,
             RoleArgument::Server => Role::Server,
         }),
-        transitions,
+        transitions: transitions(raw, format)?,
         min_duration: raw
             .min_duration
             .as_deref()
@@ -291,6 +316,12 @@ mod tests {
             (&["--peer-cidr", "10.0.0.1/8"], "--peer-cidr"),
             (&["--transition", "SYN_SENT:TIME_WAIT"], "TIME_WAIT"),
             (&["--transition", "*:*"], "--transition"),
+            (&["--transition", "CLOSE:CLOSE", "-o", "json"], "--transition"),
+            (&["--transition", "*:CLOSE,LISTEN:LISTEN", "-o", "ecs"], "LISTEN>LISTEN"),
+            (&["-4", "--peer-cidr", "fd00::/8"], "which -4 leaves out"),
+            (&["-6", "--peer-cidr", "10.0.0.0/8,::ffff:192.0.2.0/120"], "which -6 leaves out"),
+            (&["--netns", "0"], "--netns"),
+            (&["--netns", "4026531840", "--netns", "0"], "--netns"),
             (&["--min-duration", "5"], "--min-duration"),
             (&["--duration", "soon"], "--duration"),
             (&["--duration", "0s"], "--duration"),
@@ -314,6 +345,32 @@ mod tests {
         ] {
             let error = TraceConfig::check(&parse(arguments)).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_can_find_something_is_not_refused() {
+        for arguments in [
+            // BCC's tool shows a state that is set again, and so do its columns here.
+            &["--transition", "CLOSE:CLOSE", "-o", "table"][..],
+            &["--transition", "CLOSE|LISTEN:CLOSE", "-o", "json"],
+            &["-4", "--peer-cidr", "fd00::/8,10.0.0.0/8"],
+            &["-6", "--peer-cidr", "fd00::/8"],
+            &["--peer-cidr", "fd00::/8"],
+        ] {
+            assert!(TraceConfig::check(&parse(arguments)).is_ok(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_of_another_needs_it() {
+        let parsed =
+            |arguments: &[&str]| Arguments::try_parse_from(["kube-tcpstates"].iter().chain(arguments));
+        for command in ["trace", "agent"] {
+            let error = parsed(&[command, "--pin-for", "5m"]).unwrap_err().to_string();
+            assert!(error.contains("--pin <DIRECTORY>"), "{error}");
+            assert!(parsed(&[command, "--pin-for", "5m", "--pin", "/sys/fs/bpf/x"]).is_ok());
+            assert!(parsed(&[command]).is_ok());
         }
     }
 

@@ -70,16 +70,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         #[cfg(feature = "cluster")]
         args::Command::Agent(raw) => return run_agent(&raw),
-        args::Command::Check(raw) => check::run(&raw),
+        args::Command::Check(raw) => match check::hook(&raw) {
+            Ok(hook) => check::run(hook),
+            Err(error) => return refuse("check", error),
+        },
     };
     match result {
         Ok(true) => ExitCode::from(DONE),
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => {
-            crate::outlet::say(&format_args!("kube-tcpstates: {error:#}"));
+            crate::outlet::say(&format_args!("kube-tcpstates: {error:#}{}", more(&error)));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Where to look further.
+fn more(error: &anyhow::Error) -> &'static str {
+    let is_of_loading = error.chain().any(|cause| cause.is::<crate::kernel::LoadError>());
+    if is_of_loading { "; `kube-tcpstates check` says more" } else { "" }
 }
 
 /// Says what is wrong with a command's options.
@@ -172,4 +181,30 @@ fn log_to<W: std::io::Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
     let layer = fmt::layer().with_writer(writer).with_target(false).without_time().with_ansi(false);
     // A second call in one process (tests) changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    use anyhow::Context as _;
+
+    use super::{USAGE, more, run};
+    use crate::kernel::LoadError;
+
+    #[test]
+    fn a_hook_that_does_not_exist_is_wrong_usage_of_every_command() {
+        for command in ["trace", "top", "check"] {
+            let status = run(["kube-tcpstates", command, "--hook", "foo"].map(Into::into));
+            assert_eq!(status, ExitCode::from(USAGE), "{command}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_load_is_sent_to_check() {
+        let refused = LoadError::Maps { reason: "refused".into() };
+        let wrapped = Err::<(), _>(refused).context("beginning").unwrap_err();
+        assert_eq!(more(&wrapped), "; `kube-tcpstates check` says more");
+        assert_eq!(more(&anyhow::anyhow!("no such file")), "");
+    }
 }

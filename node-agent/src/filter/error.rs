@@ -51,6 +51,22 @@ pub enum Reason {
     /// A state that no full socket ever has.
     #[error("{0} never appears in a transition: {1}")]
     NeverSeen(&'static str, &'static str),
+    /// Both sides are one and the same state.
+    #[error(
+        "the old and the new state are the same, which is no transition; only the table and CSV show it, as BCC's tool does"
+    )]
+    SameState,
+    /// All prefixes are of the family that the trace leaves out.
+    #[error("is all {kept_out}, which {flag} leaves out")]
+    OtherFamily {
+        /// The family of the prefixes.
+        kept_out: &'static str,
+        /// The option that asks for the other.
+        flag: &'static str,
+    },
+    /// What an inode number that could not be read looks like.
+    #[error("is no network namespace's number; `stat -Lc %i /proc/PID/ns/net` tells one")]
+    Namespace,
     /// Not a duration, or one that cannot be counted.
     #[error(transparent)]
     Duration(#[from] DurationError),

@@ -106,6 +106,11 @@ impl TransitionFilter {
         self.to
     }
 
+    /// Whether nothing that changes a state can be accepted: both sides are one and the same.
+    pub const fn is_of_one_state(self) -> bool {
+        self.from.0 == self.to.0 && self.from.0.is_power_of_two()
+    }
+
     /// Whether it accepts the transition. A state from 16 up is accepted by no trace that asks for transitions.
     pub const fn accepts(self, old_state: u8, new_state: u8) -> bool {
         self.from.contains(old_state) && self.to.contains(new_state)
@@ -167,6 +172,19 @@ mod tests {
         let any_to_close: TransitionFilter = "*>CLOSE".parse().unwrap();
         assert!(any_to_close.accepts(13, 7) && !any_to_close.accepts(1, 4));
         assert!(!any_to_close.accepts(16, 7) && !any_to_close.accepts(255, 7));
+    }
+
+    #[test]
+    fn one_state_on_both_sides_is_no_transition() {
+        for (text, is_of_one) in [
+            ("CLOSE:CLOSE", true),
+            ("close|CLOSE:CLOSE", true),
+            ("*:CLOSE", false),
+            ("CLOSE|LISTEN:CLOSE", false),
+            ("CLOSE|LISTEN:CLOSE|LISTEN", false),
+        ] {
+            assert_eq!(text.parse::<TransitionFilter>().unwrap().is_of_one_state(), is_of_one, "{text}");
+        }
     }
 
     #[test]

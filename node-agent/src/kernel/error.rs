@@ -21,14 +21,15 @@ pub enum LoadError {
         reason: BoxError,
     },
     /// The object or its maps were refused.
-    #[error("loading the eBPF maps: {}{}", told(reason), advice(reason))]
+    #[error("{}loading the eBPF maps: {}{}", needs(reason), told(reason), advice(reason))]
     Maps {
         /// What the kernel said.
         reason: BoxError,
     },
     /// A program was refused.
     #[error(
-        "{hint}, kernel {}: eBPF program {program}: {}{}",
+        "{}{hint}, kernel {}: eBPF program {program}: {}{}",
+        needs(reason),
         kernel_release(),
         told(reason),
         advice(reason)
@@ -42,13 +43,19 @@ pub enum LoadError {
         reason: BoxError,
     },
     /// What is open cannot be looked at.
-    #[error("looking at what is open, kernel {}: {}{}", kernel_release(), told(reason), advice(reason))]
+    #[error(
+        "{}looking at what is open, kernel {}: {}{}",
+        needs(reason),
+        kernel_release(),
+        told(reason),
+        advice(reason)
+    )]
     Walk {
         /// What is missing, or what the kernel said.
         reason: BoxError,
     },
     /// What another process has left cannot be taken over.
-    #[error("taking over what is pinned: {}{}", told(reason), advice(reason))]
+    #[error("{}taking over what is pinned: {}{}", needs(reason), told(reason), advice(reason))]
     Pinned {
         /// What the kernel said.
         reason: BoxError,
@@ -93,36 +100,74 @@ fn without_log(text: &str) -> String {
     }
 }
 
-/// What to do about a refusal, as far as its text tells.
-fn advice(reason: &BoxError) -> String {
+/// What the system said, if that is at the bottom of a refusal.
+fn said_by_system(reason: &BoxError) -> Option<&std::io::Error> {
     let mut error: Option<&(dyn Error + 'static)> = Some(&**reason);
     while let Some(inner) = error {
-        if let Some(system) = inner.downcast_ref::<std::io::Error>() {
-            return match system.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => missing_capabilities(),
-                Some(libc::ENOMEM) => {
-                    " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".into()
-                }
-                _ => format!(" ({system})"),
-            };
+        if let Some(system) = inner.downcast_ref() {
+            return Some(system);
         }
         error = inner.source();
     }
-    String::new()
+    None
 }
 
-/// Names the capabilities this process lacks.
-fn missing_capabilities() -> String {
-    let missing = super::capability::missing_capabilities();
+/// Whether it is one that capabilities keep away.
+fn is_refusal(system: &std::io::Error) -> bool {
+    matches!(system.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+}
+
+/// What this process needs first, where it lacks capabilities and was refused.
+fn needs(reason: &BoxError) -> String {
+    let is_refused = said_by_system(reason).is_some_and(is_refusal);
+    if is_refused { in_need_of(&super::capability::missing_capabilities()) } else { String::new() }
+}
+
+/// Names what is missing, if anything is.
+fn in_need_of(missing: &[String]) -> String {
     if missing.is_empty() {
-        return " (refused although the capabilities are there: by the verifier, lockdown, seccomp or an LSM?)".to_owned();
+        return String::new();
     }
-    format!(" (missing: {})", missing.join(", "))
+    format!("needs root, or the capabilities that are missing ({}): ", missing.join("; "))
+}
+
+/// What to do about a refusal, as far as its text tells.
+fn advice(reason: &BoxError) -> String {
+    match said_by_system(reason) {
+        None => String::new(),
+        Some(system) if is_refusal(system) => {
+            let is_allowed = super::capability::missing_capabilities().is_empty();
+            let else_by = " (refused although the capabilities are there: by the verifier, lockdown, seccomp or an LSM?)";
+            if is_allowed { else_by.to_owned() } else { String::new() }
+        }
+        Some(system) if system.raw_os_error() == Some(libc::ENOMEM) => {
+            " (out of locked memory? before 5.11 RLIMIT_MEMLOCK bounds eBPF maps)".to_owned()
+        }
+        Some(system) => format!(" ({system})"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_log;
+    use super::{BoxError, in_need_of, said_by_system, without_log};
+
+    #[test]
+    fn what_is_missing_is_said_before_what_was_tried() {
+        let missing = ["CAP_BPF, to load".to_owned(), "CAP_PERFMON, to attach".to_owned()];
+        assert_eq!(
+            in_need_of(&missing),
+            "needs root, or the capabilities that are missing (CAP_BPF, to load; CAP_PERFMON, to attach): "
+        );
+        assert_eq!(in_need_of(&[]), "");
+    }
+
+    #[test]
+    fn what_the_system_said_is_found_below_other_errors() {
+        let refused = std::io::Error::from_raw_os_error(libc::EPERM);
+        let wrapped: BoxError = anyhow::Error::from(refused).context("making a map").into();
+        assert_eq!(said_by_system(&wrapped).unwrap().raw_os_error(), Some(libc::EPERM));
+        assert!(said_by_system(&"no types".into()).is_none());
+    }
 
     #[test]
     fn of_a_verifiers_log_the_last_word_is_told() {

@@ -1,11 +1,10 @@
 //! The run's own outlet: lines on stdout, in one of the formats.
 
-use std::io::Write as _;
 use std::time::Duration;
 
-use kube_tcpstates_events::{Line, Lost};
+use kube_tcpstates_events::{ByPlace, Line, Loss, Lost};
 
-use super::{Asked, Finished, Offer, OnEnd, Outlet, Queue, Stderr, Totals, queue::stdout_of_process};
+use super::{Asked, Finished, Offer, OnEnd, Outlet, Queue, Totals, queue::stdout_of_process, say};
 use crate::render::{Event, Format, FormatOptions, ended::Ended, split_lost};
 
 /// Renders events and queues them for the thread that writes.
@@ -41,16 +40,7 @@ impl Stdout {
                 let format = &self.format;
                 return self.queue.control(|out, _| format.line(out, line));
             }
-            Line::Lost(lost) => {
-                let lost = &lost.tcpstates.lost;
-                let places = &lost.by_place;
-                // Nobody may be listening there; that must not stop anything.
-                let _ = writeln!(
-                    Stderr,
-                    "lost {} transitions (ring {}, recursion {}, queue {}, write {} since the start)",
-                    lost.since_last, places.ring, places.recursion, places.queue, places.write
-                );
-            }
+            Line::Lost(lost) => say(&in_words(&lost.tcpstates.lost)),
             _ => {}
         }
         Offer::Accepted
@@ -63,6 +53,16 @@ impl Stdout {
             format.line(out, &line);
         })
     }
+}
+
+/// Losses for a person. Not of an agent, the only one that limits lines and waits for names: it has no columns.
+fn in_words(lost: &Loss) -> String {
+    let since_last = lost.since_last;
+    let ByPlace { ring, recursion, queue, write, restart, rate: _, identity: _ } = lost.by_place;
+    format!(
+        "lost {since_last} transitions (ring {ring}, recursion {recursion}, queue {queue}, write {write}, \
+         restart {restart} since the start)"
+    )
 }
 
 impl Outlet for Stdout {
@@ -121,5 +121,23 @@ impl Outlet for Stdout {
 
     fn finish(self: Box<Self>, within: Duration) -> Finished {
         self.queue.finish(within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_tcpstates_events::{ByPlace, Loss};
+
+    use super::in_words;
+
+    #[test]
+    fn every_place_that_a_command_can_lose_at_is_told() {
+        let by_place =
+            ByPlace { ring: 1, recursion: 2, queue: 3, write: 4, restart: 5, rate: 0, identity: 0 };
+        let lost = Loss { since_last: 15, total: by_place.total(), by_place, ..Loss::default() };
+        assert_eq!(
+            in_words(&lost),
+            "lost 15 transitions (ring 1, recursion 2, queue 3, write 4, restart 5 since the start)"
+        );
     }
 }

@@ -6,18 +6,18 @@ use super::Finding;
 use crate::kernel::{Hook, kernel_release, kernel_version};
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// The oldest kernel with a BPF ring buffer.
-const OLDEST: (u32, u32) = (5, 8);
+/// The oldest kernel that the tests have seen, and the first that runs programs when asked to (`BPF_PROG_TEST_RUN` of raw
+/// tracepoints), by which what is open is found.
+const OLDEST: (u32, u32) = (5, 10);
 
 pub(super) fn kernel() -> Finding {
-    let release = kernel_release();
-    let ok = kernel_version(&release).is_none_or(|version| version >= OLDEST);
-    Finding {
-        name: "kernel",
-        ok,
-        required: true,
-        detail: format!("{release}; 5.8 is the oldest with a BPF ring buffer"),
-    }
+    of_release(&kernel_release())
+}
+
+fn of_release(release: &str) -> Finding {
+    let ok = kernel_version(release).is_none_or(|version| version >= OLDEST);
+    let detail = format!("{release}; 5.10 is the oldest that can be traced");
+    Finding { name: "kernel", ok, required: true, detail }
 }
 
 pub(super) fn btf(hook: Option<Hook>) -> Finding {
@@ -119,7 +119,17 @@ pub(super) fn journal() -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::confined;
+    use super::{confined, of_release};
+
+    #[test]
+    fn kernels_before_the_oldest_that_was_seen_are_told_so() {
+        for (release, ok) in
+            [("5.9.16", false), ("5.10.0-32-cloud-amd64", true), ("7.2.1", true), ("?", true)]
+        {
+            let finding = of_release(release);
+            assert!(finding.ok == ok && finding.detail.contains("5.10 is the oldest"), "{finding:?}");
+        }
+    }
 
     #[test]
     fn a_label_that_denies_bpf_is_named_and_no_other() {

@@ -19,7 +19,7 @@ use crate::names::Owner;
 /// `-o csv`
 pub(super) const FORMAT: FormatEntry = FormatEntry {
     name: "csv",
-    about: "Comma-separated values, as `-s`",
+    about: "Comma-separated values",
     columns: true,
     longest: MAX_LINE,
     make: |options| Box::new(Csv::new(&options.text)),
