@@ -284,3 +284,7 @@ fn first_fin(facts: &Facts<'_>) -> Option<ClosedBy> {
 fn number(errno: i32) -> u32 {
     errno.unsigned_abs()
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;
