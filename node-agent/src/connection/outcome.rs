@@ -252,7 +252,7 @@ fn without_error(facts: &Facts<'_>) -> Ending {
 }
 
 fn abort(facts: &Facts<'_>, closes: bool) -> Ending {
-    if closes && facts.unread() > 0 && !matches!(facts.old, State::FIN_WAIT1 | State::FIN_WAIT2) {
+    if closes && facts.unread() > 0 {
         Ending::reset_by_us(EndCause::UnreadData)
     } else if closes && facts.lingers_not() {
         Ending::reset_by_us(EndCause::Linger)

@@ -192,6 +192,12 @@ fn resets() -> Vec<Row> {
         ("a subflow ends without a word", subflow, "unknown"),
         ("closed with data unread", closes.unread(9), "reset_by_us local unread_data"),
         ("the same after the peer's FIN", half.closes().unread(9), "reset_by_us local unread_data"),
+        ("shut down for sending before, with data unread", at(State::FIN_WAIT2).closes().unread(9), {
+            "reset_by_us local unread_data"
+        }),
+        ("and nothing of it acknowledged", at(State::FIN_WAIT1).closes().unread(9).outstanding(1), {
+            "reset_by_us local unread_data"
+        }),
         ("the peer's FIN is no data", half.closes(), "unknown"),
         ("it was read to its end", half.closes().with(read_to_end), "unknown"),
         ("closed with data unread, and would not linger", closes.unread(9).lingers(0), {
