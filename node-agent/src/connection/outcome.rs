@@ -252,7 +252,7 @@ fn without_error(facts: &Facts<'_>) -> Ending {
 }
 
 fn abort(facts: &Facts<'_>, closes: bool) -> Ending {
-    if closes && facts.unread() > 0 && !matches!(facts.old, State::FIN_WAIT1 | State::FIN_WAIT2) {
+    if closes && facts.unread() > 0 {
         Ending::reset_by_us(EndCause::UnreadData)
     } else if closes && facts.lingers_not() {
         Ending::reset_by_us(EndCause::Linger)
@@ -284,3 +284,7 @@ fn first_fin(facts: &Facts<'_>) -> Option<ClosedBy> {
 fn number(errno: i32) -> u32 {
     errno.unsigned_abs()
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

@@ -136,3 +136,7 @@ fn socket(transition: &Transition, figures: &Figures, facts: &Facts<'_>, jiffy_n
         send_buffer_us: limited(2),
     }
 }
+
+#[cfg(test)]
+#[path = "story_tests.rs"]
+mod tests;

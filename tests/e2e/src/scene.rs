@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_workload::log::Entry;
 use serde_json::{Value, json};
 
+use crate::agent::trace_path;
 use crate::cluster::node::Identity;
 use crate::cluster::{Cluster, NODE_A, NODE_B, is_true};
 use crate::compare::Source;
@@ -152,6 +153,11 @@ impl<'a> Scene<'a> {
     /// A pod as the API server has it.
     pub fn pod(&self, name: &str) -> Result<Value> {
         self.kubectl.get(&format!("{}/{name}", self.pods_path()))
+    }
+
+    /// A trace as the API server has it.
+    pub fn trace(&self, name: &str) -> Result<Value> {
+        self.kubectl.get(&trace_path(&self.namespace, name))
     }
 
     /// Waits until a pod is Ready.

@@ -2,7 +2,7 @@
 //! of that page; what it must say was written down first.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube_tcpstates_e2e_tests::agent::Agents;
@@ -10,6 +10,7 @@ use kube_tcpstates_e2e_tests::cluster::node::Identity;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::process::in_network_of;
 use kube_tcpstates_e2e_tests::scene::{Scene, Server, arguments, pod, pod_spec};
+use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::log::Entry;
 use serde_json::{Value, json};
 
@@ -18,47 +19,54 @@ use crate::plugin::{Said, said};
 pub(crate) const TESTS: crate::Tests = &[("each_incident_is_answered_by_one_command", incidents)];
 
 const HERE: &str = "--namespace=incidents";
+/// Until a pod is there and its first packets were dropped.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What the Service's address would be, where kube-proxy made the rules.
 const SERVICE: &str = "10.99.0.1";
 /// The NAT in front of the store forgets what was silent for so long, and the worker is silent for longer.
-const FORGETS_S: u64 = 4;
-const IDLE_MS: u64 = 6_000;
+const FORGETS_S: u64 = 30;
+const IDLE_MS: u64 = 35_000;
 /// Of the backend that thinks longest.
 const THINKS_MS: u64 = 300;
 const LEAKED: usize = 50;
 /// Local ports of the pod that runs out of them.
 const PORTS: &str = "40000 40019";
 const FLOOD: u64 = 10_000;
-/// The incidents go on for so long while all of them are traced at once.
-const WATCHED: Duration = Duration::from_secs(45);
+/// The incidents go on for so long while all of them are traced at once: the worker is reset meanwhile.
+const WATCHED: Duration = Duration::from_mins(1);
+/// From the first SYN that is dropped. It takes seconds; how long it took is printed.
+const TOLD_WITHIN: Duration = Duration::from_secs(50);
+/// Whether the firewall of a pod has dropped a packet.
+const FIREWALL_DROPS: &str = "nft list chain ip filter input | grep -q 'counter packets [1-9]'";
+/// Whether a listener of a pod has dropped a SYN: of two lines the first has the names and the second the numbers.
+const LISTENER_DROPS: &str = r#"awk '$1 == "TcpExt:" { if (!at) for (at = NF; $at != "ListenDrops"; at--); else dropped = $at > 0 }
+    END { exit !dropped }' /proc/net/netstat"#;
 /// Until the trace of the flood is attached.
 const BEFORE_FLOOD: &str = "--sleep-before-ms=20000";
 
 fn incidents(cluster: &Cluster) -> Result<()> {
     let _agents = Agents::install(cluster)?;
     let scene = &Scene::new(cluster, "incidents")?;
-    servers(scene)?;
-    clients(scene)?;
     let command = |arguments: &[&str]| {
         let said = said(cluster.kubectl(), &[arguments, &[HERE]].concat())?;
         ensure!(said.code == Some(0), "{said:?}");
         Ok(said)
     };
+    servers(scene)?;
+    dropped(scene, command)?;
+    clients(scene)?;
     // One user may read so many at once.
     let lanes: [&[Question]; 3] = [
         &[(&["trace", "pod/flood", "--mode=summary", "--for=1m", "-o=json"], flooded)],
         &[
             (&["trace", "pod/orders", "--failures", "--for=8s"], refused),
-            (&["list", "pod/blocked", "--state=SYN_SENT"], blocked),
             (&["list", "pod/leaker", "--state=CLOSE_WAIT"], leaked),
-            (&["list", "pod/deaf", "--state=LISTEN"], overflown),
             (&["trace", "pod/exhausted", "--failures", "--for=8s"], exhausted),
-        ],
-        &[
-            (&["trace", "pod/worker", "--failures", "--for=18s", "-o=wide"], forgotten),
             (&["trace", "-l=app=backend", "--for=8s"], slow),
             (&["trace", "-l=app=backend", "--mode=summary", "--peer-names", "--for=15s"], talked),
         ],
+        // Twice as long as the worker is silent, and a little.
+        &[(&["trace", "pod/worker", "--failures", "--for=75s", "-o=wide"], forgotten)],
     ];
     thread::scope(|scope| {
         let answer =
@@ -102,7 +110,7 @@ fn servers(scene: &Scene<'_>) -> Result<()> {
         }
         }
         table ip filter { chain input { type filter hook input priority 0;
-            tcp dport 82 drop
+            tcp dport 82 counter drop
         }
         }";
     let object = scene.pod(&store.name)?;
@@ -113,13 +121,44 @@ fn servers(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Who hangs is on the list soon after a SYN was dropped, by a firewall or for want of room.
+fn dropped(scene: &Scene<'_>, command: impl Fn(&[&str]) -> Result<Said>) -> Result<()> {
+    let (store, deaf) = (scene.pod("store")?, scene.await_ready("deaf")?);
+    let target = |pod: &Value, port: u16| -> Result<String> {
+        Ok(format!("--target={}:{port}", pod["status"]["podIP"].as_str().context("it has an address")?))
+    };
+    let visit: &[&str] = &["visit", &target(&store, 82)?];
+    let hold: &[&str] = &["hold", &target(&deaf, 8080)?, "--count=20"];
+    let hangs: Question = (&["list", "pod/blocked", "--state=SYN_SENT"], blocked);
+    let is_full: Question = (&["list", "pod/deaf", "--state=LISTEN"], overflown);
+    for (client, flags, (pod, drops), (question, judge)) in [
+        ("blocked", visit, (&store, FIREWALL_DROPS), hangs),
+        ("queued", hold, (&deaf, LISTENER_DROPS), is_full),
+    ] {
+        // Nothing was dropped until then.
+        let mut begin = Instant::now();
+        make(scene, client, NODE_A, flags)?;
+        wait::until(&format!("a SYN of {client} is dropped"), PATIENCE, || {
+            let now = Instant::now();
+            let is_dropped = in_network_of(pod, &["sh", "-c", drops], "");
+            Ok(is_dropped.map_err(|error| {
+                begin = now;
+                format!("{error:#}")
+            }))
+        })?;
+        wait::until(&format!("{client} is told of"), TOLD_WITHIN, || {
+            Ok(judge(&command(question)?).map_err(|error| format!("{error:#}")))
+        })?;
+        eprintln!("{client}: told {:.1} s after the first SYN was dropped", begin.elapsed().as_secs_f64());
+        ensure!(begin.elapsed() < TOLD_WITHIN, "{client}: told after {:?}", begin.elapsed());
+    }
+    Ok(())
+}
+
 fn clients(scene: &Scene<'_>) -> Result<()> {
     let store = scene.pod("store")?["status"]["podIP"].as_str().context("it has an address")?.to_owned();
-    let deaf = scene.await_ready("deaf")?["status"]["podIP"].as_str().context("it has one")?.to_owned();
     let to = |address: &str, port: u16| format!("--target={address}:{port}");
     make(scene, "worker", NODE_A, &["visit", &to(&store, 81), &format!("--idle-ms={IDLE_MS}")])?;
-    make(scene, "blocked", NODE_A, &["visit", &to(&store, 82)])?;
-    make(scene, "queued", NODE_A, &["hold", &to(&deaf, 8080), "--count=20"])?;
     let server = Server { name: "store".to_owned(), address: store.parse()?, ports: vec![8080] };
     let orders =
         [&words(&["--pace-ms=300"])[..], &arguments([&server], &["refused", "client-close"], 100_000)?];
@@ -191,7 +230,9 @@ fn forgotten(said: &Said) -> Result<()> {
     for row in rows {
         let silent = row[at("SILENT-MS")?];
         let silent: f64 = silent.parse().with_context(|| format!("{silent} of {row:?}"))?;
-        ensure!((5_900.0..6_500.0).contains(&silent), "{silent}: {said:?}");
+        let silence = Duration::from_secs_f64(silent / 1_000.0);
+        let least = Duration::from_millis(IDLE_MS - 100);
+        ensure!((least..least + Duration::from_millis(600)).contains(&silence), "{silent}: {said:?}");
     }
     Ok(())
 }

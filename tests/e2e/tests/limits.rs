@@ -26,8 +26,8 @@ pub(crate) const TESTS: crate::Tests = &[
 ];
 
 const SECOND_US: u64 = 1_000_000;
-const PER_SECOND: u64 = 10;
-const BURST: u64 = 50;
+pub(crate) const PER_SECOND: u64 = 10;
+pub(crate) const BURST: u64 = 50;
 const TTL: &str = "30s";
 const TTL_SECONDS: u64 = 30;
 
@@ -121,7 +121,7 @@ fn judge_report(
 }
 
 /// How many lines a limit lets through in the time of these.
-fn allowed(lines: &[Line]) -> Result<usize> {
+pub(crate) fn allowed(lines: &[Line]) -> Result<usize> {
     let times: Vec<u64> = lines.iter().filter_map(Line::time_us).collect();
     let first = times.iter().min().context("there is no line")?;
     let last = times.iter().max().context("there is no line")?;
@@ -166,20 +166,32 @@ fn ttl(cluster: &Cluster) -> Result<()> {
         report.trace("ttl/short").map_or(Ok(()), |trace| Err(trace.to_string()))
     })?;
 
-    let object = cluster.kubectl().get(&trace_path("ttl", "short"))?;
+    require_end(&agents, &scene, "short", "client", TTL_SECONDS)
+}
+
+/// A trace wrote until its time was over and no longer, though its pod went on making connections.
+pub(crate) fn require_end(
+    agents: &Agents<'_>,
+    scene: &Scene<'_>,
+    trace: &str,
+    client: &str,
+    ttl_seconds: u64,
+) -> Result<()> {
+    let object = scene.trace(trace)?;
     let created = object["metadata"]["creationTimestamp"].as_str().context("it has no time of creation")?;
     let created: jiff::Timestamp = created.parse()?;
-    let end_us = u64::try_from(created.as_microsecond())? + TTL_SECONDS * SECOND_US;
+    let end_us = u64::try_from(created.as_microsecond())? + ttl_seconds * SECOND_US;
     // Enough for a line that comes when none should.
     let after = |log: &[Entry]| {
         connections(log).filter(|connection| connection.opened_us > end_us + SECOND_US).count()
     };
-    let log = scene.await_log("client", "the client has gone on for a while", |log| match after(log) {
+    let log = scene.await_log(client, "the client has gone on for a while", |log| match after(log) {
         0..50 => Err(format!("{} connections since", after(log))),
         _ => Ok(()),
     })?;
     thread::sleep(Duration::from_secs(1));
-    let times: Vec<u64> = agents.of("ttl/short")?.iter().filter_map(Line::time_us).collect();
+    let times: Vec<u64> =
+        agents.of(&format!("{}/{trace}", scene.namespace()))?.iter().filter_map(Line::time_us).collect();
     let last_us = *times.iter().max().context("it never wrote a line")?;
     eprintln!(
         "{} lines, the last {} us after the end; {} connections were made since",
@@ -314,7 +326,7 @@ impl Drop for LaterDefinition<'_> {
 }
 
 /// Ten connections a second.
-fn endless(server: &Server) -> Vec<String> {
+pub(crate) fn endless(server: &Server) -> Vec<String> {
     let mut flags: Vec<_> = server.targets().map(|target| format!("--target={target}")).collect();
     flags.push("--pace-ms=100".to_owned());
     flags

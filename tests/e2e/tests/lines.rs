@@ -151,7 +151,8 @@ fn own_lines(cluster: &Cluster) -> Result<()> {
     assert!(all.iter().all(|line| line.get("tcpstates.traces").is_none()));
     assert_eq!(all.len(), agents.new_lines("\"lines-all\"")?.len());
 
-    refusals(cluster, &tenant)
+    refusals(cluster, &tenant)?;
+    of_own_traces(&tenant)
 }
 
 /// Between the agents; what one agent wrote stays in its order.
@@ -208,6 +209,40 @@ fn refusals(cluster: &Cluster, tenant: &Kubectl) -> Result<()> {
     let status = ["auth", "can-i", "get", "pods/log", "--namespace", NAMESPACE];
     ensure!(tenant.run(&status).is_err(), "the tenant reads the agents' log");
     ensure!(cluster.kubectl().get(&format!("{API}/"))?["resources"].is_array(), "there is no discovery");
+    Ok(())
+}
+
+/// What becomes of its traces, by what everybody does to objects.
+fn of_own_traces(tenant: &Kubectl) -> Result<()> {
+    let here = "--namespace=lines-ours";
+    let apply = |name: &str, spec: &Value| {
+        let trace = json!({
+            "apiVersion": "tcpstates.dev/v1alpha1", "kind": "TcpStateTrace",
+            "metadata": {"name": name, "namespace": "lines-ours"}, "spec": spec,
+        });
+        tenant.apply(&trace.to_string())
+    };
+    apply("server", &json!({"podSelector": {"matchLabels": {"app": "server"}}}))?;
+    tenant.run(&["wait", "--for=condition=Ready", "tst/server", here, "--timeout=60s"])?;
+
+    apply("mistake", &json!({"podSelector": {}, "peerCIDRs": ["10.0.0.1/8"]}))?;
+    tenant.run(&["wait", "--for=condition=Accepted=false", "tst/mistake", here, "--timeout=60s"])?;
+    let reason = "spec.peerCIDRs[0]: has bits set behind its prefix length; did you mean 10.0.0.0/8?";
+    let path = r#"--output=jsonpath={.status.conditions[?(@.type=="Accepted")].message}"#;
+    assert_eq!(tenant.run(&["get", "tst", "mistake", here, path])?, reason);
+    wait::until("its description has an Event that tells of it", PATIENCE, || {
+        let described = tenant.run(&["describe", "tst", "mistake", here])?;
+        let told = described.lines().filter(|line| line.contains(reason)).collect::<Vec<_>>();
+        let is_event = |line: &&str| line.contains("Warning") && line.contains("InvalidSpec");
+        // Its status says the same.
+        let is_told = told.iter().any(is_event) && told.len() > 1;
+        Ok(if is_told { Ok(()) } else { Err(described) })
+    })?;
+
+    let refused = tenant.run(&["get", "tst", "--namespace=lines-theirs"]).err().context("it is answered")?;
+    let words = "User \"tenant-of-lines-ours\" cannot list resource \"tcpstatetraces\" in API group \"tcpstates.dev\" \
+                 in the namespace \"lines-theirs\"";
+    assert!(refused.to_string().contains(words), "{refused}\ninstead of\n{words}");
     Ok(())
 }
 

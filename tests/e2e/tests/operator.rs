@@ -7,11 +7,14 @@ use kube_tcpstates_e2e_tests::agent::{Agents, NAMESPACE};
 use kube_tcpstates_e2e_tests::agent_pod::AgentPod;
 use kube_tcpstates_e2e_tests::cluster::{Cluster, NODE_A, NODE_B};
 use kube_tcpstates_e2e_tests::operator::Operators;
-use kube_tcpstates_e2e_tests::scene::{Scene, arguments};
+use kube_tcpstates_e2e_tests::scene::{Scene, Server, arguments};
 use kube_tcpstates_e2e_tests::undo::Undo;
 use kube_tcpstates_e2e_tests::wait;
+use kube_tcpstates_e2e_workload::expect::connections;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::limits;
 
 pub(crate) const TESTS: crate::Tests = &[
     ("a_trace_is_ready_once_a_node_traces_it_and_tells_of_how_many", ready),
@@ -193,6 +196,7 @@ fn away(cluster: &Cluster) -> Result<()> {
     operators.scale(0)?;
     agents.trace("alone", "clients", &json!({"podSelector": {"matchLabels": {"app": "client"}}}))?;
     let server = scene.server("server", &json!({"app": "server"}), NODE_B, &[8080])?;
+    bounded_alone(&agents, &scene, &server)?;
     let mut flags = arguments([&server], &["client-close"], 20)?;
     flags.push("--sleep-before-ms=1000".to_owned());
     scene.client("client", &json!({"app": "client"}), NODE_A, &flags)?;
@@ -200,10 +204,36 @@ fn away(cluster: &Cluster) -> Result<()> {
     // CLOSE to SYN_SENT, and so on to CLOSE again: five of each connection.
     let lines = agents.await_lines("alone/clients", 100)?;
     assert_eq!(lines.len(), 100, "the agents trace by themselves");
-    let trace = kubectl.get(&kube_tcpstates_e2e_tests::agent::trace_path("alone", "clients"))?;
-    assert_eq!(trace["status"], Value::Null, "nobody writes");
+    for trace in ["clients", "short", "limited"] {
+        assert_eq!(scene.trace(trace)?["status"], Value::Null, "nobody writes");
+    }
     operators.scale(2)?;
     let (_, took) = operators.await_reason(("alone", "clients"), "Accepted", "Valid", PATIENCE)?;
     eprintln!("{:.1} s after both were Ready the status is there", took.as_secs_f64());
+    operators.await_reason(("alone", "short"), "Ready", "Expired", PATIENCE)?;
+    Ok(())
+}
+
+/// What bounds a trace is the agents' to keep: it ends by itself, and writes no more than its rate.
+fn bounded_alone(agents: &Agents<'_>, scene: &Scene<'_>, server: &Server) -> Result<()> {
+    let limit = json!({"linesPerSecondPerNode": limits::PER_SECOND, "burst": limits::BURST});
+    let pods = |name: &str| json!({"matchLabels": {"app": name}});
+    for (name, spec) in [
+        ("short", json!({"podSelector": pods("short"), "ttl": "10s"})),
+        ("limited", json!({"podSelector": pods("limited"), "rateLimit": limit})),
+    ] {
+        scene.client(name, &json!({"app": name}), NODE_A, &limits::endless(server))?;
+        scene.await_ready(name)?;
+        agents.trace("alone", name, &spec)?;
+    }
+    limits::require_end(agents, scene, "short", "short", 10)?;
+    let lines = agents.of("alone/limited")?;
+    let (written, may) = (lines.len(), limits::allowed(&lines)?);
+    // Five transitions each.
+    let made = connections(&scene.log("limited")?).count() * 5;
+    eprintln!("without an operator {written} lines of {made} transitions were written, {may} are allowed");
+    // A line is admitted some milliseconds after its transition.
+    assert!(written <= may + 3, "{written} lines where {may} are allowed");
+    assert!(written * 2 < made, "hardly anything was limited");
     Ok(())
 }

@@ -17,7 +17,7 @@ use kube_tcpstates_e2e_tests::wait;
 use kube_tcpstates_e2e_workload::expect::{Place, connections, transitions};
 use kube_tcpstates_e2e_workload::log::{Connection, Entry};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) const TESTS: crate::Tests = &[
     ("only_what_happens_while_an_agent_is_away_is_missing", agents_restarted),
@@ -33,8 +33,9 @@ const CLIENTS: [(&str, Identity); 2] = [("client-a", NODE_A), ("client-b", NODE_
 const SETTLE_US: u64 = 20_000;
 
 fn agents_restarted(cluster: &Cluster) -> Result<()> {
-    for Restarted { how, verdict, .. } in restart(cluster)? {
+    for Restarted { how, verdict, lines } in restart(cluster)? {
         eprintln!("{how}: {verdict:?}");
+        require_no_loss(&lines)?;
         assert!(verdict.wrong.is_empty(), "{verdict:?}");
         assert!(verdict.cut > 0, "no connection was made while the agent was away");
         assert!(verdict.after > 50, "{} connections after the agent was back", verdict.after);
@@ -58,8 +59,12 @@ fn pinning_agents_restarted(cluster: &Cluster) -> Result<()> {
         let told = lines.iter().rfind(|line| line.is("lost"));
         let lost = told.and_then(|line| line.number("tcpstates.lost.total")).unwrap_or(0);
         let places = told.and_then(|line| line.get("tcpstates.lost.by_place"));
+        let first = lines.iter().find(|line| line.is("lost"));
+        let by_trace = first.and_then(|line| line.get("tcpstates.lost.by_trace")).and_then(Value::as_object);
+        let named: Vec<_> = by_trace.into_iter().flat_map(|by_trace| by_trace.keys()).collect();
         eprintln!("{how}: {verdict:?}, {lost} counted as lost: {places:?}");
         assert!(verdict.cut > 0, "no connection was made while the agent was away");
+        assert!(named.iter().all(|name| *name == TRACE), "{how}: losses of {named:?}");
         assert!(verdict.missing as u64 <= lost, "{} are missing and {lost} counted", verdict.missing);
         assert!(how == "killed" || verdict.missing == 0, "{} are missing", verdict.missing);
         assert!(verdict.wrong.len() <= verdict.missing, "{verdict:?}");
@@ -162,6 +167,7 @@ fn restart(cluster: &Cluster) -> Result<Vec<Restarted>> {
         for run in [&before, &after] {
             check_run(run)?;
         }
+        require_no_loss(&before)?;
         let verdict = compare(&before, &after, log)?;
         restarted.push(Restarted { how, verdict, lines: after });
     }
@@ -192,14 +198,19 @@ pub(crate) fn await_successor<'a>(
     })
 }
 
-/// A run's numbered lines are there without a gap, the first is `start`, and none tells of a loss of the trace.
+/// A run's numbered lines are there without a gap, and the first is `start`.
 fn check_run(lines: &[Line]) -> Result<()> {
     let numbered: Vec<_> = lines.iter().filter(|line| line.get("tcpstates.seq").is_some()).collect();
     ensure!(numbered.first().is_some_and(|line| line.is("start")), "the first line of a run is `start`");
     for (line, seq) in numbered.iter().zip(1..) {
         ensure!(line.number("tcpstates.seq") == Some(seq), "{seq} is missing before {}", line.0);
     }
-    let lost = lines.iter().find(|line| line.get(&format!("lost.by_trace.{TRACE}")).is_some());
+    Ok(())
+}
+
+/// None of a run's lines tells of a loss of the trace.
+fn require_no_loss(lines: &[Line]) -> Result<()> {
+    let lost = lines.iter().find(|line| line.get(&format!("tcpstates.lost.by_trace.{TRACE}")).is_some());
     ensure!(lost.is_none(), "transitions of the trace were lost: {lost:?}");
     Ok(())
 }

@@ -242,6 +242,33 @@ fn a_reset_says_whose_it_was_and_what_was_lost() {
 }
 
 #[test]
+fn what_was_left_unread_resets_a_connection_that_was_shut_down_for_sending() {
+    require(&[]);
+    let mut stage = Stage::new(&[]);
+    let unread = ("reset_by_us local unread_data", (0, 30, Some(30), 0));
+    let pair = stage.open();
+    stage.client.shut_down(&pair.near);
+    stage.server.receive_to_end(&pair.far).expect("a FIN");
+    stage.server.send(&pair.far, 30);
+    sleep(MOMENT);
+    stage.client.close(&pair.near);
+    sleep(MOMENT);
+    stage.server.close(&pair.far);
+    stage.expect(&pair, unread, ("reset_by_peer peer", (30, 0, Some(0), 0)));
+    // Neither its FIN nor its reset comes through.
+    let pair = stage.open();
+    stage.server.send(&pair.far, 30);
+    sleep(MOMENT);
+    stage.network.pause();
+    stage.client.shut_down(&pair.near);
+    stage.client.close(&pair.near);
+    stage.network.resume();
+    stage.server.reset(&pair.far);
+    stage.expect(&pair, unread, ("reset_by_us local linger", (30, 0, Some(0), 0)));
+    stage.judge();
+}
+
+#[test]
 fn a_socket_that_was_closed_and_gets_more_data_resets_it() {
     require(&[]);
     // Longer than the kernel keeps a closed connection in the small socket of TIME_WAIT.

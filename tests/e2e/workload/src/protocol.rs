@@ -16,6 +16,8 @@ use crate::log::Ending;
 const READY: u8 = b'!';
 /// Nothing takes this long but a peer that is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For so long a client may be silent once it has its answer.
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// The client's part, from an established connection to its end.
 pub fn end_as_client(mut stream: TcpStream, ending: Ending) -> io::Result<()> {
@@ -62,6 +64,7 @@ pub fn end_as_server(mut stream: TcpStream) -> io::Result<Ending> {
         close_first(&mut stream)?;
         return Ok(asked);
     }
+    stream.set_read_timeout(Some(SILENCE))?;
     match stream.read(&mut [0]) {
         Ok(0) => Ok(Ending::ClientClose),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Ending::ClientReset),
