@@ -151,21 +151,18 @@ impl Pipeline {
         let cut_ns = self.flow.begins_ns;
         for earlier in std::mem::take(&mut self.left) {
             let plan = Arc::clone(self.flow.owners.standings.plan_arc());
-            let meanings: Vec<_> =
-                earlier.rules.iter().map(|(generation, bits)| (*generation, meanings(bits, &plan))).collect();
+            let meanings = Meanings::of(&earlier.rules, &plan);
             let its_own = earlier.page.get(Word::Begins)..cut_ns;
             let flow = &mut self.flow;
-            if let Some((_, in_force)) = meanings.last() {
+            if let Some((_, in_force)) = meanings.0.last() {
                 flow.ledger.lost_earlier(in_force, &earlier.ring_full);
             }
             let mut take = |record: &TransitionRecord, figures: Option<&Figures>| {
-                let meant = meanings.iter().find(|(generation, _)| *generation == record.generation);
-                match meant.filter(|_| its_own.contains(&record.boot_ns)) {
-                    Some((_, meanings)) => {
-                        flow.take_of_earlier(record, figures, |set| translate(set, meanings));
-                    }
+                if its_own.contains(&record.boot_ns) && meanings.of_generation(record.generation).is_some() {
+                    flow.take_of_earlier(record, figures, |generation, set| meanings.now(generation, set));
+                } else {
                     // Another set has it, or nobody knows any more who wanted it.
-                    None => flow.filtered_user += decode::weight(record),
+                    flow.filtered_user += decode::weight(record);
                 }
             };
             let Some(mut events) = earlier.events else { continue };
@@ -195,14 +192,26 @@ impl Pipeline {
     }
 }
 
-/// Which bit each bit of other rules stands for now.
-fn meanings(bits: &[TraceBit], plan: &Plan) -> Vec<(usize, usize)> {
-    let now = |uid: &str| plan.active().find(|(_, trace)| trace.uid == uid).map(|(bit, _)| bit);
-    bits.iter().filter_map(|left| Some((left.bit, now(&left.uid)?))).collect()
-}
+/// By generation of the rules of another set, which bit each of its bits stands for now.
+struct Meanings(Vec<(u32, Vec<(usize, usize)>)>);
 
-fn translate(set: TraceSet, meanings: &[(usize, usize)]) -> TraceSet {
-    meanings.iter().filter(|(was, _)| set >> was & 1 == 1).fold(0, |set, (_, is)| set | 1 << is)
+impl Meanings {
+    fn of(rules: &[(u32, Vec<TraceBit>)], plan: &Plan) -> Self {
+        let now = |uid: &str| plan.active().find(|(_, trace)| trace.uid == uid).map(|(bit, _)| bit);
+        let meant =
+            |bits: &[TraceBit]| bits.iter().filter_map(|left| Some((left.bit, now(&left.uid)?))).collect();
+        Self(rules.iter().map(|(generation, bits)| (*generation, meant(bits))).collect())
+    }
+
+    fn of_generation(&self, generation: u32) -> Option<&[(usize, usize)]> {
+        self.0.iter().find(|(known, _)| *known == generation).map(|(_, bits)| bits.as_slice())
+    }
+
+    /// Which traces a set of a generation stands for now. Of one that nobody remembers none.
+    fn now(&self, generation: u32, set: TraceSet) -> TraceSet {
+        let bits = self.of_generation(generation).unwrap_or_default();
+        bits.iter().filter(|(was, _)| set >> was & 1 == 1).fold(0, |set, (_, is)| set | 1 << is)
+    }
 }
 
 /// Which bits mean which traces, for the next run.
@@ -214,4 +223,20 @@ pub(super) fn bits_of(plan: &Plan) -> Vec<TraceBit> {
         name: trace.key.name.clone(),
     };
     plan.active().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Meanings, bits_of};
+    use crate::plan::tests_support::plan_of;
+
+    #[test]
+    fn bits_of_another_set_stand_for_the_traces_that_they_stood_for_there() {
+        let rules = [(1, bits_of(&plan_of(&["a", "b"]))), (2, bits_of(&plan_of(&["c", "b", "gone"])))];
+        let meanings = Meanings::of(&rules, &plan_of(&["b", "c", "a"]));
+        assert_eq!([1, 2].map(|generation| meanings.now(generation, u64::MAX)), [0b101, 0b011]);
+        assert_eq!([0b01, 0b10].map(|set| meanings.now(1, set)), [0b100, 0b001]);
+        assert_eq!(meanings.now(2, 0b100), 0, "it is gone");
+        assert_eq!((meanings.now(3, u64::MAX), meanings.of_generation(3)), (0, None));
+    }
 }
