@@ -12,7 +12,7 @@ use aya::{
     programs::{Program, links::FdLink},
 };
 use kube_tcpstates_common::{
-    pinned::{LEFT_PARTS, Word},
+    pinned::{LEFT_PARTS, TEXT_LEN, Word},
     rule::MAX_TRACES,
 };
 use kube_tcpstates_events::Storage;
@@ -34,7 +34,7 @@ use crate::{
     names::TraceBit,
 };
 
-/// Rules of before whose records may still be in the ring: plans are at least 100 ms apart.
+/// Rules of before whose records may still be in the ring: plans are at least 100 ms apart. Fewer where names are long.
 const RULES_LEFT: usize = 8;
 
 /// So often in a lease the programs are shown that somebody reads.
@@ -310,8 +310,8 @@ impl Loaded {
     }
 
     fn write_will(&mut self) -> Result<(), BoxError> {
-        let Some(pins) = &self.pins else { return Ok(()) };
-        let text = pins.will.write();
+        let Some(pins) = &mut self.pins else { return Ok(()) };
+        let text = pins.will.write(TEXT_LEN);
         let page = Arc::clone(&self.page);
         if page.set_text(&text) { Ok(()) } else { Err(format!("{} bytes are too many", text.len()).into()) }
     }
