@@ -101,7 +101,7 @@ pub struct LeftPart {
 
 /// How many words there are, those to come included.
 pub const WORDS: usize = 32;
-/// Longest text, bytes: 64 names of traces and what else is of a run.
+/// Longest text, bytes: what is of a run, and 64 traces for each of its last rules; of two however long their names are.
 pub const TEXT_LEN: usize = 64 * 1024;
 
 /// The map's only element. Each word is written by one thread of one process.

@@ -189,9 +189,11 @@ pub fn load(options: Options, pinning: Option<Pinning>) -> Result<Loaded, LoadEr
         return Err(LoadError::Pinned { reason: format!("hook {hook} cannot be pinned").into() });
     }
     let pins = pinning.map(|Pinning { directory, lease, purpose }| {
-        let told_apart_by: [&[u8]; 7] = [
+        let told_apart_by: [&[u8]; 8] = [
             &FORMAT.to_ne_bytes(),
             bytemuck::cast_slice(&words),
+            // Most kernels take one object for each.
+            hook.as_str().as_bytes(),
             bytemuck::bytes_of(&offsets),
             bytemuck::bytes_of(&figures),
             bytemuck::bytes_of(&walk_offsets),
@@ -307,6 +309,7 @@ fn assemble(mut ebpf: Ebpf, hook: Hook, taken: Taken, btf: Option<AyaBtf>) -> Re
         ],
         may_hold: [0; 2],
         some_wait: false,
+        lapse_is_known: false,
     };
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;

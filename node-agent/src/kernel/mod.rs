@@ -45,8 +45,8 @@ pub use pinned::{Continues, Directory, DirectoryError, Left, LeftName, LeftText,
 pub use kube_tcpstates_common::pinned::LeftKind;
 pub use release::{kernel_release, kernel_version};
 pub use ring::{
-    CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker, cgroup_change,
-    record_of,
+    BATCH, CgroupChange, CgroupChangeKind, CgroupRing, EventRing, Look, Rings, Sleeper, Wake, Waker,
+    cgroup_change, record_of,
 };
 pub use rules::{Rules, RulesError};
 pub use shares::RingShares;

@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_millis(5);
 /// Rests without a record before the reader sleeps.
 const RESTS_BEFORE_SLEEP: u32 = 3;
 /// Records drained before other work gets a turn.
-const BATCH: usize = 4096;
+pub const BATCH: usize = 4096;
 
 /// A cgroup came or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,6 @@ impl Waker {
 /// Transitions.
 pub struct EventRing {
     ring: RingBuf<MapData>,
-    backlogged: bool,
     page: Arc<Page>,
     /// The record that was taken last: in the ring it would be written over.
     copy: Box<ConnectionRecord>,
@@ -101,7 +100,7 @@ impl EventRing {
         let taken = page.taken_at(position);
         let producer = Mapped::map_to_read(ring.as_fd(), page_size() as u64)?;
         let copy = Box::new(ConnectionRecord::zeroed());
-        Ok(Self { ring, backlogged: false, page, copy, producer, position, taken })
+        Ok(Self { ring, page, copy, producer, position, taken })
     }
 
     /// Bytes that wait in it.
@@ -139,18 +138,12 @@ impl EventRing {
             }
             count += 1;
         }
-        self.backlogged = count == most;
         count
     }
 
     /// Transitions that this run and those before it have taken.
     pub fn taken(&self) -> u64 {
         self.taken
-    }
-
-    /// The last drain ended because it had handed out enough, not because the ring was empty: no time to rest.
-    pub fn is_backlogged(&self) -> bool {
-        self.backlogged
     }
 }
 

@@ -121,23 +121,27 @@ impl Flow {
             return;
         }
         if self.undecided.concerns(record) {
-            self.take_earlier(record);
+            let Self { undecided, ledger, .. } = self;
+            let decided = undecided.next(record, |generation, set| set & ledger.kept(generation));
+            self.take_decided(decided);
         }
         let kept = self.ledger.kept(record.generation);
         self.take_as(record, figures, |set| set & kept);
     }
 
-    /// The same of a record of programs that are no more. `meant` says which traces a set stands for now.
+    /// The same of a record of programs that are no more. `meant` says which traces a set of a generation of theirs stands
+    /// for now.
     pub(super) fn take_of_earlier(
         &mut self,
         record: &TransitionRecord,
         figures: Option<&Figures>,
-        meant: impl Fn(TraceSet) -> TraceSet,
+        meant: impl Fn(u32, TraceSet) -> TraceSet,
     ) {
         if self.undecided.concerns(record) {
-            self.take_earlier(record);
+            let decided = self.undecided.next(record, &meant);
+            self.take_decided(decided);
         }
-        self.take_as(record, figures, meant);
+        self.take_as(record, figures, |set| meant(record.generation, set));
     }
 
     #[inline]
@@ -158,9 +162,8 @@ impl Flow {
         });
     }
 
-    /// The transition that waited for this record.
-    fn take_earlier(&mut self, record: &TransitionRecord) {
-        let Decided { ready, late } = self.undecided.next(record, |generation| self.ledger.kept(generation));
+    /// The transition that waited for a record.
+    fn take_decided(&mut self, Decided { ready, late }: Decided) {
         if let Some(transition) = ready {
             self.arrive(&transition);
         }

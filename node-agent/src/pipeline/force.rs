@@ -25,7 +25,10 @@ impl Pipeline {
             }
             (false, false) => self.attach(),
             (true, true) => {
-                self.goes_on = false;
+                if std::mem::take(&mut self.goes_on) {
+                    // How the traces of the run before asked nobody knows any more: what was captured for them is not told.
+                    self.turn_over(0);
+                }
                 self.end_earlier();
                 self.detach();
                 Ok(())

@@ -303,6 +303,16 @@ mod tests {
         assert_eq!([6, 7].map(|generation| ledger.kept(generation)), [0, 0b01]);
     }
 
+    /// Under the generation of what was left its records would be told.
+    #[test]
+    fn what_an_earlier_run_has_left_means_nothing_once_its_traces_are_gone() {
+        let bits = vec![TraceBit { bit: 0, uid: "a".to_owned(), namespace: None, name: "a".to_owned() }];
+        let mut ledger = Ledger::new();
+        ledger.go_on(&[RulesLeft { generation: 7, traces: bits }], &[0; 64]);
+        ledger.turn_over(&Arc::default(), 0);
+        assert_eq!(ledger.kept(7), 0);
+    }
+
     #[test]
     fn losses_of_an_earlier_set_are_those_of_the_traces_that_its_bits_stood_for() {
         let mut ledger = Ledger::new();

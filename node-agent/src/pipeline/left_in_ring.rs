@@ -4,10 +4,11 @@
 /// So long at most: a record may be of one whose name is soon forgotten.
 const AT_MOST_NS: u64 = 10_000_000_000;
 
-/// Since when they stay.
+/// Since when they stay, and whether there are more to take at once.
 #[derive(Debug, Default)]
 pub(super) struct LeftInRing {
     since_ns: Option<u64>,
+    has_more: bool,
 }
 
 impl LeftInRing {
@@ -19,7 +20,20 @@ impl LeftInRing {
         }
         let since_ns = *self.since_ns.get_or_insert(now_ns);
         // With more than that in it producers wake the reader.
-        waiting <= size / 2 && now_ns.saturating_sub(since_ns) < AT_MOST_NS
+        let stay = waiting <= size / 2 && now_ns.saturating_sub(since_ns) < AT_MOST_NS;
+        self.has_more &= !stay;
+        stay
+    }
+
+    /// So many were taken, and no more than `most` would have been.
+    pub(super) fn took(&mut self, taken: usize, most: usize) {
+        self.has_more = taken == most;
+    }
+
+    /// The last were taken until there were enough, not until the ring was empty: no time to rest. While records stay there
+    /// is.
+    pub(super) const fn has_more(&self) -> bool {
+        self.has_more
     }
 }
 
@@ -36,6 +50,21 @@ mod tests {
         assert!(left.stay(true, 100, SIZE, 2));
         assert!(!left.stay(true, SIZE / 2 + 8, SIZE, 3), "the ring fills");
         assert!(left.stay(true, SIZE / 2, SIZE, 4));
+    }
+
+    #[test]
+    fn there_is_time_to_rest_when_the_ring_is_empty_and_while_they_stay() {
+        let mut left = LeftInRing::default();
+        assert!(!left.has_more());
+        left.took(128, 128);
+        assert!(left.has_more());
+        assert!(!left.stay(false, 100, SIZE, 1));
+        assert!(left.has_more(), "they do not stay");
+        assert!(left.stay(true, 100, SIZE, 2));
+        assert!(!left.has_more(), "it would look again and again, and take none");
+        left.took(128, 128);
+        left.took(127, 128);
+        assert!(!left.has_more());
     }
 
     #[test]

@@ -87,8 +87,8 @@ use crate::{
     cgroupfs::{Layout, Mount},
     connection::ConnectionIds,
     kernel::{
-        Earlier, EventRing, GoesOn, Inherited, Left, LeftText, Loaded, Look, Rings, Sleeper, TaskHierarchy,
-        boot_ns,
+        BATCH, Earlier, EventRing, GoesOn, Inherited, Left, LeftText, Loaded, Look, Rings, Sleeper,
+        TaskHierarchy, boot_ns,
     },
     limit::RateLimiter,
     outlet::{End, Outlets},
@@ -320,7 +320,7 @@ impl Pipeline {
             if let Some(stop) = self.serve_requests() {
                 break (None, stop);
             }
-            if self.events.is_backlogged() {
+            if self.left_in_ring.has_more() {
                 continue;
             }
             if let Err(error) = sleeper.wait(found, || self.last_look()) {
@@ -363,7 +363,9 @@ impl Pipeline {
             return waiting > 0;
         }
         let take = |record: &TransitionRecord, figures: Option<&Figures>| flow.take(record, figures);
-        let taken = if outlives { events.drain_at_most(FEW, take) } else { events.drain(take) };
+        let most = if outlives { FEW } else { BATCH };
+        let taken = events.drain_at_most(most, take);
+        left_in_ring.took(taken, most);
         taken > 0
     }
 

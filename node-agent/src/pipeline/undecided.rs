@@ -39,23 +39,27 @@ impl Undecided {
     }
 
     /// The next record of a socket has come: what waits for it is ready, whether the record says something of it or
-    /// not. `kept` are the bits that mean the same at a generation as now.
-    pub(super) fn next(&mut self, record: &TransitionRecord, kept: impl Fn(u32) -> TraceSet) -> Decided {
+    /// not. `meant` says which traces a set of a generation stands for now.
+    pub(super) fn next(
+        &mut self,
+        record: &TransitionRecord,
+        meant: impl Fn(u32, TraceSet) -> TraceSet,
+    ) -> Decided {
         let mut decided = decode::decided(record);
+        if let Some(decided) = &mut decided {
+            decided.traces = meant(decided.generation, decided.traces);
+            decided.maybe = meant(decided.generation, decided.maybe);
+        }
         let mut ready =
             if self.0.holds(&record.socket) { self.0.release(&record.socket).pop_front() } else { None };
         if let Some(ready) = &mut ready
             && let Some(decided) = decided.take_if(|decided| decided.boot_ns == ready.boot_ns)
         {
-            // A bit that has gone to another trace since is not meant: that one came later than the transition.
-            let meant = kept(decided.generation) & kept(ready.generation);
+            // A trace that came later than the transition is not meant.
+            let there = meant(ready.generation, TraceSet::MAX);
             let (traces, maybe) =
-                (ready.traces | decided.traces & meant, ready.maybe | decided.maybe & meant);
+                (ready.traces | decided.traces & there, ready.maybe | decided.maybe & there);
             *ready = Transition { traces, maybe, on_cpu: ready.on_cpu, ..decided };
-        }
-        if let Some(late) = &mut decided {
-            late.traces &= kept(late.generation);
-            late.maybe &= kept(late.generation);
         }
         Decided { ready, late: decided }
     }
@@ -128,8 +132,8 @@ mod tests {
         }
     }
 
-    fn all(_: u32) -> u64 {
-        u64::MAX
+    fn all(_: u32, set: u64) -> u64 {
+        set
     }
 
     /// What the flow does with a record: what comes out, by socket, time and traces.
@@ -186,8 +190,22 @@ mod tests {
         let mut undecided = Undecided::new();
         undecided.hold(&transitions(&connects(1, 10, 0b001))[0], 10);
         let answer = TransitionRecord { generation: 1, ..connected(1, 10, 20, 0b001, 0b110) };
-        let decided = undecided.next(&answer, |generation| if generation == 0 { 0b011 } else { u64::MAX });
+        let decided =
+            undecided.next(&answer, |generation, set| if generation == 0 { set & 0b011 } else { set });
         assert_eq!((decided.ready.unwrap().traces, decided.late), (0b011, None));
+    }
+
+    /// As of programs that are no more: bit 1 has become bit 5, and nobody has bit 2 any more.
+    #[test]
+    fn who_else_wants_it_is_told_by_what_the_bits_stand_for_now() {
+        let moved = |_, set: u64| (set >> 1 & 1) << 5 | set & 1;
+        let answer = connected(1, 10, 20, 0, 0b110);
+        let mut undecided = Undecided::new();
+        undecided.hold(&transitions(&connects(1, 10, 0b001))[0], 10);
+        let decided = undecided.next(&answer, moved);
+        assert_eq!((decided.ready.unwrap().traces, decided.late), (0b10_0001, None));
+        let late = undecided.next(&answer, moved).late.unwrap();
+        assert_eq!(late.traces, 0b10_0000);
     }
 
     /// One connection: when it starts, who is certain, when the answer comes, who wants that, who else the connect.

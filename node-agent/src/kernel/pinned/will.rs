@@ -65,21 +65,58 @@ impl Will {
         serde_json::from_slice(text).ok()
     }
 
-    /// Writes it.
-    pub(in crate::kernel) fn write(&self) -> Vec<u8> {
-        // Strings and numbers: nothing that JSON could not hold.
-        serde_json::to_vec(self).unwrap_or_default()
+    /// Writes it in so many bytes. Where that is too little, the oldest rules are left out, and what is in the ring under them
+    /// is nobody's for the next run. The last two, in force and about to be, fit whatever their traces are called.
+    pub(in crate::kernel) fn write(&mut self, most: usize) -> Vec<u8> {
+        loop {
+            // Strings and numbers: nothing that JSON could not hold.
+            let text = serde_json::to_vec(self).unwrap_or_default();
+            if text.len() <= most || self.rules.is_empty() {
+                return text;
+            }
+            self.rules.remove(0);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kube_tcpstates_common::{pinned::TEXT_LEN, rule::MAX_TRACES};
+
     use super::{RulesLeft, Will};
     use crate::names::TraceBit;
 
+    /// As many traces as there can be, their names and namespaces so long, in so many generations.
+    fn full(generations: u32, (namespace, name): (usize, usize)) -> Will {
+        let trace = |bit| TraceBit {
+            bit,
+            uid: "8e0d6a5c-9f0e-4c7e-b0c5-3a6f6f1f2a4d".to_owned(),
+            namespace: Some("s".repeat(namespace)),
+            name: "n".repeat(name),
+        };
+        let traces: Vec<_> = (0..MAX_TRACES).map(trace).collect();
+        let rules =
+            (1..=generations).map(|generation| RulesLeft { generation, traces: traces.clone() }).collect();
+        Will { run: "0badcafe".to_owned(), secret: "5".repeat(32), rules, ..Will::default() }
+    }
+
+    #[test]
+    fn the_oldest_rules_make_room_where_names_are_long() {
+        for (names, kept) in [((5, 10), 1..=8), ((19, 31), 2..=8), ((63, 253), 7..=8)] {
+            let mut will = full(8, names);
+            let text = will.write(TEXT_LEN);
+            assert!(text.len() <= TEXT_LEN, "{} bytes", text.len());
+            let read = Will::read(&text).unwrap();
+            let generations: Vec<_> = read.rules.iter().map(|rules| rules.generation).collect();
+            assert_eq!(generations, kept.collect::<Vec<_>>(), "{names:?}");
+            assert!(read.rules.iter().all(|rules| rules.traces.len() == MAX_TRACES));
+            assert_eq!(read, will, "what is left out is left out the next time, too");
+        }
+    }
+
     #[test]
     fn another_builds_text_is_read_as_far_as_it_says_the_same() {
-        let will = Will {
+        let mut will = Will {
             run: "0badcafe".to_owned(),
             rules: vec![RulesLeft {
                 generation: 4,
@@ -87,7 +124,7 @@ mod tests {
             }],
             ..Will::default()
         };
-        assert_eq!(Will::read(&will.write()), Some(will.clone()));
+        assert_eq!(Will::read(&will.write(TEXT_LEN)), Some(will.clone()));
         let more = br#"{"run":"0badcafe","later":1,"rules":[{"generation":4,"traces":[{"bit":3,"uid":"u","name":"n"}]}]}"#;
         assert_eq!(Will::read(more), Some(will));
         assert_eq!(Will::read(b"{\"run\":"), None);
