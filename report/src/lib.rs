@@ -22,6 +22,7 @@
 mod figures;
 mod histogram;
 mod line;
+mod losses;
 mod open;
 mod outcome;
 mod page;

@@ -260,15 +260,7 @@ impl crate::runs::Run {
     /// What the run says of itself.
     fn hear(&mut self, line: &Line<'_>) {
         let told = &line.tcpstates;
-        if let Some(lost) = &told.lost {
-            self.lost = self.lost.max(lost.total);
-            for (place, count) in &lost.by_place {
-                if *count > 0 {
-                    self.by_place.insert((**place).to_owned(), *count);
-                }
-            }
-        }
-        self.lost = self.lost.max(told.totals.map_or(0, |totals| totals.lost));
+        self.said.hear(line);
         self.is_own_log |= matches!(&*told.kind, "start" | "lost" | "heartbeat" | "log");
         self.inexact |= told.exact == Some(false);
         if told.is_final {

@@ -140,7 +140,8 @@ fn what_a_run_has_lost_is_told_once_however_often_it_says_so() {
     let report = read(&[lost(1, 3), lost(2, 7), end]);
     let runs = report.runs.sorted();
     let (_, run) = runs[0];
-    assert_eq!((run.lost, run.by_place["ring"], run.missing()), (7, 7, 6));
+    let of_run = report.runs.loss(run);
+    assert_eq!((of_run.total, of_run.by_place["ring"], run.missing()), (7, 7, 6));
     assert!(run.inexact && run.end == End::Came);
     let page = read(&[lost(1, 3), lost(2, 7)]).page();
     assert!(page.contains("7 events lost before they were written, or more"), "{page}");
