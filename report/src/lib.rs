@@ -19,6 +19,7 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+mod accounts;
 mod figures;
 mod histogram;
 mod line;

@@ -1,12 +1,15 @@
 //! Takes lines in, one after the other.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
+use crate::accounts::{Key, Set, Sets, Source};
 use crate::figures::Figures;
 use crate::line::{Direction, Line, Notice, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
-use crate::pairs::{Ends, Pairs, Source};
+use crate::pairs::{Ends, Pairs};
 use crate::runs::{End, Runs};
 use crate::timeline::Timeline;
 use crate::told::Told;
@@ -28,8 +31,10 @@ pub struct Report {
     pub(crate) runs: Runs,
     /// What the lines API says of its answer.
     pub(crate) told: Told,
-    /// By side, then by source: what ended when.
-    pub(crate) timelines: [[Timeline; 3]; 3],
+    /// Which traces lines were of.
+    pub(crate) sets: Sets,
+    /// By who tells it: what ended when.
+    pub(crate) timelines: BTreeMap<Key, Timeline>,
     pub(crate) pairs: Pairs,
     pub(crate) addresses: Addresses,
     pub(crate) looks: Looks,
@@ -209,15 +214,18 @@ impl Report {
     ) -> (Side, &mut Figures) {
         self.input.see(time);
         let side = Side::of(line.tcpstates.role.as_deref());
+        // Where one trace is asked for, all lines are in its account.
+        let set = if self.options.trace.is_some() { Set::default() } else { self.sets.of(line) };
+        let key = Key { source, side, set };
         let scratch = &mut self.scratch;
         name_ends(line, side, scratch);
         let owner = if side == Side::Server { &scratch.ends.server } else { &scratch.ends.client };
         self.addresses.learn(line, owner);
         if count > 0 {
             let second = u64::try_from(time.as_second()).unwrap_or(0);
-            self.timelines[side as usize][source as usize].add(second, outcome, count);
+            self.timelines.entry(key).or_default().add(second, outcome, count);
         }
-        let figures = self.pairs.of(&self.scratch.ends, side, source);
+        let figures = self.pairs.of(&self.scratch.ends, key, &self.sets);
         figures.by_outcome[outcome] = figures.by_outcome[outcome].saturating_add(count);
         (side, figures)
     }

@@ -42,7 +42,7 @@ fn read_with(options: Options, lines: &[String]) -> Report {
 }
 
 fn pairs(report: Report) -> Vec<Pair> {
-    report.pairs.finish(&report.addresses).0
+    report.pairs.finish(&report.addresses, &report.sets).0
 }
 
 fn only(report: Report) -> Pair {
