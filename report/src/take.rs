@@ -133,7 +133,7 @@ impl Report {
             "transition" => self.transition(line, time),
             "socket" => self.socket(line),
             "listener" => self.listener(line),
-            "snapshot" => self.looks.end(told.run.as_deref().unwrap_or_default(), &line.time),
+            "snapshot" => self.snapshot(line),
             _ => {}
         }
     }
@@ -141,11 +141,11 @@ impl Report {
     fn is_of_another_trace(&self, line: &Line<'_>) -> bool {
         let Some(wanted) = &self.options.trace else { return false };
         let told = &line.tcpstates;
-        let is_event = matches!(
+        let is_of_traces = matches!(
             &*told.kind,
-            "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait"
+            "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait" | "snapshot"
         );
-        is_event && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
+        is_of_traces && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
     }
 
     fn connection(&mut self, line: &Line<'_>, time: Timestamp) {
@@ -234,12 +234,17 @@ impl Report {
         let told = &line.tcpstates;
         who::owner(line, &mut self.scratch.other);
         let state = told.state.as_deref().unwrap_or("ESTABLISHED");
-        self.looks.socket(
-            told.run.as_deref().unwrap_or_default(),
-            &self.scratch.other,
-            state,
-            told.state_age_us,
-        );
+        let run = told.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.socket(run, trace, &self.scratch.other, state, told.state_age_us);
+        }
+    }
+
+    fn snapshot(&mut self, line: &Line<'_>) {
+        let run = line.tcpstates.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.end(run, trace, &line.time);
+        }
     }
 
     fn listener(&mut self, line: &Line<'_>) {
@@ -253,7 +258,10 @@ impl Report {
             limit: queue.limit.unwrap_or(0),
             drops: queue.drops,
         };
-        self.looks.listener(told.run.as_deref().unwrap_or_default(), queue);
+        let run = told.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.listener(run, trace, &queue);
+        }
     }
 }
 
@@ -275,6 +283,18 @@ impl crate::runs::Run {
             self.end = End::Came;
         }
     }
+}
+
+/// The traces whose look a line is of, those that were asked for; of what no trace asked for, one without a name.
+fn looking<'a>(line: &'a Line<'_>, options: &Options) -> Vec<&'a str> {
+    let told = &line.tcpstates;
+    let all = told.traces.iter().chain(&told.cluster_traces).map(|trace| &**trace);
+    let mut asked: Vec<&str> =
+        all.filter(|trace| options.trace.as_deref().is_none_or(|wanted| wanted == *trace)).collect();
+    if asked.is_empty() {
+        asked.push("");
+    }
+    asked
 }
 
 /// Bytes as client and server exchanged them.

@@ -210,3 +210,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_look_of_another_trace_neither_ends_ours_nor_stands_in_for_it() {
+    let socket = |seq, traces: Value| {
+        line(seq, json!({"type": "socket", "state": "CLOSE_WAIT", "traces": traces}), json!({}))
+    };
+    let end = |seq, traces: Value| line(seq, json!({"type": "snapshot", "traces": traces}), json!({}));
+    let of_cluster = |seq| line(seq, json!({"type": "snapshot", "cluster_traces": ["all"]}), json!({}));
+    let lines = [
+        socket(1, json!(["shop/a"])),
+        end(2, json!(["shop/b"])),
+        socket(3, json!(["shop/a", "shop/b"])),
+        end(4, json!(["shop/a"])),
+        end(5, json!(["shop/b"])),
+        of_cluster(6),
+    ];
+    for (trace, sockets, others) in [(None, 2, 0), (Some("shop/a"), 2, 3), (Some("shop/b"), 1, 3)] {
+        let options = Options { trace: trace.map(str::to_owned), title: None };
+        let report = read_with(options, &lines);
+        assert_eq!(report.input.other_traces, others, "{trace:?}");
+        let look = report.looks.finish().unwrap();
+        let counts: Vec<_> = look.sockets.values().map(|sockets| sockets.count).collect();
+        assert_eq!(counts, [sockets], "{trace:?}");
+    }
+}
