@@ -21,6 +21,7 @@
 
 mod accounts;
 mod figures;
+mod foreign;
 mod histogram;
 mod line;
 mod losses;

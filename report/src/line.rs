@@ -290,7 +290,8 @@ impl<'a> Notice<'a> {
     }
 }
 
-fn document(bytes: &[u8]) -> Option<&[u8]> {
+/// From the first brace on.
+pub(crate) fn document(bytes: &[u8]) -> Option<&[u8]> {
     let start = bytes.iter().take(PREFIX_AT_MOST).position(|byte| *byte == b'{')?;
     bytes.get(start..)
 }

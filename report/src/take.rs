@@ -1,14 +1,17 @@
 //! Takes lines in, one after the other.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use jiff::Timestamp;
 
 use crate::accounts::{Key, Set, Sets, Source};
 use crate::figures::Figures;
+use crate::foreign::{self, Format};
 use crate::line::{Direction, Line, Notice, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
+use crate::page::counted;
 use crate::pairs::{Ends, Pairs};
 use crate::runs::{End, Runs};
 use crate::timeline::Timeline;
@@ -50,6 +53,10 @@ pub(crate) struct Input {
     pub ours: u64,
     /// Lines that are not ours.
     pub foreign: u64,
+    /// Those of them that are of `-o ecs`.
+    pub ecs: u64,
+    /// Those of them that are of `-o otlp-json`.
+    pub otlp: u64,
     /// Lines that came before.
     pub twice: u64,
     /// Lines of other traces than the one asked for.
@@ -81,6 +88,19 @@ impl Report {
         Self { options, ..Self::default() }
     }
 
+    /// Why there is nothing to report, when none of the lines was of kube-tcpstates.
+    pub fn nothing(&self) -> Option<String> {
+        let input = &self.input;
+        if input.lines > input.foreign.saturating_add(input.cut) {
+            return None;
+        }
+        if input.lines == 0 {
+            return Some("there is no line to report of".to_owned());
+        }
+        let one = format!("no line of kube-tcpstates is among {} that came", counted(input.lines, "line"));
+        Some(iter::once(one).chain(input.other_formats()).collect::<Vec<_>>().join("; "))
+    }
+
     /// Takes a line, without its end.
     pub(crate) fn line(&mut self, bytes: &[u8]) {
         if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -88,6 +108,8 @@ impl Report {
         }
         self.input.lines += 1;
         self.input.last_was_foreign = false;
+        let unwrapped = foreign::unwrap(bytes);
+        let bytes = unwrapped.as_deref().map_or(bytes, str::as_bytes);
         if let Some(line) = Line::read(bytes) {
             self.take(&line);
         } else if let Some(notice) = Notice::read(bytes) {
@@ -97,6 +119,11 @@ impl Report {
         } else {
             self.input.last_was_foreign = true;
             self.input.foreign += 1;
+            match Format::of(bytes) {
+                Some(Format::Ecs) => self.input.ecs += 1,
+                Some(Format::Otlp) => self.input.otlp += 1,
+                None => {}
+            }
         }
     }
 
@@ -266,6 +293,15 @@ impl Report {
 }
 
 impl Input {
+    /// Of lines in a format that is not read, a sentence each.
+    pub(crate) fn other_formats(&self) -> Vec<String> {
+        [(self.ecs, "ecs"), (self.otlp, "otlp-json")]
+            .into_iter()
+            .filter(|(lines, _)| *lines > 0)
+            .map(|(lines, format)| format!("{} of -o {format}: report reads -o json", counted(lines, "line")))
+            .collect()
+    }
+
     fn see(&mut self, time: Timestamp) {
         let (first, last) = self.span.unwrap_or((time, time));
         self.span = Some((first.min(time), last.max(time)));

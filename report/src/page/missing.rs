@@ -55,6 +55,7 @@ pub(super) fn section(report: &Report) -> Markup {
             @if report.runs.uncounted > 0 {
                 p.warn { (counted(report.runs.uncounted, "line")) " of further runs, of which gaps were not looked for." }
             }
+            @for said in input.other_formats() { p.warn { (said) "." } }
             @if input.foreign > 0 { p { (counted(input.foreign, "line")) " not of kube-tcpstates, passed over." } }
             @if input.twice > 0 { p { (counted(input.twice, "line")) " came twice, counted once." } }
             @if input.other_traces > 0 { p { (counted(input.other_traces, "line")) " of other traces, left out as asked." } }

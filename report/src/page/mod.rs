@@ -11,7 +11,8 @@ mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::words::{bytes, count, counted, duration, share};
+pub(crate) use self::words::counted;
+use self::words::{bytes, count, duration, share};
 use crate::accounts::Source;
 use crate::figures::{Figures, sum};
 use crate::pairs::Pair;
