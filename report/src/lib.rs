@@ -19,9 +19,12 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+mod accounts;
 mod figures;
+mod foreign;
 mod histogram;
 mod line;
+mod losses;
 mod open;
 mod outcome;
 mod page;

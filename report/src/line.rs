@@ -51,6 +51,9 @@ pub(crate) struct Attributes<'a> {
     pub seq: Option<u64>,
     #[serde(borrow)]
     pub role: Option<Text<'a>>,
+    // start
+    #[serde(borrow)]
+    pub continues: Option<RunBefore<'a>>,
     // transition
     #[serde(borrow)]
     pub old_state: Option<Text<'a>>,
@@ -91,6 +94,13 @@ pub(crate) struct Attributes<'a> {
     pub cluster_traces: Vec<Text<'a>>,
 }
 
+/// The run that a run goes on from.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RunBefore<'a> {
+    #[serde(borrow)]
+    pub run: Text<'a>,
+}
+
 /// Bytes one way.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(crate) struct Direction {
@@ -125,15 +135,16 @@ pub(crate) struct AcceptQueue {
     pub drops: Option<u32>,
 }
 
-/// What a run has lost so far.
+/// What a run, and with `--pin` the runs that it goes on from, have lost so far.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Lost<'a> {
+    pub since_last: Option<u64>,
     pub total: u64,
     #[serde(borrow, default)]
     pub by_place: BTreeMap<Text<'a>, u64>,
 }
 
-/// Totals of a run.
+/// Totals, of the same runs.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Totals {
     pub lost: u64,
@@ -279,7 +290,8 @@ impl<'a> Notice<'a> {
     }
 }
 
-fn document(bytes: &[u8]) -> Option<&[u8]> {
+/// From the first brace on.
+pub(crate) fn document(bytes: &[u8]) -> Option<&[u8]> {
     let start = bytes.iter().take(PREFIX_AT_MOST).position(|byte| *byte == b'{')?;
     bytes.get(start..)
 }

@@ -1,9 +1,11 @@
-//! What was open at the last look of each run.
+//! What was open at the last look of each run, for each trace that looks.
 
 use std::collections::{BTreeMap, HashMap};
 
 /// Owners of a look that are kept apart.
 const OWNERS_AT_MOST: usize = 4096;
+/// Looks that are kept: one of each run for each of its traces, and one that is coming.
+const LOOKS_AT_MOST: usize = 8192;
 
 /// Sockets of one owner in one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,17 +38,22 @@ pub(crate) struct Look {
     pub uncounted: u64,
 }
 
-/// The last look of each run, and the one that is still coming.
+/// Whose look it is: a run's, for a trace. Without a trace (`list`, `trace`) the name is empty.
+type Whose = (String, String);
+
+/// The last look of each run for each trace, and those that are still coming.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
-    coming: HashMap<String, Look>,
-    last: HashMap<String, Look>,
+    coming: HashMap<Whose, Look>,
+    last: HashMap<Whose, Look>,
+    /// Sockets of looks that are not kept apart.
+    uncounted: u64,
 }
 
 impl Looks {
     /// A socket that was open.
-    pub(crate) fn socket(&mut self, run: &str, owner: &str, state: &str, age_us: Option<u64>) {
-        let look = self.coming_of(run);
+    pub(crate) fn socket(&mut self, run: &str, trace: &str, owner: &str, state: &str, age_us: Option<u64>) {
+        let Some(look) = self.coming_of(run, trace) else { return };
         let key = (owner.to_owned(), state.to_owned());
         if look.sockets.len() >= OWNERS_AT_MOST && !look.sockets.contains_key(&key) {
             look.uncounted += 1;
@@ -58,44 +65,91 @@ impl Looks {
     }
 
     /// A listener. Those with an empty queue that never lost anything say nothing.
-    pub(crate) fn listener(&mut self, run: &str, queue: Queue) {
-        let look = self.coming_of(run);
+    pub(crate) fn listener(&mut self, run: &str, trace: &str, queue: &Queue) {
+        let Some(look) = self.coming_of(run, trace) else { return };
         if (queue.length > 0 || queue.drops.is_some_and(|drops| drops > 0))
             && look.queues.len() < OWNERS_AT_MOST
         {
-            look.queues.push(queue);
+            look.queues.push(queue.clone());
         }
     }
 
     /// The look that came is whole.
-    pub(crate) fn end(&mut self, run: &str, time: &str) {
-        let mut look = self.coming.remove(run).unwrap_or_default();
+    pub(crate) fn end(&mut self, run: &str, trace: &str, time: &str) {
+        if self.coming_of(run, trace).is_none() {
+            return;
+        }
+        let whose = (run.to_owned(), trace.to_owned());
+        let mut look = self.coming.remove(&whose).unwrap_or_default();
         time.clone_into(&mut look.time);
-        self.last.insert(run.to_owned(), look);
+        // Files may come in any order.
+        if self.last.get(&whose).is_none_or(|last| last.time <= look.time) {
+            self.last.insert(whose, look);
+        }
     }
 
-    fn coming_of(&mut self, run: &str) -> &mut Look {
-        if !self.coming.contains_key(run) {
-            self.coming.insert(run.to_owned(), Look::default());
+    fn coming_of(&mut self, run: &str, trace: &str) -> Option<&mut Look> {
+        let whose = (run.to_owned(), trace.to_owned());
+        let is_known = self.coming.contains_key(&whose) || self.last.contains_key(&whose);
+        if !is_known && self.coming.len() + self.last.len() >= LOOKS_AT_MOST {
+            self.uncounted += 1;
+            return None;
         }
-        self.coming.entry(run.to_owned()).or_default()
+        Some(self.coming.entry(whose).or_default())
     }
 
     /// All of them as one. `None`: nobody looked.
     pub(crate) fn finish(self) -> Option<Look> {
-        self.last.into_values().reduce(|mut one, other| {
-            if other.time > one.time {
-                one.time = other.time;
+        let mut by_run = BTreeMap::<String, Vec<Look>>::new();
+        for ((run, _), look) in self.last {
+            by_run.entry(run).or_default().push(look);
+        }
+        let mut all = by_run.into_values().map(for_all_traces).reduce(Look::and)?;
+        all.uncounted += self.uncounted;
+        Some(all)
+    }
+}
+
+/// Looks of one run for several traces: they may show the same sockets, so of an owner that which shows the most counts.
+fn for_all_traces(looks: Vec<Look>) -> Look {
+    let mut all = Look::default();
+    let mut queues = BTreeMap::<(String, u16), (usize, String, Vec<Queue>)>::new();
+    for look in looks {
+        for (key, sockets) in look.sockets {
+            let into = all.sockets.entry(key).or_default();
+            into.count = into.count.max(sockets.count);
+            into.oldest_us = into.oldest_us.max(sockets.oldest_us);
+        }
+        let mut by_listener = BTreeMap::<(String, u16), Vec<Queue>>::new();
+        for queue in look.queues {
+            by_listener.entry((queue.owner.clone(), queue.port)).or_default().push(queue);
+        }
+        for (key, theirs) in by_listener {
+            let it = (theirs.len(), look.time.clone(), theirs);
+            let best = queues.entry(key).or_default();
+            if (it.0, &it.1) > (best.0, &best.1) {
+                *best = it;
             }
-            for (key, sockets) in other.sockets {
-                let into = one.sockets.entry(key).or_default();
-                into.count += sockets.count;
-                into.oldest_us = into.oldest_us.max(sockets.oldest_us);
-            }
-            one.queues.extend(other.queues);
-            one.uncounted += other.uncounted;
-            one
-        })
+        }
+        all.uncounted = all.uncounted.max(look.uncounted);
+        all.time = all.time.max(look.time);
+    }
+    all.queues = queues.into_values().flat_map(|(_, _, queues)| queues).collect();
+    all
+}
+
+impl Look {
+    /// This one and that of another run: what they show is not the same.
+    fn and(mut self, other: Self) -> Self {
+        for (key, sockets) in other.sockets {
+            let into = self.sockets.entry(key).or_default();
+            into.count += sockets.count;
+            into.oldest_us = into.oldest_us.max(sockets.oldest_us);
+        }
+        self.queues.extend(other.queues);
+        self.uncounted += other.uncounted;
+        self.time = self.time.max(other.time);
+        self
     }
 }
 
@@ -103,21 +157,74 @@ impl Looks {
 mod tests {
     use super::*;
 
+    const NONE: &str = "";
+
+    fn open(look: &Look) -> Sockets {
+        look.sockets[&("shop".to_owned(), "CLOSE_WAIT".to_owned())]
+    }
+
     #[test]
     fn only_the_last_whole_look_of_a_run_counts() {
         let mut looks = Looks::default();
         for _ in 0..3 {
-            looks.socket("a", "shop", "CLOSE_WAIT", Some(10));
+            looks.socket("a", NONE, "shop", "CLOSE_WAIT", Some(10));
         }
-        looks.end("a", "1");
-        looks.socket("a", "shop", "CLOSE_WAIT", Some(70));
-        looks.end("a", "2");
-        looks.socket("a", "shop", "CLOSE_WAIT", Some(90));
-        looks.socket("b", "shop", "CLOSE_WAIT", None);
-        looks.end("b", "1");
+        looks.end("a", NONE, "1");
+        looks.socket("a", NONE, "shop", "CLOSE_WAIT", Some(70));
+        looks.end("a", NONE, "2");
+        looks.socket("a", NONE, "shop", "CLOSE_WAIT", Some(90));
+        looks.socket("b", NONE, "shop", "CLOSE_WAIT", None);
+        looks.end("b", NONE, "1");
         let look = looks.finish().unwrap();
         assert_eq!(look.time, "2");
-        let sockets = look.sockets[&("shop".to_owned(), "CLOSE_WAIT".to_owned())];
-        assert_eq!(sockets, Sockets { count: 2, oldest_us: Some(70) });
+        assert_eq!(open(&look), Sockets { count: 2, oldest_us: Some(70) });
+    }
+
+    #[test]
+    fn the_end_of_another_traces_look_ends_none() {
+        let mut looks = Looks::default();
+        for trace in ["ours", "theirs", "ours"] {
+            looks.socket("a", trace, "shop", "CLOSE_WAIT", Some(10));
+        }
+        looks.end("a", "theirs", "1");
+        looks.end("a", "ours", "1");
+        looks.end("a", "theirs", "2");
+        assert_eq!(open(&looks.finish().unwrap()).count, 2);
+    }
+
+    #[test]
+    fn what_two_traces_show_is_there_once() {
+        let mut looks = Looks::default();
+        let queue = Queue { owner: "shop".to_owned(), port: 80, length: 1, limit: 2, drops: None };
+        for trace in ["one", "two"] {
+            looks.socket("a", trace, "shop", "CLOSE_WAIT", None);
+            looks.listener("a", trace, &queue);
+            looks.end("a", trace, "1");
+        }
+        let look = looks.finish().unwrap();
+        assert_eq!((open(&look).count, look.queues), (1, vec![queue]));
+    }
+
+    #[test]
+    fn an_earlier_look_that_is_read_later_is_not_the_last() {
+        let mut looks = Looks::default();
+        for (time, sockets) in [("2", 2), ("1", 1)] {
+            for _ in 0..sockets {
+                looks.socket("a", NONE, "shop", "CLOSE_WAIT", None);
+            }
+            looks.end("a", NONE, time);
+        }
+        assert_eq!(open(&looks.finish().unwrap()).count, 2);
+    }
+
+    #[test]
+    fn no_more_looks_are_kept_than_allowed() {
+        let mut looks = Looks::default();
+        for run in 0..LOOKS_AT_MOST + 10 {
+            looks.socket(&run.to_string(), NONE, "shop", "CLOSE_WAIT", None);
+        }
+        assert_eq!((looks.coming.len(), looks.uncounted), (LOOKS_AT_MOST, 10));
+        looks.end("0", NONE, "1");
+        assert_eq!(looks.finish().unwrap().uncounted, 10);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::figures::sum;
+use crate::losses::{self, Loss, Said};
 
 /// More runs than this are not kept apart: an agent has one for each of its starts.
 const RUNS_AT_MOST: usize = 4096;
@@ -27,10 +28,10 @@ pub(crate) struct Run {
     stretches: BTreeMap<u64, u64>,
     /// Gaps that are counted and forgotten, in lines.
     forgotten: u64,
-    /// Transitions lost, as the run itself says.
+    /// What its lines say of losses.
+    pub said: Said,
+    /// Transitions of its trace that it lost, as the lines API says.
     pub lost: u64,
-    /// The same by place.
-    pub by_place: BTreeMap<String, u64>,
     /// It cannot tell the loss exactly.
     pub inexact: bool,
     /// How it ended.
@@ -71,6 +72,12 @@ impl Runs {
         let mut all: Vec<_> = self.by_id.iter().map(|(id, run)| (id.as_str(), run)).collect();
         all.sort_by(|(a_id, a), (b_id, b)| (&a.node, a_id).cmp(&(&b.node, b_id)));
         all
+    }
+
+    /// What a run has lost by itself: by its lines, or as the lines API says.
+    pub(crate) fn loss(&self, run: &Run) -> Loss {
+        let loss = losses::of(run, &self.by_id);
+        Loss { total: loss.total.max(run.lost), ..loss }
     }
 }
 

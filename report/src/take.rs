@@ -1,12 +1,18 @@
 //! Takes lines in, one after the other.
 
+use std::collections::BTreeMap;
+use std::iter;
+
 use jiff::Timestamp;
 
+use crate::accounts::{Key, Set, Sets, Source};
 use crate::figures::Figures;
+use crate::foreign::{self, Format};
 use crate::line::{Direction, Line, Notice, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
-use crate::pairs::{Ends, Pairs, Source};
+use crate::page::counted;
+use crate::pairs::{Ends, Pairs};
 use crate::runs::{End, Runs};
 use crate::timeline::Timeline;
 use crate::told::Told;
@@ -28,8 +34,10 @@ pub struct Report {
     pub(crate) runs: Runs,
     /// What the lines API says of its answer.
     pub(crate) told: Told,
-    /// By side, then by source: what ended when.
-    pub(crate) timelines: [[Timeline; 3]; 3],
+    /// Which traces lines were of.
+    pub(crate) sets: Sets,
+    /// By who tells it: what ended when.
+    pub(crate) timelines: BTreeMap<Key, Timeline>,
     pub(crate) pairs: Pairs,
     pub(crate) addresses: Addresses,
     pub(crate) looks: Looks,
@@ -45,6 +53,10 @@ pub(crate) struct Input {
     pub ours: u64,
     /// Lines that are not ours.
     pub foreign: u64,
+    /// Those of them that are of `-o ecs`.
+    pub ecs: u64,
+    /// Those of them that are of `-o otlp-json`.
+    pub otlp: u64,
     /// Lines that came before.
     pub twice: u64,
     /// Lines of other traces than the one asked for.
@@ -76,6 +88,19 @@ impl Report {
         Self { options, ..Self::default() }
     }
 
+    /// Why there is nothing to report, when none of the lines was of kube-tcpstates.
+    pub fn nothing(&self) -> Option<String> {
+        let input = &self.input;
+        if input.lines > input.foreign.saturating_add(input.cut) {
+            return None;
+        }
+        if input.lines == 0 {
+            return Some("there is no line to report of".to_owned());
+        }
+        let one = format!("no line of kube-tcpstates is among {} that came", counted(input.lines, "line"));
+        Some(iter::once(one).chain(input.other_formats()).collect::<Vec<_>>().join("; "))
+    }
+
     /// Takes a line, without its end.
     pub(crate) fn line(&mut self, bytes: &[u8]) {
         if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -83,6 +108,8 @@ impl Report {
         }
         self.input.lines += 1;
         self.input.last_was_foreign = false;
+        let unwrapped = foreign::unwrap(bytes);
+        let bytes = unwrapped.as_deref().map_or(bytes, str::as_bytes);
         if let Some(line) = Line::read(bytes) {
             self.take(&line);
         } else if let Some(notice) = Notice::read(bytes) {
@@ -92,6 +119,11 @@ impl Report {
         } else {
             self.input.last_was_foreign = true;
             self.input.foreign += 1;
+            match Format::of(bytes) {
+                Some(Format::Ecs) => self.input.ecs += 1,
+                Some(Format::Otlp) => self.input.otlp += 1,
+                None => {}
+            }
         }
     }
 
@@ -128,7 +160,7 @@ impl Report {
             "transition" => self.transition(line, time),
             "socket" => self.socket(line),
             "listener" => self.listener(line),
-            "snapshot" => self.looks.end(told.run.as_deref().unwrap_or_default(), &line.time),
+            "snapshot" => self.snapshot(line),
             _ => {}
         }
     }
@@ -136,11 +168,11 @@ impl Report {
     fn is_of_another_trace(&self, line: &Line<'_>) -> bool {
         let Some(wanted) = &self.options.trace else { return false };
         let told = &line.tcpstates;
-        let is_event = matches!(
+        let is_of_traces = matches!(
             &*told.kind,
-            "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait"
+            "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait" | "snapshot"
         );
-        is_event && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
+        is_of_traces && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
     }
 
     fn connection(&mut self, line: &Line<'_>, time: Timestamp) {
@@ -209,15 +241,18 @@ impl Report {
     ) -> (Side, &mut Figures) {
         self.input.see(time);
         let side = Side::of(line.tcpstates.role.as_deref());
+        // Where one trace is asked for, all lines are in its account.
+        let set = if self.options.trace.is_some() { Set::default() } else { self.sets.of(line) };
+        let key = Key { source, side, set };
         let scratch = &mut self.scratch;
         name_ends(line, side, scratch);
         let owner = if side == Side::Server { &scratch.ends.server } else { &scratch.ends.client };
         self.addresses.learn(line, owner);
         if count > 0 {
             let second = u64::try_from(time.as_second()).unwrap_or(0);
-            self.timelines[side as usize][source as usize].add(second, outcome, count);
+            self.timelines.entry(key).or_default().add(second, outcome, count);
         }
-        let figures = self.pairs.of(&self.scratch.ends, side, source);
+        let figures = self.pairs.of(&self.scratch.ends, key, &self.sets);
         figures.by_outcome[outcome] = figures.by_outcome[outcome].saturating_add(count);
         (side, figures)
     }
@@ -226,12 +261,17 @@ impl Report {
         let told = &line.tcpstates;
         who::owner(line, &mut self.scratch.other);
         let state = told.state.as_deref().unwrap_or("ESTABLISHED");
-        self.looks.socket(
-            told.run.as_deref().unwrap_or_default(),
-            &self.scratch.other,
-            state,
-            told.state_age_us,
-        );
+        let run = told.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.socket(run, trace, &self.scratch.other, state, told.state_age_us);
+        }
+    }
+
+    fn snapshot(&mut self, line: &Line<'_>) {
+        let run = line.tcpstates.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.end(run, trace, &line.time);
+        }
     }
 
     fn listener(&mut self, line: &Line<'_>) {
@@ -245,11 +285,23 @@ impl Report {
             limit: queue.limit.unwrap_or(0),
             drops: queue.drops,
         };
-        self.looks.listener(told.run.as_deref().unwrap_or_default(), queue);
+        let run = told.run.as_deref().unwrap_or_default();
+        for trace in looking(line, &self.options) {
+            self.looks.listener(run, trace, &queue);
+        }
     }
 }
 
 impl Input {
+    /// Of lines in a format that is not read, a sentence each.
+    pub(crate) fn other_formats(&self) -> Vec<String> {
+        [(self.ecs, "ecs"), (self.otlp, "otlp-json")]
+            .into_iter()
+            .filter(|(lines, _)| *lines > 0)
+            .map(|(lines, format)| format!("{} of -o {format}: report reads -o json", counted(lines, "line")))
+            .collect()
+    }
+
     fn see(&mut self, time: Timestamp) {
         let (first, last) = self.span.unwrap_or((time, time));
         self.span = Some((first.min(time), last.max(time)));
@@ -260,21 +312,25 @@ impl crate::runs::Run {
     /// What the run says of itself.
     fn hear(&mut self, line: &Line<'_>) {
         let told = &line.tcpstates;
-        if let Some(lost) = &told.lost {
-            self.lost = self.lost.max(lost.total);
-            for (place, count) in &lost.by_place {
-                if *count > 0 {
-                    self.by_place.insert((**place).to_owned(), *count);
-                }
-            }
-        }
-        self.lost = self.lost.max(told.totals.map_or(0, |totals| totals.lost));
+        self.said.hear(line);
         self.is_own_log |= matches!(&*told.kind, "start" | "lost" | "heartbeat" | "log");
         self.inexact |= told.exact == Some(false);
         if told.is_final {
             self.end = End::Came;
         }
     }
+}
+
+/// The traces whose look a line is of, those that were asked for; of what no trace asked for, one without a name.
+fn looking<'a>(line: &'a Line<'_>, options: &Options) -> Vec<&'a str> {
+    let told = &line.tcpstates;
+    let all = told.traces.iter().chain(&told.cluster_traces).map(|trace| &**trace);
+    let mut asked: Vec<&str> =
+        all.filter(|trace| options.trace.as_deref().is_none_or(|wanted| wanted == *trace)).collect();
+    if asked.is_empty() {
+        asked.push("");
+    }
+    asked
 }
 
 /// Bytes as client and server exchanged them.

@@ -42,7 +42,7 @@ fn read_with(options: Options, lines: &[String]) -> Report {
 }
 
 fn pairs(report: Report) -> Vec<Pair> {
-    report.pairs.finish(&report.addresses).0
+    report.pairs.finish(&report.addresses, &report.sets).0
 }
 
 fn only(report: Report) -> Pair {
@@ -140,7 +140,8 @@ fn what_a_run_has_lost_is_told_once_however_often_it_says_so() {
     let report = read(&[lost(1, 3), lost(2, 7), end]);
     let runs = report.runs.sorted();
     let (_, run) = runs[0];
-    assert_eq!((run.lost, run.by_place["ring"], run.missing()), (7, 7, 6));
+    let of_run = report.runs.loss(run);
+    assert_eq!((of_run.total, of_run.by_place["ring"], run.missing()), (7, 7, 6));
     assert!(run.inexact && run.end == End::Came);
     let page = read(&[lost(1, 3), lost(2, 7)]).page();
     assert!(page.contains("7 events lost before they were written, or more"), "{page}");
@@ -207,5 +208,30 @@ proptest! {
         for mark in ['<', '>', '"'] {
             prop_assert_eq!(page.matches(mark).count(), plain.matches(mark).count(), "{} of {:?}", mark, name);
         }
+    }
+}
+
+#[test]
+fn the_look_of_another_trace_neither_ends_ours_nor_stands_in_for_it() {
+    let socket = |seq, traces: Value| {
+        line(seq, json!({"type": "socket", "state": "CLOSE_WAIT", "traces": traces}), json!({}))
+    };
+    let end = |seq, traces: Value| line(seq, json!({"type": "snapshot", "traces": traces}), json!({}));
+    let of_cluster = |seq| line(seq, json!({"type": "snapshot", "cluster_traces": ["all"]}), json!({}));
+    let lines = [
+        socket(1, json!(["shop/a"])),
+        end(2, json!(["shop/b"])),
+        socket(3, json!(["shop/a", "shop/b"])),
+        end(4, json!(["shop/a"])),
+        end(5, json!(["shop/b"])),
+        of_cluster(6),
+    ];
+    for (trace, sockets, others) in [(None, 2, 0), (Some("shop/a"), 2, 3), (Some("shop/b"), 1, 3)] {
+        let options = Options { trace: trace.map(str::to_owned), title: None };
+        let report = read_with(options, &lines);
+        assert_eq!(report.input.other_traces, others, "{trace:?}");
+        let look = report.looks.finish().unwrap();
+        let counts: Vec<_> = look.sockets.values().map(|sockets| sockets.count).collect();
+        assert_eq!(counts, [sockets], "{trace:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::figures::sum;
 use crate::outcome::{ByOutcome, OUTCOMES};
 
 /// Slices that are kept; a page has no room for more.
@@ -51,6 +52,20 @@ impl Timeline {
         for time_s in times_s {
             self.add(time_s, 0, 0);
         }
+    }
+
+    /// Takes another in.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for slice in other.slices() {
+            for (outcome, count) in slice.by_outcome.into_iter().enumerate() {
+                self.add(slice.start_s, outcome, count);
+            }
+        }
+    }
+
+    /// How many connections ended.
+    pub(crate) fn ended(&self) -> u64 {
+        sum(self.slices.values().flatten().copied())
     }
 
     /// Slices from the first to the last, those between too in which nothing was.

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::words::{count, counted};
 use crate::figures::sum;
+use crate::losses::Loss;
 use crate::runs::{End, Run};
 use crate::take::Report;
 use crate::told::Told;
@@ -14,7 +15,8 @@ const RUNS_SHOWN: usize = 40;
 pub(super) fn section(report: &Report) -> Markup {
     let input = &report.input;
     let runs = report.runs.sorted();
-    let lost = sum(runs.iter().map(|(_, run)| run.lost));
+    let losses: Vec<Loss> = runs.iter().map(|(_, run)| report.runs.loss(run)).collect();
+    let lost = sum(losses.iter().map(|loss| loss.total));
     let told = &report.told;
     let (handed_out, logs): (Vec<_>, Vec<_>) =
         runs.iter().map(|(_, run)| *run).partition(|run| told.is_of_one_trace(run));
@@ -36,7 +38,7 @@ pub(super) fn section(report: &Report) -> Markup {
             @if lost > 0 {
                 p.warn {
                     (counted(lost, "event")) " lost before they were written" @if inexact { ", or more" } ". "
-                    (places(&runs)) " Every figure below is that much too low."
+                    (places(&losses)) " Every figure below is that much too low."
                 }
             }
             @if missing > 0 {
@@ -53,10 +55,11 @@ pub(super) fn section(report: &Report) -> Markup {
             @if report.runs.uncounted > 0 {
                 p.warn { (counted(report.runs.uncounted, "line")) " of further runs, of which gaps were not looked for." }
             }
+            @for said in input.other_formats() { p.warn { (said) "." } }
             @if input.foreign > 0 { p { (counted(input.foreign, "line")) " not of kube-tcpstates, passed over." } }
             @if input.twice > 0 { p { (counted(input.twice, "line")) " came twice, counted once." } }
             @if input.other_traces > 0 { p { (counted(input.other_traces, "line")) " of other traces, left out as asked." } }
-            @if !runs.is_empty() { (table(&runs, told)) }
+            @if !runs.is_empty() { (table(&runs, &losses, told)) }
         }
     }
 }
@@ -93,9 +96,9 @@ fn api(told: &Told, runs: &[&Run]) -> Vec<String> {
 }
 
 /// Where events were lost, over all runs.
-fn places(runs: &[(&str, &Run)]) -> String {
+fn places(losses: &[Loss]) -> String {
     let mut by_place = std::collections::BTreeMap::<&str, u64>::new();
-    for (place, count) in runs.iter().flat_map(|(_, run)| &run.by_place) {
+    for (place, count) in losses.iter().flat_map(|loss| &loss.by_place) {
         let lost = by_place.entry(place).or_default();
         *lost = lost.saturating_add(*count);
     }
@@ -107,17 +110,17 @@ fn places(runs: &[(&str, &Run)]) -> String {
     format!("By place: {}.", parts.join(", "))
 }
 
-fn table(runs: &[(&str, &Run)], told: &Told) -> Markup {
+fn table(runs: &[(&str, &Run)], losses: &[Loss], told: &Told) -> Markup {
     html! {
         table.stack {
             thead { tr { th { "Node" } th { "Run" } th.n { "Lines" } th.n { "Did not come" } th.n { "Events lost" } th { "End" } } }
-            @for (id, run) in runs.iter().take(RUNS_SHOWN) {
+            @for ((id, run), loss) in runs.iter().zip(losses).take(RUNS_SHOWN) {
                 tr {
                     td data-is="Node" { (run.node.as_deref().unwrap_or("this machine")) }
                     td data-is="Run" { (id) }
                     td.n data-is="Lines" { (count(run.lines())) }
                     td.n data-is="Did not come" { (count(told.missing(run))) }
-                    td.n data-is="Events lost" { (count(run.lost)) @if run.inexact { " at least" } }
+                    td.n data-is="Events lost" { (count(loss.total)) @if run.inexact { " at least" } }
                     td data-is="End" { (end(run, told)) }
                 }
             }

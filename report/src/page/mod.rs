@@ -11,9 +11,11 @@ mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::words::{bytes, count, counted, duration, share};
+pub(crate) use self::words::counted;
+use self::words::{bytes, count, duration, share};
+use crate::accounts::Source;
 use crate::figures::{Figures, sum};
-use crate::pairs::{Pair, Source};
+use crate::pairs::Pair;
 use crate::take::Report;
 
 const STYLE: &str = include_str!("style.css");
@@ -31,7 +33,7 @@ impl Report {
         let look = std::mem::take(&mut self.looks).finish();
         times::align(&mut self.timelines);
         let merged = self.pairs.merged;
-        let (pairs, others) = std::mem::take(&mut self.pairs).finish(&self.addresses);
+        let (pairs, others) = std::mem::take(&mut self.pairs).finish(&self.addresses, &self.sets);
         let mut all = Figures::default();
         pairs.iter().map(|pair| &pair.figures).chain(&others).for_each(|figures| all.merge(figures));
         let shown = Shown { pairs, others, all };
@@ -100,7 +102,10 @@ fn about(report: &Report, shown: &Shown, merged: u64) -> Markup {
     html! {
         section {
             h2 { "How to read this" }
-            p { "A connection counts when it ends; what is still open is not among the connections. Where both of its ends were traced it counts once, as its client's side tells it." }
+            p { "A connection counts when it ends; what is still open is not among the connections. Where both of its ends were traced, or several traces asked for it, it counts once: of each pair the account of one side, one trace and one kind of lines counts, that which tells of the most connections." }
+            @if report.sets.are_more {
+                p { "Lines were of more sets of traces than are kept apart; those of the further ones are taken for lines of one trace." }
+            }
             p { "A handshake of a client is the time from its SYN to the answer, of a server the round trip of its answer. Times are put into powers of two: “within 2 ms” can be anything from 1 ms up." }
             @if of(Source::Summaries) > 0 {
                 p { "Of " (counted(of(Source::Summaries), "pair")) " only summaries tell: all handshakes of an interval but the longest stand at their mean." }

@@ -1,11 +1,13 @@
 //! The timeline: how many connections ended when, and how.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::words::{count, counted, duration};
+use crate::accounts::Key;
 use crate::figures::sum;
 use crate::outcome::{ByOutcome, OUTCOMES, failed};
 use crate::take::Report;
@@ -27,10 +29,12 @@ const LEFT: f64 = 44.0;
 const BELOW: f64 = 18.0;
 
 /// Gives all of them one axis: what clients and servers tell of a moment stands one below the other.
-pub(super) fn align(timelines: &mut [[Timeline; 3]; 3]) {
-    let ends: Vec<_> = timelines.as_flattened().iter().filter_map(Timeline::ends).collect();
-    let told = timelines.as_flattened_mut().iter_mut().filter(|timeline| timeline.ends().is_some());
-    told.for_each(|timeline| ends.iter().for_each(|ends| timeline.reach(*ends)));
+pub(super) fn align(timelines: &mut BTreeMap<Key, Timeline>) {
+    let ends: Vec<_> = timelines.values().filter_map(Timeline::ends).flatten().collect();
+    let Some((first, last)) = ends.iter().min().zip(ends.iter().max()) else { return };
+    for timeline in timelines.values_mut() {
+        timeline.reach([*first, *last]);
+    }
 }
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -39,15 +43,7 @@ pub(super) fn section(report: &Report) -> Markup {
         (Side::Server, "as servers tell it"),
         (Side::Unknown, "of sides that are not known"),
     ];
-    // What connection lines tell is better than what summaries tell, and that than what transitions do.
-    let told: Vec<_> = sides
-        .into_iter()
-        .filter_map(|(side, name)| {
-            let timeline =
-                report.timelines[side as usize].iter().find(|timeline| !timeline.slices().is_empty())?;
-            Some((name, timeline))
-        })
-        .collect();
+    let told: Vec<_> = sides.into_iter().filter_map(|(side, name)| best(report, side, name)).collect();
     let mut all = ByOutcome::default();
     for slice in told.iter().flat_map(|(_, timeline)| timeline.slices()) {
         all.iter_mut().zip(slice.by_outcome).for_each(|(all, one)| *all = all.saturating_add(one));
@@ -68,6 +64,19 @@ pub(super) fn section(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// What the account of this side that tells of the most connections tells, and whose it is.
+fn best(report: &Report, side: Side, name: &str) -> Option<(String, Timeline)> {
+    let of_side = || report.timelines.iter().filter(|(key, _)| key.side == side);
+    let account = report.sets.best(of_side().map(|(key, timeline)| (*key, timeline.ended())))?;
+    let mut best = Timeline::default();
+    for (_, timeline) in of_side().filter(|(key, _)| report.sets.are_of(**key, account)) {
+        best.merge(timeline);
+    }
+    let trace = report.sets.name(account);
+    let name = trace.map_or_else(|| name.to_owned(), |trace| format!("{name} in lines of {trace}"));
+    Some((name, best))
 }
 
 fn panel(name: &str, timeline: &Timeline) -> Markup {

@@ -14,7 +14,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 connection`, `2 connections`.
-pub(super) fn counted(number: u64, one: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
