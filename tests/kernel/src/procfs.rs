@@ -19,6 +19,14 @@ impl Process {
         tasks.flatten().map(|task| self.status(&task.path().join("status"), "voluntary_ctxt_switches:")).sum()
     }
 
+    /// CPU time of all its threads, in ticks of 10 ms.
+    pub fn ticks(self) -> u64 {
+        let stat = fs::read_to_string(self.folder().join("stat")).expect("the process is there");
+        // The name may hold anything; behind it are the third field and those after it (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    }
+
     fn folder(self) -> PathBuf {
         PathBuf::from(format!("/proc/{}", self.0))
     }

@@ -1,8 +1,10 @@
 //! What a tracer that is killed leaves in the ring for the next, or for one of another build.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use kube_tcpstates_common::pinned::{FORMAT, Word};
+use kube_tcpstates_kernel_tests::procfs::Process;
 use kube_tcpstates_kernel_tests::requirements::require;
 use kube_tcpstates_kernel_tests::restarts::{ONE_WRITE, Restarts, assert_told_once};
 use kube_tcpstates_kernel_tests::tracer::Setup;
@@ -33,6 +35,25 @@ fn what_would_wait_for_a_slow_reader_is_told_after_a_kill() {
     assert!(doubt <= ONE_WRITE, "{doubt} lines are told and counted as lost");
     let lost = runs[2].counts().lost();
     assert!(lost < WAITING, "{lost} are lost");
+}
+
+/// It looks into the ring now and then, which takes next to nothing.
+#[test]
+fn waiting_for_a_slow_reader_costs_no_cpu() {
+    require(&[]);
+    let mut restarts = Restarts::new(&["--ring-size", "8MiB"]);
+    let tracer = restarts.start();
+    tracer.pause_reading();
+    let churn = restarts.scene.churn(500);
+    restarts.scene.run(&churn);
+    tracer.settle(Duration::from_millis(300));
+    let process = Process(tracer.pid());
+    let before = process.ticks();
+    sleep(Duration::from_secs(3));
+    let ticks = process.ticks() - before;
+    tracer.resume_reading();
+    drop(tracer.stop());
+    assert!(ticks < 60, "{ticks} of 300 ticks");
 }
 
 /// By the counters it is known how many there are.
