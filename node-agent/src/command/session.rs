@@ -110,7 +110,7 @@ impl Session {
     ) -> anyhow::Result<Handle> {
         let inherited = kernel.inherited()?;
         let left = kernel.left()?;
-        let continues = inherited.as_ref().map(|inherited| inherited.continues.clone());
+        let continues = inherited.as_ref().and_then(|inherited| inherited.continues.clone());
         let rules = inherited.as_ref().and_then(|inherited| inherited.goes_on.as_ref()?.rules.last());
         self.before = Remembered {
             plan: rules.map(|rules| Plan::left(&rules.traces)),

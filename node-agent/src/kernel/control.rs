@@ -77,6 +77,11 @@ impl ControlPage {
         self.page.word64(offset_of!(Control, lapsed)).load(Ordering::Acquire) != 0
     }
 
+    /// The same, where nobody has ended the lease. To be asked before [`Self::end_lease`].
+    pub(super) fn has_run_out(&self) -> bool {
+        self.has_lapsed() && self.page.word64(offset_of!(Control, lease)).load(Ordering::SeqCst) != 0
+    }
+
     /// Says that the reader is about to sleep without limit. The reader looks at the ring once more after this;
     /// the barrier pairs with the one in `bpf_ringbuf_commit`.
     pub(super) fn about_to_sleep(&self) {
@@ -118,8 +123,9 @@ mod tests {
         page.page.word64(offset_of!(Control, lease)).store(7, Ordering::SeqCst);
         assert!(!page.has_lapsed());
         page.page.word64(offset_of!(Control, lapsed)).store(1, Ordering::SeqCst);
-        assert!(page.has_lapsed());
+        assert!(page.has_lapsed() && page.has_run_out());
         page.end_lease();
+        assert!(page.has_lapsed() && !page.has_run_out(), "another process has ended it");
         let control = whole(&mut page);
         assert_eq!((control.sleeping, control.resting), (0, 1));
         assert_eq!((control.renewed, control.lease, control.generation), (0, 0, 3));

@@ -37,6 +37,12 @@ impl Default for CounterSnapshot {
 }
 
 impl CounterSnapshot {
+    /// Of a set that has ended, with hits on which the kernel skipped its programs.
+    pub fn of_ended(words: CounterBlock, skipped: u64) -> Self {
+        let recursion = skipped.saturating_sub(words[Counter::Rescued as usize]);
+        Self { words, recursion, ..Self::default() }
+    }
+
     /// One counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.words[counter as usize]

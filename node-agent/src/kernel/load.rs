@@ -309,6 +309,7 @@ fn assemble(mut ebpf: Ebpf, hook: Hook, taken: Taken, btf: Option<AyaBtf>) -> Re
         ],
         may_hold: [0; 2],
         some_wait: false,
+        lapse_is_known: false,
     };
     let blocks: PerCpuArray<_, _> = map(&mut ebpf, "CPU")?;
     let by_traces: HashMap<_, _, _> = map(&mut ebpf, "RING_FULL_BY_TRACES")?;

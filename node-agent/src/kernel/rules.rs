@@ -37,6 +37,7 @@ pub struct Rules {
     /// By half: the traces by which a transition may come to wait in its socket's record.
     pub(super) may_hold: [TraceSet; 2],
     pub(super) some_wait: bool,
+    pub(super) lapse_is_known: bool,
 }
 
 impl Rules {
@@ -62,9 +63,15 @@ impl Rules {
         Ok(self.flip())
     }
 
-    /// Shows the programs that somebody reads.
-    pub fn show_reader(&self) {
+    /// Shows the programs that somebody reads. Returns whether they had traced nobody for want of it; says so once.
+    pub fn show_reader(&mut self) -> bool {
         self.control.renew();
+        self.have_lapsed() && !std::mem::replace(&mut self.lapse_is_known, true)
+    }
+
+    /// Whether the programs have traced nobody for a while, as nobody read for too long.
+    pub fn have_lapsed(&self) -> bool {
+        self.control.has_lapsed()
     }
 
     /// The half in force.

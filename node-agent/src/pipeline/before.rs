@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube_tcpstates_common::{
+    counter::Counter,
     pinned::Word,
     record::{Figures, TransitionRecord},
     rule::TraceSet,
@@ -11,7 +12,7 @@ use kube_tcpstates_common::{
 use super::{Pipeline, Tally};
 use crate::{
     decode,
-    kernel::Page,
+    kernel::{CounterSnapshot, Page},
     names::TraceBit,
     plan::{ActiveTrace, Plan},
 };
@@ -99,6 +100,27 @@ impl Before {
     }
 }
 
+/// Losses of runs whose counts this one does not go on with, that none of them has told: this one tells them as its own.
+#[derive(Debug, PartialEq, Eq)]
+struct Untold {
+    /// For want of room in the ring.
+    ring_full: u64,
+    /// Any others.
+    restart: u64,
+}
+
+impl Untold {
+    /// Of all that they counted it is known how many losses were told, not which. `restart`: so many nobody can have told.
+    fn of(theirs: &Before, kernel: &CounterSnapshot, restart: u64) -> Self {
+        let mut tally = Tally { kernel: *kernel, ..Tally::default() };
+        theirs.add_to(&mut tally);
+        let untold = tally.lost().total().saturating_sub(theirs.losses_told);
+        // Without a reader the ring fills.
+        let ring_full = untold.saturating_sub(restart).min(kernel.get(Counter::RingFull));
+        Self { ring_full, restart: untold - ring_full }
+    }
+}
+
 /// What a run leaves to the next. Lines that are written are counted where they are.
 pub(super) fn leave(tally: &Tally, untold: u64, page: &Page) {
     page.set(Word::FilteredUser, tally.filtered_user);
@@ -128,16 +150,26 @@ impl Pipeline {
     /// Ends the sets of others, now that this run has one. What they counted is this run's from here on; of what is in their
     /// rings, that it is lost until it is told.
     pub(super) fn end_earlier(&mut self) {
-        let Some((begins_ns, left)) = self.kernel.end_earlier() else { return };
+        let Some((begins_ns, mut left)) = self.kernel.end_earlier() else { return };
         let page = self.kernel.page();
         self.flow.begins_ns = begins_ns;
         page.set(Word::Begins, begins_ns);
-        for earlier in &left {
-            let theirs = Before::read(&earlier.page, earlier.taken());
+        for earlier in &mut left {
+            let known = earlier.page.get(Word::LostRestart);
+            let mut theirs = Before::read(&earlier.page, earlier.taken());
+            let mut taken = earlier.emitted + earlier.page.get(Word::TakenEarlier);
+            if earlier.has_run_out {
+                let in_ring = earlier.emitted.saturating_sub(earlier.taken());
+                let untold =
+                    Untold::of(&theirs, &earlier.counted(), theirs.lost_restart.saturating_sub(known));
+                theirs = Before { lost_restart: untold.restart, ..Before::default() };
+                taken = in_ring + untold.restart;
+                earlier.count_only(taken, untold.ring_full);
+            }
             self.before.add(&theirs);
             self.reporter.told_before(theirs.losses_told);
             page.add(Word::Written, theirs.written);
-            page.add(Word::TakenEarlier, earlier.emitted + earlier.page.get(Word::TakenEarlier));
+            page.add(Word::TakenEarlier, taken);
             page.set(Word::LostRestart, self.before.lost_restart);
             page.set(Word::LossesTold, self.reporter.told());
             self.leave();
@@ -179,7 +211,11 @@ impl Pipeline {
     pub(super) fn show_reader(&mut self, now_ns: u64) {
         if self.show_reader_ns().is_some_and(|due_ns| due_ns <= now_ns) {
             self.shown_ns = now_ns;
-            self.kernel.rules.show_reader();
+            if self.kernel.rules.show_reader() {
+                tracing::warn!(
+                    "nobody was traced for a while: this process did not get to run for longer than --pin-for"
+                );
+            }
         }
     }
 
@@ -227,8 +263,27 @@ pub(super) fn bits_of(plan: &Plan) -> Vec<TraceBit> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Meanings, bits_of};
-    use crate::plan::tests_support::plan_of;
+    use kube_tcpstates_common::counter::{COUNTERS, Counter};
+
+    use super::{Before, Meanings, Untold, bits_of};
+    use crate::{kernel::CounterSnapshot, plan::tests_support::plan_of};
+
+    #[test]
+    fn losses_that_no_run_of_a_chain_has_told_are_told_by_the_one_that_begins_anew() {
+        let losses = |ring_full, losses_told, restart| {
+            let mut words = [0; COUNTERS];
+            words[Counter::RingFull as usize] = ring_full;
+            let theirs =
+                Before { written: 90, lost_rate: 3, lost_restart: 7, losses_told, ..Before::default() };
+            let Untold { ring_full, restart } =
+                Untold::of(&theirs, &CounterSnapshot::of_ended(words, 0), restart);
+            (ring_full, restart)
+        };
+        assert_eq!(losses(5, 15, 0), (0, 0), "all are told");
+        assert_eq!(losses(5, 6, 4), (5, 4), "the ring was full when nobody read");
+        assert_eq!(losses(0, 9, 0), (0, 1), "one by the rate limit, in the last second");
+        assert_eq!(losses(5, 99, 0), (0, 0));
+    }
 
     #[test]
     fn bits_of_another_set_stand_for_the_traces_that_they_stood_for_there() {

@@ -35,7 +35,7 @@ impl Pipeline {
             lost_identity: flow.lost_identity,
             lost_rate: flow.lost_rate,
             held: flow.held(),
-            counts_exactly: self.kernel.hook.counts_exactly(),
+            counts_exactly: self.kernel.hook.counts_exactly() && !self.kernel.rules.have_lapsed(),
             ..Tally::default()
         };
         self.before.add_to(&mut tally);

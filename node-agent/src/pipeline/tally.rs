@@ -31,7 +31,7 @@ pub struct Tally {
     pub lost_restart: u64,
     /// Waiting for an owner's name, or for who else wants it.
     pub held: u64,
-    /// The hook can tell what it missed.
+    /// The hook can tell what it missed, and the programs have traced all the time.
     pub counts_exactly: bool,
     /// Socket records that exist, where that can be told.
     pub socket_records: Option<u64>,

@@ -91,7 +91,10 @@ fn without_a_reader_tracing_ends() {
     // What it left out while nobody read is not told, the rest is.
     let (told, of_ten) = (in_time - seen, restarts.scene.transitions() - in_time);
     assert_eq!(lines, told + of_ten / 11, "{told} in time, {of_ten} later");
-    assert!(finished.events()[0].get("tcpstates.continues").is_some());
+    assert!(finished.events()[0].get("tcpstates.continues").is_none(), "it began anew");
+    assert!(finished.stderr.contains("without a reader for longer"), "{}", finished.stderr);
+    // Its counts are of this run alone, with what the ring still held.
+    assert_eq!(counts.get("written"), lines);
     assert_eq!(restarts.bpf.sets(), 0);
 }
 

@@ -19,7 +19,7 @@ use kube_tcpstates_events::Storage;
 
 use super::{
     Link, Loaded, attach_points,
-    earlier::{has_lapsed, last_words},
+    earlier::{has_lapsed, last_words, ran_out},
     take,
 };
 use crate::{
@@ -82,8 +82,8 @@ pub(super) struct Pins {
 /// What a run takes over from the one before.
 #[derive(Clone, Debug)]
 pub struct Inherited {
-    /// The run of before and its last line.
-    pub continues: Continues,
+    /// The run of before and its last line. `None` where nobody was traced for a while since.
+    pub continues: Option<Continues>,
     /// Of the ids of connections, as that run left it.
     pub secret: String,
     /// What goes on in the same maps; `None` where it begins anew in others.
@@ -109,10 +109,16 @@ impl Pins {
         let fail = |source| LoadError::System { what: "pinning maps", source };
         let set = directory.set(told_apart_by);
         let mut found = found(&set);
-        if found.is_some() && has_lapsed(&set.place("CONTROL")) {
+        if found.is_some() && has_lapsed(&set) {
             // Its sockets were not followed for a while.
-            set.set_aside().map_err(fail)?;
+            set.set_aside(ran_out(&set)).map_err(fail)?;
             found = None;
+        }
+        // Once they are ended it does not show any more.
+        for other in
+            directory.sets().iter().filter(|other| **other != set && !other.has_run_out() && ran_out(other))
+        {
+            other.set_aside(true).map_err(fail)?;
         }
         if found.is_none() {
             set.make().map_err(fail)?;
@@ -148,9 +154,11 @@ impl Loaded {
     pub fn inherited(&mut self) -> Result<Option<Inherited>, LoadError> {
         let Some(pins) = self.pins.as_mut() else { return Ok(None) };
         let Some(will) = pins.found.take() else {
-            let earlier = pins.earlier().iter().find_map(last_words);
-            return Ok(earlier.map(|(will, lines)| Inherited {
-                continues: continued(&will, lines),
+            let mut earlier = pins.earlier();
+            earlier.sort_by_key(Set::has_run_out);
+            let words = earlier.iter().find_map(|set| Some((set.has_run_out(), last_words(set)?)));
+            return Ok(words.map(|(has_run_out, (will, lines))| Inherited {
+                continues: (!has_run_out).then(|| continued(&will, lines)),
                 secret: will.secret,
                 goes_on: None,
             }));
@@ -160,7 +168,7 @@ impl Loaded {
             self.unpin();
             return Err(LoadError::Pinned { reason });
         }
-        let continues = continued(&will, self.page.get(Word::Lines));
+        let continues = Some(continued(&will, self.page.get(Word::Lines)));
         // The last may not have come into force any more.
         let mut rules = will.rules;
         if let Some(last) = rules.iter().position(|rules| rules.generation == self.rules.generation()) {

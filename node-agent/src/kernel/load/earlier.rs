@@ -1,11 +1,11 @@
 //! Sets that another build, or a process with other options, has left attached; or this one's own, if nobody read it for
 //! too long. They end, and what is in their rings is told.
 
-use std::{os::fd::AsRawFd as _, path::Path, sync::Arc};
+use std::{os::fd::AsRawFd as _, sync::Arc};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use kube_tcpstates_common::{
-    counter::{Counter, CounterBlock, CpuBlock},
+    counter::{COUNTERS, Counter, CounterBlock, CpuBlock},
     pinned::{FORMAT, Word},
     rule::MAX_TRACES,
 };
@@ -16,7 +16,7 @@ use crate::{
         call::open_pinned,
         clock::boot_ns,
         control::ControlPage,
-        counters::{by_trace, recursion_misses, sum},
+        counters::{CounterSnapshot, by_trace, recursion_misses, sum},
         error::BoxError,
         pinned::{Page, Set, Will},
         pod::Plain,
@@ -36,6 +36,8 @@ pub struct Earlier {
     pub rules: Vec<(u32, Vec<TraceBit>)>,
     /// Losses for want of room that nobody has put down to a trace, by the bits of the last rules.
     pub ring_full: [u64; MAX_TRACES],
+    /// Its programs had traced nobody for a while: what it has counted is not this run's, which begins anew.
+    pub has_run_out: bool,
     /// When its programs were attached, boot time, ns.
     attached_ns: u64,
     /// Transitions that went into its ring, ever.
@@ -51,6 +53,20 @@ impl Earlier {
     /// Transitions that were taken from its ring, or were in it and nobody can read them.
     pub fn taken(&self) -> u64 {
         self.events.as_ref().map_or(self.emitted, EventRing::taken)
+    }
+
+    /// What its programs, and those of sets before it, have counted.
+    pub fn counted(&self) -> CounterSnapshot {
+        CounterSnapshot::of_ended(self.words, self.skipped)
+    }
+
+    /// Leaves of what was counted so many transitions that went into the ring, and so many that had no room in it.
+    pub fn count_only(&mut self, emitted: u64, ring_full: u64) {
+        self.words = [0; COUNTERS];
+        self.words[Counter::Seen as usize] = emitted + ring_full;
+        self.words[Counter::Emitted as usize] = emitted;
+        self.words[Counter::RingFull as usize] = ring_full;
+        self.skipped = 0;
     }
 }
 
@@ -109,6 +125,13 @@ fn remove(set: &Set) {
 }
 
 fn end(set: &Set) -> Result<Earlier, BoxError> {
+    let has_run_out = set.has_run_out();
+    if has_run_out {
+        tracing::warn!(
+            "nobody was traced for a while: {} was without a reader for longer than --pin-for",
+            set.program().display()
+        );
+    }
     // A link that is removed may keep its program running for a while. What is told must be all there is.
     let control = ControlPage::map(MapData::from_pin(set.place("CONTROL"))?)?;
     control.end_lease();
@@ -142,7 +165,8 @@ fn end(set: &Set) -> Result<Earlier, BoxError> {
     let rules = page.will().unwrap_or_default().rules;
     let rules = rules.into_iter().map(|rules| (rules.generation, rules.traces)).collect();
     let attached_ns = control.attached_ns();
-    Ok(Earlier { events, page, rules, ring_full, attached_ns, emitted, words, skipped, set: set.clone() })
+    let set = set.clone();
+    Ok(Earlier { events, page, rules, ring_full, has_run_out, attached_ns, emitted, words, skipped, set })
 }
 
 /// What a set that is not this process's own says of the run that read it.
@@ -159,7 +183,15 @@ fn at_the_end(mut words: CounterBlock) -> CounterBlock {
 }
 
 /// Whether the programs of a set have stopped to trace, for want of a reader.
-pub(super) fn has_lapsed(control: &Path) -> bool {
-    let page = MapData::from_pin(control).ok().and_then(|map| ControlPage::map(map).ok());
-    page.is_some_and(|page| page.has_lapsed())
+pub(super) fn has_lapsed(set: &Set) -> bool {
+    control(set).is_some_and(|page| page.has_lapsed())
+}
+
+/// Whether they have by themselves.
+pub(super) fn ran_out(set: &Set) -> bool {
+    control(set).is_some_and(|page| page.has_run_out())
+}
+
+fn control(set: &Set) -> Option<ControlPage> {
+    MapData::from_pin(set.place("CONTROL")).ok().and_then(|map| ControlPage::map(map).ok())
 }

@@ -7,6 +7,7 @@
 //!     EVENTS, CONTROL, PINNED ...   maps, by name
 //!     program                       the hook's program, for its count of skipped hits
 //!     link_0, link_1 ...            what keeps the programs attached; the last to be made, the first to go
+//!   set-1f0c9a77e2b04d18-over/    one that nobody read for too long: its programs traced nobody then
 //! ```
 
 mod directory;

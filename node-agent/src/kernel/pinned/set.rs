@@ -9,6 +9,11 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 
 use crate::kernel::error::BoxError;
 
+/// Ends the name of a set whose programs had traced nobody for a while, for want of a reader.
+const RUN_OUT: &str = "-over";
+/// Ends the name of one that another process has ended.
+const ENDED: &str = "-ended";
+
 /// A set's place. Nothing need be there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::kernel) struct Set {
@@ -40,12 +45,17 @@ impl Set {
         fs::create_dir(&self.path)
     }
 
-    /// Moves it to where no process takes it over.
-    pub(in crate::kernel) fn set_aside(&self) -> io::Result<()> {
+    /// Moves it to where no process takes it over. `has_run_out`: nobody was traced for a while.
+    pub(in crate::kernel) fn set_aside(&self, has_run_out: bool) -> io::Result<()> {
         let mut aside = self.path.clone().into_os_string();
-        aside.push("-over");
+        aside.push(if has_run_out { RUN_OUT } else { ENDED });
         Self::at(aside.clone().into()).remove()?;
         fs::rename(&self.path, aside)
+    }
+
+    /// Whether it was set aside as one whose programs had traced nobody for a while.
+    pub(in crate::kernel) fn has_run_out(&self) -> bool {
+        self.path.to_string_lossy().ends_with(RUN_OUT)
     }
 
     /// Pins links, the first last: with it the set is whole.
@@ -98,5 +108,29 @@ fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Set;
+
+    #[test]
+    fn a_set_that_has_run_out_is_known_by_its_name() {
+        let folder = std::env::temp_dir().join(format!("sets-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let set = Set::at(folder.join("set-1"));
+        let mut names = Vec::new();
+        for has_run_out in [true, false] {
+            set.make().unwrap();
+            set.set_aside(has_run_out).unwrap();
+        }
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            names.push((Set::at(entry.path()).has_run_out(), entry.file_name().into_string().unwrap()));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        names.sort();
+        assert_eq!(names, [(false, "set-1-ended".to_owned()), (true, "set-1-over".to_owned())]);
+        assert!(!set.has_run_out());
     }
 }
