@@ -111,8 +111,8 @@ struct Untold {
 
 impl Untold {
     /// Of all that they counted it is known how many losses were told, not which. `restart`: so many nobody can have told.
-    fn of(theirs: &Before, kernel: CounterSnapshot, restart: u64) -> Self {
-        let mut tally = Tally { kernel, ..Tally::default() };
+    fn of(theirs: &Before, kernel: &CounterSnapshot, restart: u64) -> Self {
+        let mut tally = Tally { kernel: *kernel, ..Tally::default() };
         theirs.add_to(&mut tally);
         let untold = tally.lost().total().saturating_sub(theirs.losses_told);
         // Without a reader the ring fills.
@@ -161,7 +161,7 @@ impl Pipeline {
             if earlier.has_run_out {
                 let in_ring = earlier.emitted.saturating_sub(earlier.taken());
                 let untold =
-                    Untold::of(&theirs, earlier.counted(), theirs.lost_restart.saturating_sub(known));
+                    Untold::of(&theirs, &earlier.counted(), theirs.lost_restart.saturating_sub(known));
                 theirs = Before { lost_restart: untold.restart, ..Before::default() };
                 taken = in_ring + untold.restart;
                 earlier.count_only(taken, untold.ring_full);
@@ -276,7 +276,7 @@ mod tests {
             let theirs =
                 Before { written: 90, lost_rate: 3, lost_restart: 7, losses_told, ..Before::default() };
             let Untold { ring_full, restart } =
-                Untold::of(&theirs, CounterSnapshot::of_ended(words, 0), restart);
+                Untold::of(&theirs, &CounterSnapshot::of_ended(words, 0), restart);
             (ring_full, restart)
         };
         assert_eq!(losses(5, 15, 0), (0, 0), "all are told");

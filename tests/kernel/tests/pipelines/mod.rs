@@ -68,6 +68,7 @@ impl<L: Looks> Outlet for Looked<L> {
 }
 
 /// Starts it. Containers are named where their cgroups are given.
+#[allow(dead_code, reason = "some tests pin")]
 pub(crate) fn start(
     outlet: impl Outlet + 'static,
     mount: Option<Mount>,
