@@ -59,6 +59,8 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub(super) fn new(transition: &Transition, figures: &'a Figures, resets_watched: bool) -> Self {
         let error = transition.error.unwrap_or(0);
+        // A connect that is older than the tracer has no record yet, to note a reset in.
+        let resets_watched = resets_watched && transition.birth_known;
         Self { figures, resets_watched, mptcp: transition.mptcp, old: transition.old_state, error }
     }
 
@@ -79,8 +81,15 @@ impl<'a> Facts<'a> {
         self.flag(socket_flag::DONE)
     }
 
+    /// Of a connection that is older than the tracer the first of these states may have gone by unseen.
     fn fin_sent(&self) -> bool {
-        self.visited(State::FIN_WAIT1) || self.visited(State::LAST_ACK)
+        let states = [State::FIN_WAIT1, State::FIN_WAIT2, State::CLOSING, State::LAST_ACK];
+        states.into_iter().any(|state| self.visited(state))
+    }
+
+    /// The handshake is over, seen or not.
+    pub(super) fn was_open(&self) -> bool {
+        self.fin_sent() || self.visited(State::ESTABLISHED) || self.visited(State::CLOSE_WAIT)
     }
 
     /// What was written and not acknowledged, sequence numbers.

@@ -1,11 +1,12 @@
-//! What looks alike to the kernel: data and copies of it.
+//! What looks alike to the kernel: data and copies of it, what a connection that is older than the tracer sent, and what
+//! ended its connect.
 
 use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{
     record::{Figures, TransitionRecord, known},
     state::State,
 };
-use kube_tcpstates_events::{ClosedBy, EndCause, Outcome};
+use kube_tcpstates_events::{ClosedBy, EndCause, Outcome, Role};
 
 use super::{OfKernel, Story};
 use crate::decode::{Transition, transitions};
@@ -83,4 +84,45 @@ fn a_copy_that_acknowledges_the_fin_or_brings_the_peers_is_none_either() {
         ..closed_and_then(1, 0)
     };
     assert_eq!(told(brings_fin, State::CLOSING), Outcome::ResetByPeer);
+}
+
+#[test]
+fn what_refused_a_connect_that_is_older_than_the_tracer_is_not_guessed() {
+    let refused = |birth_known: bool, read: u8| {
+        let error = Some(libc::ECONNREFUSED.unsigned_abs());
+        let figures = Figures { known: read, all_segments_sent: 1, ..Figures::zeroed() };
+        tell(&Transition { birth_known, error, ..end(State::SYN_SENT, figures) }).ending.outcome
+    };
+    assert_eq!(refused(true, READ), Outcome::Rejected, "no reset came, so an ICMP message did");
+    assert_eq!(refused(false, READ), Outcome::Unknown);
+    assert_eq!(refused(false, READ | known::RESET_RECEIVED), Outcome::Refused);
+}
+
+/// `acked` counts the SYN of a client and a FIN; of these connections only the last states were seen.
+#[test]
+fn bytes_sent_are_payload_also_where_the_beginning_was_not_seen() {
+    let sent = |role, old, states: &[State], acked, segments| {
+        let figures = Figures {
+            known: READ,
+            visited: visited(states),
+            bytes_acked: acked,
+            segments_sent: segments,
+            ..Figures::zeroed()
+        };
+        let transition = Transition { role, birth_known: false, ..end(old, figures) };
+        tell(&transition).socket.expect("it was read").sent.bytes
+    };
+    let (client, server) = (Some(Role::Client), Some(Role::Server));
+    for state in [State::FIN_WAIT2, State::CLOSING, State::LAST_ACK] {
+        assert_eq!(sent(client, state, &[], 12, 1), 10, "{state:?}");
+        assert_eq!(sent(server, state, &[], 11, 1), 10, "{state:?}");
+    }
+    assert_eq!(sent(client, State::CLOSE_WAIT, &[], 11, 1), 10);
+    assert_eq!(sent(client, State::SYN_SENT, &[], 0, 0), 0);
+    // Without a role the SYN is told from data only where there is no data.
+    assert_eq!(sent(None, State::ESTABLISHED, &[], 1, 0), 0);
+    assert_eq!(sent(None, State::FIN_WAIT2, &[State::ESTABLISHED, State::FIN_WAIT1], 2, 0), 0);
+    assert_eq!(sent(None, State::ESTABLISHED, &[], 1, 1), 1);
+    // What was sent before it was put in its place again (`TCP_REPAIR`).
+    assert_eq!(sent(None, State::ESTABLISHED, &[], 300, 0), 300);
 }

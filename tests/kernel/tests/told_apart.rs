@@ -1,10 +1,16 @@
-//! Connections that look like others: those of which segments came twice after their program had closed them.
+//! Connections that look like others: one of which segments came twice after its program had closed it, and those that
+//! were there before the tracer. Each is told as what it is, or not at all.
 
 use std::thread::sleep;
 use std::time::Duration;
 
 use kube_tcpstates_kernel_tests::endings::{Stage, connections};
+use kube_tcpstates_kernel_tests::line::Event;
+use kube_tcpstates_kernel_tests::netns::{Netns, Network};
+use kube_tcpstates_kernel_tests::place::Place;
+use kube_tcpstates_kernel_tests::puppet::Puppet;
 use kube_tcpstates_kernel_tests::requirements::{Need, require};
+use kube_tcpstates_kernel_tests::tracer::Setup;
 
 /// A packet on its way takes less.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -51,4 +57,59 @@ fn a_request_that_comes_again_after_the_close_resets_nothing() {
             assert!(came > Some(1), "{hook}: the request came once: {line:?}");
         }
     }
+}
+
+#[test]
+fn of_what_is_older_than_the_tracer_payload_alone_is_counted_and_no_reset_guessed() {
+    require(&[Need::Program("nft")]);
+    for hook in ["tp_btf", "raw_tp"] {
+        let (network, near, far) = (Network::new(), Netns::new(), Netns::new());
+        let [_, at] = [&near, &far].map(|namespace| network.join(namespace));
+        let start = |namespace| Puppet::start(&Place::default().netns(namespace));
+        let (mut client, mut server) = (start(&near), start(&far));
+        let mut open = |name: &str| {
+            let (listener, far) = (format!("listener of {name}"), format!("far {name}"));
+            let to = server.listen(&listener, (at.of(false), 0).into());
+            client.connect(name, to).expect("it listens");
+            server.accept(&far, &listener);
+            to.port()
+        };
+        let [half_closed, silent] = ["half closed", "silent"].map(&mut open);
+        client.send("half closed", 10);
+        server.receive("far half closed", 10);
+        client.shut_down("half closed");
+        // Now nobody can say who was the client.
+        server.close("listener of silent");
+        near.nft(DROP_ALL_THAT_COMES);
+        client.begin_connect("refused", (at.of(false), 9).into());
+        let inodes = [&near, &far].map(|namespace| namespace.inode().to_string());
+        let options = ["--hook", hook, "--mode", "connections", "--netns", &inodes[0], "--netns", &inodes[1]];
+        let tracer = Setup::json(options).start_ready();
+        near.nft("flush ruleset");
+        for name in ["half closed", "silent"] {
+            server.close(&format!("far {name}"));
+            sleep(MOMENT);
+            client.close(name);
+        }
+        client.finish_connect("refused").expect_err("nobody listens");
+        tracer.settle(Duration::from_millis(300));
+        let finished = tracer.stop();
+        finished.assert_clean();
+        let told = connections(&finished);
+        assert_eq!(told.len(), 5, "{hook}: {told:#?}");
+        assert_eq!(sent(&told, half_closed), [0, 10], "{hook}: {told:#?}");
+        assert_eq!(sent(&told, silent), [0, 0], "{hook}: {told:#?}");
+        let refused = told.iter().find(|line| line.text("error.type") == Some("ECONNREFUSED"));
+        assert_eq!(refused.map(|line| line.must("tcpstates.outcome")), Some("unknown"), "{hook}: {told:#?}");
+    }
+}
+
+/// Bytes that both ends of a server's port sent, the least first.
+fn sent(told: &[Event], port: u16) -> Vec<u64> {
+    let ends = ["network.local.port", "network.peer.port"];
+    let of_port = |line: &&Event| ends.iter().any(|end| line.number(end) == Some(port.into()));
+    let mut sent: Vec<_> =
+        told.iter().filter(of_port).filter_map(|line| line.number("tcpstates.sent.bytes")).collect();
+    sent.sort_unstable();
+    sent
 }
