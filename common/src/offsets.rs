@@ -304,6 +304,10 @@ pub struct FigureOffsets {
     pub segments_sent: u32,
     /// `tcp_sock.data_segs_in`, u32.
     pub segments_received: u32,
+    /// `sock.sk_drops`, int.
+    pub drops: u32,
+    /// `tcp_sock.snd_wl1`, u32.
+    pub window_from: u32,
     /// `tcp_sock.total_retrans`, u32.
     pub retransmits: u32,
     /// `tcp_sock.rcv_ooopack`, u32 (since 5.4).
@@ -345,6 +349,8 @@ impl FigureOffsets {
         bytes_received: ABSENT,
         segments_sent: ABSENT,
         segments_received: ABSENT,
+        drops: ABSENT,
+        window_from: ABSENT,
         retransmits: ABSENT,
         out_of_order: ABSENT,
         srtt: ABSENT,

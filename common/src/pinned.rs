@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{counter::CounterBlock, rule::MAX_TRACES};
 
 /// Another number each time that a reader of before could not read the records in the ring. It counts them as lost.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 /// The first whose map, and counters, are as they are here.
 pub const FIRST_FORMAT: u64 = 2;
 

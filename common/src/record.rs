@@ -214,8 +214,12 @@ pub struct Figures {
     pub segments_sent: u32,
     /// `data_segs_in`: segments with payload.
     pub segments_received: u32,
-    /// `data_segs_in` when the program had closed and the FIN went out; see [`known::SEGMENTS_AT_FIN`].
+    /// `data_segs_in` less `sk_drops` when the program had closed and the FIN went out; see [`known::SEGMENTS_AT_FIN`].
     pub segments_at_fin: u32,
+    /// `sk_drops`: segments that came and were dropped, copies of what had come before among them.
+    pub drops: u32,
+    /// `snd_wl1`: where the segment began that last said something new of acknowledgement or window.
+    pub window_from: u32,
     /// `segs_out`: all segments.
     pub all_segments_sent: u32,
     /// `total_retrans`: retransmitted segments, SYNs included.
@@ -280,8 +284,8 @@ mod tests {
         assert_eq!(size_of::<TransitionRecord>(), 224);
         assert_eq!(align_of::<TransitionRecord>(), 8);
         assert_eq!(offset_of!(TransitionRecord, local), 140 + 4);
-        assert_eq!(size_of::<Figures>(), 208);
-        assert_eq!(size_of::<ConnectionRecord>(), 224 + 208);
+        assert_eq!(size_of::<Figures>(), 216);
+        assert_eq!(size_of::<ConnectionRecord>(), 224 + 216);
         assert_eq!(size_of::<CgroupRecord>(), 24 + 512);
     }
 }

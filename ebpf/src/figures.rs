@@ -33,10 +33,12 @@ pub(crate) fn keep<M: Memory>(record: &mut SocketRecord, socket: *const u8, step
     let round_trip: u32 = M::field(tcp, figure_offset!(srtt));
     let retransmits: u32 = M::field(tcp, figure_offset!(retransmits));
     let segments: u32 = M::field(tcp, figure_offset!(segments_received));
+    let drops: u32 = M::field(tcp, figure_offset!(drops));
     let shutdown: u8 = M::field(socket, offset!(shutdown));
     record.handshake_us8 = select(opens, round_trip.into(), record.handshake_us8.into()) as u32;
     record.syn_retransmits = select(opens, retransmits.into(), record.syn_retransmits.into()) as u16;
-    record.segments_at_fin = select(opens, record.segments_at_fin.into(), segments.into()) as u32;
+    record.segments_at_fin =
+        select(opens, record.segments_at_fin.into(), segments.wrapping_sub(drops).into()) as u32;
     // After a `shutdown` that leaves the socket open for reading, segments may well come.
     let closed = !opens & !any_bit_everywhere(u64::from(shutdown) ^ SHUT_BOTH);
     let taken = u64::from(HANDSHAKE) & opens | u64::from(SEGMENTS_AT_FIN) & closed;
@@ -76,6 +78,8 @@ fn read<M: Memory>(out: &mut Figures, socket: *const u8, reads: bool) {
     M::copy(&mut out.bytes_received, tcp, figure_offset!(bytes_received));
     M::copy(&mut out.segments_sent, tcp, figure_offset!(segments_sent));
     M::copy(&mut out.segments_received, tcp, figure_offset!(segments_received));
+    M::copy(&mut out.drops, tcp, figure_offset!(drops));
+    M::copy(&mut out.window_from, tcp, figure_offset!(window_from));
     M::copy(&mut out.all_segments_sent, tcp, offset!(segments_out));
     M::copy(&mut out.retransmits, tcp, figure_offset!(retransmits));
     M::copy(&mut out.out_of_order, tcp, figure_offset!(out_of_order));
@@ -144,6 +148,8 @@ fn from_nothing(out: &mut Figures) {
     out.unacknowledged = 0;
     out.segments_sent = 0;
     out.segments_received = 0;
+    out.drops = 0;
+    out.window_from = 0;
     out.all_segments_sent = 0;
     out.retransmits = 0;
     out.out_of_order = 0;

@@ -6,6 +6,8 @@ pub(crate) mod fixtures;
 mod outcome;
 mod story;
 mod ticks;
+#[cfg(test)]
+mod told_apart_tests;
 
 pub use community::CommunityId;
 pub use outcome::Ending;

@@ -59,6 +59,8 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub(super) fn new(transition: &Transition, figures: &'a Figures, resets_watched: bool) -> Self {
         let error = transition.error.unwrap_or(0);
+        // A connect that is older than the tracer has no record yet, to note a reset in.
+        let resets_watched = resets_watched && transition.birth_known;
         Self { figures, resets_watched, mptcp: transition.mptcp, old: transition.old_state, error }
     }
 
@@ -79,8 +81,15 @@ impl<'a> Facts<'a> {
         self.flag(socket_flag::DONE)
     }
 
+    /// Of a connection that is older than the tracer the first of these states may have gone by unseen.
     fn fin_sent(&self) -> bool {
-        self.visited(State::FIN_WAIT1) || self.visited(State::LAST_ACK)
+        let states = [State::FIN_WAIT1, State::FIN_WAIT2, State::CLOSING, State::LAST_ACK];
+        states.into_iter().any(|state| self.visited(state))
+    }
+
+    /// The handshake is over, seen or not.
+    pub(super) fn was_open(&self) -> bool {
+        self.fin_sent() || self.visited(State::ESTABLISHED) || self.visited(State::CLOSE_WAIT)
     }
 
     /// What was written and not acknowledged, sequence numbers.
@@ -132,9 +141,18 @@ impl<'a> Facts<'a> {
         self.flag(socket_flag::LINGER) && self.figures.linger_time == 0
     }
 
-    /// Segments with data came after the program had closed it.
+    /// New data came after the program had closed it. The kernel drops a copy of what had come before, and counts it among
+    /// the drops; new data ends the connection before it is dropped. A copy may bring the peer's FIN, and is then kept.
     fn data_after_close(&self) -> bool {
-        self.has(known::SEGMENTS_AT_FIN) && self.figures.segments_received != self.figures.segments_at_fin
+        let Figures { segments_received, drops, segments_at_fin, .. } = *self.figures;
+        let not_dropped = segments_received.wrapping_sub(drops).wrapping_sub(segments_at_fin);
+        self.has(known::SEGMENTS_AT_FIN) && not_dropped.cast_signed() > 0 && !self.fin_came()
+    }
+
+    /// The segment that acknowledged the FIN began with a copy of what had come before. It ends the connection before it is
+    /// counted among the drops.
+    fn fin_acknowledged_by_copy(&self) -> bool {
+        self.figures.window_from.wrapping_sub(self.figures.receive_next).cast_signed() < 0
     }
 
     /// SYNs that were sent again.
@@ -239,7 +257,7 @@ fn without_error(facts: &Facts<'_>) -> Ending {
     let closes = facts.is_shut();
     let dead = facts.flag(socket_flag::DEAD);
     match facts.old {
-        State::FIN_WAIT2 if facts.data_after_close() && !facts.fin_came() => {
+        State::FIN_WAIT2 if facts.data_after_close() && !facts.fin_acknowledged_by_copy() => {
             Ending::reset_by_us(EndCause::DataAfterClose)
         }
         // The peer's FIN came, or the kernel waits for it in a smaller socket.

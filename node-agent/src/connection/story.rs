@@ -117,9 +117,7 @@ fn socket(transition: &Transition, figures: &Figures, facts: &Facts<'_>, jiffy_n
         segments,
         idle_us: (segments > 0).then(|| since(last)),
     };
-    let syn = u64::from(transition.role == Some(Role::Client) && facts.visited(State::ESTABLISHED));
-    let fin = u64::from(facts.fin_acknowledged());
-    let sent = figures.bytes_acked.saturating_sub(syn + fin);
+    let sent = payload_acknowledged(transition, figures, facts);
     let received = figures.bytes_received.saturating_sub(facts.fin_came().into());
     let syn_retransmits = facts.syn_retransmits().unwrap_or(0);
     let known_rtt = |us: u32| Some(us).filter(|us| *us != 0 && *us != u32::MAX);
@@ -135,6 +133,18 @@ fn socket(transition: &Transition, figures: &Figures, facts: &Facts<'_>, jiffy_n
         peer_window_us: limited(1),
         send_buffer_us: limited(2),
     }
+}
+
+/// What the peer acknowledged, without a client's SYN and the own FIN.
+fn payload_acknowledged(transition: &Transition, figures: &Figures, facts: &Facts<'_>) -> u64 {
+    let without_fin = figures.bytes_acked.saturating_sub(facts.fin_acknowledged().into());
+    let syn = match transition.role {
+        Some(Role::Client) => facts.was_open(),
+        Some(Role::Server) => false,
+        // Whether this is a client can be told only where it sent nothing else.
+        None => figures.segments_sent == 0 && without_fin == 1,
+    };
+    without_fin.saturating_sub(syn.into())
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ pub(super) fn resolve_figures(btf: &Btf, offsets: &Offsets) -> FigureOffsets {
             bytes_received: tcp("bytes_received")?,
             segments_sent: tcp("data_segs_out")?,
             segments_received: tcp("data_segs_in")?,
+            drops: btf.offset("sock", "sk_drops")?,
+            window_from: tcp("snd_wl1")?,
             retransmits: tcp("total_retrans")?,
             out_of_order: tcp("rcv_ooopack").unwrap_or(ABSENT),
             srtt: tcp("srtt_us")?,
