@@ -147,7 +147,7 @@ impl Session {
     fn meet_agents(&mut self) {
         let agents = self.wanted.agents.borrow_and_update().clone();
         for (uid, pod) in agents.iter().flat_map(|agents| agents.iter()) {
-            if self.known.insert(uid.clone()) {
+            if pod.has_log() && self.known.insert(uid.clone()) {
                 let inlet = self.outlet.open(self.known.len() as u64);
                 self.readings.spawn(Reading::new(self.wanted.clone(), pod.clone(), inlet).run());
             }
