@@ -32,6 +32,8 @@ struct Server {
     queries: Vec<String>,
     trace_uid: Option<String>,
     is_forbidden: bool,
+    /// Answers for nothing but logs.
+    is_stuck: bool,
 }
 
 #[derive(Clone, Default)]
@@ -45,8 +47,14 @@ impl Fake {
     fn client(&self) -> Client {
         let fake = self.clone();
         let service = tower::service_fn(move |request: http::Request<RequestBody>| {
+            let is_stuck = fake.server().is_stuck && !request.uri().path().ends_with("/log");
             let answer = fake.answer(request.uri());
-            async move { Ok::<_, Infallible>(answer) }
+            async move {
+                if is_stuck {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         Client::new(service, "kube-tcpstates")
     }
@@ -247,6 +255,11 @@ async fn without_any_agent_that_answers_there_is_no_stream() {
     assert_eq!(unavailable(Stage::new([]).open("").await.err()), "no agent runs");
 }
 
+    // Nor one whose container has not run yet.
+    let stage = Stage::new([]);
+    let starting = AgentPod { started: None, ..agent(1) };
+    stage.agents.send_replace(Some(Arc::new(BTreeMap::from([("uid-1".to_owned(), starting)]))));
+    assert_eq!(unavailable(stage.open("").await.err()), "no agent runs");
 #[tokio::test]
 async fn who_follows_gets_what_comes_once_over_rotations_and_new_agents() {
     let stage = Stage::new([1]);
@@ -380,6 +393,25 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
 
 #[tokio::test(start_paused = true)]
 async fn what_agents_write_when_they_hear_that_a_trace_is_gone_is_passed_on() {
+#[tokio::test(start_paused = true)]
+async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
+    let stage = Stage::new([1]);
+    // A silent log is opened a second time.
+    let [_first, sender] = [(); 2].map(|()| {
+        let (sender, receiver) = mpsc::channel(1);
+        stage.fake.log("agent-1", Log::Open(receiver));
+        sender
+    });
+    let mut lines = stage.open("follow=true").await.unwrap();
+    stage.fake.server().is_stuck = true;
+    tokio::time::sleep(ASKED_EVERY + Duration::from_secs(1)).await;
+    for seq in [1, 2] {
+        sender.send(line("a", seq, seq, "shop/mine").into()).await.unwrap();
+        let piece = tokio::time::timeout(Duration::from_secs(2), piece(&mut lines)).await;
+        assert_eq!(piece.expect("it comes"), [format!("a {seq}")]);
+    }
+}
+
     let stage = Stage::new([1]);
     // A silent log is opened a second time.
     let [_first, sender] = [(); 2].map(|()| {
