@@ -118,7 +118,8 @@ impl Server {
         self.sources.access.may_read(&caller, &trace, subresource).await?;
         let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(Refusal::BadRequest)?;
         let found = self.sources.access.find(&trace).await?;
-        let reader = self.readers.enter(&caller.user).map_err(|many| Refusal::TooMany(many.to_string()))?;
+        let reader = self.readers.enter(&caller.user, trace.namespace.as_deref());
+        let reader = reader.map_err(|many| Refusal::TooMany(many.to_string()))?;
         let asked = stream::Request { trace, subresource, query, caller };
         let lines = stream::open(&self.sources, asked, found, reader).await?;
         let mut response = Response::new(Answer::Lines(lines));

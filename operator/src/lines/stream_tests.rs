@@ -10,7 +10,7 @@ use kube::client::Body as RequestBody;
 use serde_json::{Value, json};
 
 use super::super::agents::AgentPod;
-use super::super::readers::Readers;
+use super::super::readers::{Bounds, Readers};
 use super::super::source::CAUGHT_UP_AT_LATEST;
 use super::*;
 
@@ -152,7 +152,9 @@ impl Stage {
         let query = Query::parse(query).unwrap();
         let request = Request { trace, subresource: Subresource::Log, query, caller };
         let found = Found { uid: "u".to_owned(), created: BEGIN.parse().unwrap() };
-        open(&self.sources, request, found, Readers::new(1, 1).enter("tenant").unwrap()).await
+        let reader = Readers::new(Bounds { per_user: 1, per_namespace: 1, in_all: 1 });
+        let reader = reader.enter("tenant", Some("shop"));
+        open(&self.sources, request, found, reader.unwrap()).await
     }
 }
 
@@ -253,13 +255,13 @@ async fn without_any_agent_that_answers_there_is_no_stream() {
     let why = unavailable(stage.open("").await.err());
     assert!(why.starts_with("no agent's log can be read: node-"), "{why}");
     assert_eq!(unavailable(Stage::new([]).open("").await.err()), "no agent runs");
-}
-
     // Nor one whose container has not run yet.
     let stage = Stage::new([]);
     let starting = AgentPod { started: None, ..agent(1) };
     stage.agents.send_replace(Some(Arc::new(BTreeMap::from([("uid-1".to_owned(), starting)]))));
     assert_eq!(unavailable(stage.open("").await.err()), "no agent runs");
+}
+
 #[tokio::test]
 async fn who_follows_gets_what_comes_once_over_rotations_and_new_agents() {
     let stage = Stage::new([1]);
@@ -392,8 +394,6 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_agents_write_when_they_hear_that_a_trace_is_gone_is_passed_on() {
-#[tokio::test(start_paused = true)]
 async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
     let stage = Stage::new([1]);
     // A silent log is opened a second time.
@@ -412,6 +412,8 @@ async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_agents_write_when_they_hear_that_a_trace_is_gone_is_passed_on() {
     let stage = Stage::new([1]);
     // A silent log is opened a second time.
     let [_first, sender] = [(); 2].map(|()| {
