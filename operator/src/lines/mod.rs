@@ -57,7 +57,7 @@ use stream::Sources;
 #[command(next_help_heading = "Lines API")]
 pub struct Options {
     /// Where kube-apiserver reaches the lines API, by HTTPS.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9443")]
     pub lines_addr: SocketAddr,
 
     /// Service of the lines API, in the operator's namespace: the name that its certificate is for.

@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -50,7 +50,7 @@ impl Server {
     /// Serves for ever. It does not listen before kube-apiserver has been told what to believe; then it says so.
     pub(crate) async fn serve(mut self, address: SocketAddr, listens: impl FnOnce()) -> anyhow::Result<()> {
         self.current.wait_for(Option::is_some).await.context("nobody keeps the certificates")?;
-        let listener = TcpListener::bind(address).await;
+        let listener = kube_tcpstates_probes::listen(address);
         let listener = listener.with_context(|| format!("cannot listen on {address} for lines"))?;
         tracing::info!("lines are served on {address}");
         listens();
