@@ -56,6 +56,15 @@ impl Ending {
         }
     }
 
+    /// Whether of a log this may be the failure of the pod's node, which says nothing about the server.
+    fn may_be_a_kubelets(self) -> bool {
+        match self {
+            Self::Status(status) => status.is_server_error(),
+            Self::Timeout => true,
+            Self::Broken => false,
+        }
+    }
+
     /// The bounded set of values it has in metrics.
     pub fn code(self) -> &'static str {
         match self {
@@ -185,7 +194,9 @@ impl GuardLayer {
         let answered = tokio::time::timeout(ANSWER_WITHIN, async {
             let response = inner.oneshot(request).await?;
             let (head, body) = response.into_parts();
-            self.hold(&head);
+            if !log || head.status == StatusCode::TOO_MANY_REQUESTS {
+                self.hold(&head);
+            }
             let body = if streamed {
                 Answered::Streamed { body, gate: Arc::clone(&self.gate) }
             } else if let (Some(lasts), true) = (watch, head.status.is_success()) {
@@ -205,10 +216,10 @@ impl GuardLayer {
                 (Ending::Timeout, Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into()))
             }
         };
-        if ending.is_failure() {
-            self.gate.fail();
-        } else {
+        if !ending.is_failure() {
             self.gate.succeed();
+        } else if !(log && ending.may_be_a_kubelets()) {
+            self.gate.fail();
         }
         (self.on_answer)(Answer { resource, watch: watch.is_some(), ending });
         result

@@ -20,6 +20,8 @@ use super::*;
 use crate::AbortOnDrop;
 use crate::layer::{Answer, GuardLayer, OnAnswer};
 
+#[path = "watch_tests/logs.rs"]
+mod logs;
 #[path = "watch_tests/reading.rs"]
 mod reading;
 #[path = "watch_tests/versions.rs"]
@@ -73,8 +75,8 @@ enum Reply {
     CutOff,
     /// Refused with this status.
     Status(u16),
-    /// Refused with 429, and when to come back.
-    Busy(u64),
+    /// Refused with this status, and when to come back.
+    Later(u16, u64),
     /// A list of so many objects, each with an annotation of so many bytes, made as they are read.
     Huge(usize, usize),
     /// No answer, ever.
@@ -151,10 +153,12 @@ async fn respond(reply: Reply) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>
                 "message": format!("status {code}"), "reason": "Test"});
             whole(StatusCode::from_u16(code).unwrap(), &status)
         }
-        Reply::Busy(seconds) => whole(StatusCode::TOO_MANY_REQUESTS, &json!({})).map(|mut response| {
-            response.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
-            response
-        }),
+        Reply::Later(code, seconds) => {
+            whole(StatusCode::from_u16(code).unwrap(), &json!({})).map(|mut response| {
+                response.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
+                response
+            })
+        }
         Reply::Huge(objects, bytes) => {
             Ok(Response::new(StreamBody::new(huge(objects, bytes)).boxed_unsync()))
         }
@@ -359,7 +363,7 @@ async fn ever_fewer_requests_leave_during_an_outage_and_once_one_is_answered_all
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_when_to_come_back_is_left_alone_until_then() {
     let server = Server::new(|asked| match (asked.resource, asked.before, asked.watch) {
-        (NODES, 0, false) => Reply::Busy(40),
+        (NODES, 0, false) => Reply::Later(429, 40),
         (_, _, true) => Reply::Watch(vec![]),
         (_, _, false) => Reply::List(vec![]),
     });

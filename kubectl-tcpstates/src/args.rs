@@ -18,6 +18,9 @@ const CALLED: &str = "kubectl tcpstates";
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) kubectl: KubectlArguments,
+    /// Namespace of the agents, where they were not installed in this one
+    #[arg(long, global = true, value_name = "NAME", default_value = "kube-tcpstates")]
+    pub(crate) agents_namespace: String,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

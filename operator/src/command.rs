@@ -36,7 +36,7 @@ pub struct Arguments {
     pub name: String,
 
     /// Where /metrics, /livez and /readyz are served.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9465")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:9465")]
     pub metrics_addr: SocketAddr,
 
     /// How lines are served.

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -38,6 +40,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(3);
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 /// A request's head is no longer.
 const HEAD_MAX: usize = 16 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 /// After a failed accept: it will most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,16 +50,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[error("cannot listen on {address} for metrics and probes: {source}")]
 pub struct ServeError {
     address: SocketAddr,
-    source: std::io::Error,
+    source: io::Error,
+}
+
+/// Listens on an address, within a runtime. `::` is every address of both families; where there is no IPv6, `0.0.0.0`
+/// stands for it.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address).or_else(|error| match of_v4(address, error.kind()) {
+        Some(other) => bound(other).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// What to listen on where `address` could not be. Somebody else's port stays theirs.
+fn of_v4(address: SocketAddr, why: io::ErrorKind) -> Option<SocketAddr> {
+    let is_everything = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let is_taken = why == io::ErrorKind::AddrInUse;
+    (is_everything && !is_taken).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
+    }
+    // As tokio does: a program that was started again need not wait for the connections of the one before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Listens, and returns what serves for ever, with the address it got.
+#[expect(clippy::unused_async, reason = "there must be a runtime to listen in")]
 pub async fn serve(
     address: SocketAddr,
     pages: Arc<impl Pages>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), ServeError> {
     let failed = |source| ServeError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((bound, accept(listener, pages)))
 }
@@ -180,6 +215,37 @@ mod tests {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
             assert!(answer.contains(contains), "{path}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn every_address_is_one_of_both_families() {
+        let everything = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let (address, serving) = serve(everything, Arc::new(Starting)).await.unwrap();
+        tokio::spawn(serving);
+        let of_v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
+        assert!(get(of_v4, "/livez").await.starts_with("HTTP/1.1 200"));
+        // This machine may have no IPv6.
+        if address.is_ipv6() && std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            let of_v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+            assert!(get(of_v6, "/livez").await.starts_with("HTTP/1.1 200"));
+        }
+    }
+
+    #[test]
+    fn without_ipv6_every_address_is_one_of_ipv4() {
+        let instead = |address: &str, why| of_v4(address.parse().unwrap(), why);
+        let unsupported = io::Error::from_raw_os_error(97).kind();
+        assert_eq!(instead("[::]:9464", unsupported), Some("0.0.0.0:9464".parse().unwrap()));
+        assert_eq!(instead("[::]:9464", io::ErrorKind::AddrInUse), None);
+        assert_eq!(instead("[::1]:9464", unsupported), None);
+        assert_eq!(instead("127.0.0.1:9464", unsupported), None);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_an_error() {
+        let taken = server().await;
+        let error = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, taken.port()))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[tokio::test]

@@ -152,10 +152,7 @@ fn collection(namespace: &str) -> String {
 /// That no agent reports is told at once, to those who may know.
 async fn require_agents(cluster: &Cluster) -> Result<(), Trouble> {
     match cluster.has_agents().await {
-        Ok(false) => Err(Trouble::new(
-            "no agent reports from any node: see kubectl -n kube-tcpstates get pods, or install them with kubectl apply -f \
-             tcptrace.yaml",
-        )),
+        Ok(false) => Err(cluster.no_agent_reports()),
         Ok(true) | Err(Failure::Forbidden(_)) => Ok(()),
         Err(failure) => Err(failure.trouble("look at the agents", &format!("list tcpstatenodes.{GROUP}"))),
     }

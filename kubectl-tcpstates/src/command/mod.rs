@@ -27,21 +27,23 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Trouble> {
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Trouble::new(format!("cannot start: {error}")))?;
-            runtime.block_on(ask(&flags, command))
+            runtime.block_on(async {
+                let cluster = Cluster::of(&flags, arguments.agents_namespace).await?;
+                ask(&cluster, command).await
+            })
         }
     }
 }
 
-async fn ask(flags: &KubectlFlags, command: Command) -> Result<(), Trouble> {
-    let cluster = Cluster::of(flags).await?;
+async fn ask(cluster: &Cluster, command: Command) -> Result<(), Trouble> {
     match command {
-        Command::Trace(arguments) => trace::run(&cluster, &arguments).await,
-        Command::Lines(arguments) => lines::run(&cluster, &arguments).await,
-        Command::List(arguments) => list::run(&cluster, &arguments).await,
-        Command::Top(arguments) => top::run(&cluster, &arguments).await,
-        Command::Status(arguments) => status::run(&cluster, &arguments).await,
-        Command::Explain(arguments) => explain::run(&cluster, &arguments).await,
-        Command::Report(arguments) => report::run(&cluster, &arguments).await,
+        Command::Trace(arguments) => trace::run(cluster, &arguments).await,
+        Command::Lines(arguments) => lines::run(cluster, &arguments).await,
+        Command::List(arguments) => list::run(cluster, &arguments).await,
+        Command::Top(arguments) => top::run(cluster, &arguments).await,
+        Command::Status(arguments) => status::run(cluster, &arguments).await,
+        Command::Explain(arguments) => explain::run(cluster, &arguments).await,
+        Command::Report(arguments) => report::run(cluster, &arguments).await,
         // These need no cluster.
         Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }

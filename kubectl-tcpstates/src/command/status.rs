@@ -24,10 +24,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &StatusArguments) -> Resul
     let nodes: Vec<TcpStateNode> =
         items.into_iter().map(serde_json::from_value::<TcpStateNode>).filter_map(Result::ok).collect();
     if nodes.is_empty() {
-        return Err(Trouble::new(
-            "no agent reports from any node: see kubectl -n kube-tcpstates get pods, or install them with kubectl apply -f \
-             tcptrace.yaml",
-        ));
+        return Err(cluster.no_agent_reports());
     }
     let now = Timestamp::now();
     let paint = Screen::paint();

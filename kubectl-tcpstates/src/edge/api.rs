@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     client: Client,
     /// What is spoken of when no other is named.
     pub(crate) namespace: String,
+    /// Where agents and operator are.
+    pub(crate) agents_namespace: String,
 }
 
 #[derive(Deserialize)]
@@ -65,15 +67,24 @@ struct PodStatus {
 
 impl Cluster {
     /// By kubectl's rules. Nothing is sent yet.
-    pub(crate) async fn of(flags: &KubectlFlags) -> Result<Self, Trouble> {
+    pub(crate) async fn of(flags: &KubectlFlags, agents_namespace: String) -> Result<Self, Trouble> {
         let Person { client, namespace, .. } = flags.person(USER_AGENT).await?;
-        Ok(Self { client, namespace })
+        Ok(Self { client, namespace, agents_namespace })
     }
 
     /// Answered by a stand-in.
     #[cfg(test)]
     pub(crate) fn with(client: Client) -> Self {
-        Self { client, namespace: "shop".to_owned() }
+        Self { client, namespace: "shop".to_owned(), agents_namespace: "kube-tcpstates".to_owned() }
+    }
+
+    /// That they are not there, and what to do.
+    pub(crate) fn no_agent_reports(&self) -> Trouble {
+        let system = &self.agents_namespace;
+        Trouble::new(format!(
+            "no agent reports from any node: see kubectl -n {system} get pods, or install them with kubectl apply -f \
+             tcptrace.yaml"
+        ))
     }
 
     /// An object, or a list of them.

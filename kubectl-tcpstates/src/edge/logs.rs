@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::api::{Cluster, encoded};
-use super::source::{Piece, SYSTEM, Wanted, review};
+use super::source::{Piece, Wanted, review};
 use crate::target::Pod;
 use crate::trouble::{Failure, Trouble};
 
@@ -35,12 +35,13 @@ pub(super) async fn agents(cluster: &Cluster) -> Result<Vec<Pod>, Failure> {
         match_labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         ..LabelSelector::default()
     };
-    cluster.pods(SYSTEM, &selector).await
+    cluster.pods(&cluster.agents_namespace, &selector).await
 }
 
 /// Whether this user may read their logs.
 pub(super) async fn may_read(cluster: &Cluster) -> Result<bool, Trouble> {
-    let attributes = json!({"resource": "pods", "subresource": "log", "verb": "get", "namespace": SYSTEM});
+    let namespace = &cluster.agents_namespace;
+    let attributes = json!({"resource": "pods", "subresource": "log", "verb": "get", "namespace": namespace});
     review(cluster, &attributes).await
 }
 
@@ -67,8 +68,7 @@ async fn follow(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
             }
             Err(failure) if !told => {
                 told = true;
-                let trouble = failure.trouble("find the agents", &format!("list pods -n {SYSTEM}"));
-                let _ = out.send(Piece::Trouble(trouble.to_string())).await;
+                let _ = out.send(no_agents(cluster, failure)).await;
             }
             Err(_) => {}
         }
@@ -98,7 +98,7 @@ async fn follow_one(
             Err(Failure::NoObject(_)) => return,
             Err(failure) if !told => {
                 told = true;
-                let _ = out.send(unreadable(&agent, failure)).await;
+                let _ = out.send(unreadable(&cluster, &agent, failure)).await;
             }
             Ok(()) | Err(_) => {}
         }
@@ -112,8 +112,7 @@ async fn look(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
     let agents = match agents(cluster).await {
         Ok(agents) => agents,
         Err(failure) => {
-            let trouble = failure.trouble("find the agents", &format!("list pods -n {SYSTEM}"));
-            let _ = out.send(Piece::Trouble(trouble.to_string())).await;
+            let _ = out.send(no_agents(cluster, failure)).await;
             return;
         }
     };
@@ -129,7 +128,7 @@ async fn look(cluster: &Cluster, wanted: &Wanted, out: mpsc::Sender<Piece>) {
                 copy_past(&cluster, &agent, past, since, &inlet).await;
             }
             if let Err(failure) = copy(&cluster, &agent, NOW, since, &inlet).await {
-                let _ = inlet.send(unreadable(&agent, failure)).await;
+                let _ = inlet.send(unreadable(&cluster, &agent, failure)).await;
             }
         });
     }
@@ -171,10 +170,15 @@ fn past(wanted: &Wanted) -> Option<Timestamp> {
     wanted.exists_since.map(|made| since(wanted).map_or(made, |since| since.max(made)))
 }
 
-fn unreadable(agent: &Pod, failure: Failure) -> Piece {
+fn no_agents(cluster: &Cluster, failure: Failure) -> Piece {
+    let right = format!("list pods -n {}", cluster.agents_namespace);
+    Piece::Trouble(failure.trouble("find the agents", &right).to_string())
+}
+
+fn unreadable(cluster: &Cluster, agent: &Pod, failure: Failure) -> Piece {
     let node = agent.node.as_deref().unwrap_or("a node");
-    let trouble =
-        failure.trouble(&format!("read the log of {node}'s agent"), &format!("get pods/log -n {SYSTEM}"));
+    let right = format!("get pods/log -n {}", cluster.agents_namespace);
+    let trouble = failure.trouble(&format!("read the log of {node}'s agent"), &right);
     Piece::Trouble(trouble.to_string())
 }
 
@@ -204,7 +208,7 @@ async fn copy_past(
 /// Time and number of the first line of a log that has a number: diagnostics have none.
 async fn first_line(cluster: &Cluster, agent: &Pod, log: &str) -> Result<Option<(Timestamp, u64)>, Failure> {
     let limit = format!("{log}&limitBytes={FIRST_LINE_BYTES}");
-    let mut lines = cluster.stream(&path(agent, &limit, None)).await?.lines();
+    let mut lines = cluster.stream(&path(cluster, agent, &limit, None)).await?.lines();
     while let Ok(Some(text)) = lines.try_next().await {
         let line = serde_json::from_str::<Value>(&text).unwrap_or_default();
         let time = line["time"].as_str().and_then(|time| time.parse().ok());
@@ -222,7 +226,7 @@ async fn copy(
     since: Option<Timestamp>,
     out: &mpsc::Sender<Piece>,
 ) -> Result<(), Failure> {
-    let mut lines = cluster.stream(&path(agent, log, since)).await?.lines();
+    let mut lines = cluster.stream(&path(cluster, agent, log, since)).await?.lines();
     let node = agent.node.clone().unwrap_or_default();
     // A log that breaks is opened again, or told by what is missing then.
     while let Ok(Some(text)) = lines.try_next().await {
@@ -233,11 +237,12 @@ async fn copy(
     Ok(())
 }
 
-fn path(agent: &Pod, log: &str, since: Option<Timestamp>) -> String {
+fn path(cluster: &Cluster, agent: &Pod, log: &str, since: Option<Timestamp>) -> String {
     let since = since
         .map(|since| format!("&sinceTime={}", encoded(&since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())));
     format!(
-        "/api/v1/namespaces/{SYSTEM}/pods/{}/log?container={CONTAINER}{log}{}",
+        "/api/v1/namespaces/{}/pods/{}/log?container={CONTAINER}{log}{}",
+        cluster.agents_namespace,
         agent.name,
         since.unwrap_or_default()
     )

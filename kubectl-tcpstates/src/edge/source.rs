@@ -16,8 +16,6 @@ use crate::heard::From;
 use crate::name::TraceName;
 use crate::trouble::{Failure, Trouble};
 
-/// Where agents and operator are.
-pub(crate) const SYSTEM: &str = "kube-tcpstates";
 const API: &str = "/apis/lines.tcpstates.dev/v1alpha1";
 /// Lines that wait to be shown; behind that the server waits.
 const WAITING: usize = 256;
@@ -85,17 +83,18 @@ impl Source {
             Err(Failure::Forbidden(why)) => format!("the lines API is not for you ({why})"),
             Err(failure) => return Err(failure.trouble("ask the API server", "get --raw /apis")),
         };
+        let system = &cluster.agents_namespace;
         match logs::agents(cluster).await {
             Ok(agents) if agents.is_empty() => Err(Trouble::new(format!(
-                "no agent runs in the namespace {SYSTEM}: install them with kubectl apply -f tcptrace.yaml, or see kubectl \
-                 -n {SYSTEM} get pods"
+                "no agent runs in the namespace {system}: name theirs with --agents-namespace, install them with kubectl \
+                 apply -f tcptrace.yaml, or see kubectl -n {system} get pods"
             ))),
             Ok(_) if logs::may_read(cluster).await? => Ok(Self::Logs),
             Ok(_) | Err(Failure::Forbidden(_)) => Err(Trouble::new(format!(
                 "the lines cannot be read: {why}, and you may not read the agents' logs (pods/log in the namespace \
-                 {SYSTEM}); ask an administrator for one of the two"
+                 {system}); ask an administrator for one of the two"
             ))),
-            Err(failure) => Err(failure.trouble("find the agents", &format!("list pods -n {SYSTEM}"))),
+            Err(failure) => Err(failure.trouble("find the agents", &format!("list pods -n {system}"))),
         }
     }
 

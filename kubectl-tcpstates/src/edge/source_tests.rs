@@ -67,7 +67,7 @@ async fn lines_are_read_where_they_may_be_and_else_it_is_said_what_to_ask_for() 
         ((404, false), (200, 1, true), Ok(Source::Logs)),
         ((200, false), (200, 1, true), Ok(Source::Logs)),
         ((503, true), (200, 1, true), Ok(Source::Logs)),
-        ((404, false), (200, 0, true), Err("no agent runs in the namespace kube-tcpstates: install them")),
+        ((404, false), (200, 0, true), Err("no agent runs in the namespace kube-tcpstates: name theirs")),
         (
             (404, false),
             (403, 0, false),
@@ -92,6 +92,22 @@ async fn lines_are_read_where_they_may_be_and_else_it_is_said_what_to_ask_for() 
             (found, expected) => panic!("{found:?}, not {expected:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn agents_are_looked_for_in_the_namespace_that_is_named() {
+    let trace = "t".parse::<TraceName>().unwrap().within("shop");
+    let world = World { api: (404, false), agents: (200, 0, true) };
+    let mut cluster = cluster(move |path, body| {
+        assert!(!path.contains("/namespaces/kube-tcpstates/"), "{path}");
+        world.answer(&path.replace("/namespaces/observability/", "/namespaces/kube-tcpstates/"), body)
+    });
+    cluster.agents_namespace = "observability".to_owned();
+    let trouble = Source::find(&cluster, &trace).await.unwrap_err().to_string();
+    assert!(
+        trouble.contains("in the namespace observability: name theirs with --agents-namespace"),
+        "{trouble}"
+    );
 }
 
 /// All pieces of a stream that ends.

@@ -288,7 +288,7 @@ pub struct AgentArguments {
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<std::path::PathBuf>,
     /// Where /metrics, /livez and /readyz are served
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9464")]
     pub metrics_addr: std::net::SocketAddr,
     /// Also tell in /metrics what the connections of each workload add up to, of those that traces in the modes Connections
     /// and Summary select; what is open is counted so often, from 1s to 1h

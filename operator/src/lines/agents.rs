@@ -30,6 +30,13 @@ pub(crate) struct AgentPod {
     pub(crate) started: Option<Timestamp>,
 }
 
+impl AgentPod {
+    /// Whether its container has ever run: one that has not has no log yet.
+    pub(crate) fn has_log(&self) -> bool {
+        self.started.is_some() || self.restarts > 0
+    }
+}
+
 /// All of them by uid; None before they were listed.
 pub(crate) type Agents = Option<Arc<BTreeMap<String, AgentPod>>>;
 
@@ -88,23 +95,19 @@ fn apply(known: &mut BTreeMap<String, AgentPod>, delta: Delta<AgentPod>) {
     }
 }
 
-/// What matters of a pod. One whose container has never run has no log yet.
+/// What matters of a pod. One that ends may have no status of its container, and is to be known by its uid all the same.
 fn keep(pod: Pod) -> Option<AgentPod> {
     if pod.metadata.labels.as_ref()?.get(COMPONENT).is_none_or(|component| component != "agent") {
         return None;
     }
-    let statuses = pod.status?.container_statuses?;
-    let status = statuses.into_iter().find(|status| status.name == CONTAINER)?;
-    let started = started(&status);
-    if started.is_none() && status.restart_count == 0 {
-        return None;
-    }
+    let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+    let status = statuses.into_iter().find(|status| status.name == CONTAINER);
     Some(AgentPod {
         uid: pod.metadata.uid?,
         name: pod.metadata.name?,
         node: pod.spec?.node_name?,
-        restarts: status.restart_count,
-        started,
+        restarts: status.as_ref().map_or(0, |status| status.restart_count),
+        started: status.as_ref().and_then(started),
     })
 }
 
@@ -121,11 +124,11 @@ mod tests {
 
     use super::*;
 
-    fn pod(component: &str, status: &Value) -> Pod {
+    fn pod(component: &str, statuses: &[Value]) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "agent-1", "uid": "u", "labels": {COMPONENT: component}},
             "spec": {"nodeName": "node-a", "containers": []},
-            "status": {"containerStatuses": [status]},
+            "status": {"containerStatuses": statuses},
         }))
         .unwrap()
     }
@@ -135,15 +138,29 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_pod_counts_once_its_container_has_run() {
+    fn an_agents_pod_has_a_log_once_its_container_has_run() {
         let running = json!({"running": {"startedAt": "2026-11-27T00:00:00Z"}});
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-        let known = keep(pod("agent", &status(CONTAINER, 0, &running))).unwrap();
+        let known = keep(pod("agent", &[status(CONTAINER, 0, &running)])).unwrap();
         assert_eq!((known.node.as_str(), known.restarts), ("node-a", 0));
         assert_eq!(known.started, Some("2026-11-27T00:00:00Z".parse().unwrap()));
-        assert_eq!(keep(pod("agent", &status(CONTAINER, 3, &waiting))).unwrap().restarts, 3);
-        assert_eq!(keep(pod("agent", &status(CONTAINER, 0, &waiting))), None);
-        assert_eq!(keep(pod("operator", &status(CONTAINER, 0, &running))), None);
-        assert_eq!(keep(pod("agent", &status("another", 0, &running))), None);
+        assert!(known.has_log());
+        let has_log = |status| keep(pod("agent", &[status])).unwrap().has_log();
+        assert!(has_log(status(CONTAINER, 3, &waiting)));
+        assert!(!has_log(status(CONTAINER, 0, &waiting)));
+        assert!(!has_log(status("another", 0, &running)));
+        assert_eq!(keep(pod("operator", &[status(CONTAINER, 0, &running)])), None);
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_is_gone_though_nothing_says_any_more_that_it_ran() {
+        let running = json!({"running": {"startedAt": "2026-11-27T00:00:00Z"}});
+        let mut known = BTreeMap::new();
+        apply(&mut known, Delta::Applied(keep(pod("agent", &[status(CONTAINER, 0, &running)])).unwrap()));
+        assert_eq!(known.len(), 1);
+        if let Some(deleted) = keep(pod("agent", &[])) {
+            apply(&mut known, Delta::Deleted(deleted));
+        }
+        assert!(known.is_empty(), "{known:?}");
     }
 }

@@ -15,7 +15,7 @@ const VALID_FOR: Duration = Duration::from_hours(48);
 const VALID_BEFORE: Duration = Duration::from_hours(1);
 
 /// A certificate, or a chain of them, with its key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Certificate {
     /// As PEM, for the bundle.
     pub(crate) pem: String,

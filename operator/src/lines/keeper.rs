@@ -54,8 +54,10 @@ pub(crate) struct Keeper {
     files: Option<Files>,
     /// The names under which kube-apiserver reaches the server.
     names: Vec<String>,
-    /// The one that is shown, and the one that will be.
+    /// The one to show, and the one that will be.
     certificates: Vec<(Certificate, Instant)>,
+    /// The one that is shown.
+    shown: Option<Certificate>,
     current: watch::Sender<Option<Arc<Current>>>,
     said: Option<String>,
 }
@@ -68,7 +70,7 @@ impl Keeper {
         names: Vec<String>,
         current: watch::Sender<Option<Arc<Current>>>,
     ) -> Self {
-        Self { client, files, names, certificates: Vec::new(), current, said: None }
+        Self { client, files, names, certificates: Vec::new(), shown: None, current, said: None }
     }
 
     /// For ever. Each trouble is logged once, and its end.
@@ -90,14 +92,15 @@ impl Keeper {
 
     async fn look(&mut self) -> anyhow::Result<()> {
         let proxy = self.front_proxy().await?;
-        let has_new = self.renew(Timestamp::now())?;
+        self.renew(Timestamp::now())?;
         if self.files.is_none() {
             self.tell_api_server().await?;
         }
         let is_known = self.current.borrow().as_ref().is_some_and(|current| current.proxy == proxy);
-        if has_new || !is_known {
-            let (certificate, _) = self.certificates.first().context("there is a certificate")?;
+        let (certificate, _) = self.certificates.first().context("there is a certificate")?;
+        if self.shown.as_ref() != Some(certificate) || !is_known {
             let tls = tls(&proxy, certificate)?;
+            self.shown = Some(certificate.clone());
             self.current.send_replace(Some(Arc::new(Current { tls, proxy })));
         }
         Ok(())
@@ -113,13 +116,11 @@ impl Keeper {
         proxy.map_err(anyhow::Error::msg).with_context(|| format!("the ConfigMap kube-system/{CONFIG_MAP}"))
     }
 
-    /// Sees to the certificates; whether another one is to be shown from now on.
-    fn renew(&mut self, now: Timestamp) -> anyhow::Result<bool> {
+    /// Sees to the certificates.
+    fn renew(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if let Some(files) = &self.files {
-            let certificate = Certificate::read(files)?;
-            let is_shown = self.certificates.first().is_some_and(|(shown, _)| *shown == certificate);
-            self.certificates = vec![(certificate, Instant::now())];
-            return Ok(!is_shown);
+            self.certificates = vec![(Certificate::read(files)?, Instant::now())];
+            return Ok(());
         }
         let due = self.certificates.last().is_none_or(|(last, _)| last.renewed_at <= now);
         if due {
@@ -129,7 +130,7 @@ impl Keeper {
         if is_next {
             self.certificates.remove(0);
         }
-        Ok(is_next)
+        Ok(())
     }
 
     /// The bundle is read and written at one version: what another operator wrote meanwhile is not lost.
@@ -202,4 +203,59 @@ fn tls(proxy: &FrontProxy, certificate: &Certificate) -> anyhow::Result<Arc<Serv
         .with_single_cert(chain, key)
         .context("the serving certificate")?;
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that has what is asked for, or is down for the `APIService`.
+    fn server(is_down: Arc<AtomicBool>) -> Client {
+        let authority = Certificate::make(vec!["proxy".to_owned()], Timestamp::now()).unwrap().pem;
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let data = json!({"requestheader-client-ca-file": authority,
+                "requestheader-username-headers": "[\"X-Remote-User\"]"});
+            let (status, object) = if request.uri().path().contains("configmaps") {
+                (StatusCode::OK, json!({"metadata": {}, "data": data}))
+            } else if is_down.load(Ordering::Relaxed) {
+                (StatusCode::SERVICE_UNAVAILABLE, json!({"message": "down", "code": 503}))
+            } else {
+                (StatusCode::OK, json!({"metadata": {"name": "v1alpha1.lines.tcpstates.dev"}, "spec": {}}))
+            };
+            let body = Body::from(object.to_string().into_bytes());
+            let answer = Response::builder().status(status).body(body).unwrap();
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        Client::new(service, "kube-tcpstates")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_shown_though_the_api_server_is_away_when_its_time_comes() {
+        let is_down = Arc::new(AtomicBool::new(false));
+        let (sender, current) = watch::channel(None);
+        let names = vec!["lines.kube-tcpstates.svc".to_owned()];
+        let mut keeper = Keeper::new(server(Arc::clone(&is_down)), None, names.clone(), sender);
+        keeper.look().await.unwrap();
+        let old = keeper.shown.clone().unwrap();
+        let new = Certificate::make(names, Timestamp::now()).unwrap();
+        keeper.certificates.push((new.clone(), Instant::now()));
+        keeper.look().await.unwrap();
+        assert_eq!(keeper.shown, Some(old.clone()), "it is shown before the API server believes it");
+
+        tokio::time::advance(SHOWN_AFTER).await;
+        is_down.store(true, Ordering::Relaxed);
+        keeper.look().await.unwrap_err();
+        assert_eq!(keeper.shown, Some(old));
+        is_down.store(false, Ordering::Relaxed);
+        let before = current.borrow().clone().unwrap();
+        keeper.look().await.unwrap();
+        assert_eq!(keeper.shown, Some(new));
+        assert!(!Arc::ptr_eq(&before, &current.borrow().clone().unwrap()), "the server has it");
+    }
 }

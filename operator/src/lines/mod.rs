@@ -48,7 +48,7 @@ pub use query::{Place, Query, Subresource, Trace};
 use access::Access;
 use certificate::Files;
 use keeper::Keeper;
-use readers::Readers;
+use readers::{Bounds, Readers};
 use server::Server;
 use stream::Sources;
 
@@ -57,7 +57,7 @@ use stream::Sources;
 #[command(next_help_heading = "Lines API")]
 pub struct Options {
     /// Where kube-apiserver reaches the lines API, by HTTPS.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9443")]
     pub lines_addr: SocketAddr,
 
     /// Service of the lines API, in the operator's namespace: the name that its certificate is for.
@@ -80,6 +80,20 @@ pub struct Options {
     /// Readers at once, of one user.
     #[arg(long, value_name = "NUMBER", default_value_t = 4)]
     pub lines_readers_per_user: usize,
+
+    /// Readers at once, of one namespace's traces; and of cluster traces.
+    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+    pub lines_readers_per_namespace: usize,
+}
+
+impl Options {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            per_user: self.lines_readers_per_user,
+            per_namespace: self.lines_readers_per_namespace,
+            in_all: self.lines_readers,
+        }
+    }
 }
 
 /// Serves for ever. What is missing for it is waited for: the rest of the operator works without. `listens` is told when
@@ -93,7 +107,7 @@ pub async fn serve(client: Client, options: &Options, listens: impl FnOnce()) ->
     let (agents_sender, agents) = watch::channel(None);
     let server = Server {
         sources: Arc::new(Sources { client: client.clone(), agents, access: Access::new(client.clone()) }),
-        readers: Readers::new(options.lines_readers_per_user, options.lines_readers),
+        readers: Readers::new(options.bounds()),
         current,
     };
     let keeper = Keeper::new(client.clone(), files, names, current_sender);

@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -50,7 +50,7 @@ impl Server {
     /// Serves for ever. It does not listen before kube-apiserver has been told what to believe; then it says so.
     pub(crate) async fn serve(mut self, address: SocketAddr, listens: impl FnOnce()) -> anyhow::Result<()> {
         self.current.wait_for(Option::is_some).await.context("nobody keeps the certificates")?;
-        let listener = TcpListener::bind(address).await;
+        let listener = kube_tcpstates_probes::listen(address);
         let listener = listener.with_context(|| format!("cannot listen on {address} for lines"))?;
         tracing::info!("lines are served on {address}");
         listens();
@@ -118,7 +118,8 @@ impl Server {
         self.sources.access.may_read(&caller, &trace, subresource).await?;
         let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(Refusal::BadRequest)?;
         let found = self.sources.access.find(&trace).await?;
-        let reader = self.readers.enter(&caller.user).map_err(|many| Refusal::TooMany(many.to_string()))?;
+        let reader = self.readers.enter(&caller.user, trace.namespace.as_deref());
+        let reader = reader.map_err(|many| Refusal::TooMany(many.to_string()))?;
         let asked = stream::Request { trace, subresource, query, caller };
         let lines = stream::open(&self.sources, asked, found, reader).await?;
         let mut response = Response::new(Answer::Lines(lines));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube_tcpstates_client::AbortOnDrop;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -50,6 +51,7 @@ pub(crate) struct Sources {
 }
 
 /// One reader's request.
+#[derive(Clone)]
 pub(crate) struct Request {
     /// Whose lines.
     pub(crate) trace: Trace,
@@ -147,7 +149,7 @@ impl Session {
     fn meet_agents(&mut self) {
         let agents = self.wanted.agents.borrow_and_update().clone();
         for (uid, pod) in agents.iter().flat_map(|agents| agents.iter()) {
-            if self.known.insert(uid.clone()) {
+            if pod.has_log() && self.known.insert(uid.clone()) {
                 let inlet = self.outlet.open(self.known.len() as u64);
                 self.readings.spawn(Reading::new(self.wanted.clone(), pod.clone(), inlet).run());
             }
@@ -156,23 +158,30 @@ impl Session {
 
     async fn run(mut self, pieces: mpsc::Sender<Bytes>) {
         let mut piece = Vec::new();
+        let (told, ends) = watch::channel(None);
+        let (sources, request, found) = (Arc::clone(&self.sources), self.request.clone(), self.found.clone());
+        let _asking = request.query.follow.then(|| AbortOnDrop::spawn(ask(sources, request, found, told)));
         let end = tokio::select! {
             // Nobody is there to be told.
             () = pieces.closed() => return,
-            end = self.pass_on(&pieces, &mut piece) => end,
+            end = self.pass_on(&pieces, &mut piece, ends) => end,
         };
         let end = Notice::end(&shown(Timestamp::now()), end).line();
         add(&mut piece, &end);
         let _ = tokio::time::timeout(STALLED_AFTER, pieces.send(piece.into())).await;
     }
 
-    /// Until nothing more is to come.
-    async fn pass_on(&mut self, pieces: &mpsc::Sender<Bytes>, piece: &mut Vec<u8>) -> End {
+    /// Until nothing more is to come, or `ends` says why nothing may.
+    async fn pass_on(
+        &mut self,
+        pieces: &mpsc::Sender<Bytes>,
+        piece: &mut Vec<u8>,
+        mut ends: watch::Receiver<Option<End>>,
+    ) -> End {
         let mut left = self.request.query.limit;
         let follow = self.request.query.follow;
         let is_short = self.request.subresource == Subresource::Lines;
         let mut last = is_short.then(|| (Instant::now() + SHORT, End::Time));
-        let mut ask_again = Instant::now() + ASKED_EVERY;
         loop {
             let next = self.outlet.next(std::time::Instant::now());
             if let Next::Line(_, said) = &next {
@@ -198,15 +207,13 @@ impl Session {
             {
                 return end;
             }
-            if follow && ask_again <= Instant::now() {
-                match self.ended().await {
-                    Some(End::Deleted) if !matches!(last, Some((_, End::Deleted))) => {
-                        last = Some((Instant::now() + LAST_LINES, End::Deleted));
-                    }
-                    None | Some(End::Deleted) => {}
-                    Some(end) => return end,
+            let ended = *ends.borrow_and_update();
+            match ended {
+                Some(End::Deleted) if !matches!(last, Some((_, End::Deleted))) => {
+                    last = Some((Instant::now() + LAST_LINES, End::Deleted));
                 }
-                ask_again = Instant::now() + ASKED_EVERY;
+                None | Some(End::Deleted) => {}
+                Some(end) => return end,
             }
             let wake = match next {
                 Next::Line(..) => continue,
@@ -214,8 +221,7 @@ impl Session {
                 Next::NotBefore(when) => Some(Instant::from_std(when)),
                 Next::Nothing | Next::End => None,
             };
-            let wake =
-                [wake, last.map(|(when, _)| when), follow.then_some(ask_again)].into_iter().flatten().min();
+            let wake = [wake, last.map(|(when, _)| when)].into_iter().flatten().min();
             let news = async {
                 if self.wanted.agents.changed().await.is_err() || !follow {
                     std::future::pending::<()>().await;
@@ -225,21 +231,32 @@ impl Session {
                 () = self.outlet.changed() => {}
                 () = until(wake) => {}
                 () = news => self.meet_agents(),
+                Ok(()) = ends.changed() => {}
             }
         }
     }
+}
 
-    /// Why the reader gets no more, if that is so. While the API server does not answer, it goes on.
-    async fn ended(&self) -> Option<End> {
-        let Request { caller, trace, subresource, .. } = &self.request;
-        if let Err(Refusal::Forbidden(_)) = self.sources.access.may_read(caller, trace, *subresource).await {
-            return Some(End::Forbidden);
+/// Tells why a reader gets no more, for as long as somebody listens. Lines go on meanwhile: the API server may take its time.
+async fn ask(sources: Arc<Sources>, request: Request, found: Found, told: watch::Sender<Option<End>>) {
+    loop {
+        tokio::time::sleep(ASKED_EVERY).await;
+        if let Some(end) = ended(&sources.access, &request, &found).await {
+            told.send_replace(Some(end));
         }
-        match self.sources.access.find(trace).await {
-            Ok(found) if found.uid != self.found.uid => Some(End::Deleted),
-            Err(Refusal::NoTrace(_)) => Some(End::Deleted),
-            _ => None,
-        }
+    }
+}
+
+/// Why the reader gets no more, if that is so. While the API server does not answer, it goes on.
+async fn ended(access: &Access, request: &Request, found: &Found) -> Option<End> {
+    let Request { caller, trace, subresource, .. } = request;
+    if let Err(Refusal::Forbidden(_)) = access.may_read(caller, trace, *subresource).await {
+        return Some(End::Forbidden);
+    }
+    match access.find(trace).await {
+        Ok(now) if now.uid != found.uid => Some(End::Deleted),
+        Err(Refusal::NoTrace(_)) => Some(End::Deleted),
+        _ => None,
     }
 }
 

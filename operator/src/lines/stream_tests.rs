@@ -10,7 +10,7 @@ use kube::client::Body as RequestBody;
 use serde_json::{Value, json};
 
 use super::super::agents::AgentPod;
-use super::super::readers::Readers;
+use super::super::readers::{Bounds, Readers};
 use super::super::source::CAUGHT_UP_AT_LATEST;
 use super::*;
 
@@ -32,6 +32,8 @@ struct Server {
     queries: Vec<String>,
     trace_uid: Option<String>,
     is_forbidden: bool,
+    /// Answers for nothing but logs.
+    is_stuck: bool,
 }
 
 #[derive(Clone, Default)]
@@ -45,8 +47,14 @@ impl Fake {
     fn client(&self) -> Client {
         let fake = self.clone();
         let service = tower::service_fn(move |request: http::Request<RequestBody>| {
+            let is_stuck = fake.server().is_stuck && !request.uri().path().ends_with("/log");
             let answer = fake.answer(request.uri());
-            async move { Ok::<_, Infallible>(answer) }
+            async move {
+                if is_stuck {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         Client::new(service, "kube-tcpstates")
     }
@@ -144,7 +152,9 @@ impl Stage {
         let query = Query::parse(query).unwrap();
         let request = Request { trace, subresource: Subresource::Log, query, caller };
         let found = Found { uid: "u".to_owned(), created: BEGIN.parse().unwrap() };
-        open(&self.sources, request, found, Readers::new(1, 1).enter("tenant").unwrap()).await
+        let reader = Readers::new(Bounds { per_user: 1, per_namespace: 1, in_all: 1 });
+        let reader = reader.enter("tenant", Some("shop"));
+        open(&self.sources, request, found, reader.unwrap()).await
     }
 }
 
@@ -245,6 +255,11 @@ async fn without_any_agent_that_answers_there_is_no_stream() {
     let why = unavailable(stage.open("").await.err());
     assert!(why.starts_with("no agent's log can be read: node-"), "{why}");
     assert_eq!(unavailable(Stage::new([]).open("").await.err()), "no agent runs");
+    // Nor one whose container has not run yet.
+    let stage = Stage::new([]);
+    let starting = AgentPod { started: None, ..agent(1) };
+    stage.agents.send_replace(Some(Arc::new(BTreeMap::from([("uid-1".to_owned(), starting)]))));
+    assert_eq!(unavailable(stage.open("").await.err()), "no agent runs");
 }
 
 #[tokio::test]
@@ -375,6 +390,25 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
         stage.fake.server().trace_uid = uid.map(str::to_owned);
         assert_eq!(piece(&mut lines).await, [end]);
         assert_eq!(piece(&mut lines).await, [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
+    let stage = Stage::new([1]);
+    // A silent log is opened a second time.
+    let [_first, sender] = [(); 2].map(|()| {
+        let (sender, receiver) = mpsc::channel(1);
+        stage.fake.log("agent-1", Log::Open(receiver));
+        sender
+    });
+    let mut lines = stage.open("follow=true").await.unwrap();
+    stage.fake.server().is_stuck = true;
+    tokio::time::sleep(ASKED_EVERY + Duration::from_secs(1)).await;
+    for seq in [1, 2] {
+        sender.send(line("a", seq, seq, "shop/mine").into()).await.unwrap();
+        let piece = tokio::time::timeout(Duration::from_secs(2), piece(&mut lines)).await;
+        assert_eq!(piece.expect("it comes"), [format!("a {seq}")]);
     }
 }
 

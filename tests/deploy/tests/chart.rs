@@ -121,6 +121,25 @@ fn a_value_changes_what_it_is_for_and_nothing_else() {
 }
 
 #[test]
+fn the_operator_gets_its_arguments_and_nodes_that_have_its_image() {
+    let of = |settings: &[&str]| {
+        let objects = rendered(settings);
+        let deployment = find(&objects, "Deployment kube-tcpstates kube-tcpstates-operator");
+        let pod = deployment["spec"]["template"]["spec"].clone();
+        let terms =
+            "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0";
+        let of_image = pod.pointer(terms).unwrap()["matchExpressions"][1].clone();
+        (pod["containers"][0].get("args").cloned(), of_image)
+    };
+    let of_image = |values: Value| json!({ "key": "kubernetes.io/arch", "operator": "In", "values": values });
+    assert_eq!(of(&[]), (None, of_image(json!(["amd64"]))));
+    assert_eq!(
+        of(&["operator.extraArgs[0]=--lines-readers=8", "image.architectures={amd64,arm64}"]),
+        (Some(json!(["--lines-readers=8"])), of_image(json!(["amd64", "arm64"])))
+    );
+}
+
+#[test]
 fn names_and_levels_come_by_the_environment() {
     let pod = agent(&[
         "clusterName=prod",

@@ -72,16 +72,19 @@ fn patched(overlay: &str) -> Vec<Value> {
     let mut objects = installer();
     objects.extend(resources.flat_map(read));
     for patch in kustomization["patches"].as_array().unwrap() {
-        assert_eq!(patch["target"], json!({ "kind": "DaemonSet", "name": AGENT }), "{overlay}");
-        let agent = objects.iter_mut().find(|object| object["kind"] == "DaemonSet").unwrap();
+        let is_it = |object: &&mut Value| {
+            json!({ "kind": object["kind"], "name": object["metadata"]["name"] }) == patch["target"]
+        };
+        let target = objects.iter_mut().find(is_it);
+        let target = target.unwrap_or_else(|| panic!("{overlay}: no {}", patch["target"]));
         for change in parse(patch["patch"].as_str().unwrap()).remove(0).as_array().unwrap() {
-            apply(agent, change);
+            apply(target, change);
         }
     }
     objects
 }
 
-/// One operation of a JSON Patch: `add` to the end of a list or to an object, or `replace`.
+/// One operation of a JSON Patch: `add` to the end of a list or to an object, `replace`, or `remove` from an object.
 fn apply(object: &mut Value, change: &Value) {
     let (path, value) = (change["path"].as_str().unwrap(), change["value"].clone());
     match (change["op"].as_str().unwrap(), path.strip_suffix("/-")) {
@@ -97,6 +100,11 @@ fn apply(object: &mut Value, change: &Value) {
         }
         ("replace", None) => {
             *object.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")) = value;
+        }
+        ("remove", None) => {
+            let (object_path, name) = path.rsplit_once('/').unwrap();
+            let parent = object.pointer_mut(object_path).unwrap_or_else(|| panic!("no {object_path}"));
+            assert!(parent.as_object_mut().unwrap().remove(name).is_some(), "no {path}");
         }
         (other, _) => panic!("{other} {path}: not known here"),
     }
@@ -364,6 +372,8 @@ fn an_overlay_changes_what_it_is_for_and_nothing_else() {
         let others = |mut objects: Vec<Value>| {
             let apart = ["DaemonSet", "SecurityContextConstraints"];
             objects.retain(|object| apart.iter().all(|kind| object["kind"] != *kind));
+            // Whose user OpenShift chooses.
+            objects.retain(|object| overlay != "openshift" || object["kind"] != "Deployment");
             // The right to ask for its own DaemonSet.
             let is_of_pinned = |object: &Value| {
                 ["Role", "RoleBinding"].iter().any(|kind| object["kind"] == *kind)
@@ -383,7 +393,9 @@ fn openshift_lets_the_agent_have_what_its_pod_asks_for_and_nothing_else() {
     let context = &pod["containers"][0]["securityContext"];
     assert_eq!(rule["allowedCapabilities"], context["capabilities"]["add"]);
     assert_eq!(rule["requiredDropCapabilities"], context["capabilities"]["drop"]);
-    assert_eq!(rule["seLinuxContext"]["seLinuxOptions"], context["seLinuxOptions"]);
+    // With MustRunAs a pod must also name the level that OpenShift has given to the namespace.
+    assert_eq!(rule["seLinuxContext"], json!({ "type": "RunAsAny" }));
+    assert_eq!(context["seLinuxOptions"], json!({ "type": "spc_t" }));
     assert_eq!(rule["seccompProfiles"], json!(["runtime/default"]));
     assert_eq!(rule["users"], json!([format!("system:serviceaccount:{NAMESPACE}:{AGENT}")]));
     assert_eq!((&rule["readOnlyRootFilesystem"], &rule["groups"]), (&json!(true), &json!([])));
@@ -391,6 +403,17 @@ fn openshift_lets_the_agent_have_what_its_pod_asks_for_and_nothing_else() {
         let needed = ["allowHostDirVolumePlugin", "allowedCapabilities"].contains(&name.as_str());
         assert!(needed || *allowed == false, "{name}: {allowed}");
     }
+}
+
+#[test]
+fn openshift_chooses_the_operators_user() {
+    let (mut before, after) = (operator(&installer()), operator(&patched("openshift")));
+    let context = before["containers"][0]["securityContext"].as_object_mut().unwrap();
+    for of_its_own in ["runAsUser", "runAsGroup"] {
+        assert!(context.remove(of_its_own).is_some(), "{of_its_own}");
+    }
+    assert_eq!(after, before);
+    assert_eq!(after["containers"][0]["securityContext"]["runAsNonRoot"], true);
 }
 
 #[test]

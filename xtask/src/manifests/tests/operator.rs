@@ -135,6 +135,12 @@ fn two_operators_run_on_two_nodes_where_there_are_two() {
     let apart = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
     assert_eq!(apart["podAffinityTerm"]["labelSelector"]["matchLabels"], *labels);
     assert_eq!(apart["podAffinityTerm"]["topologyKey"], "kubernetes.io/hostname");
+    let terms = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
+    let image_runs = json!([
+        { "key": "kubernetes.io/os", "operator": "In", "values": ["linux"] },
+        { "key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"] },
+    ]);
+    assert_eq!(terms.unwrap()["nodeSelectorTerms"], json!([{ "matchExpressions": image_runs }]));
     let container = &pod["containers"][0];
     assert_eq!(container["command"], json!(["/kube-tcpstates-operator"]));
     let port = |probe: &str| container[probe]["httpGet"].clone();
