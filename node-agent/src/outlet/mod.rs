@@ -39,7 +39,7 @@ mod tests;
 mod totals;
 mod writer;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_tcpstates_events::Line;
 
@@ -87,6 +87,9 @@ pub trait Outlet: Send {
 
     /// Whoever reads it is gone: it never takes anything again. If it is the run's own, the run is over.
     fn is_over(&self) -> bool;
+
+    /// The run ends by then. Lines may still come; what waits shall not wait for more.
+    fn ends_by(&mut self, _deadline: Instant) {}
 
     /// The run has ended: lets go out what waits, for so long at most. The totals are final then.
     fn finish(self: Box<Self>, within: Duration) -> Finished;
