@@ -8,7 +8,7 @@
 //!
 //! The pipeline hands every event to every [`Outlet`] and never waits for one: each renders what it needs of the event,
 //! has a bounded queue and a thread of its own, and counts what it loses. So a slow or dead one holds up none of the
-//! others. Another exporter is one more file here and one line in `list`; another format is a file in `render/` and a
+//! others; a line that must come again for want of room comes to that one alone. Another exporter is one more file here and one line in `list`; another format is a file in `render/` and a
 //! line there.
 //!
 //! - `list`: which outlets there are, and what the command line asks of them.
@@ -35,11 +35,13 @@ mod sequence;
 mod stderr;
 mod stdout;
 #[cfg(test)]
+pub(crate) mod test_support;
+#[cfg(test)]
 mod tests;
 mod totals;
 mod writer;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_tcpstates_events::Line;
 
@@ -49,7 +51,7 @@ pub use journald::{JOURNAL_SOCKET, JournalSocket, JournalTotals};
 pub use list::{Asked, OnEnd, open};
 pub use nowhere::Nowhere;
 pub use otlp::{OtlpTarget, Verdict, from_environment, verdict};
-pub use outlets::Outlets;
+pub use outlets::{OWN, Outlets};
 pub use queue::{DEFAULT_BOUND, Finished, MIN_BOUND, Queue, StartError, Witness, stdout_of_process};
 pub use sequence::RunId;
 pub use stderr::{Stderr, say};
@@ -87,6 +89,9 @@ pub trait Outlet: Send {
 
     /// Whoever reads it is gone: it never takes anything again. If it is the run's own, the run is over.
     fn is_over(&self) -> bool;
+
+    /// The run ends by then. Lines may still come; what waits shall not wait for more.
+    fn ends_by(&mut self, _deadline: Instant) {}
 
     /// The run has ended: lets go out what waits, for so long at most. The totals are final then.
     fn finish(self: Box<Self>, within: Duration) -> Finished;

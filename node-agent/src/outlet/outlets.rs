@@ -18,6 +18,9 @@ pub struct Outlets {
     beside: Vec<Box<dyn Outlet>>,
 }
 
+/// Place of the run's own among all outlets; those beside it follow.
+pub const OWN: usize = 0;
+
 impl Outlets {
     /// With none beside it.
     pub fn new(own: Box<dyn Outlet>) -> Self {
@@ -54,6 +57,38 @@ impl Outlets {
             let _ = outlet.line(line);
         }
         self.own.line(line)
+    }
+
+    /// How many there are: the places of all.
+    pub fn count(&self) -> usize {
+        1 + self.beside.len()
+    }
+
+    fn at(&mut self, place: usize) -> Option<&mut Box<dyn Outlet>> {
+        match place.checked_sub(1) {
+            None => Some(&mut self.own),
+            Some(beside) => self.beside.get_mut(beside),
+        }
+    }
+
+    /// Gives a line to the outlet of one place: one that waits for room comes to it alone. What one beside the run's own
+    /// will never take is as good as taken, as there is no use in coming again.
+    pub fn line_to(&mut self, place: usize, line: &Line) -> Offer {
+        match self.at(place).map_or(Offer::Closed, |outlet| outlet.line(line)) {
+            Offer::Closed | Offer::Malformed if place != OWN => Offer::Accepted,
+            offer => offer,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&mut self, place: usize) -> &'static str {
+        self.at(place).map_or("", |outlet| outlet.name())
+    }
+
+    /// See [`Outlet::ends_by`].
+    pub fn ends_by(&mut self, deadline: Instant) {
+        self.own.ends_by(deadline);
+        self.beside.iter_mut().for_each(|outlet| outlet.ends_by(deadline));
     }
 
     /// See [`Outlet::flush`].
@@ -241,6 +276,21 @@ mod tests {
         let outlets = Outlets::new(Recorder::boxed(&Told::default(), 9));
         assert!(outlets.all_are_behind());
         assert!(!outlets.and(Recorder::boxed(&Told::default(), 9)).all_are_behind());
+    }
+
+    #[test]
+    fn a_line_for_one_place_comes_to_no_other() {
+        let told = [(); 3].map(|()| Told::default());
+        let [own, one, other] = told.clone().map(|told| Recorder::boxed(&told, 9));
+        let mut outlets = Outlets::new(own).and(one).and(other);
+        assert_eq!(outlets.count(), 3);
+        for (place, times) in [(OWN, 1), (2, 2)] {
+            for _ in 0..times {
+                assert_eq!(outlets.line_to(place, &Line::Lost(Box::default())), Offer::Accepted);
+            }
+        }
+        assert_eq!(told.map(|told| told.all().len()), [1, 0, 2]);
+        assert_eq!(outlets.line_to(3, &Line::Lost(Box::default())), Offer::Accepted, "nobody waits there");
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Pipeline {
     pub(super) fn leave(&mut self) {
         if self.kernel.is_pinned() {
             let tally = self.tally_of_user_space();
-            leave(&tally, self.flow.summaries.untold(), &self.kernel.page());
+            leave(&tally, self.flow.summaries.untold(crate::outlet::OWN), &self.kernel.page());
         }
     }
 }

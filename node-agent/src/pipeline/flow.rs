@@ -111,7 +111,11 @@ impl Flow {
 
     /// As many lines as were asked for are out, or nobody takes any more.
     pub(super) fn is_done(&self) -> bool {
-        self.count.is_some_and(|count| self.offered >= count) || self.outlets.is_over()
+        self.has_count() || self.outlets.is_over()
+    }
+
+    pub(super) fn has_count(&self) -> bool {
+        self.count.is_some_and(|count| self.offered >= count)
     }
 
     /// One ring record, with what it carries of a whole connection.
@@ -406,7 +410,7 @@ impl Flow {
         resolved: &Resolved,
         wanted: TraceSet,
     ) {
-        if self.count.is_some_and(|count| self.offered >= count) {
+        if self.has_count() {
             self.filtered_user += 1;
             return;
         }

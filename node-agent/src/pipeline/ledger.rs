@@ -30,7 +30,8 @@ struct Entry {
     /// The command line's own trace has none, and its losses are those of the run.
     name: Option<String>,
     counts: TraceCounts,
-    told_lost: u64,
+    /// Losses that each outlet was told, by its place.
+    told_lost: Vec<u64>,
     /// The turn in which it was last active.
     turn: u64,
 }
@@ -100,7 +101,7 @@ impl Ledger {
             let entry = self.by_uid.entry(trace.uid.clone()).or_insert_with(|| Entry {
                 name: trace.name.as_ref().map(|name| name.as_str().to_owned()),
                 counts: TraceCounts::default(),
-                told_lost: 0,
+                told_lost: Vec::new(),
                 turn,
             });
             entry.turn = turn;
@@ -175,15 +176,15 @@ impl Ledger {
         self.by_uid.iter().map(|(uid, entry)| (uid.clone(), entry.counts)).collect()
     }
 
-    /// Losses by trace that have changed since they were told, by name. Two traces of one name, one after the other,
-    /// count together.
-    pub(super) fn losses(&mut self) -> BTreeMap<String, u64> {
+    /// Losses by trace that have changed since the outlet of a place was told them, by name. Two traces of one name, one
+    /// after the other, count together.
+    pub(super) fn losses(&mut self, place: usize) -> BTreeMap<String, u64> {
         self.settle();
         let mut changed: BTreeMap<String, u64> = BTreeMap::new();
         let news: Vec<String> = self
             .by_uid
             .values()
-            .filter(|entry| entry.counts.lost != entry.told_lost)
+            .filter(|entry| entry.counts.lost != entry.told_lost.get(place).copied().unwrap_or(0))
             .filter_map(|entry| entry.name.clone())
             .collect();
         for entry in self.by_uid.values() {
@@ -194,10 +195,13 @@ impl Ledger {
         changed
     }
 
-    /// The losses have been told.
-    pub(super) fn losses_told(&mut self) {
+    /// The outlet of a place has been told the losses.
+    pub(super) fn losses_told(&mut self, place: usize) {
         for entry in self.by_uid.values_mut() {
-            entry.told_lost = entry.counts.lost;
+            if entry.told_lost.len() <= place {
+                entry.told_lost.resize(place + 1, 0);
+            }
+            entry.told_lost[place] = entry.counts.lost;
         }
     }
 
@@ -298,7 +302,7 @@ mod tests {
         // Two more while nobody read: those of the trace that had the bit then.
         ring_full[1] = 7;
         ledger.kernel(&ring_full);
-        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), [("ns/b".to_owned(), 2)]);
+        assert_eq!(ledger.losses(0).into_iter().collect::<Vec<_>>(), [("ns/b".to_owned(), 2)]);
         ledger.turn_over(&Arc::new(plan_of(&["a", "c"])), 8);
         assert_eq!([6, 7].map(|generation| ledger.kept(generation)), [0, 0b01]);
     }
@@ -321,7 +325,7 @@ mod tests {
         (ring_full[3], ring_full[4], ring_full[5]) = (2, 9, 1);
         ledger.lost_earlier(&[(3, 1), (5, 0)], &ring_full);
         let lost = [("ns/a".to_owned(), 1), ("ns/b".to_owned(), 2)];
-        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), lost);
+        assert_eq!(ledger.losses(0).into_iter().collect::<Vec<_>>(), lost);
     }
 
     #[test]
@@ -329,12 +333,13 @@ mod tests {
         let mut ledger = Ledger::new();
         ledger.turn_over(&Arc::new(plan_of(&["a", "b"])), 1);
         ledger.lost(0b01);
-        assert_eq!(ledger.losses().into_iter().collect::<Vec<_>>(), [("ns/a".to_owned(), 1)]);
-        ledger.losses_told();
-        assert!(ledger.losses().is_empty());
+        assert_eq!(ledger.losses(0).into_iter().collect::<Vec<_>>(), [("ns/a".to_owned(), 1)]);
+        ledger.losses_told(0);
+        assert!(ledger.losses(0).is_empty());
+        assert_eq!(ledger.losses(1).len(), 1, "another outlet was not told");
         ledger.lost(0b11);
         ledger.lost(0b01);
-        assert_eq!(ledger.losses().len(), 2);
-        assert_eq!(ledger.losses()["ns/a"], 3);
+        assert_eq!(ledger.losses(0).len(), 2);
+        assert_eq!(ledger.losses(0)["ns/a"], 3);
     }
 }

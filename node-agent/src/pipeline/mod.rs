@@ -19,6 +19,7 @@ mod cgroups;
 mod counts;
 mod describe;
 mod doubt;
+mod ending;
 mod flood;
 mod flow;
 mod force;
@@ -70,6 +71,7 @@ use self::{
     before::{Before, leave},
     census::Counted,
     cgroups::Cgroups,
+    ending::FINISH_WITHIN,
     flood::Floods,
     flow::{Flow, Parts},
     handle::Request,
@@ -94,11 +96,6 @@ use crate::{
     outlet::{End, Outlets},
     plan::View,
 };
-
-/// How long an outlet may stay blocked at the end.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks for room for the last lines.
-const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Records that are taken at a time where those in the ring outlive this process.
 const FEW: usize = 128;
@@ -257,6 +254,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
     let begins_ns = kernel.page().get(Word::Begins);
     let mut flow =
         Flow::new(Parts { owners, ids, outlets, count, limiter, summaries, counted, wait_ns, begins_ns });
+    let reporter = Reporter::new(run, k8s, before.losses_told, flow.outlets.count());
     let goes_on = inherited.and_then(|inherited| inherited.goes_on);
     if let Some(GoesOn { rules, ring_full }) = &goes_on {
         flow.ledger.go_on(rules, ring_full);
@@ -273,7 +271,7 @@ fn assemble(setup: Setup) -> anyhow::Result<(Pipeline, Handle, Sleeper)> {
         membership,
         rewalk: Rewalk::default(),
         floods: Floods::default(),
-        reporter: Reporter::new(run, k8s, before.losses_told),
+        reporter,
         open,
         live: counting.looker(),
         requests,
@@ -460,10 +458,6 @@ impl Pipeline {
         // Nobody has the time to wait for names any more.
         self.flow.end_waits(u64::MAX);
         let deadline = Instant::now() + FINISH_WITHIN;
-        while !self.tell_last_summaries() && Instant::now() < deadline {
-            thread::sleep(FULL_PAUSE);
-        }
-        self.flow.give_summaries_up();
         self.last_lines(deadline);
         let mut tally = self.tally_with(records);
         let page = self.kernel.page();
@@ -476,19 +470,5 @@ impl Pipeline {
             self.kernel.remove_pins();
         }
         Outcome { tally, end: finished.end, failure }
-    }
-
-    /// The last loss and the last heartbeat. While stdout is blocked there may be no room even for these, but whoever
-    /// reads on before the deadline must learn of every loss.
-    fn last_lines(&mut self, deadline: Instant) {
-        let mut told = false;
-        loop {
-            self.reporter.hurry();
-            told = told || self.tell_losses();
-            if (told && self.heartbeat(true)) || Instant::now() >= deadline {
-                return;
-            }
-            thread::sleep(FULL_PAUSE);
-        }
     }
 }

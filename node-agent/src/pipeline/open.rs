@@ -2,6 +2,7 @@
 //! the pipeline never waits for that; what it has seen becomes lines here.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     kernel::{LoadError, Looker, TaskHierarchy, Waker},
     open::{Ages, Found, OpenStates, Passing, Sight, Snapshots, Wish},
-    outlet::Offer,
+    outlet::{Offer, Outlets},
     plan::{ActiveTrace, Plan},
     render::Of,
 };
@@ -246,12 +247,20 @@ impl Pipeline {
             of: Of { run: reporter.run().to_owned(), unix_ns: flow.clock.unix_ns(sight.boot_ns) },
             k8s: reporter.k8s(),
         };
-        let mut refused = Refused::default();
-        for (mut line, traces) in maker.lines((found, passing), sight.given_up > 0, &wishes) {
-            refused.tell(&mut line, traces);
-            if flow.outlets.line(&line) != Offer::Accepted {
-                refused.note(&(line, traces));
-            }
+        let lines = maker.lines((found, passing), sight.given_up > 0, &wishes);
+        for place in 0..flow.outlets.count() {
+            write_to(&mut flow.outlets, place, &lines);
+        }
+    }
+}
+
+/// Gives an outlet a snapshot.
+fn write_to(outlets: &mut Outlets, place: usize, lines: &[Shown]) {
+    let mut refused = Refused::default();
+    for (line, traces) in lines {
+        let told = refused.told(line, *traces);
+        if outlets.line_to(place, &told) != Offer::Accepted {
+            refused.note((line.clone(), *traces));
         }
     }
 }
@@ -261,13 +270,14 @@ impl Pipeline {
 struct Refused(Vec<Shown>);
 
 impl Refused {
-    fn note(&mut self, line: &Shown) {
-        self.0.push(line.clone());
+    fn note(&mut self, line: Shown) {
+        self.0.push(line);
     }
 
     /// The end of a snapshot says what was really shown.
-    fn tell(&self, line: &mut Line, traces: u64) {
-        let Line::Snapshot(end) = line else { return };
+    fn told<'l>(&self, line: &'l Line, traces: u64) -> Cow<'l, Line> {
+        let Line::Snapshot(end) = line else { return Cow::Borrowed(line) };
+        let mut end = end.clone();
         for (line, _) in self.0.iter().filter(|(_, of)| of & traces != 0) {
             let shown = match line {
                 Line::Socket(_) => &mut end.tcpstates.sockets,
@@ -277,13 +287,41 @@ impl Refused {
             shown.shown -= 1;
             shown.left_out += 1;
         }
+        Cow::Owned(Line::Snapshot(end))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Due, NAMES_WAIT_NS};
-    use crate::plan::tests_support::plan_of;
+    use std::sync::atomic::Ordering;
+
+    use super::{Due, Line, NAMES_WAIT_NS, Outlets, write_to};
+    use crate::{outlet::test_support::Recorder, plan::tests_support::plan_of};
+
+    const SOCKET: &str = r#"{"time":"2026-11-27T08:44:19.536897524Z","tcpstates":{"type":"socket","schema":"tcpstates.dev/events/v1",
+        "run":"2252facb","seq":1,"state":"CLOSE_WAIT","attribution":{"source":"socket_cgroup","status":"resolved"}},
+        "network":{"transport":"tcp","type":"ipv4","local":{"address":"10.1.2.7","port":8443}}}"#;
+
+    #[test]
+    fn the_end_of_a_snapshot_says_what_was_shown_in_its_outlet() {
+        let [own, beside] = [(); 2].map(|()| Recorder::default());
+        let mut outlets = Outlets::new(own.boxed()).and(beside.boxed());
+        let socket: Line = serde_json::from_str(SOCKET).unwrap();
+        let mut end = Line::Snapshot(Box::default());
+        if let Line::Snapshot(end) = &mut end {
+            end.tcpstates.sockets.shown = 1;
+        }
+        // It has room again only for the end.
+        own.refuses.store(1, Ordering::Relaxed);
+        let shown = |recorder: &Recorder| match recorder.lines().last() {
+            Some(Line::Snapshot(end)) => (end.tcpstates.sockets.shown, end.tcpstates.sockets.left_out),
+            other => panic!("{other:?}"),
+        };
+        for place in [0, 1] {
+            write_to(&mut outlets, place, &[(socket.clone(), 1), (end.clone(), 1)]);
+        }
+        assert_eq!((shown(&own), shown(&beside)), ((0, 1), (1, 0)));
+    }
 
     #[test]
     fn a_first_snapshot_waits_for_names_if_they_are_asked_for_and_no_longer_than_that() {

@@ -3,13 +3,13 @@
 use kube_tcpstates_common::rule::TraceSet;
 use kube_tcpstates_events::{K8s, Line};
 
-use super::{Pipeline, flow::Flow, owner::Resolved};
+use super::{flow::Flow, owner::Resolved};
 use crate::{
     connection::Story,
     decode::Transition,
     filter::Mode,
     kernel::boot_ns,
-    outlet::Offer,
+    outlet::{OWN, Offer},
     plan::Plan,
     render::{Added, Of, summary_line},
     summary::{Common, Kept, MAX_IN_ALL, Seen, Table},
@@ -58,16 +58,18 @@ impl Summaries {
     /// Gives away all that has come together.
     pub(super) fn take_all(&mut self, now_ns: u64, mut take: impl FnMut(Option<&Common>, &Kept)) {
         for asking in &mut self.tables {
-            asking.table.tell(now_ns, |common, kept, _| {
-                take(common, kept);
+            asking.table.tell(now_ns, 0, |place, common, kept, _| {
+                if place == OWN {
+                    take(common, kept);
+                }
                 true
             });
         }
     }
 
-    /// Connections that are not told yet, for all traces together.
-    pub(super) fn untold(&self) -> u64 {
-        self.tables.iter().map(|asking| asking.table.connections()).sum()
+    /// Connections that the outlet of a place is not told yet, for all traces together.
+    pub(super) fn untold(&self, place: usize) -> u64 {
+        self.tables.iter().map(|asking| asking.table.untold(place)).sum()
     }
 }
 
@@ -106,11 +108,13 @@ impl Flow {
             std::mem::take(&mut self.summaries.tables).into_iter().partition(|asking| asking.is_of(plan));
         self.summaries.tables = gone;
         self.tell_summaries(now_ns, |_| true);
-        self.give_summaries_up();
+        for place in 0..self.outlets.count() {
+            self.give_summaries_up(place);
+        }
         self.summaries.tables = kept;
         for (bit, uid, interval_ns) in asking(plan) {
             if !self.summaries.tables.iter().any(|asking| asking.bit == bit) {
-                let table = Table::new(interval_ns, now_ns);
+                let table = Table::new(interval_ns, now_ns, self.outlets.count());
                 self.summaries.tables.push(Asking { bit, uid: uid.to_owned(), interval_ns, table });
             }
         }
@@ -121,54 +125,65 @@ impl Flow {
         self.tell_summaries(now_ns, |table| table.due_ns().is_some_and(|due_ns| due_ns <= now_ns));
     }
 
-    /// Tells what there is of them, at the end. True when nothing is left.
-    pub(super) fn tell_last_summaries(&mut self) -> bool {
+    /// Tells what there is of them, at the end.
+    pub(super) fn tell_last_summaries(&mut self) {
         self.tell_summaries(boot_ns(), |table| !table.is_empty());
-        self.summaries.untold() == 0 || self.is_done()
+        self.outlets.flush();
+    }
+
+    /// Whether the outlet of a place has all it is to have of them.
+    pub(super) fn has_summaries(&self, place: usize) -> bool {
+        self.summaries.untold(place) == 0 || self.has_count()
     }
 
     fn tell_summaries(&mut self, now_ns: u64, is_told: impl Fn(&Table) -> bool) {
         let Self {
             summaries: Summaries { tables, run, k8s }, ledger, clock, outlets, offered, count, ..
         } = self;
+        // So that each outlet gets as many as were asked for.
+        let left = count.map(|count| count.saturating_sub(*offered));
+        let mut taken = vec![0; outlets.count()];
+        let mut owed: usize = tables.iter().map(|asking| asking.table.owed()).sum();
         for Asking { bit, table, .. } in tables.iter_mut().filter(|asking| is_told(&asking.table)) {
             let names = ledger.names().of(1 << *bit).clone();
             let of = Of { run: run.clone(), unix_ns: clock.unix_ns(now_ns) };
-            table.tell(now_ns, |common, kept, period| {
-                if count.is_some_and(|count| *offered >= count) {
+            owed -= table.owed();
+            table.tell(now_ns, MAX_IN_ALL.saturating_sub(owed), |place, common, kept, period| {
+                if left.is_some_and(|left| taken[place] >= left) {
                     return false;
                 }
                 let from_unix_ns = clock.unix_ns(kept.from_ns);
                 let line =
                     summary_line(&of, &Added { common, kept, period, from_unix_ns }, k8s.as_ref(), &names);
-                let is_taken = outlets.line(&Line::Summary(Box::new(line))) == Offer::Accepted;
-                *offered += u64::from(is_taken);
-                if is_taken {
+                let is_taken = outlets.line_to(place, &Line::Summary(Box::new(line))) == Offer::Accepted;
+                taken[place] += u64::from(is_taken);
+                if is_taken && place == OWN {
                     ledger.written(1 << *bit);
                 }
                 is_taken
             });
+            owed += table.owed();
         }
+        *offered += taken[OWN];
     }
 
-    /// What could not be told will not be told any more.
-    pub(super) fn give_summaries_up(&mut self) {
+    /// What the outlet of a place could not be told it will not be told any more.
+    pub(super) fn give_summaries_up(&mut self, place: usize) {
+        let is_enough = self.has_count();
         for Asking { bit, table, .. } in &mut self.summaries.tables {
-            let connections = table.connections();
-            table.tell(0, |_, _, _| true);
-            if connections > 0 && self.count.is_none_or(|count| self.offered < count) {
+            let connections = table.give_up(place);
+            if connections == 0 || is_enough {
+                continue;
+            }
+            let name = if place == OWN { "output" } else { self.outlets.name(place) };
+            tracing::warn!("the {name} had no room for summaries of {connections} connections");
+            if place == OWN {
                 self.ledger.lost_many(1 << *bit, connections);
-                tracing::warn!("the output had no room for summaries of {connections} connections");
             }
         }
     }
 }
 
-impl Pipeline {
-    /// Tells the last of them, at the end of the run: as long as there is time.
-    pub(super) fn tell_last_summaries(&mut self) -> bool {
-        let told = self.flow.tell_last_summaries();
-        self.flow.outlets.flush();
-        told
-    }
-}
+#[cfg(test)]
+#[path = "summaries_tests.rs"]
+mod tests;

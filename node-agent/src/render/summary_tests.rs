@@ -24,7 +24,7 @@ const NOW: u64 = 1_795_361_101_123_456_789;
 /// The lines of a table with what a fixture ends, added so many times; the last is what there was no room for.
 fn lines(fixture: &Fixture, owner: Option<Owner>, times: u32) -> Vec<SummaryLine> {
     let owner = owner.map(|owner| Arc::new(Numbered::new(owner)));
-    let mut table = Table::new(10 * SECOND, 0);
+    let mut table = Table::new(10 * SECOND, 0, 1);
     let figures = bytemuck::Zeroable::zeroed();
     let transition = crate::decode::Transition { figures: Some(figures), ..fixture.transition };
     let of_kernel = OfKernel { jiffy_ns: 1, resets_watched: true };
@@ -43,7 +43,7 @@ fn lines(fixture: &Fixture, owner: Option<Owner>, times: u32) -> Vec<SummaryLine
     table.add(&Seen { transition: &elsewhere, ..seen }, || 0, false);
     let of = Of { run: "5f0c2a91".to_owned(), unix_ns: NOW };
     let mut lines = Vec::new();
-    table.tell(10 * SECOND, |common, kept, period| {
+    table.tell(10 * SECOND, 0, |_, common, kept, period| {
         let added = Added { common, kept, period, from_unix_ns: NOW - 10 * SECOND };
         lines.push(summary_line(&of, &added, None, &fixture.traces));
         true

@@ -4,7 +4,7 @@ use bytemuck::Zeroable as _;
 use kube_tcpstates_common::{record::TransitionRecord, state::State};
 use kube_tcpstates_events::{AttributionSource, AttributionStatus, ClosedBy, Direction, Outcome, PeerSource};
 
-use super::*;
+use super::{super::MAX_IN_ALL, *};
 use crate::{
     connection::{Ending, SocketFigures},
     decode::{Endpoint, transitions},
@@ -84,7 +84,7 @@ impl Scene {
 /// All that a table tells.
 fn told(table: &mut Table, now_ns: u64) -> Vec<(Option<Common>, Kept)> {
     let mut all = Vec::new();
-    table.tell(now_ns, |common, kept, _| {
+    table.tell(now_ns, MAX_IN_ALL, |_, common, kept, _| {
         all.push((common.copied(), kept.clone()));
         true
     });
@@ -93,7 +93,7 @@ fn told(table: &mut Table, now_ns: u64) -> Vec<(Option<Common>, Kept)> {
 
 #[test]
 fn connections_from_different_ports_of_a_client_add_up() {
-    let mut table = Table::new(10 * SECOND, SECOND);
+    let mut table = Table::new(10 * SECOND, SECOND, 1);
     for port in 40_000..40_003 {
         Scene::client(port).add(&mut table, 2 * SECOND);
     }
@@ -121,7 +121,7 @@ fn connections_from_different_ports_of_a_client_add_up() {
 
 #[test]
 fn the_port_that_counts_is_the_servers_and_none_where_the_side_is_not_known() {
-    let mut table = Table::new(10 * SECOND, 0);
+    let mut table = Table::new(10 * SECOND, 0, 1);
     for port in [1_000, 1_001] {
         Scene::new(Role::Server, 80, ("10.0.0.9", port)).add(&mut table, 0);
         let mut unknown = Scene::client(port);
@@ -139,7 +139,7 @@ fn the_port_that_counts_is_the_servers_and_none_where_the_side_is_not_known() {
 
 #[test]
 fn what_differs_in_owner_other_end_or_its_name_is_kept_apart() {
-    let mut table = Table::new(10 * SECOND, 0);
+    let mut table = Table::new(10 * SECOND, 0, 1);
     let mut scenes = vec![Scene::client(1), Scene::client(2), Scene::new(Role::Client, 3, ("10.0.0.8", 443))];
     // An owner whom another view gave another number is the same.
     scenes[1].owner = Some(owner("a"));
@@ -168,14 +168,14 @@ fn what_differs_in_owner_other_end_or_its_name_is_kept_apart() {
 
 #[test]
 fn what_is_more_than_the_bound_is_one_and_the_last() {
-    let mut table = Table::new(10 * SECOND, 0);
+    let mut table = Table::new(10 * SECOND, 0, 1);
     let most = u16::try_from(MAX_OF_TRACE).unwrap();
     for port in 1..=most + 10 {
         Scene::new(Role::Client, 1, ("10.0.0.9", port)).add(&mut table, 0);
     }
     // What is kept already still adds up.
     Scene::new(Role::Client, 1, ("10.0.0.9", 1)).add_where(&mut table, 0, false);
-    assert_eq!((table.len(), table.connections()), (MAX_OF_TRACE, u64::from(most) + 11));
+    assert_eq!((table.len(), table.untold(0)), (MAX_OF_TRACE, u64::from(most) + 11));
     let all = told(&mut table, 0);
     assert_eq!(all.len(), MAX_OF_TRACE + 1);
     assert_eq!(all.first().unwrap().1.sums.connections, 2);
@@ -188,7 +188,7 @@ fn what_is_more_than_the_bound_is_one_and_the_last() {
 
 #[test]
 fn intervals_follow_each_other_however_late_one_is_told() {
-    let mut table = Table::new(10 * SECOND, SECOND);
+    let mut table = Table::new(10 * SECOND, SECOND, 1);
     let scene = Scene::client(1);
     scene.add(&mut table, 2 * SECOND);
     assert_eq!(table.due_ns(), Some(11 * SECOND));
@@ -202,23 +202,23 @@ fn intervals_follow_each_other_however_late_one_is_told() {
     assert_eq!(table.due_ns(), Some(61 * SECOND));
     assert_eq!(told(&mut table, 59 * SECOND)[0].1.from_ns, 51 * SECOND);
     scene.add(&mut table, 60 * SECOND);
-    assert_eq!((table.due_ns(), table.connections()), (Some(61 * SECOND), 1));
+    assert_eq!((table.due_ns(), table.untold(0)), (Some(61 * SECOND), 1));
 }
 
 #[test]
 fn what_finds_no_room_comes_with_the_next_interval() {
-    let mut table = Table::new(10 * SECOND, 0);
+    let mut table = Table::new(10 * SECOND, 0, 1);
     let (much, little) = (Scene::client(1), Scene::new(Role::Client, 1, ("10.0.0.8", 443)));
     for _ in 0..2 {
         much.add(&mut table, 0);
     }
     little.add(&mut table, 0);
     let mut offered = 0;
-    table.tell(10 * SECOND, |_, _, _| {
+    table.tell(10 * SECOND, MAX_IN_ALL, |_, _, _, _| {
         offered += 1;
         offered == 1
     });
-    assert_eq!((offered, table.connections(), table.due_ns()), (2, 1, Some(20 * SECOND)));
+    assert_eq!((offered, table.untold(0), table.due_ns()), (2, 1, Some(20 * SECOND)));
     for _ in 0..3 {
         little.add(&mut table, 11 * SECOND);
         much.add(&mut table, 11 * SECOND);
@@ -227,4 +227,71 @@ fn what_finds_no_room_comes_with_the_next_interval() {
     let all = told(&mut table, 20 * SECOND);
     let counts: Vec<_> = all.iter().map(|(_, kept)| (kept.from_ns, kept.sums.connections)).collect();
     assert_eq!(counts, [(0, 4), (10 * SECOND, 6)], "the oldest first");
+}
+
+/// Offers everything; the outlets of these places have no room. Returns what each of two was told: since when, and how
+/// many connections.
+fn offer(table: &mut Table, now_ns: u64, full: &[usize]) -> [Vec<(u64, u64)>; 2] {
+    let mut told = [Vec::new(), Vec::new()];
+    table.tell(now_ns, MAX_IN_ALL, |place, _, kept, _| {
+        let has_room = !full.contains(&place);
+        if has_room {
+            told[place].push((kept.from_ns / SECOND, kept.sums.connections));
+        }
+        has_room
+    });
+    told
+}
+
+#[test]
+fn an_outlet_without_room_keeps_nothing_from_another_and_gets_all_of_it_later() {
+    let mut table = Table::new(10 * SECOND, 0, 2);
+    let (one, other) = (Scene::client(1), Scene::new(Role::Client, 1, ("10.0.0.8", 443)));
+    one.add(&mut table, 0);
+    one.add(&mut table, 0);
+    other.add(&mut table, 0);
+    assert_eq!(offer(&mut table, 10 * SECOND, &[0]), [vec![], vec![(0, 2), (0, 1)]]);
+    assert_eq!(offer(&mut table, 10 * SECOND, &[0]), [vec![], vec![]], "nothing comes twice");
+    assert_eq!((table.untold(0), table.untold(1), table.len()), (3, 0, 0));
+    one.add(&mut table, 11 * SECOND);
+    assert_eq!(offer(&mut table, 20 * SECOND, &[1]), [vec![(0, 3), (0, 1)], vec![]]);
+    one.add(&mut table, 21 * SECOND);
+    assert_eq!((table.untold(0), table.untold(1)), (1, 2));
+    assert_eq!(offer(&mut table, 30 * SECOND, &[]), [vec![(20, 1)], vec![(10, 2)]]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_is_owed_to_one_takes_no_room_from_another_and_is_bounded() {
+    let most = u16::try_from(MAX_OF_TRACE).unwrap();
+    let mut table = Table::new(10 * SECOND, 0, 2);
+    for round in 0..3 {
+        for port in 1..=most {
+            let mut scene = Scene::new(Role::Client, 1, ("10.0.0.9", port));
+            // Others each time.
+            scene.owner = Some(owner(&format!("{round}-{port}")));
+            scene.add(&mut table, round * 10 * SECOND);
+        }
+        let [_, beside] = offer(&mut table, (round + 1) * 10 * SECOND, &[0]);
+        assert_eq!(beside, vec![(round * 10, 1); MAX_OF_TRACE], "round {round}");
+    }
+    assert_eq!((table.owed(), table.untold(0)), (MAX_OF_TRACE, 3 * u64::from(most)));
+    let [own, _] = offer(&mut table, 40 * SECOND, &[]);
+    assert_eq!((own.len(), own.last()), (MAX_OF_TRACE + 1, Some(&(10, 2 * u64::from(most)))));
+    assert!(table.is_empty() && table.by_name.is_empty());
+}
+
+#[test]
+fn owners_of_what_is_owed_are_still_told_apart() {
+    let mut table = Table::new(10 * SECOND, 0, 1);
+    let scenes = ["a", "b"].map(|name| {
+        let mut scene = Scene::client(1);
+        scene.owner = Some(owner(name));
+        scene
+    });
+    scenes[0].add(&mut table, 0);
+    offer(&mut table, 10 * SECOND, &[0]);
+    scenes[1].add(&mut table, 11 * SECOND);
+    scenes[0].add(&mut table, 11 * SECOND);
+    assert_eq!(offer(&mut table, 20 * SECOND, &[])[0], [(0, 2), (10, 1)]);
 }

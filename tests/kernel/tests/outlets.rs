@@ -12,8 +12,9 @@ use std::{
 
 use kube_tcpstates::{
     connection::ConnectionIds,
-    filter::{PortRange, TraceFilter},
+    filter::{Mode, PortRange, TraceFilter},
     kernel::{Options, load},
+    open::{OpenStates, Snapshots},
     outlet::{End, Finished, Offer, Outlet, Outlets, Queue, Stdout, Totals},
     pipeline::{self, Counting, Outcome, Setup, Stop, Whereabouts},
     plan::{IdScope, Outcomes, Plan, View},
@@ -21,6 +22,8 @@ use kube_tcpstates::{
 };
 use kube_tcpstates_events::{HeartbeatAttributes, Line, Log, LogAttributes, Start};
 use kube_tcpstates_kernel_tests::requirements;
+
+const HOUR: u64 = 3_600_000_000_000;
 
 /// What an outlet has seen, shared with the test.
 #[derive(Clone, Default)]
@@ -90,12 +93,51 @@ impl Outlet for Recorder {
     }
 }
 
+/// Nobody reads it, and it has no room.
+struct Stuck;
+
+impl Outlet for Stuck {
+    fn name(&self) -> &'static str {
+        "stuck"
+    }
+
+    fn transition(&mut self, _: &Event<'_>) -> Offer {
+        Offer::Full
+    }
+
+    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+        Offer::Full
+    }
+
+    fn line(&mut self, _: &Line) -> Offer {
+        Offer::Full
+    }
+
+    fn flush(&mut self) {}
+
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, _: Duration) -> Finished {
+        Finished { totals: Totals::default(), end: End::Deadline }
+    }
+}
+
+/// A trace of the connections to a port. Summaries come at the end.
+fn plan(mode: Mode, port: u16) -> Plan {
+    let port = PortRange::new(port, port).unwrap();
+    let filter = TraceFilter { mode, peer_ports: vec![port], ..TraceFilter::default() };
+    Plan::of_command_line(filter, (Outcomes::ANY, HOUR), IdScope::default(), None)
+}
+
 /// Runs the pipeline over so many connections to a port of this test, with a recorder that has room for so many
 /// transitions. Returns how it ended, and the lines of the run's own outlet.
 fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
-    requirements::require(&[]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let (mut reader, writer) = pipe().unwrap();
     let reading = thread::spawn(move || {
         let mut text = String::new();
@@ -105,7 +147,27 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     let json = format("json").unwrap();
     let queue = Queue::start(writer.into(), 8 << 20, |_| {}).unwrap();
     let own = Stdout::new(queue, (json.make)(&FormatOptions::default()), json.columns);
-    let recorder = Recorder { seen: seen.clone(), room, totals: Totals::default() };
+    let recorder = recorder_of(seen, room);
+    let outlets = Outlets::new(Box::new(own)).and(Box::new(recorder));
+    let outcome =
+        run_with(outlets, |port| plan(Mode::Transitions, port), connections, || seen.count("heartbeat") > 0);
+    (outcome, reading.join().unwrap())
+}
+
+fn recorder_of(seen: &Seen, room: usize) -> Recorder {
+    Recorder { seen: seen.clone(), room, totals: Totals::default() }
+}
+
+/// Runs the pipeline over so many connections to a port of this test, until enough has been seen.
+fn run_with(
+    outlets: Outlets,
+    plan: impl FnOnce(u16) -> Plan,
+    connections: usize,
+    is_enough: impl Fn() -> bool,
+) -> Outcome {
+    requirements::require(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let (diagnostics, waiting) = std::sync::mpsc::channel();
     let setup = Setup {
         kernel: load(Options { hook: None, ring_bytes: 8 << 20, want_on_cpu: false, tasks: None }, None)
@@ -113,7 +175,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         mount: None,
         proc_root: "/proc".into(),
         whereabouts: Whereabouts::default(),
-        outlets: Outlets::new(Box::new(own)).and(Box::new(recorder)),
+        outlets,
         start_line: Box::new(|_| Line::Start(Box::<Start>::default())),
         diagnostics: Some(waiting),
         summary: |_| {},
@@ -126,10 +188,7 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
         inherited: None,
         left: None,
     };
-    let port = PortRange::new(address.port(), address.port()).unwrap();
-    let filter = TraceFilter { peer_ports: vec![port], ..TraceFilter::default() };
-    let plan = Plan::of_command_line(filter, (Outcomes::ANY, 0), IdScope::default(), None);
-    let view = View { plan: Arc::new(plan), roster: None, refused: 0 };
+    let view = View { plan: Arc::new(plan(address.port())), roster: None, refused: 0 };
     let running = pipeline::start(setup, Some(view), || {}).expect("starting the pipeline");
     let said = LogAttributes { text: "said by the test".to_owned(), ..LogAttributes::default() };
     diagnostics.send(Log { tcpstates: said, ..Log::default() }).unwrap();
@@ -140,12 +199,12 @@ fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
     }
     running.handle.heartbeat();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while seen.count("heartbeat") == 0 {
-        assert!(Instant::now() < deadline, "no heartbeat came");
+    while !is_enough() {
+        assert!(Instant::now() < deadline, "not enough was seen");
         thread::sleep(Duration::from_millis(5));
     }
     running.handle.stop(Stop::ForGood);
-    (running.join().expect("the pipeline did not panic"), reading.join().unwrap())
+    running.join().expect("the pipeline did not panic")
 }
 
 fn transitions(lines: &[Line]) -> usize {
@@ -190,4 +249,39 @@ fn a_reader_that_stops_is_its_outlets_loss_and_is_told_by_its_name() {
     assert_eq!(lost_by_outlet["recorder"], all as u64 - 5);
     assert_eq!((totals.lost, totals.written), (0, all as u64));
     assert_eq!(seen.count("lost"), told.len());
+}
+
+#[test]
+fn an_outlet_beside_stdout_gets_connections_and_what_is_open() {
+    let seen = Seen::default();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let open = TcpStream::connect(to).unwrap();
+    let snapshots = Snapshots { every_ns: HOUR, states: OpenStates::ANY, min_age_ns: 0, limit: 100 };
+    // Of every port: what is open are the listener here and both ends of its connection, beside those of others.
+    let plan = |_| {
+        let filter = TraceFilter { mode: Mode::Connections, ..TraceFilter::default() };
+        Plan::of_command_line(filter, (Outcomes::ANY, 0), IdScope::default(), Some(snapshots))
+    };
+    let outlets = Outlets::new(Box::new(recorder_of(&Seen::default(), 0)))
+        .and(Box::new(recorder_of(&seen, usize::MAX)));
+    let outcome =
+        run_with(outlets, plan, 20, || seen.count("snapshot") > 0 && seen.count("connection") >= 20);
+    println!("{}", outcome.tally);
+    drop((open, listener));
+    assert!(seen.count("socket") >= 2 && seen.count("listener") >= 1);
+    assert_eq!((seen.count("snapshot"), seen.count("last heartbeat"), seen.count("transition")), (1, 1, 0));
+}
+
+#[test]
+fn an_outlet_beside_one_that_is_stuck_gets_each_line_once() {
+    let seen = Seen::default();
+    let outlets = Outlets::new(Box::new(Stuck)).and(Box::new(recorder_of(&seen, usize::MAX)));
+    let outcome = run_with(outlets, |port| plan(Mode::Summary, port), 20, || seen.count("heartbeat") > 0);
+    println!("{}", outcome.tally);
+    for kind in ["start", "summary", "last heartbeat", "finish"] {
+        assert_eq!(seen.count(kind), 1, "{kind}");
+    }
+    assert_eq!(seen.last().as_deref(), Some("finish"));
+    assert_eq!(outcome.tally.totals().summarised, 20);
 }

@@ -16,7 +16,7 @@ mod queue;
 mod sender;
 mod target;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kube_tcpstates_events::Line;
@@ -92,6 +92,10 @@ impl Outlet for Otlp {
 
     fn totals(&self) -> Totals {
         self.queue.totals()
+    }
+
+    fn ends_by(&mut self, deadline: Instant) {
+        self.queue.ends_by(deadline);
     }
 
     fn is_over(&self) -> bool {

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::outlet::Totals;
 use crate::render::MAX_LINE;
 
+/// At the end of a run no pause is longer, unless the endpoint asked for it.
+const PAUSE_AT_THE_END: Duration = Duration::from_millis(500);
+
 /// Room that events leave for what the tracer says of itself: what was lost above all.
 const RESERVE: usize = 4 * MAX_LINE;
 
@@ -42,8 +45,10 @@ struct State {
     full: Count,
     sent: Count,
     refused: Count,
-    /// No more lines come; the sender ends at that time at the latest.
+    /// The run ends; the sender does at that time at the latest.
     ends: Option<Instant>,
+    /// No more lines come.
+    is_closed: bool,
 }
 
 /// Lines by kind.
@@ -93,11 +98,17 @@ impl Queue {
         self.shared.totals(false)
     }
 
+    /// The run ends by then: what waits does not wait for more to go with it.
+    pub(super) fn ends_by(&self, deadline: Instant) {
+        self.shared.lock().ends = Some(deadline);
+        self.shared.changed.notify_one();
+    }
+
     /// Lets what waits go out, for so long.
     pub(super) fn finish(self, within: Duration) -> Totals {
         let deadline = Instant::now() + within;
-        self.shared.lock().ends = Some(deadline);
-        self.shared.changed.notify_one();
+        self.shared.lock().is_closed = true;
+        self.ends_by(deadline);
         // A request that hangs is not waited for: its lines count as lost.
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
@@ -119,7 +130,7 @@ impl Shared {
     pub(super) fn take(&self, most: usize, linger: Duration) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
         while state.lines.is_empty() {
-            if state.ends.is_some() {
+            if state.is_closed {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -138,16 +149,23 @@ impl Shared {
         Some(state.lines.drain(..count).collect())
     }
 
-    /// Sleeps before a request is made again; less when the run ends. False: there is no time left.
-    pub(super) fn pause(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
+    /// Sleeps before a request is made again: for as long as the endpoint asked, else for `pause`. The end of the run cuts
+    /// a pause short that nobody asked for. False: there is no time left.
+    pub(super) fn pause(&self, asked: Option<Duration>, pause: Duration) -> bool {
         let mut state = self.lock();
+        let was_ending = state.ends.is_some();
+        let longest = if was_ending { PAUSE_AT_THE_END } else { pause };
+        let until = Instant::now() + asked.unwrap_or(pause.min(longest));
         loop {
             let now = Instant::now();
-            let end = state.ends.map_or(until, |ends| ends.min(until));
-            if now >= end {
-                return state.ends.is_none_or(|ends| now < ends);
+            if state.ends.is_some_and(|ends| now >= ends) {
+                return false;
             }
+            let ends_meanwhile = !was_ending && state.ends.is_some();
+            if now >= until || (ends_meanwhile && asked.is_none()) {
+                return true;
+            }
+            let end = state.ends.map_or(until, |ends| ends.min(until));
             state = self.changed.wait_timeout(state, end - now).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

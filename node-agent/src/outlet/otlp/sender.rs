@@ -68,7 +68,7 @@ fn deliver(
                 troubles.failing(post.url(), &why);
                 // Agents of a cluster must not come back all at once.
                 let jittered = pause.mul_f64(0.5 + 0.5 * fraction());
-                if !shared.pause(after.unwrap_or(jittered).min(10 * PAUSE_AT_MOST)) {
+                if !shared.pause(after.map(|after| after.min(10 * PAUSE_AT_MOST)), jittered) {
                     return false;
                 }
                 pause = (pause * 2).min(PAUSE_AT_MOST);

@@ -2,7 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,16 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the endpoint was sent, and in which requests.
 #[derive(Clone, Default)]
-struct Taken(Arc<Mutex<Vec<(String, ExportLogsServiceRequest)>>>);
+struct Taken {
+    well: Arc<Mutex<Vec<(String, ExportLogsServiceRequest)>>>,
+    /// Requests of any answer.
+    asked: Arc<AtomicUsize>,
+}
 
 impl Taken {
     fn requests(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.well.lock().unwrap().len()
     }
 
     /// Numbers of the lines, in the order they came in requests that were answered well.
     fn seqs(&self) -> Vec<i64> {
-        let all = self.0.lock().unwrap();
+        let all = self.well.lock().unwrap();
         let records = all
             .iter()
             .flat_map(|(_, request)| &request.resource_logs)
@@ -58,12 +65,13 @@ fn endpoint(answers: Vec<(u16, &'static str, Vec<u8>)>) -> (String, Taken) {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
             while let Some(asked) = read(&mut stream) {
+                kept.asked.fetch_add(1, Ordering::Relaxed);
                 let answer = answers.next().unwrap();
                 if answers.peek().is_none() {
                     answers = vec![answer.clone()].into_iter().peekable();
                 }
                 if answer.0 == 200 {
-                    kept.0.lock().unwrap().push(asked);
+                    kept.well.lock().unwrap().push(asked);
                 }
                 let (status, headers, body) = answer;
                 let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
@@ -138,7 +146,7 @@ fn every_line_arrives_once_numbered_without_a_gap() {
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=2_002).collect::<Vec<_>>());
     assert!(taken.requests() < 20, "{} requests", taken.requests());
-    let head = taken.0.lock().unwrap()[0].0.to_lowercase();
+    let head = taken.well.lock().unwrap()[0].0.to_lowercase();
     assert!(
         head.contains("x-tenant: shop") && head.contains("content-type: application/x-protobuf"),
         "{head}"
@@ -189,4 +197,53 @@ fn an_absent_endpoint_loses_what_does_not_fit_and_holds_up_nobody() {
     assert_eq!(totals.lost(), 1_000, "{totals:?}");
     // Liveness: the request under way may take its own time, but is not waited for.
     assert!(begun.elapsed() < PATIENCE);
+}
+
+/// Lets lines wait until the endpoint has been asked so often, then for a moment more: the sender pauses.
+fn let_it_pause(asked: &AtomicUsize, times: usize) {
+    let begun = Instant::now();
+    while asked.load(Ordering::Relaxed) < times {
+        assert!(begun.elapsed() < PATIENCE, "nobody asked");
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(Duration::from_millis(50));
+}
+
+#[test]
+fn the_end_of_the_run_cuts_a_pause_short_that_the_endpoint_did_not_ask_for() {
+    // The third pause is 2 s at least, and the fourth 4 s.
+    let away = || (503, "", Vec::new());
+    let (url, taken) = endpoint(vec![away(), away(), away(), away(), OK]);
+    let mut outlet = outlet(&url, 8 << 20);
+    let _ = offer(&mut outlet, 10);
+    let_it_pause(&taken.asked, 3);
+    let begun = Instant::now();
+    outlet.ends_by(Instant::now() + Duration::from_mins(1));
+    // Lines may still come, and a later pause is short.
+    let _ = offer(&mut outlet, 1);
+    let totals = outlet.finish(PATIENCE).totals;
+    assert_eq!((totals.event_lines_written, totals.lost()), (11, 0));
+    assert!(begun.elapsed() < Duration::from_millis(1_800), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_waits_at_the_end_is_tried_until_the_time_is_over() {
+    let (url, taken) = endpoint(vec![(503, "", Vec::new())]);
+    let mut outlet = outlet(&url, 8 << 20);
+    let _ = offer(&mut outlet, 10);
+    let_it_pause(&taken.asked, 3);
+    let totals = outlet.finish(Duration::from_millis(1_600)).totals;
+    assert_eq!(totals.lost_write, 10);
+    let asked = taken.asked.load(Ordering::Relaxed);
+    assert!(asked >= 6, "only {} times at the end", asked - 3);
+}
+
+#[test]
+fn a_pause_that_the_endpoint_asked_for_is_kept_at_the_end() {
+    let (url, taken) = endpoint(vec![(429, "retry-after: 60\r\n", Vec::new())]);
+    let mut outlet = outlet(&url, 8 << 20);
+    let _ = offer(&mut outlet, 10);
+    let_it_pause(&taken.asked, 1);
+    assert_eq!(outlet.finish(Duration::from_millis(700)).totals.lost_write, 10);
+    assert_eq!(taken.asked.load(Ordering::Relaxed), 1);
 }
