@@ -213,7 +213,7 @@ pub(crate) struct LinesArguments {
 pub(crate) struct ListArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
-    /// Only these states, a list such as CLOSE_WAIT,LAST_ACK; may be repeated
+    /// Only these states, a list such as `CLOSE_WAIT,LAST_ACK`; may be repeated
     #[arg(long = "state", value_name = "STATES", value_delimiter = ',')]
     pub(crate) states: Vec<String>,
     /// Only connections that have been in their state for so long; the agents know ages from when tracing began

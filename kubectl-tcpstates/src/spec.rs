@@ -117,10 +117,7 @@ pub(crate) fn of_top(arguments: &TopArguments) -> Result<TcpStateTraceSpec, Stri
 /// `ttl` comes from.
 fn checked(spec: TcpStateTraceSpec, ends: Option<(&str, &str)>) -> Result<TcpStateTraceSpec, String> {
     let json = serde_json::to_value(&spec).map_err(|error| error.to_string())?;
-    let refusal = match validate::check_spec(TraceKind::Namespaced, Some(&json)) {
-        Ok(_) => return Ok(spec),
-        Err(refusal) => refusal,
-    };
+    let Err(refusal) = validate::check_spec(TraceKind::Namespaced, Some(&json)) else { return Ok(spec) };
     let told = refusal.errors().iter().map(|FieldError { field, problem }| {
         if let (Some((flag, text)), "spec.ttl") = (ends, field.as_str()) {
             return format!("{flag} {text}: {problem}");
