@@ -87,8 +87,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Where to look further.
 fn more(error: &anyhow::Error) -> &'static str {
-    let is_of_loading = error.chain().any(<dyn std::error::Error>::is::<crate::kernel::LoadError>);
-    if is_of_loading { "; `kube-tcpstates check` says more" } else { "" }
+    if error.is::<crate::kernel::LoadError>() { "; `kube-tcpstates check` says more" } else { "" }
 }
 
 /// Says what is wrong with a command's options.
