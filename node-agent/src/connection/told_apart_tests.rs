@@ -91,7 +91,7 @@ fn what_refused_a_connect_that_is_older_than_the_tracer_is_not_guessed() {
     let refused = |birth_known: bool, read: u8| {
         let error = Some(libc::ECONNREFUSED.unsigned_abs());
         let figures = Figures { known: read, all_segments_sent: 1, ..Figures::zeroed() };
-        tell(&Transition { birth_known, error, ..end(State::SYN_SENT, figures) }).ending.outcome
+        tell(&Transition { error, birth_known, ..end(State::SYN_SENT, figures) }).ending.outcome
     };
     assert_eq!(refused(true, READ), Outcome::Rejected, "no reset came, so an ICMP message did");
     assert_eq!(refused(false, READ), Outcome::Unknown);
