@@ -14,7 +14,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -40,8 +39,6 @@ const HEAD_WITHIN: Duration = Duration::from_secs(3);
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 /// A request's head is no longer.
 const HEAD_MAX: usize = 16 * 1024;
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
 /// After a failed accept: it will most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,13 +50,16 @@ pub struct ServeError {
     source: io::Error,
 }
 
-/// Listens on an address, within a runtime. `::` is every address of both families; where there is no IPv6, `0.0.0.0`
-/// stands for it.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    bound(address).or_else(|error| match of_v4(address, error.kind()) {
-        Some(other) => bound(other).map_err(|_| error),
-        None => Err(error),
-    })
+/// Listens on an address. `::` is every address of both families, unless `net.ipv6.bindv6only` says otherwise; where there
+/// is no IPv6, `0.0.0.0` stands for it.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) => match of_v4(address, error.kind()) {
+            Some(other) => TcpListener::bind(other).await.map_err(|_| error),
+            None => Err(error),
+        },
+        listener => listener,
+    }
 }
 
 /// What to listen on where `address` could not be. Somebody else's port stays theirs.
@@ -69,28 +69,13 @@ fn of_v4(address: SocketAddr, why: io::ErrorKind) -> Option<SocketAddr> {
     (is_everything && !is_taken).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
 }
 
-fn bound(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // Whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(false)?;
-    }
-    // As tokio does: a program that was started again need not wait for the connections of the one before.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 /// Listens, and returns what serves for ever, with the address it got.
-#[expect(clippy::unused_async, reason = "there must be a runtime to listen in")]
 pub async fn serve(
     address: SocketAddr,
     pages: Arc<impl Pages>,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send), ServeError> {
     let failed = |source| ServeError { address, source };
-    let listener = listen(address).map_err(failed)?;
+    let listener = listen(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((bound, accept(listener, pages)))
 }
@@ -244,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_taken_is_an_error() {
         let taken = server().await;
-        let error = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, taken.port()))).unwrap_err();
+        let error = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, taken.port()))).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 

@@ -50,7 +50,7 @@ impl Server {
     /// Serves for ever. It does not listen before kube-apiserver has been told what to believe; then it says so.
     pub(crate) async fn serve(mut self, address: SocketAddr, listens: impl FnOnce()) -> anyhow::Result<()> {
         self.current.wait_for(Option::is_some).await.context("nobody keeps the certificates")?;
-        let listener = kube_tcpstates_probes::listen(address);
+        let listener = kube_tcpstates_probes::listen(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address} for lines"))?;
         tracing::info!("lines are served on {address}");
         listens();
