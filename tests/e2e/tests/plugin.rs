@@ -314,7 +314,10 @@ fn without_rights(cluster: &Cluster) -> Result<()> {
             &["trace", "-l", "app=b", here],
             "no pod is selected in the namespace tenant: none has the labels app=b",
         ),
-        (&["trace", "pod/a", "--peer", "10.0.0.1/8", here], "the agents would refuse it: spec.peerCIDRs[0]"),
+        (
+            &["trace", "pod/a", "--peer", "10.0.0.1/8", here],
+            "--peer 10.0.0.1/8: has bits set behind its prefix length",
+        ),
         (&["lines", "missing", here], "tcpstatetraces.tcpstates.dev \"missing\" not found"),
         (&["status", "--as=nobody"], "you may not look at the agents' reports"),
         (&["list", "--context=other"], "kubeconfig"),
