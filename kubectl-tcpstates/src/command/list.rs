@@ -26,11 +26,10 @@ const OTHERS: Duration = Duration::from_secs(3);
 /// Runs it to its end.
 pub(super) async fn run(cluster: &Cluster, arguments: &ListArguments) -> Result<(), Trouble> {
     let timeout = spec::time("--timeout", &arguments.timeout)?;
-    let mut spec = spec::of_list(arguments)?;
+    let spec = spec::of_list(arguments)?;
     let chosen = Chosen::find(cluster, &arguments.target).await?;
-    spec.pod_selector = chosen.wanted.selector.clone();
     let mut signals = Signals::new()?;
-    let (made, source) = Made::make(cluster, &chosen, &spec).await?;
+    let (made, source) = Made::make(cluster, &chosen, spec).await?;
     let mut screen = Screen::new(arguments.output.output);
     screen.say(source.sentence());
     let mut stream = source.open(cluster, made.lines());

@@ -98,10 +98,11 @@ impl Made {
     pub(super) async fn make(
         cluster: &Cluster,
         chosen: &Chosen,
-        spec: &TcpStateTraceSpec,
+        mut spec: TcpStateTraceSpec,
     ) -> Result<(Self, Source), Trouble> {
         let namespace = &cluster.namespace;
-        let object = object(namespace, &chosen.about, spec)?;
+        spec.pod_selector = chosen.wanted.selector.clone();
+        let object = object(namespace, &chosen.about, &spec)?;
         let anywhere = TraceName { namespace: Some(namespace.clone()), name: String::new() };
         require_agents(cluster).await?;
         let source = Source::find(cluster, &anywhere).await?;

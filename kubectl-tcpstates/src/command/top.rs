@@ -33,11 +33,10 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// Runs it to its end.
 pub(super) async fn run(cluster: &Cluster, arguments: &TopArguments) -> Result<(), Trouble> {
-    let mut spec = spec::of_top(arguments)?;
+    let spec = spec::of_top(arguments)?;
     let chosen = Chosen::find(cluster, &arguments.target).await?;
-    spec.pod_selector = chosen.wanted.selector.clone();
     let mut signals = Signals::new()?;
-    let (made, source) = Made::make(cluster, &chosen, &spec).await?;
+    let (made, source) = Made::make(cluster, &chosen, spec).await?;
     let screen = Screen::new(Output::Table);
     screen.say(source.sentence());
     let until = if arguments.once { "" } else { "; until Ctrl-C, at most 15m" };

@@ -28,11 +28,10 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TraceArguments) -> Result
     if arguments.target.target.is_none() && arguments.target.selector.is_none() {
         return Err(Trouble::new("say whose connections: deploy/NAME, pod/NAME, or labels with -l"));
     }
-    let mut spec = spec::of_trace(arguments)?;
+    let spec = spec::of_trace(arguments)?;
     let chosen = Chosen::find(cluster, &arguments.target).await?;
-    spec.pod_selector = chosen.wanted.selector.clone();
     let mut signals = Signals::new()?;
-    let (made, source) = Made::make(cluster, &chosen, &spec).await?;
+    let (made, source) = Made::make(cluster, &chosen, spec).await?;
     let mut showing = Showing::new(&made, source, Screen::new(arguments.output.output));
     showing.only_pod.clone_from(&chosen.wanted.only_pod);
     showing.begin(length, arguments.for_.is_some());

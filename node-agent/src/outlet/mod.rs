@@ -8,8 +8,8 @@
 //!
 //! The pipeline hands every event to every [`Outlet`] and never waits for one: each renders what it needs of the event,
 //! has a bounded queue and a thread of its own, and counts what it loses. So a slow or dead one holds up none of the
-//! others; a line that must come again for want of room comes to that one alone. Another exporter is one more file here and one line in `list`; another format is a file in `render/` and a
-//! line there.
+//! others; a line that must come again for want of room comes to that one alone. Another exporter is one more file here and
+//! one line in `list`; another format is a file in `render/` and a line there.
 //!
 //! - `list`: which outlets there are, and what the command line asks of them.
 //! - `stdout`: the run's own, in one of the formats of `render/`.

@@ -26,7 +26,7 @@ impl Pipeline {
         let deadline = deadline.checked_sub(others).unwrap_or(deadline);
         until(deadline, || {
             self.flow.tell_last_summaries();
-            self.flow.has_summaries(OWN) || self.flow.is_done()
+            self.flow.has_summaries(OWN) || self.flow.outlets.is_over()
         });
         self.flow.give_summaries_up(OWN);
         until(deadline, || {

@@ -140,6 +140,10 @@ impl Flow {
         let Self {
             summaries: Summaries { tables, run, k8s }, ledger, clock, outlets, offered, count, ..
         } = self;
+        // In most turns.
+        if !tables.iter().any(|asking| is_told(&asking.table)) {
+            return;
+        }
         // So that each outlet gets as many as were asked for.
         let left = count.map(|count| count.saturating_sub(*offered));
         let mut taken = vec![0; outlets.count()];

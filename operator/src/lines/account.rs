@@ -78,11 +78,12 @@ impl Account {
         Some(Missing::Lost { run: run.id.clone(), transitions, total })
     }
 
-    /// The run's latest line may be about the trace and does not say so.
-    pub(crate) fn unnamed(&mut self, head: &Head<'_>) -> Option<Missing> {
-        let run = self.runs.iter_mut().find(|run| run.id == head.run)?;
-        let is_news = !std::mem::replace(&mut run.has_unnamed, true);
-        is_news.then(|| Missing::Unnamed { run: run.id.clone() })
+    /// The run's latest line does not name the trace. `may_be_its`: it may be about it all the same; asked until that is
+    /// told.
+    pub(crate) fn unnamed(&mut self, head: &Head<'_>, may_be_its: impl FnOnce() -> bool) -> Option<Missing> {
+        let run = self.runs.iter_mut().find(|run| run.id == head.run && !run.has_unnamed)?;
+        run.has_unnamed = may_be_its();
+        run.has_unnamed.then(|| Missing::Unnamed { run: run.id.clone() })
     }
 
     /// The run's latest line is its last one.
@@ -177,7 +178,9 @@ mod tests {
         let mut account = Account::default();
         account.see(&head("a", 1));
         let unnamed = Some(Missing::Unnamed { run: "a".to_owned() });
-        assert_eq!((account.unnamed(&head("a", 1)), account.unnamed(&head("a", 1))), (unnamed, None));
+        assert_eq!(account.unnamed(&head("a", 1), || false), None);
+        assert_eq!(account.unnamed(&head("a", 1), || true), unnamed);
+        assert_eq!(account.unnamed(&head("a", 1), || panic!("it is told")), None);
     }
 
     #[test]

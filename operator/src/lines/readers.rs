@@ -63,19 +63,19 @@ impl Readers {
     pub(crate) fn enter(self: &Arc<Self>, user: &str, namespace: Option<&str>) -> Result<Reader, TooMany> {
         let Bounds { per_user, per_namespace, in_all } = self.bounds;
         let mut reading = self.reading();
-        let count = |counts: fn(&Whose, &str, Option<&str>) -> bool| -> usize {
-            reading.iter().filter(|(whose, _)| counts(whose, user, namespace)).map(|(_, count)| count).sum()
+        let count = |counts: &dyn Fn(&Whose) -> bool| -> usize {
+            reading.iter().filter(|(whose, _)| counts(whose)).map(|(_, count)| count).sum()
         };
-        if count(|whose, user, _| whose.user == user) >= per_user {
+        if count(&|whose| whose.user == user) >= per_user {
             return Err(TooMany::OfUser(per_user));
         }
-        if count(|whose, _, namespace| whose.namespace.as_deref() == namespace) >= per_namespace {
+        if count(&|whose| whose.namespace.as_deref() == namespace) >= per_namespace {
             return Err(match namespace {
                 Some(namespace) => TooMany::OfNamespace(per_namespace, namespace.to_owned()),
                 None => TooMany::OfClusterTraces(per_namespace),
             });
         }
-        if count(|_, _, _| true) >= in_all {
+        if count(&|_| true) >= in_all {
             return Err(TooMany::InAll(in_all));
         }
         let whose = Whose { user: user.to_owned(), namespace: namespace.map(str::to_owned) };

@@ -272,8 +272,8 @@ impl Reading {
             _ if time >= self.wanted.from => {
                 if let Some(line) = self.wanted.filter.pass(line) {
                     self.inlet.put(time, Said::Line(line)).await;
-                } else if self.wanted.filter.may_leave_it_out(line)
-                    && let Some(missing) = self.account.unnamed(&head)
+                } else if let Some(missing) =
+                    self.account.unnamed(&head, || self.wanted.filter.may_leave_it_out(line))
                 {
                     self.tell(time, missing).await;
                 }

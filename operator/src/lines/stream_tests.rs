@@ -372,6 +372,15 @@ async fn a_start_before_of_which_nothing_is_left_is_told() {
     assert_eq!(told, ["node-1: rotated ", "b 1", "end: complete"]);
 }
 
+/// An agent's log that says nothing until somebody writes to it. It is opened a second time meanwhile.
+fn silent_log(stage: &Stage) -> [mpsc::Sender<Bytes>; 2] {
+    [(); 2].map(|()| {
+        let (sender, receiver) = mpsc::channel(1);
+        stage.fake.log("agent-1", Log::Open(receiver));
+        sender
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() {
     for (uid, is_forbidden, end) in [
@@ -380,11 +389,7 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
         (Some("another"), false, "end: deleted"),
     ] {
         let stage = Stage::new([1]);
-        let silent = [mpsc::channel(1), mpsc::channel(1)];
-        let _senders = silent.map(|(sender, receiver)| {
-            stage.fake.log("agent-1", Log::Open(receiver));
-            sender
-        });
+        let _senders = silent_log(&stage);
         let mut lines = stage.open("follow=true").await.unwrap();
         stage.fake.server().is_forbidden = is_forbidden;
         stage.fake.server().trace_uid = uid.map(str::to_owned);
@@ -396,12 +401,7 @@ async fn who_may_read_no_longer_and_who_reads_a_trace_that_is_gone_is_told_so() 
 #[tokio::test(start_paused = true)]
 async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
     let stage = Stage::new([1]);
-    // A silent log is opened a second time.
-    let [_first, sender] = [(); 2].map(|()| {
-        let (sender, receiver) = mpsc::channel(1);
-        stage.fake.log("agent-1", Log::Open(receiver));
-        sender
-    });
+    let [_first, sender] = silent_log(&stage);
     let mut lines = stage.open("follow=true").await.unwrap();
     stage.fake.server().is_stuck = true;
     tokio::time::sleep(ASKED_EVERY + Duration::from_secs(1)).await;
@@ -415,12 +415,7 @@ async fn lines_go_on_while_the_api_server_does_not_say_whether_they_may() {
 #[tokio::test(start_paused = true)]
 async fn what_agents_write_when_they_hear_that_a_trace_is_gone_is_passed_on() {
     let stage = Stage::new([1]);
-    // A silent log is opened a second time.
-    let [_first, sender] = [(); 2].map(|()| {
-        let (sender, receiver) = mpsc::channel(1);
-        stage.fake.log("agent-1", Log::Open(receiver));
-        sender
-    });
+    let [_first, sender] = silent_log(&stage);
     let mut lines = stage.open("follow=true").await.unwrap();
     stage.fake.server().trace_uid = None;
     tokio::time::sleep(ASKED_EVERY + Duration::from_millis(500)).await;

@@ -2,6 +2,8 @@
 //! own business, and it learns of the end.
 #![expect(clippy::unwrap_used, reason = "what a test made itself is as it made it")]
 
+mod pipelines;
+
 use std::{
     io::{Read as _, pipe},
     net::{TcpListener, TcpStream},
@@ -22,6 +24,8 @@ use kube_tcpstates::{
 };
 use kube_tcpstates_events::{HeartbeatAttributes, Line, Log, LogAttributes, Start};
 use kube_tcpstates_kernel_tests::requirements;
+
+use pipelines::{Looked, Looks};
 
 const HOUR: u64 = 3_600_000_000_000;
 
@@ -96,35 +100,17 @@ impl Outlet for Recorder {
 /// Nobody reads it, and it has no room.
 struct Stuck;
 
-impl Outlet for Stuck {
-    fn name(&self) -> &'static str {
-        "stuck"
-    }
-
-    fn transition(&mut self, _: &Event<'_>) -> Offer {
+impl Looks for Stuck {
+    fn transition(&mut self) -> Offer {
         Offer::Full
     }
 
-    fn connection(&mut self, _: &Event<'_>, _: &Ended<'_>) -> Offer {
+    fn connection(&mut self) -> Offer {
         Offer::Full
     }
 
     fn line(&mut self, _: &Line) -> Offer {
         Offer::Full
-    }
-
-    fn flush(&mut self) {}
-
-    fn totals(&self) -> Totals {
-        Totals::default()
-    }
-
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    fn finish(self: Box<Self>, _: Duration) -> Finished {
-        Finished { totals: Totals::default(), end: End::Deadline }
     }
 }
 
@@ -276,7 +262,7 @@ fn an_outlet_beside_stdout_gets_connections_and_what_is_open() {
 #[test]
 fn an_outlet_beside_one_that_is_stuck_gets_each_line_once() {
     let seen = Seen::default();
-    let outlets = Outlets::new(Box::new(Stuck)).and(Box::new(recorder_of(&seen, usize::MAX)));
+    let outlets = Outlets::new(Box::new(Looked(Stuck))).and(Box::new(recorder_of(&seen, usize::MAX)));
     let outcome = run_with(outlets, |port| plan(Mode::Summary, port), 20, || seen.count("heartbeat") > 0);
     println!("{}", outcome.tally);
     for kind in ["start", "summary", "last heartbeat", "finish"] {

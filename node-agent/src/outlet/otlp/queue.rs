@@ -154,8 +154,8 @@ impl Shared {
     pub(super) fn pause(&self, asked: Option<Duration>, pause: Duration) -> bool {
         let mut state = self.lock();
         let was_ending = state.ends.is_some();
-        let longest = if was_ending { PAUSE_AT_THE_END } else { pause };
-        let until = Instant::now() + asked.unwrap_or(pause.min(longest));
+        let pause = if was_ending { pause.min(PAUSE_AT_THE_END) } else { pause };
+        let until = Instant::now() + asked.unwrap_or(pause);
         loop {
             let now = Instant::now();
             if state.ends.is_some_and(|ends| now >= ends) {
