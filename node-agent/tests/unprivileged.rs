@@ -1,23 +1,27 @@
-//! What is said to somebody who may not trace. Needs root, to give it away.
+//! What is said to somebody who may not trace.
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
-/// The program, by the user nobody, without capabilities: it is refused before anything is attached.
+/// The program, without capabilities: it is refused before anything is attached. Root gives its own away and runs it
+/// as the user nobody, by a descriptor, because a build below /root cannot be reached by its path then.
 fn run(arguments: &[&str], stdout: impl Into<Stdio>) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kube-tcpstates"))
-        .args(arguments)
-        .uid(65534)
-        .gid(65534)
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("running it as another user (this test needs root)")
-        .wait_with_output()
-        .unwrap()
+    let path = env!("CARGO_BIN_EXE_kube-tcpstates");
+    let opened = File::open(path).unwrap();
+    let mut command = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let mut command = Command::new(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        command.arg0(path).uid(65534).gid(65534);
+        command
+    } else {
+        Command::new(path)
+    };
+    command.args(arguments).stdout(stdout).stderr(Stdio::piped());
+    command.spawn().expect("running it without capabilities").wait_with_output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
