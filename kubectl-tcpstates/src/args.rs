@@ -298,7 +298,7 @@ pub(crate) enum Output {
     Table,
     /// All columns, nothing cut
     Wide,
-    /// The agents' JSON lines as they are
+    /// As JSON: the agents' lines as they are; `status`: the `TcpStateNode`s
     Json,
 }
 
