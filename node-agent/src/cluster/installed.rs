@@ -14,7 +14,14 @@ pub(super) async fn is_removed(client: Client, namespace: &str, name: &str) -> b
     let api: Api<DaemonSet> = Api::namespaced(client, namespace);
     match tokio::time::timeout(ANSWER_WITHIN, api.get_metadata(name)).await {
         Ok(Ok(found)) => found.metadata.deletion_timestamp.is_some(),
-        Ok(Err(kube::Error::Api(status))) => matches!(status.code, 401 | 403 | 404),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
+            tracing::warn!(
+                "may not get daemonsets/{name} ({}): taken for uninstalled, so nothing stays pinned",
+                status.code
+            );
+            true
+        }
+        Ok(Err(kube::Error::Api(status))) => status.code == 404,
         Ok(Err(_)) | Err(_) => false,
     }
 }
