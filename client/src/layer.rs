@@ -33,7 +33,7 @@ pub(crate) struct Streamed;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum RequestEnd {
     /// With an answer.
     Status(StatusCode),
     /// Without one in time.
@@ -42,7 +42,7 @@ pub enum Ending {
     Broken,
 }
 
-impl Ending {
+impl RequestEnd {
     /// Whether the server is in trouble, or refuses the program as a whole. What it refuses of one resource (403, 404)
     /// or of one request says nothing about the rest.
     pub fn is_failure(self) -> bool {
@@ -91,7 +91,7 @@ pub struct Answer {
     /// It asked for a watch.
     pub watch: bool,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: RequestEnd,
 }
 
 impl Answer {
@@ -103,7 +103,7 @@ impl Answer {
     /// The resource whose watch it started. One that was broken works again from then on: nothing may happen on it for
     /// hours.
     pub fn started_watch(self) -> Option<Resource> {
-        let started = matches!(self.ending, Ending::Status(status) if status.is_success());
+        let started = matches!(self.ending, RequestEnd::Status(status) if status.is_success());
         self.resource.filter(|_| self.watch && started)
     }
 }
@@ -210,10 +210,10 @@ impl GuardLayer {
             Ok(Response::from_parts(head, body))
         });
         let (ending, result) = match answered.await {
-            Ok(Ok(response)) => (Ending::Status(response.status()), Ok(response)),
-            Ok(Err(error)) => (Ending::Broken, Err(error)),
+            Ok(Ok(response)) => (RequestEnd::Status(response.status()), Ok(response)),
+            Ok(Err(error)) => (RequestEnd::Broken, Err(error)),
             Err(_) => {
-                (Ending::Timeout, Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into()))
+                (RequestEnd::Timeout, Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into()))
             }
         };
         if !ending.is_failure() {

@@ -84,7 +84,7 @@ pub use flagged::{Direct, Token};
 pub use items::{Items, Malformed};
 pub use jitter::jitter;
 pub use kubectl::{KubectlFlags, Person};
-pub use layer::{Answer, Ending, OnAnswer};
+pub use layer::{Answer, OnAnswer, RequestEnd};
 pub use patience::Trouble;
 pub use reason::reason_of;
 pub use resource::Resource;

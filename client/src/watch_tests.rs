@@ -477,7 +477,7 @@ async fn every_answer_is_told_with_what_it_was_about_and_how_it_ended() {
 
 #[test]
 fn what_a_program_has_not_declared_shares_one_label() {
-    let answer = |resource| Answer { resource, watch: true, ending: crate::Ending::Broken };
+    let answer = |resource| Answer { resource, watch: true, ending: crate::RequestEnd::Broken };
     assert_eq!(answer(Some(PODS)).resource_label(), "pods");
     assert_eq!(answer(None).resource_label(), "other");
     assert_eq!(answer(Some(PODS)).started_watch(), None, "it did not begin");

@@ -299,19 +299,19 @@ pub struct Transition {
     /// NEW_SYN_RECV has no socket yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "set"))]
-    pub from: Vec<State>,
+    pub from: Vec<StateName>,
 
     /// States entered. Empty: any state. TIME_WAIT and NEW_SYN_RECV are not states of a socket that can be traced; a
     /// connection on its way to TIME_WAIT enters CLOSE from FIN_WAIT2 or CLOSING.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "set"))]
-    pub to: Vec<State>,
+    pub to: Vec<StateName>,
 }
 
 /// A TCP state by the kernel's name. `TIME_WAIT` and `NEW_SYN_RECV` are left out: no transition shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
+pub enum StateName {
     /// The connection is open.
     Established,
     /// A client's SYN is out.
@@ -336,7 +336,7 @@ pub enum State {
     Closing,
 }
 
-impl State {
+impl StateName {
     /// Every state, in the kernel's order.
     pub const ALL: [Self; 10] = [
         Self::Established,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::schema::Kind;
 use crate::{
     Attribution, Cgroup, Connection, Container, ContainerRuntime, Failure, Host, Interface, K8s, Netns,
-    Network, Owner, Peer, Process, Role, SchemaId, Thread, is_false,
+    Network, Ownership, Peer, Process, Role, SchemaId, Thread, is_false,
 };
 
 /// One connection that has ended.
@@ -124,7 +124,7 @@ pub struct ConnectionAttributes {
     pub listener: Option<ListenerId>,
     /// How the owning process was learned; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Ownership>,
     /// Quality of service class of the pod, as the cgroup path tells it: `Guaranteed`, `Burstable` or `BestEffort`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,

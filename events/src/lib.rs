@@ -52,8 +52,8 @@ pub use start::{CgroupMode, CgroupSetup, Check, Kernel, Ring, RunBefore, Start, 
 pub use summary::{Summary, SummaryAttributes, SummaryLine, SummaryNetwork, Times, Volume};
 pub use transition::{
     Attribution, AttributionSource, AttributionStatus, Cause, Cgroup, Connection, ConnectionState, Container,
-    ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType, Owner,
-    OwnerSource, Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
+    ContainerRuntime, Endpoint, Failure, Host, Interface, K8s, Named, Netns, Network, NetworkType,
+    OwnerSource, Ownership, Pod, Process, Role, Thread, Transition, TransitionAttributes, Transport,
 };
 
 /// For `skip_serializing_if`: `false` is the absence of the fact.

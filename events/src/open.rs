@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::Kind;
 use crate::{
-    Attribution, Cgroup, Container, ContainerRuntime, Host, Interface, K8s, Netns, Network, Owner, Peer,
+    Attribution, Cgroup, Container, ContainerRuntime, Host, Interface, K8s, Netns, Network, Ownership, Peer,
     Process, Role, SchemaId, Thread, is_false,
 };
 
@@ -165,7 +165,7 @@ pub struct OpenAttributes {
     pub connection: Option<OpenConnection>,
     /// How the owning process was learned; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Ownership>,
     /// Quality of service class of the pod, as the cgroup path tells it: `Guaranteed`, `Burstable` or `BestEffort`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,

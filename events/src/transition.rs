@@ -80,7 +80,7 @@ pub struct TransitionAttributes {
     pub connection: Connection,
     /// How the owning process was learned; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Ownership>,
     /// Quality of service class of the pod, as the cgroup path tells it: `Guaranteed`, `Burstable` or `BestEffort`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,
@@ -324,7 +324,7 @@ pub struct Process {
 
 /// Whose socket it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Owner {
+pub struct Ownership {
     /// How the owning process was learned.
     pub source: OwnerSource,
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::core::WatchEvent;
 use kube_tcpstates::cluster::EndpointSlice;
-use kube_tcpstates::peers::{Directory, Moment, News, ServiceInfo, Told};
+use kube_tcpstates::peers::{Directory, Moment, News, ServiceInfo, Update};
 use kube_tcpstates::roster::{PodInfo, Roster};
 use serde::de::DeserializeOwned;
 
@@ -29,13 +29,13 @@ pub fn read(bytes: &[u8]) -> bool {
     }
     if let Some(service) = service {
         asked.extend(service.own.first().copied());
-        directory.take(News::Services(Told::Is(service.clone())), NOW);
-        directory.take(News::Services(Told::Gone(service)), NOW);
+        directory.take(News::Services(Update::Is(service.clone())), NOW);
+        directory.take(News::Services(Update::Gone(service)), NOW);
     }
     if let Some(slice) = slice {
         asked.extend(slice.endpoints.first().map(|endpoint| endpoint.address));
-        directory.take(News::Slices(Told::Is(slice.clone())), NOW);
-        directory.take(News::Slices(Told::Is(slice)), NOW);
+        directory.take(News::Slices(Update::Is(slice.clone())), NOW);
+        directory.take(News::Slices(Update::Is(slice)), NOW);
     }
     for address in asked {
         let _ = directory.name(address, 80, NOW.boot_ns);

@@ -143,13 +143,13 @@ impl Node {
 
 /// What all nodes have told.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Nodes {
     nodes: BTreeMap<String, Node>,
     /// Names of other ends by address, and of servers by their port. Only sums name them.
     names: HashMap<(String, Option<u16>), String>,
 }
 
-impl Told {
+impl Nodes {
     /// Takes a line; true if there is something new to show.
     pub(crate) fn take(&mut self, line: &Line, now: Duration) -> bool {
         match line {

@@ -63,8 +63,8 @@ fn snapshot(node: &str, left_out: u64) -> Line {
 }
 
 /// Two nodes: on the first `web` connects, and some of it fails; on the second `db` has two connections open.
-fn told() -> Told {
-    let mut told = Told::default();
+fn told() -> Nodes {
+    let mut told = Nodes::default();
     for line in [
         summary("a", "web", "00", (100, 10)),
         socket("a", "web", "CLOSE_WAIT", "client"),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kube_tcpstates_crds::trace::{Mode, OpenSockets, OpenState, Outcome, PortRange, Role, State, Transition};
+use kube_tcpstates_crds::trace::{
+    Mode, OpenSockets, OpenState, Outcome, PortRange, Role, StateName, Transition,
+};
 use kube_tcpstates_crds::validate::{self, FieldError};
 use kube_tcpstates_crds::{GROUP, LabelSelector, TcpStateTraceSpec, TraceKind, VERSION, duration};
 use serde_json::{Value, json};
@@ -87,7 +89,7 @@ pub(crate) fn of_list(arguments: &ListArguments) -> Result<TcpStateTraceSpec, St
     spec.ttl = Some(ttl(time("--timeout", &arguments.timeout)?));
     spec.peer_names = arguments.peer_names;
     // A listener cannot connect, so no transition is like this.
-    spec.transitions = vec![Transition { from: vec![State::Listen], to: vec![State::SynSent] }];
+    spec.transitions = vec![Transition { from: vec![StateName::Listen], to: vec![StateName::SynSent] }];
     spec.open_sockets = Some(OpenSockets {
         every: EVERY.to_owned(),
         states: arguments.states.iter().map(|name| state(name.trim())).collect::<Result<_, _>>()?,

@@ -22,6 +22,7 @@
 mod accounts;
 mod figures;
 mod foreign;
+mod from_api;
 mod histogram;
 mod line;
 mod losses;
@@ -33,7 +34,6 @@ mod read;
 mod runs;
 mod take;
 mod timeline;
-mod told;
 mod who;
 
 pub use take::{Options, Report};

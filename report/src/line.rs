@@ -240,14 +240,14 @@ pub(crate) struct Failure<'a> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Notice<'a> {
     #[serde(borrow)]
-    pub tcpstates: Told<'a>,
+    pub tcpstates: NoticeBody<'a>,
     #[serde(borrow)]
     pub k8s: Option<K8s<'a>>,
 }
 
 /// `tcpstates` of such a line.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Told<'a> {
+pub(crate) struct NoticeBody<'a> {
     #[serde(borrow, rename = "type")]
     pub kind: Text<'a>,
     #[serde(borrow)]

@@ -24,9 +24,9 @@ pub(crate) struct Ends {
 
 /// What is told of a pair, by who tells it: mostly one.
 #[derive(Clone, Debug, Default)]
-struct Told(Vec<(Key, Box<Figures>)>);
+struct ByTeller(Vec<(Key, Box<Figures>)>);
 
-impl Told {
+impl ByTeller {
     fn knows(&self, key: Key) -> bool {
         self.0.iter().any(|(known, _)| *known == key)
     }
@@ -72,10 +72,10 @@ pub(crate) struct Pair {
 /// All pairs.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
-    kept: HashMap<Ends, Told>,
+    kept: HashMap<Ends, ByTeller>,
     /// Figures of those, all together.
     figures: usize,
-    others: Told,
+    others: ByTeller,
     /// Pairs that became others. One that was put there and came again counts twice.
     pub merged: u64,
 }
@@ -92,7 +92,7 @@ impl Pairs {
             self.figures += 1;
         }
         if !self.kept.contains_key(ends) {
-            self.kept.insert(ends.clone(), Told::default());
+            self.kept.insert(ends.clone(), ByTeller::default());
         }
         let told = match self.kept.get_mut(ends) {
             Some(told) => told,
@@ -114,7 +114,7 @@ impl Pairs {
 
     /// All, with addresses named where their owner is known, the heaviest first, and what became of the others.
     pub(crate) fn finish(self, addresses: &Addresses, sets: &Sets) -> (Vec<Pair>, Option<Figures>) {
-        let mut named: HashMap<Ends, Told> = HashMap::new();
+        let mut named: HashMap<Ends, ByTeller> = HashMap::new();
         for (mut ends, told) in self.kept {
             for end in [&mut ends.client, &mut ends.server] {
                 if let Some(owner) = addresses.owner(end) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::accounts::{Key, Set, Sets, Source};
 use crate::figures::Figures;
 use crate::foreign::{self, Format};
+use crate::from_api::FromApi;
 use crate::line::{Direction, Line, Notice, Text};
 use crate::open::{Looks, Queue};
 use crate::outcome::{of_transition, place_of};
@@ -15,7 +16,6 @@ use crate::page::counted;
 use crate::pairs::{Ends, Pairs};
 use crate::runs::{End, Runs};
 use crate::timeline::Timeline;
-use crate::told::Told;
 use crate::who::{self, Addresses, Side};
 
 /// What the report is about.
@@ -33,7 +33,7 @@ pub struct Report {
     pub(crate) options: Options,
     pub(crate) runs: Runs,
     /// What the lines API says of its answer.
-    pub(crate) told: Told,
+    pub(crate) told: FromApi,
     /// Which traces lines were of.
     pub(crate) sets: Sets,
     /// By who tells it: what ended when.

@@ -23,7 +23,7 @@ struct Selection<'a> {
 }
 
 /// How a layer ended.
-struct Outcome {
+struct LayerResult {
     layer: &'static Layer,
     counts: Counts,
     seconds: f64,
@@ -66,7 +66,7 @@ fn select<'a>(arguments: &[&'a str]) -> Result<Selection<'a>> {
     }
 }
 
-fn run_layer(workspace: &Workspace, layer: &'static Layer, name: Option<&str>) -> Outcome {
+fn run_layer(workspace: &Workspace, layer: &'static Layer, name: Option<&str>) -> LayerResult {
     step::say(&format!("testing layer {}: {}", layer.name, layer.what));
     let start = Instant::now();
     let mut counts = Counts::default();
@@ -80,18 +80,18 @@ fn run_layer(workspace: &Workspace, layer: &'static Layer, name: Option<&str>) -
         // A layer that could not run must not disappear from the sum.
         counts.failed = 1;
     }
-    Outcome { layer, counts, seconds: start.elapsed().as_secs_f64(), failure }
+    LayerResult { layer, counts, seconds: start.elapsed().as_secs_f64(), failure }
 }
 
-impl Outcome {
+impl LayerResult {
     fn failed(&self) -> bool {
         self.failure.is_some() || self.counts.failed > 0
     }
 }
 
 /// One closing line. Worded so that no reader takes it for the sum of all layers.
-fn describe(outcome: &Outcome) -> String {
-    let Outcome { layer, counts, seconds, failure } = outcome;
+fn describe(outcome: &LayerResult) -> String {
+    let LayerResult { layer, counts, seconds, failure } = outcome;
     let reason = failure.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     let Counts { passed, failed, skipped } = counts;
     let skipped = if *skipped > 0 { format!(", {skipped} ignored") } else { String::new() };
@@ -137,7 +137,7 @@ mod tests {
     fn a_closing_line_says_why_a_layer_failed() {
         let counts = Counts { passed: 0, failed: 1, skipped: 0 };
         let outcome =
-            Outcome { layer: &LAYERS[1], counts, seconds: 0.04, failure: Some("not root".to_owned()) };
+            LayerResult { layer: &LAYERS[1], counts, seconds: 0.04, failure: Some("not root".to_owned()) };
         assert_eq!(describe(&outcome), "layer kernel ran 0 tests well and 1 badly in 0.0 s: not root");
     }
 }

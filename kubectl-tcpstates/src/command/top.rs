@@ -15,7 +15,7 @@ use crate::edge::screen::{Reader, Screen, write};
 use crate::edge::signals::Signals;
 use crate::edge::source::{Piece, Stream};
 use crate::heard::{Ear, End, Said};
-use crate::live::Told;
+use crate::live::Nodes;
 use crate::spec;
 use crate::table;
 use crate::trouble::Trouble;
@@ -44,7 +44,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TopArguments) -> Result<(
     let mut stream = source.open(cluster, made.lines());
     let mut looking = Looking {
         ear: Ear::new(made.name.clone(), source.from()),
-        told: Told::default(),
+        told: Nodes::default(),
         begun: Instant::now(),
         only_pod: chosen.wanted.only_pod.clone(),
         is_terminal: stdout().is_terminal() && !arguments.once,
@@ -59,7 +59,7 @@ pub(super) async fn run(cluster: &Cluster, arguments: &TopArguments) -> Result<(
 /// Shows what is told.
 struct Looking {
     ear: Ear,
-    told: Told,
+    told: Nodes,
     begun: Instant,
     only_pod: Option<String>,
     /// Each table in the last one's place.

@@ -6,7 +6,7 @@ use kube_tcpstates_client::{Broken, Delta, Resource};
 use kube_tcpstates_crds::TraceKind;
 
 use super::resources::{self, ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES};
-use crate::peers::{News, Told};
+use crate::peers::{News, Update};
 use crate::plan::TraceObject;
 use crate::roster::PodInfo;
 
@@ -74,10 +74,10 @@ impl From<Broken> for Change {
 }
 
 /// What a watch tells, as whoever keeps no watches has it.
-pub(super) fn told<T>(delta: Delta<T>) -> Told<T> {
+pub(super) fn told<T>(delta: Delta<T>) -> Update<T> {
     match delta {
-        Delta::Listed(all) => Told::All(all),
-        Delta::Applied(object) => Told::Is(object),
-        Delta::Deleted(object) => Told::Gone(object),
+        Delta::Listed(all) => Update::All(all),
+        Delta::Applied(object) => Update::Is(object),
+        Delta::Deleted(object) => Update::Gone(object),
     }
 }

@@ -12,7 +12,7 @@ use kube_tcpstates_crds::node::{Observed, TraceState};
 
 use super::change::{Change, NamespaceObject, NodeObject};
 use super::resources::{self, NAMESPACES, PODS};
-use crate::peers::{News, Told};
+use crate::peers::{News, Update};
 use crate::plan::{Inputs, NamespaceLabels, Plan, Planned, Planner, TraceKey, TraceObject, View, bound};
 use crate::roster::{PodInfo, Roster};
 
@@ -182,7 +182,7 @@ impl Knowledge {
                 *observed = Some(version);
             }
             Change::News(news) => {
-                let is_list = matches!(*news, News::Services(Told::All(_)) | News::Slices(Told::All(_)));
+                let is_list = matches!(*news, News::Services(Update::All(_)) | News::Slices(Update::All(_)));
                 self.syncs.entry(resource).or_default().listed |= is_list;
                 self.works(resource, now);
                 self.news.push(*news);

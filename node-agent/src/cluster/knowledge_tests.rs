@@ -299,7 +299,7 @@ fn a_node_that_was_made_again_is_followed() {
     assert_eq!(scene.knowledge.node().unwrap().uid, "n2");
 }
 
-fn services(told: Told<ServiceInfo>) -> Change {
+fn services(told: Update<ServiceInfo>) -> Change {
     Change::News(Box::new(News::Services(told)))
 }
 
@@ -313,14 +313,14 @@ fn who_has_which_address_is_handed_on_only_while_an_active_trace_asks() {
     scene.tell(Change::Pods(Delta::Applied(pod("a"))));
     scene.tell(traces(TraceKind::Namespaced, Delta::Applied(every_pod("t"))));
     scene.last_view();
-    scene.tell(services(Told::All(vec![])));
+    scene.tell(services(Update::All(vec![])));
     assert_eq!((scene.due().news, scene.knowledge.asks_peers()), (vec![], false));
 
     let asking = trace("asks", &json!({"podSelector": {}, "peerNames": true}));
     scene.tell(traces(TraceKind::Namespaced, Delta::Applied(asking.clone())));
     assert!(scene.last_view().unwrap().plan.asks_peers() != 0 && scene.knowledge.asks_peers());
-    scene.tell(services(Told::All(vec![])));
-    assert_eq!(scene.due().news, [News::Services(Told::All(vec![]))]);
+    scene.tell(services(Update::All(vec![])));
+    assert_eq!(scene.due().news, [News::Services(Update::All(vec![]))]);
     assert_eq!(scene.due().news, [], "once");
     assert!(scene.knowledge.sync(resources::SERVICES).in_sync());
 
@@ -330,7 +330,7 @@ fn who_has_which_address_is_handed_on_only_while_an_active_trace_asks() {
     scene.last_view();
     assert!(!scene.knowledge.asks_peers());
     scene.knowledge.forget_peers();
-    scene.tell(services(Told::All(vec![])));
+    scene.tell(services(Update::All(vec![])));
     scene.tell(Change::Works(resources::SERVICES));
     assert_eq!(scene.due().news, []);
     assert_eq!(scene.knowledge.sync(resources::SERVICES), SyncStatus::default());

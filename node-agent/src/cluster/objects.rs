@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::resources;
-    use crate::peers::Told;
+    use crate::peers::Update;
 
     fn client() -> Client {
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
@@ -185,7 +185,7 @@ mod tests {
         let service = json!({"metadata": metadata(Some("shop")), "spec": {"clusterIP": "10.96.0.7"}});
         let (_, change) = told(services(&client()), service);
         let Change::News(news) = change else { panic!("{change:?}") };
-        let News::Services(Told::Is(service)) = *news else { panic!("{news:?}") };
+        let News::Services(Update::Is(service)) = *news else { panic!("{news:?}") };
         assert_eq!((service.name.as_str(), service.own.len()), ("a", 1));
 
         let slice = json!({"metadata": metadata(Some("shop")), "addressType": "IPv4", "endpoints": []});
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(Resource::of_path(&older, &resources::WATCHED), Some(ENDPOINT_SLICES), "{older}");
         let (_, change) = told(watch, slice);
         let Change::News(news) = change else { panic!("{change:?}") };
-        assert!(matches!(*news, News::Slices(Told::Is(_))), "{news:?}");
+        assert!(matches!(*news, News::Slices(Update::Is(_))), "{news:?}");
     }
 
     #[tokio::test]

@@ -4,12 +4,12 @@ use anyhow::Context as _;
 
 use crate::{
     outlet::End,
-    pipeline::{Outcome, Tally},
+    pipeline::{RunResult, Tally},
 };
 
 /// Says the counts and how it went; `None` is a pipeline that panicked. A closed pipe is success.
-pub(super) fn ending(outcome: Option<Outcome>, say: impl FnOnce(&Tally)) -> anyhow::Result<bool> {
-    let Outcome { tally, end, failure } = outcome.context("the pipeline panicked")?;
+pub(super) fn ending(outcome: Option<RunResult>, say: impl FnOnce(&Tally)) -> anyhow::Result<bool> {
+    let RunResult { tally, end, failure } = outcome.context("the pipeline panicked")?;
     say(&tally);
     if let Some(error) = failure {
         return Err(error).context("waiting for the ring buffer");

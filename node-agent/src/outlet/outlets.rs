@@ -153,9 +153,9 @@ mod tests {
 
     /// What an outlet was told.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<&'static str>>>);
+    struct Calls(Arc<Mutex<Vec<&'static str>>>);
 
-    impl Told {
+    impl Calls {
         fn note(&self, what: &'static str) {
             self.0.lock().unwrap().push(what);
         }
@@ -167,14 +167,14 @@ mod tests {
 
     /// Takes so many events, then its reader is gone.
     struct Recorder {
-        told: Told,
+        told: Calls,
         room: u64,
         totals: Totals,
         finish_in: Duration,
     }
 
     impl Recorder {
-        fn boxed(told: &Told, room: u64) -> Box<Self> {
+        fn boxed(told: &Calls, room: u64) -> Box<Self> {
             let totals = Totals::default();
             Box::new(Self { told: told.clone(), room, totals, finish_in: Duration::ZERO })
         }
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_outlet_gets_every_kind_of_line_and_the_end_of_the_run() {
-        let (own, beside) = (Told::default(), Told::default());
+        let (own, beside) = (Calls::default(), Calls::default());
         let mut outlets = Outlets::new(Recorder::boxed(&own, 9)).and(Recorder::boxed(&beside, 9));
         let lines = [
             Line::Start(Box::default()),
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_outlet_whose_reader_is_gone_counts_for_itself_and_the_others_do_not_notice() {
-        let (own, beside) = (Told::default(), Told::default());
+        let (own, beside) = (Calls::default(), Calls::default());
         let mut outlets = Outlets::new(Recorder::boxed(&own, 9)).and(Recorder::boxed(&beside, 2));
         let fixture = Fixture::client();
         for _ in 0..5 {
@@ -273,14 +273,14 @@ mod tests {
 
     #[test]
     fn where_others_take_lines_they_do_not_wait_for_the_runs_own() {
-        let outlets = Outlets::new(Recorder::boxed(&Told::default(), 9));
+        let outlets = Outlets::new(Recorder::boxed(&Calls::default(), 9));
         assert!(outlets.all_are_behind());
-        assert!(!outlets.and(Recorder::boxed(&Told::default(), 9)).all_are_behind());
+        assert!(!outlets.and(Recorder::boxed(&Calls::default(), 9)).all_are_behind());
     }
 
     #[test]
     fn a_line_for_one_place_comes_to_no_other() {
-        let told = [(); 3].map(|()| Told::default());
+        let told = [(); 3].map(|()| Calls::default());
         let [own, one, other] = told.clone().map(|told| Recorder::boxed(&told, 9));
         let mut outlets = Outlets::new(own).and(one).and(other);
         assert_eq!(outlets.count(), 3);
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_runs_own_reader_is_the_end_of_the_run() {
-        let (own, beside) = (Told::default(), Told::default());
+        let (own, beside) = (Calls::default(), Calls::default());
         let mut outlets = Outlets::new(Recorder::boxed(&own, 1)).and(Recorder::boxed(&beside, 9));
         let fixture = Fixture::client();
         assert_eq!(outlets.transition(&fixture.event()), Offer::Accepted);
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn one_that_takes_long_to_end_takes_nobody_elses_time() {
-        let told = Told::default();
+        let told = Calls::default();
         let slow = || {
             let mut slow = Recorder::boxed(&told, 9);
             slow.finish_in = Duration::from_mins(1);

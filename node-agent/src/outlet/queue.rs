@@ -80,7 +80,7 @@ pub fn stdout_of_process() -> Result<OwnedFd, StartError> {
 
 /// What both threads see.
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Chunks>,
     /// The writer waits here for chunks.
     work: Condvar,
     /// [`Queue::finish`] waits here for the writer.
@@ -104,7 +104,7 @@ pub(super) struct Shared {
 pub type Witness = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 #[derive(Default)]
-struct State {
+struct Chunks {
     queued: VecDeque<Chunk>,
     spare: Vec<Chunk>,
     /// The writer sleeps and nobody has woken it yet: only then does a hand-over cost a system call.
@@ -122,7 +122,7 @@ pub(super) enum Next {
 impl Shared {
     /// A thread that panicked with the lock left the state whole: no foreign code runs under it, and every step
     /// under it moves chunks one at a time. Counting goes on.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Chunks> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +190,7 @@ impl Shared {
     }
 
     /// Wakes the writer if it sleeps. Not under the lock, for which it would only have to wait again.
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, Chunks>) {
         let waits = std::mem::take(&mut state.writer_waits);
         drop(state);
         if waits {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kube_tcpstates_events::PeerSource;
 
 use super::holding::{Holder, Holdings, Telling};
-use super::told::{Endpoint, Moment, News, ServiceInfo, SliceInfo, Told};
+use super::news::{Endpoint, Moment, News, ServiceInfo, SliceInfo, Update};
 use crate::names::{Numbered, Peer, PodName, ServiceName};
 use crate::roster::{PodInfo, PodNetwork, Roster};
 
@@ -75,28 +75,28 @@ impl Directory {
     pub fn take(&mut self, news: News, now: Moment) {
         self.expire(now.boot_ns);
         match news {
-            News::Services(Told::All(all)) => {
+            News::Services(Update::All(all)) => {
                 let all = all.iter().map(|service| service_entries(service, now)).collect();
                 self.replace(all, now.boot_ns, |object| matches!(object, Object::Service(..)));
                 self.told[0] = true;
             }
-            News::Services(Told::Is(service)) => {
+            News::Services(Update::Is(service)) => {
                 let (object, entries) = service_entries(&service, now);
                 self.tell(object, entries, now.boot_ns);
             }
-            News::Services(Told::Gone(gone)) => {
+            News::Services(Update::Gone(gone)) => {
                 self.gone(&Object::Service(gone.namespace.into(), gone.name.into()), now.boot_ns);
             }
-            News::Slices(Told::All(all)) => {
+            News::Slices(Update::All(all)) => {
                 let all = all.iter().map(|slice| slice_entries(slice, now)).collect();
                 self.replace(all, now.boot_ns, |object| matches!(object, Object::Slice(..)));
                 self.told[1] = true;
             }
-            News::Slices(Told::Is(slice)) => {
+            News::Slices(Update::Is(slice)) => {
                 let (object, entries) = slice_entries(&slice, now);
                 self.tell(object, entries, now.boot_ns);
             }
-            News::Slices(Told::Gone(gone)) => {
+            News::Slices(Update::Gone(gone)) => {
                 self.gone(&Object::Slice(gone.namespace.into(), gone.name.into()), now.boot_ns);
             }
         }

@@ -32,7 +32,7 @@ impl Scene {
     }
 
     fn slice(&mut self, slice: SliceInfo) {
-        self.tell(News::Slices(Told::Is(slice)));
+        self.tell(News::Slices(Update::Is(slice)));
     }
 
     fn look_at(&mut self, pods: &[PodInfo]) {
@@ -107,7 +107,7 @@ fn local(pod: &str, address: &str, is_the_nodes: bool) -> PodInfo {
 #[test]
 fn a_service_has_its_own_address_at_every_port_and_shares_others_by_port() {
     let mut scene = Scene::new();
-    scene.tell(News::Services(Told::All(vec![
+    scene.tell(News::Services(Update::All(vec![
         service("cart", "10.96.0.7", "192.0.2.1", &[80]),
         service("shop", "10.96.0.8", "192.0.2.1", &[443, 80]),
         service("headless", "None", "", &[80]),
@@ -127,7 +127,7 @@ fn a_service_has_its_own_address_at_every_port_and_shares_others_by_port() {
 #[test]
 fn a_port_that_a_service_has_at_every_node_names_nobody() {
     let mut scene = Scene::new();
-    scene.tell(News::Services(Told::All(vec![service("cart", "10.96.0.7", "", &[80])])));
+    scene.tell(News::Services(Update::All(vec![service("cart", "10.96.0.7", "", &[80])])));
     scene.look_at(&[local("agent", "10.0.0.1", true)]);
     scene.slice(slice("gate", &["10.0.0.1 gate-a", "10.0.0.2 gate-b"]));
     for node in ["10.0.0.1", "10.0.0.2"] {
@@ -194,7 +194,7 @@ fn a_former_holder_is_kept_for_ten_minutes() {
     scene.slice(slice("cart", &["10.1.0.2 cart-a"]));
     let began_ns = scene.now_ns;
     scene.pass(1);
-    scene.tell(News::Slices(Told::Gone(slice("cart", &[]))));
+    scene.tell(News::Slices(Update::Gone(slice("cart", &[]))));
     scene.pass(599);
     scene.slice(slice("other", &["10.1.0.9 other"]));
     assert_eq!(scene.named("10.1.0.2", 80, began_ns), "cart cart-a");
@@ -209,7 +209,7 @@ fn what_the_first_list_says_was_so_since_it_last_changed() {
     let mut scene = Scene::new();
     let changed_s = Some(START_S - 600);
     let told = SliceInfo { changed_s, ..slice("cart", &["10.1.0.2 cart-a"]) };
-    scene.tell(News::Slices(Told::All(vec![told, slice("silent", &["10.1.0.3 silent"])])));
+    scene.tell(News::Slices(Update::All(vec![told, slice("silent", &["10.1.0.3 silent"])])));
     assert_eq!(scene.named("10.1.0.2", 80, START - 600 * SECOND), "cart cart-a");
     assert_eq!(scene.named("10.1.0.2", 80, START - 700 * SECOND), "", "it may have been another's");
     assert_eq!(scene.named("10.1.0.3", 80, START), "silent silent");
@@ -232,17 +232,17 @@ fn a_pod_that_moves_to_another_slice_has_had_its_address_all_along() {
 #[test]
 fn a_list_ends_what_is_not_in_it_and_nothing_of_the_other_sort() {
     let mut scene = Scene::new();
-    scene.tell(News::Services(Told::All(vec![service("cart", "10.96.0.7", "", &[80])])));
-    scene.tell(News::Slices(Told::All(vec![
+    scene.tell(News::Services(Update::All(vec![service("cart", "10.96.0.7", "", &[80])])));
+    scene.tell(News::Slices(Update::All(vec![
         slice("cart", &["10.1.0.2 cart-a"]),
         slice("shop", &["10.1.0.3 shop-a"]),
     ])));
     scene.pass(5);
-    scene.tell(News::Slices(Told::All(vec![slice("shop", &["10.1.0.3 shop-a"])])));
+    scene.tell(News::Slices(Update::All(vec![slice("shop", &["10.1.0.3 shop-a"])])));
     assert_eq!(scene.now("10.1.0.2", 80), "");
     assert_eq!(scene.now("10.1.0.3", 80), "shop shop-a");
     assert_eq!(scene.now("10.96.0.7", 80), "cart");
-    scene.tell(News::Services(Told::Gone(service("cart", "", "", &[]))));
+    scene.tell(News::Services(Update::Gone(service("cart", "", "", &[]))));
     assert_eq!(scene.now("10.96.0.7", 80), "");
 }
 
@@ -312,7 +312,7 @@ fn there_is_an_end_to_what_is_kept() {
     assert!(scene.directory.is_full());
     assert_eq!(scene.directory.holdings, MOST);
     // Those that went make room.
-    scene.tell(News::Slices(Told::Gone(slice("a", &[]))));
+    scene.tell(News::Slices(Update::Gone(slice("a", &[]))));
     scene.slice(slice("cart", &["10.200.0.1 cart-a"]));
     assert_eq!(scene.now("10.200.0.1", 80), "cart cart-a");
 }
@@ -362,7 +362,7 @@ proptest! {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             scene.slice(slice("all", &texts));
             if own_slice {
-                scene.tell(News::Slices(Told::All(vec![slice("all", &texts)])));
+                scene.tell(News::Slices(Update::All(vec![slice("all", &texts)])));
             }
             scene.pass(seconds);
         }
@@ -416,8 +416,8 @@ fn ten_thousand_endpoints_take_less_than_eight_mebibytes() {
         own: vec![std::net::Ipv4Addr::from_bits(0x0a60_0000 + n).into()],
         ..ServiceInfo::default()
     });
-    let services = News::Services(Told::All(services.collect()));
-    let [first, second] = [0, 1].map(|generation| News::Slices(Told::All(all(generation))));
+    let services = News::Services(Update::All(services.collect()));
+    let [first, second] = [0, 1].map(|generation| News::Slices(Update::All(all(generation))));
     let mut tell = |news: News| {
         let (told, now) = (news.clone(), scene.moment());
         scene.pass(1);

@@ -9,7 +9,7 @@
 
 mod directory;
 mod holding;
-mod told;
+mod news;
 
 pub use directory::Directory;
-pub use told::{Endpoint, Moment, News, ServiceInfo, SliceInfo, Told};
+pub use news::{Endpoint, Moment, News, ServiceInfo, SliceInfo, Update};

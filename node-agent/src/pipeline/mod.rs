@@ -141,7 +141,7 @@ pub type StartLine = Box<dyn FnOnce(&Loaded) -> Line + Send>;
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunResult {
     /// All counts, exact.
     pub tally: Tally,
     /// How the output ended.
@@ -154,12 +154,12 @@ pub struct Outcome {
 pub struct Running {
     /// Talks to it.
     pub handle: Handle,
-    thread: JoinHandle<Outcome>,
+    thread: JoinHandle<RunResult>,
 }
 
 impl Running {
     /// Waits for its end. `None` when the thread panicked.
-    pub fn join(self) -> Option<Outcome> {
+    pub fn join(self) -> Option<RunResult> {
         self.thread.join().ok()
     }
 }
@@ -308,7 +308,7 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
 }
 
 impl Pipeline {
-    fn run(mut self, mut sleeper: Sleeper) -> Outcome {
+    fn run(mut self, mut sleeper: Sleeper) -> RunResult {
         let (failure, stop) = loop {
             let found = self.turn();
             self.tell_losses();
@@ -446,7 +446,7 @@ impl Pipeline {
 
     /// Detaches, drains, and waits for the output. From then on every count is exact. Or leaves what is attached to the
     /// next run, with what is in the ring from now on.
-    fn finish(mut self, failure: Option<std::io::Error>, stop: Stop) -> Outcome {
+    fn finish(mut self, failure: Option<std::io::Error>, stop: Stop) -> RunResult {
         // Of those in socket storage none are left after it.
         let records = self.kernel.socket_records();
         let leaves = stop == Stop::AnotherGoesOn && self.kernel.is_pinned() && self.kernel.is_attached();
@@ -469,6 +469,6 @@ impl Pipeline {
         } else {
             self.kernel.remove_pins();
         }
-        Outcome { tally, end: finished.end, failure }
+        RunResult { tally, end: finished.end, failure }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use crate::{
         decode::{Endpoint, Transition},
         kernel::{Clock, boot_ns},
-        peers::{News, ServiceInfo, Told},
+        peers::{News, ServiceInfo, Update},
         plan::{Plan, View, tests_support::plan_of},
         render::fixtures::Fixture,
         roster::Roster,
@@ -100,7 +100,7 @@ mod tests {
 
     fn services() -> News {
         let own = vec!["10.9.8.7".parse().unwrap()];
-        News::Services(Told::All(vec![ServiceInfo {
+        News::Services(Update::All(vec![ServiceInfo {
             name: "cart".to_owned(),
             own,
             ..ServiceInfo::default()
@@ -162,7 +162,7 @@ mod tests {
         assert!(!ends.are_told());
         ends.hear(services(), &clock);
         assert!(!ends.are_told());
-        ends.hear(News::Slices(Told::All(Vec::new())), &clock);
+        ends.hear(News::Slices(Update::All(Vec::new())), &clock);
         assert!(ends.are_told());
         ends.look_through(&view(false), &clock);
         assert!(!ends.are_told());

@@ -2,7 +2,7 @@
 
 use kube_tcpstates_common::record::{ConnectionRecord, Figures, TransitionRecord};
 
-use super::{Outcome, Pipeline, Setup, Stop, assemble};
+use super::{Pipeline, RunResult, Setup, Stop, assemble};
 use crate::{kernel::boot_ns, outlet::Totals, plan::View};
 
 /// A pipeline that is fed by hand, on the caller's thread. The kernel's programs are loaded and never attached.
@@ -51,7 +51,7 @@ impl Replay {
     }
 
     /// Waits for the outlets, as at the end of a run.
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> RunResult {
         self.0.finish(None, Stop::ForGood)
     }
 }

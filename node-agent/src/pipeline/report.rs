@@ -29,14 +29,14 @@ pub(super) struct Reporter {
     k8s: Option<Box<K8s>>,
     started_ns: u64,
     /// By the place of the outlet: one that has no room is told later, and the others are not told again.
-    told: Vec<Told>,
+    told: Vec<Reported>,
     told_ns: u64,
     is_ending: bool,
 }
 
 /// What an outlet has been told.
 #[derive(Clone, Default)]
-struct Told {
+struct Reported {
     losses: u64,
     beside: BTreeMap<&'static str, u64>,
     /// How far the clock has stepped since it was last told, ns.
@@ -58,7 +58,7 @@ enum Stage {
     Ended,
 }
 
-impl Told {
+impl Reported {
     fn is_untold(&self, tally: &Tally) -> bool {
         tally.lost().total() > self.losses || tally.lost_beside != self.beside
     }
@@ -71,7 +71,7 @@ impl Reporter {
             run,
             k8s: k8s.map(Box::new),
             started_ns: boot_ns(),
-            told: vec![Told { losses: told, ..Told::default() }; outlets],
+            told: vec![Reported { losses: told, ..Reported::default() }; outlets],
             told_ns: 0,
             is_ending: false,
         }

@@ -137,24 +137,24 @@ fn ports(ports: spec::PortRange, field: &str) -> Result<PortRange, FilterError> 
 }
 
 fn transition(transition: &spec::Transition, field: &str) -> Result<TransitionFilter, FilterError> {
-    let side = |states: &[spec::State]| StateSet::of(states.iter().map(|state| kernel_state(*state)));
+    let side = |states: &[spec::StateName]| StateSet::of(states.iter().map(|state| kernel_state(*state)));
     side(&transition.from)
         .and_then(|from| TransitionFilter::new(from, side(&transition.to)?))
         .map_err(|reason| reason.of(field, &format!("{:?} to {:?}", transition.from, transition.to)))
 }
 
-const fn kernel_state(state: spec::State) -> State {
+const fn kernel_state(state: spec::StateName) -> State {
     match state {
-        spec::State::Established => State::ESTABLISHED,
-        spec::State::SynSent => State::SYN_SENT,
-        spec::State::SynRecv => State::SYN_RECV,
-        spec::State::FinWait1 => State::FIN_WAIT1,
-        spec::State::FinWait2 => State::FIN_WAIT2,
-        spec::State::Close => State::CLOSE,
-        spec::State::CloseWait => State::CLOSE_WAIT,
-        spec::State::LastAck => State::LAST_ACK,
-        spec::State::Listen => State::LISTEN,
-        spec::State::Closing => State::CLOSING,
+        spec::StateName::Established => State::ESTABLISHED,
+        spec::StateName::SynSent => State::SYN_SENT,
+        spec::StateName::SynRecv => State::SYN_RECV,
+        spec::StateName::FinWait1 => State::FIN_WAIT1,
+        spec::StateName::FinWait2 => State::FIN_WAIT2,
+        spec::StateName::Close => State::CLOSE,
+        spec::StateName::CloseWait => State::CLOSE_WAIT,
+        spec::StateName::LastAck => State::LAST_ACK,
+        spec::StateName::Listen => State::LISTEN,
+        spec::StateName::Closing => State::CLOSING,
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_state_keeps_its_name() {
-        for state in spec::State::ALL {
+        for state in spec::StateName::ALL {
             let name = serde_json::to_value(state).unwrap();
             assert_eq!(kernel_state(state).name(), name.as_str());
         }

@@ -7,7 +7,7 @@ use kube_tcpstates_crds::text::parse_ttl;
 use kube_tcpstates_crds::{CheckedTrace, LabelSelector, Refusal};
 
 use super::active::name_on_lines;
-use super::{ActiveTrace, Inputs, PodScope, Scope, State, TraceObject, convert};
+use super::{ActiveTrace, Inputs, PodScope, Scope, TraceObject, TraceState, convert};
 use crate::filter::FilterError;
 use crate::roster::PodInfo;
 
@@ -20,7 +20,7 @@ const MESSAGE_MAX: usize = 512;
 /// Why a trace is not active.
 #[derive(Debug, PartialEq)]
 pub(super) struct Hindrance {
-    pub(super) state: State,
+    pub(super) state: TraceState,
     pub(super) reason: &'static str,
     pub(super) field: Option<String>,
     pub(super) message: String,
@@ -92,7 +92,7 @@ pub(super) fn judge(
     let checked = trace.checked.as_ref().map_err(refused)?;
     if expires_s(trace).is_some_and(|at| at <= inputs.now_s) {
         let ttl = checked.spec.ttl.as_deref().unwrap_or_default();
-        return Err(hindrance(State::Expired, "Expired", format!("its ttl of {ttl} is over")));
+        return Err(hindrance(TraceState::Expired, "Expired", format!("its ttl of {ttl} is over")));
     }
     judge_node(checked, inputs)?;
     let namespaces = namespaces(trace, checked, inputs)?;
@@ -102,7 +102,7 @@ pub(super) fn judge(
     match selected {
         (0, None) => {
             let message = "it selects no pod that runs on this node".to_owned();
-            Err(hindrance(State::Idle, "NoMatchingPods", message))
+            Err(hindrance(TraceState::Idle, "NoMatchingPods", message))
         }
         (0, until_ns) => Ok(Candidate { active, pods: 0, until_ns }),
         (pods, _) => Ok(Candidate { active, pods, until_ns: None }),
@@ -117,7 +117,7 @@ fn judge_node(checked: &CheckedTrace, inputs: &Inputs<'_>) -> Result<(), Hindran
         Some(labels) if selector.iter().all(|(key, value)| labels.get(key) == Some(value)) => return Ok(()),
         Some(_) => "nodeSelector does not select this node",
     };
-    Err(hindrance(State::Idle, "NoMatchingNodes", message.to_owned()))
+    Err(hindrance(TraceState::Idle, "NoMatchingNodes", message.to_owned()))
 }
 
 /// The namespaces that a trace may show. Of a cluster trace only those with pods here: the others' comings and goings
@@ -140,7 +140,7 @@ fn namespaces(
     }
     let Some(known) = inputs.namespaces else {
         let message = "the labels of namespaces are not known; may the agent list and watch namespaces?";
-        return Err(hindrance(State::Failed, "NamespacesUnknown", message.to_owned()));
+        return Err(hindrance(TraceState::Failed, "NamespacesUnknown", message.to_owned()));
     };
     // A namespace whose labels have not come yet is not selected, not even by what it may lack.
     let selected = |name: &&str| known.get(*name).is_some_and(|labels| selector.matches(labels));
@@ -179,20 +179,20 @@ fn active(trace: &TraceObject, checked: &CheckedTrace, scope: PodScope) -> Resul
     })
 }
 
-fn hindrance(state: State, reason: &'static str, message: String) -> Hindrance {
+fn hindrance(state: TraceState, reason: &'static str, message: String) -> Hindrance {
     Hindrance { state, reason, field: None, message }
 }
 
 fn refused(refusal: &Refusal) -> Hindrance {
     let field = refusal.errors().first().map(|error| clip(&error.field));
     let message = clip(&refusal.to_string());
-    Hindrance { state: State::Refused, reason: refusal.reason(), field, message }
+    Hindrance { state: TraceState::Refused, reason: refusal.reason(), field, message }
 }
 
 /// Never seen: what was checked converts. If it were not so, the trace is refused, not widened.
 fn unconverted(error: &FilterError) -> Hindrance {
     let (field, message) = (Some(clip(&error.field)), clip(&error.to_string()));
-    Hindrance { state: State::Refused, reason: "InvalidSpec", field, message }
+    Hindrance { state: TraceState::Refused, reason: "InvalidSpec", field, message }
 }
 
 fn clip(text: &str) -> String {

@@ -30,7 +30,8 @@ pub use active::{ActiveTrace, Container, Plan, Sets, Subject};
 pub use bound::{bound, thin};
 pub use input::{Inputs, NamespaceLabels, TraceObject};
 pub use kube_tcpstates_crds::TraceKey;
-pub use planner::{Planned, Planner, State, TraceStanding};
+pub use kube_tcpstates_crds::node::TraceState;
+pub use planner::{Planned, Planner, TraceStanding};
 pub use scope::{IdScope, PodScope, Scope};
 pub use stories::{Outcomes, Stories};
 

@@ -4,13 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube_tcpstates_common::rule::MAX_TRACES;
-use kube_tcpstates_crds::node::TraceState;
 
 use super::judge::{Candidate, Hindrance, Pods, expires_s, judge, needs_namespaces};
-use super::{ActiveTrace, Inputs, Plan, TraceKey, TraceObject};
-
-/// What became of a trace on this node.
-pub type State = TraceState;
+use super::{ActiveTrace, Inputs, Plan, TraceKey, TraceObject, TraceState};
 
 /// How a trace stands on this node, for the report.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +18,7 @@ pub struct TraceStanding {
     /// `metadata.generation` of the spec this is about.
     pub generation: i64,
     /// What became of it.
-    pub state: State,
+    pub state: TraceState,
     /// Why, in one word: `NoMatchingPods`, `NoMatchingNodes`, `SlotsExhausted`, `NamespaceQuota`, `InvalidSpec`,
     /// `UnsupportedByAgent`, `TooMany`, `Expired`, `NamespacesUnknown`.
     pub reason: Option<&'static str>,
@@ -153,13 +149,13 @@ impl Planner {
                 ("NamespaceQuota", message)
             }
         };
-        Hindrance { state: State::Waiting, reason, field: None, message }
+        Hindrance { state: TraceState::Waiting, reason, field: None, message }
     }
 
     fn remember_displaced(&mut self, standings: &[TraceStanding]) {
         let waiting: HashSet<&str> = standings
             .iter()
-            .filter(|standing| standing.state == State::Waiting)
+            .filter(|standing| standing.state == TraceState::Waiting)
             .map(|standing| standing.uid.as_str())
             .collect();
         self.displaced.retain(|uid| waiting.contains(uid.as_str()));
@@ -244,7 +240,7 @@ fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
 
 fn standing(trace: &TraceObject, pods: u32, hindrance: Option<Hindrance>) -> TraceStanding {
     let (state, reason, field, message) = match hindrance {
-        None => (State::Tracing, None, None, None),
+        None => (TraceState::Tracing, None, None, None),
         Some(Hindrance { state, reason, field, message }) => (state, Some(reason), field, Some(message)),
     };
     let (uid, key, generation) = (trace.uid.clone(), trace.key.clone(), trace.generation);

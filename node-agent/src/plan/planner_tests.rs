@@ -30,34 +30,34 @@ fn each_hindrance_has_its_state_and_reason() {
     let red = json!({"podSelector": {}, "nodeSelector": {"disk": "red"}});
     let in_red = json!({"podSelector": {}, "namespaceSelector": {"matchLabels": {"team": "red"}}});
     for (trace, state, reason, field) in [
-        (trace(Some("shop"), "t", 0, &all()), State::Tracing, None, None),
-        (trace(None, "t", 0, &everywhere()), State::Tracing, None, None),
-        (trace(Some("till"), "t", 0, &all()), State::Idle, Some("NoMatchingPods"), None),
+        (trace(Some("shop"), "t", 0, &all()), TraceState::Tracing, None, None),
+        (trace(None, "t", 0, &everywhere()), TraceState::Tracing, None, None),
+        (trace(Some("till"), "t", 0, &all()), TraceState::Idle, Some("NoMatchingPods"), None),
         (
             trace(Some("shop"), "t", 0, &json!({"podSelector": {"matchLabels": {"app": "x"}}})),
-            State::Idle,
+            TraceState::Idle,
             Some("NoMatchingPods"),
             None,
         ),
         (
             trace(Some("shop"), "t", 0, &json!({"podSelector": {}, "containers": ["proxy"]})),
-            State::Idle,
+            TraceState::Idle,
             Some("NoMatchingPods"),
             None,
         ),
-        (trace(Some("shop"), "t", 0, &red), State::Idle, Some("NoMatchingNodes"), None),
-        (trace(None, "t", 0, &in_red), State::Idle, Some("NoMatchingPods"), None),
-        (trace(Some("shop"), "t", 999_990, &ttl), State::Expired, Some("Expired"), None),
-        (trace(Some("shop"), "t", 999_991, &ttl), State::Tracing, None, None),
+        (trace(Some("shop"), "t", 0, &red), TraceState::Idle, Some("NoMatchingNodes"), None),
+        (trace(None, "t", 0, &in_red), TraceState::Idle, Some("NoMatchingPods"), None),
+        (trace(Some("shop"), "t", 999_990, &ttl), TraceState::Expired, Some("Expired"), None),
+        (trace(Some("shop"), "t", 999_991, &ttl), TraceState::Tracing, None, None),
         (
             trace(Some("shop"), "t", 0, &json!({"podSelector": {}, "ttl": "9s"})),
-            State::Refused,
+            TraceState::Refused,
             Some("InvalidSpec"),
             Some("spec.ttl"),
         ),
         (
             trace(Some("shop"), "t", 0, &json!({"podSelector": {}, "ttl": "9s", "later": 1})),
-            State::Refused,
+            TraceState::Refused,
             Some("UnsupportedByAgent"),
             Some("spec.later"),
         ),
@@ -71,8 +71,8 @@ fn each_hindrance_has_its_state_and_reason() {
             (state, reason, field),
             "{trace:?}"
         );
-        assert_eq!(standing.message.is_some(), state != State::Tracing);
-        assert_eq!(outcome.plan.is_empty(), state != State::Tracing);
+        assert_eq!(standing.message.is_some(), state != TraceState::Tracing);
+        assert_eq!(outcome.plan.is_empty(), state != TraceState::Tracing);
     }
 }
 
@@ -83,9 +83,9 @@ fn a_trace_of_chosen_nodes_waits_for_the_labels_of_the_node() {
     world.add(shop("any", 0));
     world.node_labels = None;
     assert_eq!(world.standing("t").reason, Some("NoMatchingNodes"));
-    assert_eq!(world.standing("any").state, State::Tracing);
+    assert_eq!(world.standing("any").state, TraceState::Tracing);
     world.node_labels = Some(labels(&[("disk", "red"), ("zone", "a")]));
-    assert_eq!(world.standing("t").state, State::Tracing);
+    assert_eq!(world.standing("t").state, TraceState::Tracing);
 }
 
 #[test]
@@ -98,13 +98,13 @@ fn without_labels_of_namespaces_nothing_is_selected_by_them_but_everything_still
     let outcome = world.plan(&mut Planner::default());
     assert!(outcome.needs_namespaces);
     let standing = outcome.of("not-red");
-    assert_eq!((standing.state, standing.reason), (State::Failed, Some("NamespacesUnknown")));
+    assert_eq!((standing.state, standing.reason), (TraceState::Failed, Some("NamespacesUnknown")));
     assert_eq!(outcome.bits().into_keys().collect::<Vec<_>>(), ["all"]);
     // Known, but not this one: what it lacks is not known either.
     world.namespaces = Some(NamespaceLabels::new());
     assert_eq!(world.standing("not-red").reason, Some("NoMatchingPods"));
     world.namespaces = Some(NamespaceLabels::from([("shop".to_owned(), labels(&[]))]));
-    assert_eq!(world.standing("not-red").state, State::Tracing);
+    assert_eq!(world.standing("not-red").state, TraceState::Tracing);
 }
 
 #[test]
@@ -185,8 +185,11 @@ fn old_traces_of_a_few_namespaces_do_not_keep_out_another_namespace() {
         assert!((7..=8).contains(&active), "{active} of {name}");
     }
     // Those that wait are the last of each namespace, the youngest of them.
-    assert_eq!((outcome.of("n8-6").state, outcome.of("n8-7").state), (State::Tracing, State::Waiting));
-    assert_eq!(outcome.of("n0-7").state, State::Tracing);
+    assert_eq!(
+        (outcome.of("n8-6").state, outcome.of("n8-7").state),
+        (TraceState::Tracing, TraceState::Waiting)
+    );
+    assert_eq!(outcome.of("n0-7").state, TraceState::Tracing);
 }
 
 #[test]
@@ -199,12 +202,12 @@ fn the_65th_trace_waits_and_is_taken_up_when_one_goes() {
     let outcome = world.plan(&mut planner);
     assert_eq!(outcome.bits().len(), 64);
     let last = outcome.of("t64");
-    assert_eq!((last.state, last.reason, last.pods), (State::Waiting, Some("SlotsExhausted"), 1));
+    assert_eq!((last.state, last.reason, last.pods), (TraceState::Waiting, Some("SlotsExhausted"), 1));
     assert!(!last.message.unwrap().contains("displaced"));
     world.remove(Some("shop"), "t07");
     let after = world.plan(&mut planner);
     assert_eq!(after.bits()["t64"], outcome.bits()["t07"]);
-    assert_eq!(after.of("t64").state, State::Tracing);
+    assert_eq!(after.of("t64").state, TraceState::Tracing);
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn a_namespace_has_its_quota_and_what_selects_nothing_does_not_use_it_up() {
     let outcome = world.plan(&mut planner);
     assert_eq!(outcome.bits().into_keys().collect::<Vec<_>>(), ["c1", "c2", "c3", "s1", "s2", "t1", "t2"]);
     let standing = outcome.of("s3");
-    assert_eq!((standing.state, standing.reason), (State::Waiting, Some("NamespaceQuota")));
+    assert_eq!((standing.state, standing.reason), (TraceState::Waiting, Some("NamespaceQuota")));
     planner.max_per_namespace = 0;
     assert_eq!(world.plan(&mut planner).bits().len(), 9);
 }
@@ -324,11 +327,11 @@ fn a_trace_outlives_its_last_pod_by_30_seconds() {
         stop(&mut world, ends);
         let released_ns = world.now_ns + 30 * SECOND;
         let outcome = world.plan(&mut planner);
-        assert_eq!((outcome.of("t").state, outcome.of("t").pods), (State::Tracing, 0));
+        assert_eq!((outcome.of("t").state, outcome.of("t").pods), (TraceState::Tracing, 0));
         assert_eq!(outcome.next_release_ns, Some(released_ns));
         world.now_ns = released_ns - 1;
         world.roster.expire(world.now_ns);
-        assert_eq!(world.plan(&mut planner).of("t").state, State::Tracing);
+        assert_eq!(world.plan(&mut planner).of("t").state, TraceState::Tracing);
         world.now_ns = released_ns;
         let outcome = world.plan(&mut planner);
         assert_eq!(outcome.of("t").reason, Some("NoMatchingPods"));
@@ -361,7 +364,7 @@ fn the_next_expiry_is_the_earliest_of_accepted_traces() {
     world.now_s = 1_000_600;
     let outcome = world.plan(&mut Planner::default());
     assert_eq!(outcome.next_expiry_s, Some(1_001_200));
-    assert_eq!(outcome.of("idle").state, State::Expired);
+    assert_eq!(outcome.of("idle").state, TraceState::Expired);
 }
 
 #[test]

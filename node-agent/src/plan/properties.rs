@@ -9,7 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use super::world::{World, labels, pod, trace};
-use super::{Container, NamespaceLabels, Planned, Planner, Sets, State, Subject, TraceObject};
+use super::{Container, NamespaceLabels, Planned, Planner, Sets, Subject, TraceObject, TraceState};
 use crate::roster::PodInfo;
 
 const NAMESPACES: [&str; 3] = ["red", "blue", "kube-system"];
@@ -159,7 +159,7 @@ proptest! {
 /// What holds of any plan.
 fn holds(outcome: &Planned, quota: usize) {
     let active = outcome.plan.active().count();
-    let tracing = outcome.standings.iter().filter(|standing| standing.state == State::Tracing);
+    let tracing = outcome.standings.iter().filter(|standing| standing.state == TraceState::Tracing);
     assert_eq!(tracing.clone().map(|standing| standing.uid.as_str()).collect::<BTreeSet<_>>(), uids(outcome));
     let mut by_namespace: BTreeMap<&str, usize> = BTreeMap::new();
     for namespace in tracing.filter_map(|standing| standing.key.namespace.as_deref()) {

@@ -110,7 +110,7 @@ impl Sample {
                 cookie: transition.cookie.map(|cookie| cookie.to_string()),
                 partial: !transition.birth_known,
             },
-            owner: transition.process.map(|process| events::Owner { source: process.source }),
+            owner: transition.process.map(|process| events::Ownership { source: process.source }),
             qos: fields.qos.map(str::to_owned),
             labels_omitted: None,
             container: fields.runtime.map(|runtime| events::ContainerRuntime { runtime: runtime.to_owned() }),

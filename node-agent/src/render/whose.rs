@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kube_tcpstates_common::state::State;
 use kube_tcpstates_events::{
     Cgroup, ConnectionState, Container, ContainerRuntime, Endpoint, Host, Interface, K8s, Named, Netns,
-    Network, OpenAttributes, OpenConnection, Owner as OwnerOfProcess, Pod, Process, Thread, Transport,
+    Network, OpenAttributes, OpenConnection, Ownership, Pod, Process, Thread, Transport,
 };
 
 use super::{
@@ -142,7 +142,7 @@ pub(super) fn own(event: &Event<'_>, id: Option<u64>) -> OpenAttributes {
             id: id.map(|id| format!("{id:016x}")),
             cookie: transition.cookie.map(|cookie| cookie.to_string()),
         }),
-        owner: transition.process.as_ref().map(|process| OwnerOfProcess { source: process.source }),
+        owner: transition.process.as_ref().map(|process| Ownership { source: process.source }),
         qos: owner.and_then(|owner| owner.qos).map(str::to_owned),
         labels_omitted: owner.and_then(labels_omitted),
         container: owner.and_then(runtime),

@@ -252,7 +252,7 @@ mod tests {
     use std::sync::Arc;
 
     use http::StatusCode;
-    use kube_tcpstates_client::{Answer, Ending};
+    use kube_tcpstates_client::{Answer, RequestEnd};
 
     use super::render;
     use crate::cluster::{Knowledge, Observer as _, resources};
@@ -285,9 +285,9 @@ mod tests {
     fn what_happens_in_the_cluster_shows_in_the_metrics() {
         let telemetry = Telemetry::new(Facts::default(), None);
         for (resource, ending) in [
-            (Some(resources::PODS), Ending::Status(StatusCode::OK)),
-            (Some(resources::PODS), Ending::Status(StatusCode::OK)),
-            (None, Ending::Timeout),
+            (Some(resources::PODS), RequestEnd::Status(StatusCode::OK)),
+            (Some(resources::PODS), RequestEnd::Status(StatusCode::OK)),
+            (None, RequestEnd::Timeout),
         ] {
             telemetry.answered(Answer { resource, watch: false, ending });
         }

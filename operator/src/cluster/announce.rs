@@ -46,7 +46,7 @@ struct Said {
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Announced {
     name: String,
     count: u32,
     at: Instant,
@@ -58,7 +58,7 @@ pub(super) struct Announcer {
     identity: String,
     /// Where Events about cluster traces are made.
     home: &'static str,
-    told: HashMap<Said, Told>,
+    told: HashMap<Said, Announced>,
     /// In the order in which it was first said.
     order: VecDeque<Said>,
 }
@@ -142,7 +142,7 @@ impl Announcer {
         }
         let name = format!("{}.{:x}", cut(&trace.key.name, 200), now.as_nanosecond());
         let event = self.event(&trace.key, (namespace, &name), &said, condition, &micros);
-        self.remember(said, Told { name, count: 1, at: clock });
+        self.remember(said, Announced { name, count: 1, at: clock });
         Request::Make(event)
     }
 
@@ -166,7 +166,7 @@ impl Announcer {
         })
     }
 
-    fn remember(&mut self, said: Said, told: Told) {
+    fn remember(&mut self, said: Said, told: Announced) {
         if self.told.insert(said.clone(), told).is_some() {
             self.order.retain(|other| *other != said);
         }

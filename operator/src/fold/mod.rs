@@ -22,7 +22,7 @@ mod tests;
 pub use budget::{Account, Due, Pace, due};
 pub use fleet::{Change, Fleet};
 pub use kube_tcpstates_crds::TraceKey;
-pub use objects::{Entry, NodeObject, Report, State, Trace};
+pub use objects::{Entry, NodeObject, NodeState, Report, Trace};
 
 use std::time::Duration;
 

@@ -108,7 +108,7 @@ impl NodeObject {
 
 /// What became of a trace on a node. A newer agent may say what this operator has never heard of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum State {
+pub enum NodeState {
     /// It is active.
     Tracing,
     /// It selects no pod there.
@@ -136,7 +136,7 @@ pub struct Entry {
     /// Of which generation of its spec.
     pub generation: i64,
     /// What became of it.
-    pub state: State,
+    pub state: NodeState,
     /// Why, in one word.
     pub reason: String,
     /// Why, for people.

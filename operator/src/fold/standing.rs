@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube_tcpstates_crds::status::{FailingNode, NodeCounts};
 
-use super::objects::{Entry, State};
+use super::objects::{Entry, NodeState};
 
 /// So many nodes are named, of each sort.
 const NAMED: usize = 10;
@@ -76,9 +76,9 @@ impl Standing {
     fn add_told(&mut self, node: &str, entry: &Entry) {
         self.pods = self.pods.saturating_add(entry.pods);
         match entry.state {
-            State::Idle | State::Expired => {}
-            State::Tracing => self.tracing += 1,
-            State::Waiting | State::Refused | State::Failed | State::Unknown => {
+            NodeState::Idle | NodeState::Expired => {}
+            NodeState::Tracing => self.tracing += 1,
+            NodeState::Waiting | NodeState::Refused | NodeState::Failed | NodeState::Unknown => {
                 self.failing += 1;
                 let reason = if entry.reason.is_empty() { "Failed" } else { &entry.reason };
                 self.reasons.insert(reason.to_owned());
@@ -113,8 +113,8 @@ fn note(names: &mut Vec<String>, node: &str) {
     }
 }
 
-const fn is_idle(state: State) -> bool {
-    matches!(state, State::Idle | State::Expired)
+const fn is_idle(state: NodeState) -> bool {
+    matches!(state, NodeState::Idle | NodeState::Expired)
 }
 
 /// At most so many characters.

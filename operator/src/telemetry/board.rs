@@ -18,11 +18,11 @@ const LINES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Shared by all who write and read it.
 #[derive(Clone, Debug)]
-pub struct Board(Arc<Mutex<State>>);
+pub struct Board(Arc<Mutex<Figures>>);
 
 /// What stands on it.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct Figures {
     pub(super) leads: bool,
     pub(super) queue: usize,
     pub(super) traces: usize,
@@ -52,7 +52,7 @@ impl Sync {
 
 impl Default for Board {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(Figures {
             leads: false,
             queue: 0,
             traces: 0,
@@ -70,7 +70,7 @@ impl Default for Board {
 }
 
 impl Board {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, Figures> {
         // Whoever panicked while it held the lock has left numbers, at worst.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

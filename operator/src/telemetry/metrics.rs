@@ -99,7 +99,7 @@ fn u64_of(number: usize) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use kube_tcpstates_client::{Answer, Ending};
+    use kube_tcpstates_client::{Answer, RequestEnd};
     use tokio::time::Instant;
 
     use super::{Board, render};
@@ -112,7 +112,7 @@ mod tests {
         board.wrote("ok");
         board.announced("failed");
         board.works(NODES, true);
-        board.answered(Answer { resource: Some(REPORTS), watch: false, ending: Ending::Timeout });
+        board.answered(Answer { resource: Some(REPORTS), watch: false, ending: RequestEnd::Timeout });
         let page = render(&board).unwrap();
         for line in [
             "leading 1",

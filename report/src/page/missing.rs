@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::words::{count, counted};
 use crate::figures::sum;
+use crate::from_api::FromApi;
 use crate::losses::Loss;
 use crate::runs::{End, Run};
 use crate::take::Report;
-use crate::told::Told;
 
 /// Runs that are listed; the others are added up.
 const RUNS_SHOWN: usize = 40;
@@ -65,7 +65,7 @@ pub(super) fn section(report: &Report) -> Markup {
 }
 
 /// What the lines API says of its answer, a sentence each.
-fn api(told: &Told, runs: &[&Run]) -> Vec<String> {
+fn api(told: &FromApi, runs: &[&Run]) -> Vec<String> {
     let gaps = sum(runs.iter().map(|run| run.gaps));
     let unfinished = runs.iter().filter(|run| run.end == End::Unfinished).count() as u64;
     let mut said = Vec::new();
@@ -110,7 +110,7 @@ fn places(losses: &[Loss]) -> String {
     format!("By place: {}.", parts.join(", "))
 }
 
-fn table(runs: &[(&str, &Run)], losses: &[Loss], told: &Told) -> Markup {
+fn table(runs: &[(&str, &Run)], losses: &[Loss], told: &FromApi) -> Markup {
     html! {
         table.stack {
             thead { tr { th { "Node" } th { "Run" } th.n { "Lines" } th.n { "Did not come" } th.n { "Events lost" } th { "End" } } }
@@ -132,7 +132,7 @@ fn table(runs: &[(&str, &Run)], losses: &[Loss], told: &Told) -> Markup {
 }
 
 /// Whether the last line of a run came.
-fn end(run: &Run, told: &Told) -> &'static str {
+fn end(run: &Run, told: &FromApi) -> &'static str {
     match run.end {
         End::Came => "came",
         End::Unfinished => "without a last line",

@@ -11,7 +11,7 @@ use std::thread;
 
 use kube_tcpstates::filter::{Mode, TraceFilter};
 use kube_tcpstates::outlet::Offer;
-use kube_tcpstates::pipeline::{Outcome, Running, Stop};
+use kube_tcpstates::pipeline::{RunResult, Running, Stop};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates_events::Hook;
 use kube_tcpstates_kernel_tests::netns::Netns;
@@ -69,7 +69,7 @@ fn gap(netns: &Netns, bpf: &BpfFs) {
     });
 }
 
-fn end(running: Running, how: Stop) -> Outcome {
+fn end(running: Running, how: Stop) -> RunResult {
     running.handle.stop(how);
     running.join().expect("it ran to its end")
 }

@@ -18,7 +18,7 @@ use kube_tcpstates::{
     kernel::{Options, load},
     open::{OpenStates, Snapshots},
     outlet::{End, Finished, Offer, Outlet, Outlets, Queue, Stdout, Totals},
-    pipeline::{self, Counting, Outcome, Setup, Stop, Whereabouts},
+    pipeline::{self, Counting, RunResult, Setup, Stop, Whereabouts},
     plan::{IdScope, Outcomes, Plan, View},
     render::{Event, FormatOptions, ended::Ended, format},
 };
@@ -123,7 +123,7 @@ fn plan(mode: Mode, port: u16) -> Plan {
 
 /// Runs the pipeline over so many connections to a port of this test, with a recorder that has room for so many
 /// transitions. Returns how it ended, and the lines of the run's own outlet.
-fn run(connections: usize, seen: &Seen, room: usize) -> (Outcome, Vec<Line>) {
+fn run(connections: usize, seen: &Seen, room: usize) -> (RunResult, Vec<Line>) {
     let (mut reader, writer) = pipe().unwrap();
     let reading = thread::spawn(move || {
         let mut text = String::new();
@@ -150,7 +150,7 @@ fn run_with(
     plan: impl FnOnce(u16) -> Plan,
     connections: usize,
     is_enough: impl Fn() -> bool,
-) -> Outcome {
+) -> RunResult {
     requirements::require(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use kube_tcpstates::filter::{Mode, PortRange, TraceFilter};
 use kube_tcpstates::outlet::Offer;
-use kube_tcpstates::pipeline::{Counting, Outcome, Running};
+use kube_tcpstates::pipeline::{Counting, RunResult, Running};
 use kube_tcpstates::plan::{IdScope, Outcomes, Plan, View};
 use kube_tcpstates_events::{Line, SummaryLine};
 use kube_tcpstates_kernel_tests::requirements::require;
@@ -92,7 +92,7 @@ fn connect(listener: &TcpListener, times: usize) {
 }
 
 /// Ends it. Every transition of the run is accounted for.
-fn end(running: Running) -> Outcome {
+fn end(running: Running) -> RunResult {
     running.handle.stop(kube_tcpstates::pipeline::Stop::ForGood);
     let outcome = running.join().expect("the pipeline did not panic");
     let totals = outcome.tally.totals();

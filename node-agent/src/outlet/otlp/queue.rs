@@ -24,7 +24,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) struct Shared {
     bound: usize,
-    state: Mutex<State>,
+    state: Mutex<Backlog>,
     changed: Condvar,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Waiting {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Backlog {
     lines: VecDeque<Waiting>,
     /// Bytes of lines that wait or are under way.
     bytes: usize,
@@ -122,7 +122,7 @@ impl Shared {
         Self { bound, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

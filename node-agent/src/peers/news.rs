@@ -25,14 +25,14 @@ impl Moment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// Of Services.
-    Services(Told<ServiceInfo>),
+    Services(Update<ServiceInfo>),
     /// Of slices.
-    Slices(Told<SliceInfo>),
+    Slices(Update<SliceInfo>),
 }
 
 /// What became of the objects of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told<T> {
+pub enum Update<T> {
     /// These are all. What is not among them does not exist any more.
     All(Vec<T>),
     /// It was added or changed.

@@ -14,7 +14,7 @@ const TEXT_AT_MOST: usize = 500;
 
 /// All that it said.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct FromApi {
     /// Lines came from it.
     pub is_heard: bool,
     /// An answer of it came to its end.
@@ -26,7 +26,7 @@ pub(crate) struct Told {
     seen: HashSet<u64>,
 }
 
-impl Told {
+impl FromApi {
     /// Takes one in. False when the same has come before.
     pub(crate) fn take(&mut self, bytes: &[u8], notice: &Notice<'_>, runs: &mut Runs) -> bool {
         if !self.is_new(bytes) {
