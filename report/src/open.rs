@@ -1,4 +1,4 @@
-//! What was open at the last look of each run, for each trace that looks.
+//! What was open at the last look of each node, for each trace that looks.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -98,20 +98,26 @@ impl Looks {
         Some(self.coming.entry(whose).or_default())
     }
 
-    /// All of them as one. `None`: nobody looked.
-    pub(crate) fn finish(self) -> Option<Look> {
-        let mut by_run = BTreeMap::<String, Vec<Look>>::new();
-        for ((run, _), look) in self.last {
-            by_run.entry(run).or_default().push(look);
+    /// All of them as one. `None`: nobody looked. `node_of` tells where a run was: an agent that was started again looks
+    /// at what the one before it has shown. Runs without a trace are not agents of nodes; two may look at the same time.
+    pub(crate) fn finish<'a>(self, node_of: impl Fn(&str) -> Option<&'a str>) -> Option<Look> {
+        let mut by_place = BTreeMap::<String, BTreeMap<String, Look>>::new();
+        for ((run, trace), look) in self.last {
+            let node = node_of(&run).filter(|_| !trace.is_empty()).map(|node| format!("node {node}"));
+            let looks = by_place.entry(node.unwrap_or(run)).or_default();
+            if looks.get(&trace).is_none_or(|other| other.time <= look.time) {
+                looks.insert(trace, look);
+            }
         }
-        let mut all = by_run.into_values().map(for_all_traces).reduce(Look::and)?;
+        let mut all =
+            by_place.into_values().map(|looks| for_all_traces(looks.into_values())).reduce(Look::and)?;
         all.uncounted += self.uncounted;
         Some(all)
     }
 }
 
-/// Looks of one run for several traces: they may show the same sockets, so of an owner that which shows the most counts.
-fn for_all_traces(looks: Vec<Look>) -> Look {
+/// Looks of one place for several traces: they may show the same sockets, so of an owner that which shows the most counts.
+fn for_all_traces(looks: impl Iterator<Item = Look>) -> Look {
     let mut all = Look::default();
     let mut queues = BTreeMap::<(String, u16), (usize, String, Vec<Queue>)>::new();
     for look in looks {
@@ -139,7 +145,7 @@ fn for_all_traces(looks: Vec<Look>) -> Look {
 }
 
 impl Look {
-    /// This one and that of another run: what they show is not the same.
+    /// This one and that of another place: what they show is not the same.
     fn and(mut self, other: Self) -> Self {
         for (key, sockets) in other.sockets {
             let into = self.sockets.entry(key).or_default();
@@ -175,7 +181,7 @@ mod tests {
         looks.socket("a", NONE, "shop", "CLOSE_WAIT", Some(90));
         looks.socket("b", NONE, "shop", "CLOSE_WAIT", None);
         looks.end("b", NONE, "1");
-        let look = looks.finish().unwrap();
+        let look = looks.finish(|_| None).unwrap();
         assert_eq!(look.time, "2");
         assert_eq!(open(&look), Sockets { count: 2, oldest_us: Some(70) });
     }
@@ -189,7 +195,7 @@ mod tests {
         looks.end("a", "theirs", "1");
         looks.end("a", "ours", "1");
         looks.end("a", "theirs", "2");
-        assert_eq!(open(&looks.finish().unwrap()).count, 2);
+        assert_eq!(open(&looks.finish(|_| None).unwrap()).count, 2);
     }
 
     #[test]
@@ -201,8 +207,25 @@ mod tests {
             looks.listener("a", trace, &queue);
             looks.end("a", trace, "1");
         }
-        let look = looks.finish().unwrap();
+        let look = looks.finish(|_| None).unwrap();
         assert_eq!((open(&look).count, look.queues), (1, vec![queue]));
+    }
+
+    #[test]
+    fn of_one_node_the_last_run_that_looked_for_a_trace_counts() {
+        let finished = |trace, node: Option<&'static str>| {
+            let mut looks = Looks::default();
+            for (run, time, sockets) in [("a", "2", 2), ("b", "1", 5)] {
+                for _ in 0..sockets {
+                    looks.socket(run, trace, "shop", "CLOSE_WAIT", None);
+                }
+                looks.end(run, trace, time);
+            }
+            open(&looks.finish(|_| node).unwrap()).count
+        };
+        assert_eq!(finished("ours", Some("node-a")), 2);
+        assert_eq!(finished("ours", None), 7, "two machines for all that is known");
+        assert_eq!(finished(NONE, Some("node-a")), 7, "two sidecars");
     }
 
     #[test]
@@ -214,7 +237,7 @@ mod tests {
             }
             looks.end("a", NONE, time);
         }
-        assert_eq!(open(&looks.finish().unwrap()).count, 2);
+        assert_eq!(open(&looks.finish(|_| None).unwrap()).count, 2);
     }
 
     #[test]
@@ -225,6 +248,6 @@ mod tests {
         }
         assert_eq!((looks.coming.len(), looks.uncounted), (LOOKS_AT_MOST, 10));
         looks.end("0", NONE, "1");
-        assert_eq!(looks.finish().unwrap().uncounted, 10);
+        assert_eq!(looks.finish(|_| None).unwrap().uncounted, 10);
     }
 }

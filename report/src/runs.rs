@@ -67,6 +67,11 @@ impl Runs {
         self.by_id.get_mut(id)
     }
 
+    /// Where a run was, when its lines say so.
+    pub(crate) fn node_of(&self, id: &str) -> Option<&str> {
+        self.by_id.get(id)?.node.as_deref()
+    }
+
     /// All, by node and then by name.
     pub(crate) fn sorted(&self) -> Vec<(&str, &Run)> {
         let mut all: Vec<_> = self.by_id.iter().map(|(id, run)| (id.as_str(), run)).collect();

@@ -230,7 +230,7 @@ fn the_look_of_another_trace_neither_ends_ours_nor_stands_in_for_it() {
         let options = Options { trace: trace.map(str::to_owned), title: None };
         let report = read_with(options, &lines);
         assert_eq!(report.input.other_traces, others, "{trace:?}");
-        let look = report.looks.finish().unwrap();
+        let look = report.looks.finish(|_| None).unwrap();
         let counts: Vec<_> = look.sockets.values().map(|sockets| sockets.count).collect();
         assert_eq!(counts, [sockets], "{trace:?}");
     }

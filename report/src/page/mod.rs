@@ -30,7 +30,7 @@ struct Shown {
 impl Report {
     /// The page. Nothing can be taken in afterwards.
     pub fn page(mut self) -> String {
-        let look = std::mem::take(&mut self.looks).finish();
+        let look = std::mem::take(&mut self.looks).finish(|run| self.runs.node_of(run));
         times::align(&mut self.timelines);
         let merged = self.pairs.merged;
         let (pairs, others) = std::mem::take(&mut self.pairs).finish(&self.addresses, &self.sets);
