@@ -6,11 +6,16 @@ use super::names::first;
 use crate::names::TraceName;
 
 /// Bytes that names of traces may take of a line.
-const NAMES_MAX: usize = 512;
+const NAMES_MAX: usize = 576;
+/// So many of these those of cluster traces may have, whatever the others need: the longest such name fits.
+const CLUSTER_MAX: usize = 256;
+/// Quotes and a comma around a name.
+const AROUND: usize = 3;
 /// Escaped bytes of one name: namespace, slash, name.
 const NAME_MAX: usize = 320;
 
-/// The names that fit on a line, those of the namespace's own traces first: their readers may have nothing else to read.
+/// The names that fit on a line. Whoever makes traces in a namespace does not keep the names of cluster traces off the lines
+/// of its pods, nor the other way round: each kind has room for its longest name, and what one leaves is the other's.
 struct Fitting {
     /// Written out by the caller's function.
     namespaced: Vec<Vec<u8>>,
@@ -21,25 +26,34 @@ struct Fitting {
 impl Fitting {
     fn of(names: &[TraceName], write: impl Fn(&mut Vec<u8>, &str)) -> Self {
         let mut fitting = Self { namespaced: Vec::new(), cluster: Vec::new(), omitted: 0 };
-        let is_namespaced = |name: &&TraceName| matches!(name, TraceName::Namespaced(_));
-        let (first, last): (Vec<_>, Vec<_>) = names.iter().partition(is_namespaced);
-        let mut used = 0;
-        for name in first.into_iter().chain(last) {
+        for name in names {
             let mut text = Vec::new();
             write(&mut text, name.as_str());
-            let needed = text.len() + 3;
-            if used + needed > NAMES_MAX {
-                fitting.omitted += 1;
-                continue;
-            }
-            used += needed;
             match name {
                 TraceName::Namespaced(_) => fitting.namespaced.push(text),
                 TraceName::Cluster(_) => fitting.cluster.push(text),
             }
         }
+        let reserved = length(&fitting.cluster).min(CLUSTER_MAX);
+        fitting.omitted = thin(&mut fitting.namespaced, NAMES_MAX - reserved);
+        fitting.omitted += thin(&mut fitting.cluster, NAMES_MAX - length(&fitting.namespaced));
         fitting
     }
+}
+
+fn length(names: &[Vec<u8>]) -> usize {
+    names.iter().map(|name| name.len() + AROUND).sum()
+}
+
+/// Leaves those that have room, the first ones first. Returns how many have none.
+fn thin(names: &mut Vec<Vec<u8>>, mut room: usize) -> u32 {
+    let before = names.len();
+    names.retain(|name| {
+        let left = room.checked_sub(name.len() + AROUND);
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    u32::try_from(before - names.len()).unwrap_or(u32::MAX)
 }
 
 /// The names as lines that serde writes have them: namespaced ones, those of the cluster, and how many do not fit.
@@ -102,19 +116,43 @@ mod tests {
     fn more_names_than_fit_are_counted() {
         let names: Vec<_> = (0..64).map(|n| TraceName::Namespaced(format!("ns/{n:0>100}"))).collect();
         let text = text(&names);
-        assert!(text.ends_with(r#"],"traces_omitted":60"#), "{text}");
-        assert!(text.len() < 600);
+        assert!(text.ends_with(r#"],"traces_omitted":59"#), "{text}");
+        assert!(text.len() < 650);
     }
 
     #[test]
-    fn namespaced_traces_have_the_room_first_and_a_short_name_fits_behind_a_long_one() {
+    fn neither_kind_keeps_the_longest_name_of_the_other_off_a_line() {
+        let namespace = "n".repeat(63);
+        let long = |kind: fn(String) -> TraceName, length: usize, number: usize| {
+            let names = (0..number).map(move |n| format!("{n:0>length$}"));
+            names.map(kind).collect::<Vec<_>>()
+        };
+        let namespaced: fn(String) -> TraceName = |name| TraceName::Namespaced(name);
+        let of_namespace = |number| -> Vec<TraceName> {
+            (0..number).map(|n| TraceName::Namespaced(format!("{namespace}/{n:0>253}"))).collect()
+        };
+        for (own, others) in [
+            (of_namespace(1), long(TraceName::Cluster, 253, 9)),
+            (long(namespaced, 250, 9), long(TraceName::Cluster, 253, 1)),
+        ] {
+            let (namespaced, cluster, omitted) = lists(&[own.clone(), others.clone()].concat());
+            assert!(!namespaced.is_empty() && !cluster.is_empty(), "{namespaced:?} {cluster:?}");
+            let shown = namespaced.len() + cluster.len();
+            assert_eq!(omitted, Some(u32::try_from(own.len() + others.len() - shown).unwrap()));
+            let (first, alone, _) = lists(&own);
+            assert!(first.len() >= namespaced.len() && alone.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_short_name_fits_behind_a_long_one() {
         let mut names: Vec<_> = (0..9).map(|n| TraceName::Cluster(format!("{n:0>60}"))).collect();
         names.push(TraceName::Cluster("all".to_owned()));
         names.push(TraceName::Namespaced("shop/refused".to_owned()));
         let text = text(&names);
         assert!(text.starts_with(r#""traces":["shop/refused"],"cluster_traces":["#), "{text}");
-        assert!(text.ends_with(r#","all"],"traces_omitted":2"#), "{text}");
+        assert!(text.ends_with(r#","all"],"traces_omitted":1"#), "{text}");
         let (namespaced, cluster, omitted) = lists(&names);
-        assert_eq!((namespaced.len(), cluster.len(), omitted), (1, 8, Some(2)));
+        assert_eq!((namespaced.len(), cluster.len(), omitted), (1, 9, Some(1)));
     }
 }
