@@ -406,7 +406,7 @@ impl Pipeline {
         if has_begun && self.reporter.is_due(now_ns) {
             self.tell(&tally);
         }
-        let untold = has_begun && self.reporter.is_untold(&tally);
+        let untold = has_begun && self.reporter.is_untold(&tally, &mut self.flow.ledger);
         let loss_ns = untold.then(|| self.reporter.due_ns());
         let walk_ns = self.rewalk.due_ns(tally.kernel.get(Counter::CgroupRingFull));
         let open_ns = self.open.due_ns();

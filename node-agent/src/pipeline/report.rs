@@ -107,9 +107,10 @@ impl Reporter {
         self.told_ns + SECOND_NS
     }
 
-    /// Whether there is any to tell.
-    pub(super) fn is_untold(&self, tally: &Tally) -> bool {
-        self.told.iter().any(|told| told.is_untold(tally))
+    /// Whether there is any to tell. What counts for a trace alone is no loss of the run: another trace has the line.
+    pub(super) fn is_untold(&self, tally: &Tally, ledger: &mut Ledger) -> bool {
+        let mut outlets = self.told.iter().enumerate();
+        outlets.any(|(place, told)| told.is_untold(tally) || !ledger.losses(place).is_empty())
     }
 
     /// The run ends. The next look at losses is due at once, and is the last of the outlets that are ready for it.
@@ -137,13 +138,17 @@ impl Reporter {
             if self.told[place].stage != concerned {
                 continue;
             }
-            let offer = match self.lost(place, tally, ledger, clock) {
-                Some(lost) => outlets.line_to(place, &Line::Lost(Box::new(lost))),
-                None => Offer::Accepted,
+            let by_trace = ledger.losses(place);
+            let is_news = self.told[place].is_untold(tally) || !by_trace.is_empty();
+            let offer = if is_news {
+                let lost = self.lost(place, tally, by_trace, clock);
+                outlets.line_to(place, &Line::Lost(Box::new(lost)))
+            } else {
+                Offer::Accepted
             };
             let told = &mut self.told[place];
             // Else it is told again as a whole: a count by trace is the one in the latest line.
-            if offer == Offer::Accepted && told.is_untold(tally) {
+            if offer == Offer::Accepted && is_news {
                 told.losses = tally.lost().total().max(told.losses);
                 told.beside.clone_from(&tally.lost_beside);
                 ledger.losses_told(place);
@@ -158,12 +163,9 @@ impl Reporter {
         all
     }
 
-    /// What an outlet is to be told of losses, if anything.
-    fn lost(&self, place: usize, tally: &Tally, ledger: &mut Ledger, clock: &Clock) -> Option<Lost> {
+    /// What an outlet is to be told of losses.
+    fn lost(&self, place: usize, tally: &Tally, by_trace: BTreeMap<String, u64>, clock: &Clock) -> Lost {
         let told = &self.told[place];
-        if !told.is_untold(tally) {
-            return None;
-        }
         let by_place = tally.lost();
         let total = by_place.total();
         let tcpstates = LostAttributes {
@@ -176,11 +178,11 @@ impl Reporter {
                 total: total.max(told.losses),
                 by_place,
                 by_outlet: by_name(&tally.lost_beside),
-                by_trace: ledger.losses(place),
+                by_trace,
             },
             exact: tally.exact(),
         };
-        Some(Lost { time: rfc3339(clock.unix_ns(boot_ns())), tcpstates, k8s: self.k8s.clone() })
+        Lost { time: rfc3339(clock.unix_ns(boot_ns())), tcpstates, k8s: self.k8s.clone() }
     }
 
     /// Tells each outlet that all is well, with the totals; the last time those that know the last losses, once. False when
@@ -276,6 +278,10 @@ mod tests {
             self.ledger.lost_many(1, lost);
         }
 
+        fn is_untold(&mut self) -> bool {
+            self.reporter.is_untold(&self.tally, &mut self.ledger)
+        }
+
         fn tell(&mut self) -> bool {
             let Self { reporter, ledger, clock, outlets, tally } = self;
             reporter.losses(tally, ledger, clock, outlets)
@@ -307,7 +313,7 @@ mod tests {
         own.set_full(true);
         scene.lose(5);
         assert!(!scene.tell() && !scene.tell());
-        assert_eq!((scene.reporter.told(), scene.reporter.is_untold(&scene.tally)), (0, true));
+        assert_eq!((scene.reporter.told(), scene.is_untold()), (0, true));
         scene.lose(2);
         assert!(!scene.tell());
         assert_eq!((told(&own), told(&beside)), (vec![], vec![(5, 5, 5), (2, 7, 7)]));
@@ -320,7 +326,23 @@ mod tests {
         assert!(scene.tell());
         assert_eq!(told(&own), [(7, 7, 7), (1, 8, 8)]);
         assert_eq!(told(&beside), [(5, 5, 5), (2, 7, 7), (1, 8, 8)]);
-        assert_eq!((scene.reporter.told(), scene.reporter.is_untold(&scene.tally)), (8, false));
+        assert_eq!((scene.reporter.told(), scene.is_untold()), (8, false));
+    }
+
+    #[test]
+    fn what_a_trace_alone_has_lost_is_told_though_the_run_has_lost_nothing() {
+        let [own, beside] = [(); 2].map(|()| Recorder::default());
+        let mut scene = Scene::new(&own, &beside);
+        assert!(!scene.is_untold());
+        scene.ledger.lost_many(1, 4);
+        own.set_full(true);
+        assert!(scene.is_untold() && !scene.tell());
+        own.set_full(false);
+        assert!(scene.tell() && scene.tell() && !scene.is_untold());
+        assert_eq!((told(&own), told(&beside)), (vec![(0, 0, 4)], vec![(0, 0, 4)]));
+        scene.ledger.lost_many(1, 1);
+        assert!(scene.end(None));
+        assert_eq!(kinds(&own), ["lost", "lost", "end"]);
     }
 
     fn kinds(recorder: &Recorder) -> Vec<&'static str> {
