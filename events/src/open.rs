@@ -253,6 +253,9 @@ pub struct TimeWaitAttributes {
     /// Cluster-scoped traces that asked for this line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cluster_traces: Vec<String>,
+    /// How many further traces asked for this line but are not named, because the line would become too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces_omitted: Option<u32>,
 }
 
 /// The end of a snapshot of what is open: how much there was.

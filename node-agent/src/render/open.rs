@@ -85,7 +85,7 @@ pub fn time_wait_line(
     owner: Option<&Owner>,
     names: &TraceNames,
 ) -> Line {
-    let (traces, cluster_traces, _) = traces::lists(names);
+    let (traces, cluster_traces, traces_omitted) = traces::lists(names);
     let tcpstates = TimeWaitAttributes {
         schema: SchemaId::V1,
         run: of.run.clone(),
@@ -95,6 +95,7 @@ pub fn time_wait_line(
         netns: whose::netns(one),
         traces,
         cluster_traces,
+        traces_omitted,
     };
     let k8s = owner.and_then(whose::k8s).map(Box::new);
     let container = owner.and_then(whose::container);
