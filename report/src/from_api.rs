@@ -23,6 +23,10 @@ pub(crate) struct FromApi {
     pub begins: BTreeMap<String, String>,
     /// By node: why its log cannot be read.
     pub unreadable: BTreeMap<String, String>,
+    /// By node: lines without the names of all their traces. They may have been this trace's.
+    pub unnamed: BTreeMap<String, String>,
+    /// By node: what else is missing, by a word that is not known here.
+    pub unknown: BTreeMap<String, String>,
     seen: HashSet<u64>,
 }
 
@@ -44,6 +48,8 @@ impl FromApi {
             "unreadable" => {
                 keep(&mut self.unreadable, node, told.text.as_deref().unwrap_or("no reason given"));
             }
+            "unnamed" => keep(&mut self.unnamed, node, ""),
+            other if !matches!(other, "gap" | "lost" | "unfinished") => keep(&mut self.unknown, node, other),
             _ => {
                 if let Some(run) = told.run.as_deref().and_then(|run| runs.of(run)) {
                     run.node.get_or_insert_with(|| node.to_owned());
@@ -149,6 +155,11 @@ mod tests {
                 "node-a: its log cannot be read: gone",
             ),
             (r#""type":"missing","reason":"unfinished","run":"a""#, "1 run ended without a last line"),
+            (
+                r#""type":"missing","reason":"unnamed","run":"a""#,
+                "node-a: some lines had no room for the names",
+            ),
+            (r#""type":"missing","reason":"eaten","run":"a""#, "node-a: something is missing: eaten"),
         ] {
             let page = read(&[line(7), notice(own), notice(END)]).page();
             assert!(page.contains(said) && !page.contains("nothing is missing"), "{own}: {page}");

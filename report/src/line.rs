@@ -92,6 +92,8 @@ pub(crate) struct Attributes<'a> {
     pub traces: Vec<Text<'a>>,
     #[serde(borrow, default)]
     pub cluster_traces: Vec<Text<'a>>,
+    /// Traces that are not named.
+    pub traces_omitted: Option<u32>,
 }
 
 /// The run that a run goes on from.

@@ -61,6 +61,8 @@ pub(crate) struct Input {
     pub twice: u64,
     /// Lines of other traces than the one asked for.
     pub other_traces: u64,
+    /// Lines that name others and not all: the one asked for may be one of those that are not named.
+    pub unnamed: u64,
     /// Files that end in the middle of a line.
     pub cut: u64,
     /// The last line of the file is not ours: perhaps half of one that is.
@@ -149,7 +151,8 @@ impl Report {
             run.hear(line);
         }
         if self.is_of_another_trace(line) {
-            self.input.other_traces += 1;
+            let may_be_ours = self.may_be_ours(line);
+            *if may_be_ours { &mut self.input.unnamed } else { &mut self.input.other_traces } += 1;
             return;
         }
         self.input.ours += 1;
@@ -173,6 +176,15 @@ impl Report {
             "connection" | "summary" | "transition" | "socket" | "listener" | "time_wait" | "snapshot"
         );
         is_of_traces && !told.traces.iter().chain(&told.cluster_traces).any(|trace| **trace == **wanted)
+    }
+
+    /// Of a line that does not name the trace asked for. A trace of a namespace has lines of that namespace's pods alone.
+    fn may_be_ours(&self, line: &Line<'_>) -> bool {
+        let wanted = self.options.trace.as_deref().unwrap_or_default();
+        let namespace =
+            line.k8s.as_ref().and_then(|k8s| k8s.namespace.as_ref()).map(|namespace| &*namespace.name);
+        let is_there = wanted.split_once('/').is_none_or(|(wanted, _)| Some(wanted) == namespace);
+        line.tcpstates.traces_omitted.is_some_and(|omitted| omitted > 0) && is_there
     }
 
     fn connection(&mut self, line: &Line<'_>, time: Timestamp) {

@@ -212,6 +212,23 @@ proptest! {
 }
 
 #[test]
+fn a_line_that_does_not_name_all_its_traces_may_be_of_the_one_asked_for() {
+    let of = |seq, namespace: &str| {
+        let own =
+            json!({"type": "connection", "outcome": "closed", "traces": ["shop/b"], "traces_omitted": 1});
+        line(seq, own, json!({"k8s": {"namespace": {"name": namespace}}}))
+    };
+    let lines = [of(1, "shop"), of(2, "till")];
+    for (trace, counts) in [("shop/a", (0, 1, 1)), ("shop/b", (2, 0, 0)), ("all", (0, 0, 2))] {
+        let report = read_with(Options { trace: Some(trace.to_owned()), title: None }, &lines);
+        let input = &report.input;
+        assert_eq!((input.ours, input.other_traces, input.unnamed), counts, "{trace}");
+        let is_told = report.page().contains("had no room for the names of all their traces");
+        assert_eq!(is_told, counts.2 > 0, "{trace}");
+    }
+}
+
+#[test]
 fn the_look_of_another_trace_neither_ends_ours_nor_stands_in_for_it() {
     let socket = |seq, traces: Value| {
         line(seq, json!({"type": "socket", "state": "CLOSE_WAIT", "traces": traces}), json!({}))

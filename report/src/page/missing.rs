@@ -23,7 +23,8 @@ pub(super) fn section(report: &Report) -> Markup {
     let missing = sum(logs.iter().map(|run| run.missing()));
     let before = sum(logs.iter().map(|run| run.before_the_first()));
     let inexact = runs.iter().any(|(_, run)| run.inexact);
-    let is_whole = lost == 0 && missing == 0 && input.cut == 0 && report.runs.uncounted == 0;
+    let is_whole =
+        lost == 0 && missing == 0 && input.cut == 0 && input.unnamed == 0 && report.runs.uncounted == 0;
     let api = api(told, &handed_out);
     html! {
         section {
@@ -58,6 +59,9 @@ pub(super) fn section(report: &Report) -> Markup {
             @for said in input.other_formats() { p.warn { (said) "." } }
             @if input.foreign > 0 { p { (counted(input.foreign, "line")) " not of kube-tcpstates, passed over." } }
             @if input.twice > 0 { p { (counted(input.twice, "line")) " came twice, counted once." } }
+            @if input.unnamed > 0 {
+                p.warn { (counted(input.unnamed, "line")) " had no room for the names of all their traces and may have been this trace’s: left out." }
+            }
             @if input.other_traces > 0 { p { (counted(input.other_traces, "line")) " of other traces, left out as asked." } }
             @if !runs.is_empty() { (table(&runs, &losses, told)) }
         }
@@ -89,6 +93,10 @@ fn api(told: &FromApi, runs: &[&Run]) -> Vec<String> {
     let unreadable =
         told.unreadable.iter().map(|(node, why)| format!("{node}: its log cannot be read: {why}"));
     said.extend(begins.chain(unreadable));
+    said.extend(told.unnamed.keys().map(|node| {
+        format!("{node}: some lines had no room for the names of all their traces; they may have been this trace’s.")
+    }));
+    said.extend(told.unknown.iter().map(|(node, what)| format!("{node}: something is missing: {what}.")));
     if told.is_heard && !told.has_ended {
         said.push("The answer of the lines API has no end: it was cut off on the way.".to_owned());
     }
