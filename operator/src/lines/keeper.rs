@@ -54,8 +54,8 @@ pub(crate) struct Keeper {
     files: Option<Files>,
     /// The names under which kube-apiserver reaches the server.
     names: Vec<String>,
-    /// The one to show, and the one that will be.
-    certificates: Vec<(Certificate, Instant)>,
+    /// The one to show, and the one that will be; since when the `APIService` has it.
+    certificates: Vec<(Certificate, Option<Instant>)>,
     /// The one that is shown.
     shown: Option<Certificate>,
     current: watch::Sender<Option<Arc<Current>>>,
@@ -95,6 +95,8 @@ impl Keeper {
         self.renew(Timestamp::now())?;
         if self.files.is_none() {
             self.tell_api_server().await?;
+            let now = Instant::now();
+            self.certificates.iter_mut().for_each(|(_, since)| *since = since.or(Some(now)));
         }
         let is_known = self.current.borrow().as_ref().is_some_and(|current| current.proxy == proxy);
         let (certificate, _) = self.certificates.first().context("there is a certificate")?;
@@ -119,14 +121,18 @@ impl Keeper {
     /// Sees to the certificates.
     fn renew(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if let Some(files) = &self.files {
-            self.certificates = vec![(Certificate::read(files)?, Instant::now())];
+            self.certificates = vec![(Certificate::read(files)?, None)];
             return Ok(());
         }
         let due = self.certificates.last().is_none_or(|(last, _)| last.renewed_at <= now);
         if due {
-            self.certificates.push((Certificate::make(self.names.clone(), now)?, Instant::now()));
+            self.certificates.push((Certificate::make(self.names.clone(), now)?, None));
         }
-        let is_next = self.certificates.get(1).is_some_and(|(_, since)| since.elapsed() >= SHOWN_AFTER);
+        let is_next = self
+            .certificates
+            .get(1)
+            .and_then(|(_, since)| *since)
+            .is_some_and(|since| since.elapsed() >= SHOWN_AFTER);
         if is_next {
             self.certificates.remove(0);
         }
@@ -244,7 +250,11 @@ mod tests {
         keeper.look().await.unwrap();
         let old = keeper.shown.clone().unwrap();
         let new = Certificate::make(names, Timestamp::now()).unwrap();
-        keeper.certificates.push((new.clone(), Instant::now()));
+        keeper.certificates.push((new.clone(), None));
+        is_down.store(true, Ordering::Relaxed);
+        keeper.look().await.unwrap_err();
+        tokio::time::advance(SHOWN_AFTER).await;
+        is_down.store(false, Ordering::Relaxed);
         keeper.look().await.unwrap();
         assert_eq!(keeper.shown, Some(old.clone()), "it is shown before the API server believes it");
 
