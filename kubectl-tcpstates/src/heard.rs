@@ -245,8 +245,8 @@ impl Ear {
             "unreadable" => format!("{node}: its log cannot be read: {}", text("/tcpstates/text")),
             other => format!("{node}: something is missing: {other}"),
         };
-        // That a log cannot be read is said with the time of asking.
-        let known = if reason == "unreadable" { &missing } else { line };
+        // These are said with the time of asking.
+        let known = if matches!(reason, "unreadable" | "rotated") { &missing } else { line };
         let is_news = self.notices.len() >= NOTICES_AT_MOST || self.notices.insert(known.to_owned());
         (kind == "missing" && is_news).then_some(Said::Missing(missing))
     }
@@ -295,9 +295,13 @@ mod tests {
     #[test]
     fn what_an_answer_that_is_asked_for_again_says_once_more_is_told_once() {
         let mut ear = ear(From::Api);
-        let first = [notice("lost", "a", 100), notice("unfinished", "a", 0), notice("unreadable", "a", 0)];
-        assert_eq!(told(&mut ear, "", &first).1.len(), 3);
-        let again = [notice("lost", "a", 120), notice("unfinished", "a", 0), notice("unreadable", "b", 0)];
+        let kinds = ["unfinished", "unreadable", "rotated"];
+        let all = |lost, run| {
+            [vec![notice("lost", "a", lost)], kinds.map(|kind| notice(kind, run, 0)).into()].concat()
+        };
+        assert_eq!(told(&mut ear, "", &all(100, "a")).1.len(), 4);
+        let again = all(120, "a").into_iter().chain(kinds[1..].iter().map(|kind| notice(kind, "b", 0)));
+        let again: Vec<_> = again.collect();
         assert_eq!(told(&mut ear, "", &again).1, ["node-a: 20 transitions of this trace were lost"]);
         assert_eq!(ear.lost(), 120);
     }
