@@ -14,13 +14,13 @@ pub(crate) fn is_over() -> u32 {
     }
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
     // SAFETY: the helper has no preconditions; the map's only element, shared with user space. Two programs that renew at
-    // once renew it to the same.
+    // once renew it to the same, and one that sees that it is renewed sees the new lease: that is written first.
     unsafe {
         let now = bpf_jiffies64();
         let (renewed, lease) = (&raw mut (*control).renewed, &raw mut (*control).lease);
         if renewed.read_volatile() != 0 {
-            renewed.write_volatile(0);
             lease.write_volatile(now + length);
+            renewed.write_volatile(0);
         }
         let over = lease.read_volatile().wrapping_sub(now) >> 63;
         if over != 0 {
