@@ -236,7 +236,7 @@ mod tests {
 
     use kube::Config;
 
-    use super::{ClientConfig, ClientError, require_address};
+    use super::{ClientConfig, ClientError, InClusterError, require_address};
 
     async fn error_with(kubeconfig: &Path) -> ClientError {
         let config = ClientConfig {
@@ -291,7 +291,8 @@ mod tests {
     async fn what_is_wrong_is_told_once() {
         let missing = told(&error_with("/nowhere/kubeconfig".as_ref()).await);
         assert_eq!(missing.matches("No such file").count(), 1, "{missing}");
-        let outside = told(&super::in_pod().unwrap_err());
+        let no_variable = InClusterError::ReadEnvironmentVariable(std::env::VarError::NotPresent);
+        let outside = told(&ClientError::not_in_cluster(&no_variable));
         let reason = outside.split_once('(').unwrap().1.split_once("); ").unwrap().0;
         let innermost = reason.rsplit(": ").next().unwrap();
         assert_eq!(outside.matches(innermost).count(), 1, "{outside}");
