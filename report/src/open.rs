@@ -1,11 +1,16 @@
 //! What was open at the last look of each node, for each trace that looks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 /// Owners of a look that are kept apart.
 const OWNERS_AT_MOST: usize = 4096;
 /// Looks that are kept: one of each run for each of its traces, and one that is coming.
 const LOOKS_AT_MOST: usize = 8192;
+/// How far the only look of a trace may lie behind the last look of another on the same node.
+const ONCE: Duration = Duration::from_mins(5);
 
 /// Sockets of one owner in one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(crate) struct Look {
     pub queues: Vec<Queue>,
     /// Sockets of owners that are not kept apart.
     pub uncounted: u64,
+    /// Since the look before it, of the same run and trace.
+    every: Option<Duration>,
 }
 
 /// Whose look it is: a run's, for a trace. Without a trace (`list`, `trace`) the name is empty.
@@ -83,8 +90,14 @@ impl Looks {
         let mut look = self.coming.remove(&whose).unwrap_or_default();
         time.clone_into(&mut look.time);
         // Files may come in any order.
-        if self.last.get(&whose).is_none_or(|last| last.time <= look.time) {
-            self.last.insert(whose, look);
+        let last = self.last.get_mut(&whose);
+        let every = last.as_ref().and_then(|last| between(&last.time, &look.time));
+        match last {
+            Some(last) if last.time > look.time => last.every = last.every.or(every),
+            _ => {
+                look.every = every;
+                self.last.insert(whose, look);
+            }
         }
     }
 
@@ -116,9 +129,22 @@ impl Looks {
     }
 }
 
+/// Between two times of lines, whichever is the earlier.
+fn between(a: &str, b: &str) -> Option<Duration> {
+    let [a, b] = [a, b].map(|time| time.parse::<Timestamp>().ok());
+    Some(a?.duration_since(b?).unsigned_abs())
+}
+
 /// Looks of one place for several traces: they may show the same sockets, so of an owner that which shows the most counts.
+/// Those of traces that look no more tell of what was, and are left out.
 fn for_all_traces(looks: impl Iterator<Item = Look>) -> Look {
     let mut all = Look::default();
+    let mut looks: Vec<Look> = looks.collect();
+    let newest = looks.iter().map(|look| look.time.clone()).max().unwrap_or_default();
+    looks.retain(|look| {
+        let may_lie_behind = look.every.map_or(ONCE, |every| every.saturating_mul(2));
+        between(&newest, &look.time).is_none_or(|behind| behind <= may_lie_behind)
+    });
     let mut queues = BTreeMap::<(String, u16), (usize, String, Vec<Queue>)>::new();
     for look in looks {
         for (key, sockets) in look.sockets {
@@ -209,6 +235,27 @@ mod tests {
         }
         let look = looks.finish(|_| None).unwrap();
         assert_eq!((open(&look).count, look.queues), (1, vec![queue]));
+    }
+
+    #[test]
+    fn what_a_trace_saw_that_looks_no_more_is_left_out_beside_one_that_does() {
+        let shown = |looks_of_list: &[&str], newest: &str| {
+            let mut looks = Looks::default();
+            for (trace, times, sockets) in [("list", looks_of_list, 50), ("lasting", &["12:59", newest], 2)] {
+                for time in times {
+                    for _ in 0..sockets {
+                        looks.socket("a", trace, "shop", "CLOSE_WAIT", None);
+                    }
+                    looks.end("a", trace, &format!("2026-11-27T{time}:00Z"));
+                }
+            }
+            open(&looks.finish(|_| None).unwrap()).count
+        };
+        assert_eq!(shown(&["09:00"], "13:00"), 2);
+        assert_eq!(shown(&["12:56"], "13:00"), 50);
+        assert_eq!(shown(&["12:10", "12:30"], "13:00"), 50, "it looks every twenty minutes");
+        assert_eq!(shown(&["12:30", "12:10"], "13:00"), 50, "and its lines come in another order");
+        assert_eq!(shown(&["11:50", "12:10"], "13:00"), 2, "it has looked no more for two of them");
     }
 
     #[test]
