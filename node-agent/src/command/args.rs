@@ -57,8 +57,8 @@ examples:
     kube-tcpstates trace -6               # IPv6 only
     kube-tcpstates trace -o json          # one JSON document a line
     kube-tcpstates trace --mode connections                   # each connection, when it ends
-    kube-tcpstates trace --mode connections --outcome failed  # only those that went wrong, and why
-    kube-tcpstates trace --mode summary --interval 10s      # who talks to whom
+    kube-tcpstates trace --mode connections --outcome failed  # only those that went wrong
+    kube-tcpstates trace --mode summary --interval 10s        # who talks to whom
     kube-tcpstates trace --transition 'SYN_SENT:CLOSE'      # connects that failed
     kube-tcpstates trace -o json --min-duration 100ms --transition SYN_SENT:ESTABLISHED
                                           # slow handshakes
@@ -80,7 +80,8 @@ const REPORT_EXAMPLES: &str = "\
 examples:
     kube-tcpstates report trace.jsonl -f report.html
     kubectl -n kube-tcpstates logs -l app.kubernetes.io/component=agent -c agent \\
-        --tail=-1 --max-log-requests=1000 | kube-tcpstates report --trace shop/checkout > report.html
+        --tail=-1 --max-log-requests=1000 |
+        kube-tcpstates report --trace shop/checkout > report.html
 
 exit status: 0 done, 1 failed with a message, 2 wrong usage";
 

@@ -188,8 +188,23 @@ mod tests {
 
     use anyhow::Context as _;
 
-    use super::{USAGE, more, run};
+    use clap::CommandFactory as _;
+
+    use super::{USAGE, args, more, run};
     use crate::kernel::LoadError;
+
+    #[test]
+    fn no_example_of_the_help_is_wrapped_by_it() {
+        let command = args::Arguments::command();
+        let lines: Vec<_> = command
+            .get_subcommands()
+            .filter_map(|command| command.get_after_help())
+            .flat_map(|help| help.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        assert!(lines.len() > 30, "{lines:?}");
+        let wrapped: Vec<_> = lines.iter().filter(|line| line.len() > 98).collect();
+        assert!(wrapped.is_empty(), "{wrapped:?}");
+    }
 
     #[test]
     fn a_hook_that_does_not_exist_is_wrong_usage_of_every_command() {
