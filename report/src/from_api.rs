@@ -49,13 +49,13 @@ impl FromApi {
                 keep(&mut self.unreadable, node, told.text.as_deref().unwrap_or("no reason given"));
             }
             "unnamed" => keep(&mut self.unnamed, node, ""),
-            other if !matches!(other, "gap" | "lost" | "unfinished") => keep(&mut self.unknown, node, other),
-            _ => {
+            "gap" | "lost" | "unfinished" => {
                 if let Some(run) = told.run.as_deref().and_then(|run| runs.of(run)) {
                     run.node.get_or_insert_with(|| node.to_owned());
                     run.be_told(notice);
                 }
             }
+            other => keep(&mut self.unknown, node, other),
         }
         true
     }

@@ -187,7 +187,6 @@ mod tests {
     use std::process::ExitCode;
 
     use anyhow::Context as _;
-
     use clap::CommandFactory as _;
 
     use super::{USAGE, args, more, run};

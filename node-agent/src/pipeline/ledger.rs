@@ -36,6 +36,13 @@ struct Entry {
     turn: u64,
 }
 
+impl Entry {
+    /// Whether the outlet of a place is to be told of losses. Those of a trace without a name are the run's.
+    fn is_untold(&self, place: usize) -> bool {
+        self.name.is_some() && self.counts.lost != self.told_lost.get(place).copied().unwrap_or(0)
+    }
+}
+
 /// Counts by trace.
 pub(super) struct Ledger {
     plan: Arc<Plan>,
@@ -176,6 +183,12 @@ impl Ledger {
         self.by_uid.iter().map(|(uid, entry)| (uid.clone(), entry.counts)).collect()
     }
 
+    /// Whether [`Self::losses`] has any.
+    pub(super) fn is_untold(&mut self, place: usize) -> bool {
+        self.settle();
+        self.by_uid.values().any(|entry| entry.is_untold(place))
+    }
+
     /// Losses by trace that have changed since the outlet of a place was told them, by name. Two traces of one name, one
     /// after the other, count together.
     pub(super) fn losses(&mut self, place: usize) -> BTreeMap<String, u64> {
@@ -184,7 +197,7 @@ impl Ledger {
         let news: Vec<String> = self
             .by_uid
             .values()
-            .filter(|entry| entry.counts.lost != entry.told_lost.get(place).copied().unwrap_or(0))
+            .filter(|entry| entry.is_untold(place))
             .filter_map(|entry| entry.name.clone())
             .collect();
         for entry in self.by_uid.values() {

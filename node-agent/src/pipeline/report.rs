@@ -110,7 +110,7 @@ impl Reporter {
     /// Whether there is any to tell. What counts for a trace alone is no loss of the run: another trace has the line.
     pub(super) fn is_untold(&self, tally: &Tally, ledger: &mut Ledger) -> bool {
         let mut outlets = self.told.iter().enumerate();
-        outlets.any(|(place, told)| told.is_untold(tally) || !ledger.losses(place).is_empty())
+        outlets.any(|(place, told)| told.is_untold(tally) || ledger.is_untold(place))
     }
 
     /// The run ends. The next look at losses is due at once, and is the last of the outlets that are ready for it.
